@@ -1,0 +1,42 @@
+# One image for all services and the command; docker-compose.yml says which each container runs.
+FROM node:24-bookworm-slim AS manifests
+WORKDIR /grantline
+COPY package.json package-lock.json .npmrc ./
+COPY shared/package.json shared/
+COPY services/hypervisor/package.json services/hypervisor/
+COPY services/driver-domain/package.json services/driver-domain/
+COPY services/guest/package.json services/guest/
+COPY services/nic/package.json services/nic/
+COPY load/package.json load/
+COPY dashboards/package.json dashboards/
+
+# What runs: production dependencies of the workspaces. koffi's binary is an optional dependency: do not omit those.
+FROM manifests AS production
+RUN npm ci --omit=dev --no-update-notifier \
+      --workspace shared --workspace services/hypervisor --workspace services/driver-domain \
+      --workspace services/guest --workspace services/nic --workspace load \
+ && rm -rf /root/.npm
+
+FROM manifests AS build
+RUN npm ci --no-update-notifier
+COPY tsconfig.base.json ./
+COPY shared shared
+COPY services services
+COPY load load
+RUN npx --no-install tsc -b services/hypervisor services/driver-domain services/guest services/nic load
+
+FROM node:24-bookworm-slim
+ENV NODE_ENV=production
+WORKDIR /grantline
+COPY --from=production /grantline ./
+COPY --from=build /grantline/shared/dist/src shared/dist/src
+COPY --from=build /grantline/services/hypervisor/dist/src services/hypervisor/dist/src
+COPY --from=build /grantline/services/driver-domain/dist/src services/driver-domain/dist/src
+COPY --from=build /grantline/services/guest/dist/src services/guest/dist/src
+COPY --from=build /grantline/services/nic/dist/src services/nic/dist/src
+COPY --from=build /grantline/load/dist/src load/dist/src
+COPY load/bin load/bin
+# Compose gives each role a user of its own; alone it is not root either.
+USER node
+STOPSIGNAL SIGTERM
+CMD ["node", "load/bin/grantline.mjs", "--help"]

@@ -1,0 +1,34 @@
+/** The shipped Prometheus configuration for a testbed without containers: another address, everything else the same. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parse, stringify } from 'yaml';
+import { PROMETHEUS_DIR } from './paths.js';
+
+interface ScrapeConfig {
+  http_sd_configs?: { url: string }[];
+}
+
+interface PrometheusConfig {
+  rule_files: string[];
+  scrape_configs: ScrapeConfig[];
+}
+
+/** @param hypervisor "host:port" at which the testbed's hypervisor answers
+ *  @param shipped the shipped configuration
+ *  @returns YAML that works from any folder: the rules are named by their absolute path */
+export function embeddedConfig(hypervisor: string, shipped = readShipped()): string {
+  const config = parse(shipped) as PrometheusConfig;
+  config.rule_files = config.rule_files.map((path) => join(PROMETHEUS_DIR, path));
+  for (const scrape of config.scrape_configs) {
+    for (const sd of scrape.http_sd_configs ?? []) {
+      const url = new URL(sd.url);
+      url.host = hypervisor;
+      sd.url = url.href;
+    }
+  }
+  return stringify(config);
+}
+
+function readShipped(): string {
+  return readFileSync(join(PROMETHEUS_DIR, 'prometheus.yml'), 'utf8');
+}

@@ -1,0 +1,26 @@
+#!/usr/bin/env node
+// The grantline command. Plain JavaScript, so that an old Node can still say what it lacks.
+import { existsSync } from 'node:fs';
+
+/** @param {string} what @param {string} todo */
+function refuse(what, todo) {
+  process.stderr.write(`grantline: ${what} - ${todo}\n`);
+  process.exit(2);
+}
+
+const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
+if (process.platform !== 'linux') {
+  refuse(
+    `needs Linux, this is ${process.platform}`,
+    'run it in Docker: docker run --rm -it -v "$PWD":/grantline -w /grantline --shm-size=1g node:20 npm start',
+  );
+} else if (major < 20 || (major === 20 && minor < 19)) {
+  refuse(
+    `needs Node 20.19 or newer, this is ${process.versions.node}`,
+    'install it from https://nodejs.org or with your version manager',
+  );
+} else {
+  const main = new URL('../dist/src/cli/main.js', import.meta.url);
+  if (!existsSync(main)) refuse('is not built', 'run npm start or npm run build first');
+  await import(main.href);
+}

@@ -1,0 +1,125 @@
+/** npm run bench: all scenarios, one table of what was asked for and what was reached, JSON with every run. */
+import { join, relative, resolve } from 'node:path';
+import Table from 'cli-table3';
+import { Command, CommanderError } from 'commander';
+import { exitCodeOf, RunError, UserError } from '../cli/errors.js';
+import { parseRepeat, parseSeconds } from '../cli/options.js';
+import { withBed } from '../cli/with-bed.js';
+import { hostInfo } from '../report/host.js';
+import { terminalProgress } from '../report/progress.js';
+import { resultsDir, writeJson } from '../report/results.js';
+import type { BenchSettings, Measured } from './scenario.js';
+import { SCENARIOS } from './scenarios.js';
+import { figure, judgeCheck, wantedText, type Check } from './targets.js';
+
+interface BenchArguments {
+  runs: string;
+  seconds: string;
+  linkSeconds: string;
+  idleSeconds: string;
+  only?: string;
+  json?: string;
+  dir?: string;
+}
+
+/** @returns true when all that is asked for was reached */
+async function bench(args: BenchArguments): Promise<boolean> {
+  const settings: BenchSettings = {
+    runs: parseRepeat(args.runs),
+    seconds: parseSeconds(args.seconds),
+    linkSeconds: parseSeconds(args.linkSeconds),
+    idleSeconds: parseSeconds(args.idleSeconds),
+  };
+  const names = args.only?.split(',') ?? SCENARIOS.map((s) => s.name);
+  const unknown = names.find((n) => !SCENARIOS.some((s) => s.name === n));
+  if (unknown !== undefined)
+    throw new UserError(`unknown scenario "${unknown}"`, `known are ${SCENARIOS.map((s) => s.name).join(', ')}`);
+
+  const host = hostInfo();
+  const dir = resultsDir(host, new Date());
+  const progress = terminalProgress();
+  const all: ({ scenario: string } & Measured)[] = [];
+  for (const scenario of SCENARIOS.filter((s) => names.includes(s.name))) {
+    progress.line(`${scenario.name}:`);
+    const logDir = join(dir, 'logs', scenario.name);
+    const out = await withBed({ dir: args.dir, guests: scenario.guests, logDir, progress }, (bed) =>
+      scenario.run(bed, settings, progress),
+    );
+    all.push({ scenario: scenario.name, ...out });
+    // After each: a bench that is interrupted has what it measured.
+    const file = {
+      schema: 'grantline.bench/1',
+      date: new Date().toISOString(),
+      commandLine: process.argv.slice(2),
+      host,
+      settings,
+      scenarios: all,
+    };
+    writeJson(join(dir, 'bench.json'), file);
+    if (args.json !== undefined) writeJson(resolve(args.json), file);
+  }
+  progress.clear();
+  const checks = all.flatMap((s) => s.checks);
+  process.stdout.write(`${benchTable(checks)}\n`);
+  process.stdout.write(
+    `${host.cpu}, ${host.cores} cores, Linux ${host.kernel}, Node ${host.node}; medians of ${settings.runs} runs.\n`,
+  );
+  process.stdout.write(`Results: ${relative(process.cwd(), join(dir, 'bench.json'))}\n`);
+  return checks.every((c) => judgeCheck(c) === 'PASS');
+}
+
+function benchTable(checks: readonly Check[]): string {
+  const table = new Table({
+    head: ['measured', 'median', 'min', 'max', 'unit', 'asked for', ''],
+    colAligns: ['left', 'right', 'right', 'right', 'left', 'left', 'left'],
+    style: { head: [], border: [], compact: true },
+  });
+  for (const c of checks) {
+    const isInformation = 'atLeast' in c.wanted && c.wanted.atLeast === 0;
+    table.push([
+      c.name,
+      figure(c.value),
+      figure(c.min),
+      figure(c.max),
+      c.unit,
+      isInformation ? '' : wantedText(c),
+      isInformation ? '' : judgeCheck(c),
+    ]);
+  }
+  return table.toString();
+}
+
+const program = new Command('bench')
+  .description('measures the speed list and says what was reached')
+  .option('--runs <r>', 'runs of each, interleaved', '5')
+  .option('--seconds <s>', 'of each run', '3')
+  .option('--link-seconds <s>', 'of the run at 10 Gb/s', '10')
+  .option('--idle-seconds <s>', 'of the idle testbed', '5')
+  .option('--only <a,b>', `scenarios: ${SCENARIOS.map((s) => s.name).join(', ')}`)
+  .option('--json <file>', 'write the results here too')
+  .option('--dir <dir>', 'directory of the testbed')
+  .exitOverride()
+  .configureOutput({ writeErr: () => {} });
+
+let exitCode: number;
+try {
+  program.parse(process.argv.slice(2), { from: 'user' });
+  // A figure that falls short is a finding, not a failure of the program: 3, so that scripts can tell.
+  exitCode = (await bench(program.opts<BenchArguments>())) ? 0 : 3;
+} catch (error) {
+  if (error instanceof CommanderError) {
+    if (error.exitCode !== 0)
+      process.stderr.write(`grantline: ${error.message.replace(/^error: /, '')} - see npm run bench -- --help\n`);
+    exitCode = error.exitCode === 0 ? 0 : 2;
+  } else {
+    const text =
+      error instanceof UserError || error instanceof RunError
+        ? error.message
+        : error instanceof Error
+          ? (error.stack ?? error.message)
+          : String(error);
+    process.stderr.write(`grantline: ${text}\n`);
+    exitCode = exitCodeOf(error);
+  }
+}
+process.exit(exitCode);

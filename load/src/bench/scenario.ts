@@ -1,0 +1,81 @@
+/** What a scenario of the benchmark is, and what all of them share. */
+import { configurationNamed, type Configuration } from '@grantline/shared/config/factors.js';
+import type { HttpRun } from '../http/record.js';
+import type { Progress } from '../report/progress.js';
+import { runLine } from '../report/table.js';
+import type { RunRecord } from '../runner/record.js';
+import { runOnce, type Bed, type RunPlan } from '../runner/run.js';
+import type { Check } from './targets.js';
+
+export interface BenchSettings {
+  runs: number;
+  seconds: number;
+  linkSeconds: number;
+  idleSeconds: number;
+}
+
+/** What a scenario came to. */
+export interface Measured {
+  checks: Check[];
+  records: RunRecord[];
+  /** Of scenarios that run HTTP. */
+  http?: HttpRun[];
+}
+
+export interface Scenario {
+  name: string;
+  guests: number;
+  run(bed: Bed, s: BenchSettings, progress: Progress): Promise<Measured>;
+}
+
+/** A configuration of the ladder. */
+export const named = (name: string): Configuration => configurationNamed(name) as Configuration;
+/** What all runs of the benchmark share. */
+export const plan = (over: Partial<RunPlan>): RunPlan => ({
+  name: 'bench',
+  frameSizes: [1514],
+  seconds: 3,
+  warmup: 1,
+  linkGbps: null,
+  flowControl: true,
+  protocol: 'auto',
+  flows: 4,
+  seed: 1,
+  ...over,
+});
+
+/** One run, with its line. */
+export async function one(bed: Bed, name: string, round: number, p: RunPlan, progress: Progress): Promise<RunRecord> {
+  const record = await runOnce(bed, named(name), round, p, progress);
+  progress.line(
+    `${runLine(record, round, 1)}  (${record.frameBytes} bytes, ${record.guests} guest${record.guests === 1 ? '' : 's'})`,
+  );
+  return record;
+}
+
+/** What a run delivered. */
+export const gbps = (r: RunRecord): number => r.delivered.gbps;
+
+/** No figure counts when frames or CPU time are unaccounted for. */
+export function honesty(records: readonly RunRecord[]): Check[] {
+  const bad = records.filter((r) => r.conservation !== 'ok' || r.corrupt > 0).length;
+  const off = records.filter((r) => !r.cpuAccountedOk).length;
+  return [
+    {
+      name: 'runs with frames unaccounted for or corrupt',
+      unit: 'runs',
+      value: bad,
+      min: bad,
+      max: bad,
+      wanted: { exactly: 0 },
+    },
+    {
+      name: 'runs with CPU time unaccounted for by over 5 %',
+      unit: 'runs',
+      value: off,
+      min: off,
+      max: off,
+      wanted: { exactly: 0 },
+    },
+  ];
+}

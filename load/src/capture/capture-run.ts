@@ -1,0 +1,205 @@
+/** One capture: the streams of its hops, merged by time, into one pcapng file with an interface for each hop. */
+import { nowNs } from '@grantline/shared/clock/clock.js';
+import {
+  interfaceBlock,
+  sectionBlock,
+  statisticsBlock,
+  stampAt,
+  type Statistics,
+} from '@grantline/shared/capture/pcapng-blocks.js';
+import type { Hop } from '@grantline/shared/capture/tap.js';
+import { epochOfClock } from '@grantline/shared/service/captures.js';
+import { sectionInfo } from '@grantline/shared/service/capture-section.js';
+import { Merger } from './merge.js';
+import type { HopSource } from './plan.js';
+import { CaptureSource, type SourceSettings } from './source.js';
+
+/** A service that does not say how far it is is not waited for longer at the end. */
+const DRAIN_MS = 2000;
+
+export interface CaptureSettings extends Omit<SourceSettings, 'epochNs'> {
+  /** End after so many frames; Infinity: no limit. */
+  frames: number;
+}
+
+/** Where blocks go. Either may throw: then the capture is over. */
+export interface BlockSink {
+  add(block: Buffer): void;
+  flush(): void;
+}
+
+export interface HopTotals {
+  hop: Hop;
+  service: string;
+  /** Frames in the file, and frames that the ring had no room for. */
+  frames: number;
+  overflow: number;
+}
+
+/** How a capture ended by itself. */
+export type Ended = { why: 'frames' } | { why: 'lost'; what: string } | { why: 'failed'; error: Error };
+
+interface HopState extends HopTotals {
+  source: CaptureSource | null;
+  last: Statistics | null;
+  /** Its stream has come as far as the end of the capture. */
+  done: () => void;
+}
+
+export class CaptureRun {
+  /** Fulfilled when it ends without `stop`. */
+  readonly ended: Promise<Ended>;
+  /** Frames written so far. */
+  frames = 0;
+  private readonly hops: HopState[];
+  private readonly sink: BlockSink;
+  private readonly most: number;
+  private readonly merger: Merger;
+  private readonly epochNs: bigint;
+  private readonly startNs: bigint;
+  private readonly baseHigh: number;
+  private stopAtNs: bigint | null = null;
+  private over = false;
+  private end: (how: Ended) => void = () => {};
+
+  /** Begins. @throws RunError, UserError when a hop cannot be captured, or the sink refuses */
+  static async open(plans: readonly HopSource[], settings: CaptureSettings, sink: BlockSink): Promise<CaptureRun> {
+    const run = new CaptureRun(plans, settings, sink);
+    try {
+      sink.add(sectionBlock(sectionInfo('grantline capture')));
+      for (const { vif, hop, service } of plans)
+        sink.add(
+          interfaceBlock({
+            name: `${vif}:${hop}`,
+            description: `${vif} in ${service}; inbound is to the guest`,
+            snaplen: settings.snaplen,
+          }),
+        );
+      sink.flush();
+      const opened = await Promise.allSettled(plans.map((plan, i) => run.connect(plan, settings, i)));
+      const failed = opened.find((o) => o.status === 'rejected');
+      if (failed !== undefined) throw failed.reason;
+    } catch (error) {
+      run.close();
+      throw error;
+    }
+    return run;
+  }
+
+  private constructor(plans: readonly HopSource[], settings: CaptureSettings, sink: BlockSink) {
+    this.sink = sink;
+    this.most = settings.frames;
+    this.epochNs = epochOfClock();
+    this.startNs = this.now();
+    this.baseHigh = Number(this.startNs >> 32n);
+    this.merger = new Merger(plans.length, (hop, block) => this.write(hop, block));
+    this.ended = new Promise((resolve) => (this.end = resolve));
+    this.hops = plans.map(({ hop, service }) => ({
+      ...{ hop, service, frames: 0, overflow: 0, source: null, last: null },
+      done: () => {},
+    }));
+  }
+
+  totals(): HopTotals[] {
+    return this.hops.map(({ hop, service, frames, overflow }) => ({ hop, service, frames, overflow }));
+  }
+
+  /** Takes what was captured until now, writes the statistics, and ends. May be called in any state.
+   *  @throws UserError when the file cannot be written */
+  async stop(): Promise<HopTotals[]> {
+    if (!this.over) {
+      this.stopAtNs = this.now();
+      const all = Promise.all(
+        this.hops.map((h) => (h.source === null ? Promise.resolve() : new Promise<void>((done) => (h.done = done)))),
+      );
+      let timer: NodeJS.Timeout | undefined;
+      await Promise.race([all, this.ended, new Promise((late) => (timer = setTimeout(late, DRAIN_MS)))]);
+      clearTimeout(timer);
+    }
+    this.close();
+    this.merger.flush(true);
+    const atNs = this.now();
+    for (const [i, h] of this.hops.entries()) {
+      const dropped = BigInt(h.overflow);
+      const received = BigInt(h.frames) + dropped;
+      this.sink.add(statisticsBlock(i, { startNs: this.startNs, endNs: atNs, atNs, received, dropped }));
+    }
+    this.sink.flush();
+    return this.totals();
+  }
+
+  /** Ends at once, without statistics. */
+  close(): void {
+    this.over = true;
+    for (const h of this.hops) {
+      h.source?.close();
+      h.source = null;
+    }
+  }
+
+  private now(): bigint {
+    return this.epochNs + BigInt(Math.round(nowNs()));
+  }
+
+  private async connect(plan: HopSource, settings: CaptureSettings, i: number): Promise<void> {
+    const h = this.hops[i];
+    const source = await CaptureSource.open(
+      plan,
+      { ...settings, epochNs: this.epochNs },
+      {
+        packet: (block) => {
+          block.writeUInt32LE(i, 8);
+          const timeNs = (block.readUInt32LE(12) - this.baseHigh) * 2 ** 32 + block.readUInt32LE(16);
+          this.merger.push(i, timeNs, block);
+        },
+        statistics: (now) => this.heard(i, now),
+        pause: () => this.guarded(() => this.merger.flush()),
+        lost: (what) => {
+          h.source = null;
+          h.done();
+          this.finish({ why: 'lost', what });
+        },
+      },
+    );
+    if (this.over) source.close();
+    else h.source = source;
+  }
+
+  private heard(i: number, now: Statistics): void {
+    const h = this.hops[i];
+    h.last = now;
+    h.overflow = Number(now.dropped);
+    this.merger.mark(i, Number((now.atNs >> 32n) - BigInt(this.baseHigh)) * 2 ** 32 + Number(now.atNs & 0xffffffffn));
+    if (this.stopAtNs === null || now.atNs < this.stopAtNs) return;
+    // All that came before has come, and no more is wanted of it.
+    h.source?.close();
+    h.source = null;
+    h.done();
+  }
+
+  private write(hop: number, block: Buffer): void {
+    if (this.frames >= this.most) return;
+    this.frames++;
+    this.hops[hop].frames++;
+    this.sink.add(block);
+    if (this.frames >= this.most) this.finish({ why: 'frames' });
+  }
+
+  private guarded(work: () => void): void {
+    if (this.over) return;
+    try {
+      work();
+      this.sink.flush();
+    } catch (error) {
+      this.finish({ why: 'failed', error: error as Error });
+    }
+  }
+
+  private finish(how: Ended): void {
+    if (!this.over) this.end(how);
+    this.close();
+  }
+}
+
+/** Time of a packet block, nanoseconds since 1970. */
+export const timeOf = (block: Buffer): bigint => stampAt(block, 12);

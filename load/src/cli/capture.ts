@@ -1,0 +1,129 @@
+/** grantline capture vif1.0: frames of a vif, at one hop or at all, into a pcapng file. */
+import type { Command } from 'commander';
+import { DEFAULT_RING_BYTES, MAX_RING_BYTES, MAX_SNAPLEN, MIN_RING_BYTES } from '@grantline/shared/service/captures.js';
+import { HOPS, type Hop } from '@grantline/shared/capture/tap.js';
+import { CaptureRun, type Ended, type HopTotals } from '../capture/capture-run.js';
+import { OutFile } from '../capture/out-file.js';
+import { planCapture } from '../capture/plan.js';
+import { Client } from '../runner/client.js';
+import { required } from '../testbed/discover.js';
+import { testbedDir } from '../testbed/paths.js';
+import { RunError, UserError } from './errors.js';
+import { integerIn, parseSeconds } from './options.js';
+import { chooseTarget, HYPERVISOR_OPTION, remoteClient, TOKEN_OPTION, type RemoteArguments } from './remote.js';
+import { watchParent } from './session.js';
+
+interface CaptureArguments extends RemoteArguments {
+  hop?: string;
+  out?: string;
+  seconds?: string;
+  frames?: string;
+  snaplen: string;
+  buffer: string;
+  dir?: string;
+}
+
+const MAX_FRAMES = 1e9;
+
+export function addCapture(program: Command): void {
+  program
+    .command('capture <vif>')
+    .description('frames of a vif (vif1.0) of the running testbed, into a pcapng file, until Ctrl-C')
+    .requiredOption('--out <file>', 'the pcapng file; - is the standard output')
+    .option('--hop <hop>', `${HOPS.join(', ')} (default: all that the configuration has)`)
+    .option('--seconds <s>', 'end after so long')
+    .option('--frames <n>', 'end after so many frames')
+    .option('--snaplen <bytes>', 'keep so many bytes of each frame', String(MAX_SNAPLEN))
+    .option('--buffer <bytes>', 'ring in the service; what finds it full is counted', String(DEFAULT_RING_BYTES))
+    .option(...HYPERVISOR_OPTION)
+    .option(...TOKEN_OPTION)
+    .option('--dir <dir>', 'directory of the testbed (default: GRANTLINE_DIR, or one per user in /dev/shm)')
+    .action(capture);
+}
+
+async function capture(vif: string, args: CaptureArguments): Promise<void> {
+  const hop = args.hop === undefined ? null : parseHop(args.hop);
+  const seconds = args.seconds === undefined ? null : parseSeconds(args.seconds);
+  const settings = {
+    frames: args.frames === undefined ? Infinity : integerIn(args.frames, 'the number of frames', 1, MAX_FRAMES),
+    snaplen: integerIn(args.snaplen, 'snaplen', 1, MAX_SNAPLEN),
+    ringBytes: integerIn(args.buffer, 'the buffer', MIN_RING_BYTES, MAX_RING_BYTES),
+  };
+  const target = chooseTarget(args);
+  const client = target === null || target === 'compose' ? clientIn(args.dir) : remoteClient(target);
+  const plans = await planCapture(client, vif, hop);
+  const path = args.out === '-' ? '/dev/stdout' : args.out!;
+  const say = (line: string): unknown => (path === '/dev/stdout' ? process.stderr : process.stdout).write(`${line}\n`);
+  const file = new OutFile(path);
+  const signals = new Signals();
+  let totals: HopTotals[];
+  let how: Ended | null;
+  try {
+    const run = await CaptureRun.open(plans, settings, file);
+    say(`Capturing ${vif} at ${plans.map((p) => p.hop).join(', ')} into ${args.out}; Ctrl-C ends it`);
+    how = await Promise.race([run.ended, signals.first, after(seconds)]);
+    if (how?.why === 'failed') throw how.error;
+    totals = await run.stop();
+  } finally {
+    signals.end();
+    file.close();
+  }
+  for (const line of captureLines(totals, file.bytes)) say(line);
+  if (how?.why === 'lost')
+    throw new RunError(`the capture ended early, ${how.what}; ${args.out} holds what came before and can be read`);
+}
+
+/** What stands on the screen at the end. */
+export function captureLines(totals: readonly HopTotals[], bytes: number): string[] {
+  return [
+    ...totals.map(
+      (t) =>
+        `  ${t.hop} (${t.service}): ${t.frames} frames` +
+        (t.overflow === 0
+          ? ''
+          : `, ${t.overflow} more found the ring full; a larger --buffer or a smaller --snaplen helps`),
+    ),
+    `${totals.reduce((sum, t) => sum + t.frames, 0)} frames, ${bytes} bytes written`,
+  ];
+}
+
+function parseHop(text: string): Hop {
+  const hop = HOPS.find((h) => h === text);
+  if (hop === undefined) throw new UserError(`unknown hop "${text}"`, `give ${HOPS.join(', ')}, or none for all`);
+  return hop;
+}
+
+function clientIn(dir: string | undefined): Client {
+  const { file } = required(testbedDir(dir));
+  return Client.open(file.hypervisor, file.token);
+}
+
+function after(seconds: number | null): Promise<null> {
+  return new Promise((done) => {
+    if (seconds !== null) setTimeout(() => done(null), seconds * 1000).unref();
+  });
+}
+
+/** A signal ends the capture, properly: that is how it is meant to be ended. A second one ends the command. */
+class Signals {
+  readonly first: Promise<null>;
+  private readonly parent: NodeJS.Timeout | undefined;
+  private readonly heard: () => void;
+  private count = 0;
+
+  constructor() {
+    let tell: (nothing: null) => void = () => {};
+    this.first = new Promise((done) => (tell = done));
+    this.heard = () => {
+      if (++this.count > 1) process.exit(130);
+      tell(null);
+    };
+    for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, this.heard);
+    this.parent = watchParent(() => this.heard());
+  }
+
+  end(): void {
+    clearInterval(this.parent);
+    for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.off(name, this.heard);
+  }
+}

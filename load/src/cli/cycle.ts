@@ -1,0 +1,75 @@
+/** grantline cycle: comparisons on a running testbed, one after another, until it is interrupted. */
+import type { Command } from 'commander';
+import { configurationNames } from '@grantline/shared/config/factors.js';
+import { Client } from '../runner/client.js';
+import { Cycle } from '../runner/cycle.js';
+import { required } from '../testbed/discover.js';
+import { testbedDir } from '../testbed/paths.js';
+import { takeRunLock } from '../testbed/run-lock.js';
+import { parseConfigs, parseFrame, parseGuests, parseLink, parseSeconds, parseSeed, parseWarmup } from './options.js';
+import { HYPERVISOR_OPTION, TOKEN_OPTION, parseRemote, remoteClient, type RemoteArguments } from './remote.js';
+import { session } from './session.js';
+
+interface CycleArguments extends RemoteArguments {
+  seconds: string;
+  warmup: string;
+  configs?: string;
+  guests: string;
+  frame: string;
+  link: string;
+  seed: string;
+  dir?: string;
+}
+
+export function addCycle(program: Command): void {
+  program
+    .command('cycle')
+    .description('measure one configuration after another on a running testbed, until interrupted')
+    .option('--seconds <s>', 'measured time of each run', '4')
+    .option('--warmup <s>', 'load before measuring starts', '1')
+    .option('--configs <a,b>', `which of ${configurationNames.join(', ')} (default: all)`)
+    .option('--guests <n>', '1 to 32, or all that there are at each run', 'all')
+    .option('--frame <bytes>', '60 to 9014 with Ethernet header and without FCS, or imix', '1514')
+    .option('--link <gbps>', 'link speed in Gb/s, or max', 'max')
+    .option('--seed <n>', 'of the generator', '1')
+    .option(...HYPERVISOR_OPTION)
+    .option(...TOKEN_OPTION)
+    .option('--dir <dir>', 'directory of the testbed (default: GRANTLINE_DIR, or one per user in /dev/shm)')
+    .action(cycle);
+}
+
+async function cycle(args: CycleArguments): Promise<void> {
+  const remote = parseRemote(args);
+  const say = (line: string): void => void process.stdout.write(`${line}\n`);
+  const options = {
+    configs: parseConfigs(args.configs ?? configurationNames.join(',')),
+    guests: args.guests === 'all' ? null : parseGuests(args.guests),
+    plan: {
+      frameSizes: parseFrame(args.frame),
+      seconds: parseSeconds(args.seconds),
+      warmup: parseWarmup(args.warmup),
+      linkGbps: parseLink(args.link),
+      flowControl: true,
+      protocol: 'auto' as const,
+      flows: 4,
+      seed: parseSeed(args.seed),
+    },
+    say,
+  };
+  let release = (): void => {};
+  let client: () => Client;
+  if (remote === null) {
+    const dir = testbedDir(args.dir);
+    const { file } = required(dir);
+    release = takeRunLock(dir);
+    client = () => Client.open(file.hypervisor, file.token);
+  } else {
+    client = () => remoteClient(remote);
+  }
+  const running = new Cycle({ ...options, client });
+  const stop = async (): Promise<void> => {
+    await running.stop();
+    release();
+  };
+  await session({ stop, killNow: release }, null, () => running.run());
+}

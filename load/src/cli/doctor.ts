@@ -1,0 +1,208 @@
+/** grantline doctor: what this machine has and lacks, and what to do about it. */
+import { execFileSync } from 'node:child_process';
+import { existsSync, readdirSync } from 'node:fs';
+import { cpus, release, totalmem } from 'node:os';
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { discover, hypervisorAlive, looksLikeTestbed } from '../testbed/discover.js';
+import { entryOf, SERVICES, testbedDir } from '../testbed/paths.js';
+import { neededBytes, spaceAt } from '../testbed/preflight.js';
+import { serviceProcesses } from '../testbed/proc.js';
+import { MAX_GUESTS } from '@grantline/shared/abi/page.js';
+
+export interface Finding {
+  /** 'lacks': it cannot run so. 'note': it runs, with this difference. */
+  level: 'ok' | 'note' | 'lacks';
+  what: string;
+  /** What to do, for notes and lacks. */
+  todo?: string;
+}
+
+export interface Machine {
+  platform: string;
+  arch: string;
+  node: string;
+  kernel: string;
+  cores: number;
+  cpu: string;
+  memoryBytes: number;
+  uid: number;
+  dir: string;
+  freeBytes: number;
+  inMemory: boolean;
+  testbed: 'none' | 'alive' | 'stale';
+  /** Service processes whose testbed is gone. */
+  orphans: { pid: number; script: string; dir: string }[];
+  /** Left directories besides the chosen one. */
+  otherDirs: string[];
+  unbuilt: string[];
+  docker: string | null;
+}
+
+/** Judges a machine. Pure. */
+export function judge(m: Machine): Finding[] {
+  const [major = 0, minor = 0] = m.node.split('.').map(Number);
+  const mib = (bytes: number): string => `${Math.floor(bytes / 1048576)} MiB`;
+  const f: Finding[] = [];
+  f.push(
+    m.platform === 'linux'
+      ? { level: 'ok', what: `Linux ${m.kernel}` }
+      : { level: 'lacks', what: `Linux is needed, this is ${m.platform}`, todo: 'run it in Docker' },
+  );
+  f.push(
+    m.arch === 'x64' || m.arch === 'arm64'
+      ? { level: 'ok', what: `${m.arch}, ${m.cores} cores (${m.cpu}), ${mib(m.memoryBytes)} memory` }
+      : {
+          level: 'lacks',
+          what: `processor ${m.arch} is not supported`,
+          todo: 'use x64 or arm64: memory ordering is argued for these two',
+        },
+  );
+  if (m.cores < 2)
+    f.push({
+      level: 'note',
+      what: 'one core only',
+      todo: 'it works, but sender and receiver take turns: expect about half the rate',
+    });
+  f.push(
+    major > 20 || (major === 20 && minor >= 19)
+      ? { level: 'ok', what: `Node ${m.node}` }
+      : { level: 'lacks', what: `Node 20.19 is needed, this is ${m.node}`, todo: 'install a newer one' },
+  );
+  const most = mostGuests(m.freeBytes);
+  if (most < 1)
+    f.push({
+      level: 'lacks',
+      what: `${mib(m.freeBytes)} of shared memory free, one guest needs ${mib(neededBytes(1))}`,
+      todo: 'enlarge it: mount -o remount,size=1G /dev/shm; docker run --shm-size=1g',
+    });
+  else
+    f.push({
+      level: 'ok',
+      what: `${mib(m.freeBytes)} of shared memory free: enough for ${most} guest${most === 1 ? '' : 's'}`,
+    });
+  if (!m.inMemory)
+    f.push({
+      level: 'note',
+      what: `${m.dir} is not on tmpfs`,
+      todo: 'put it in memory (GRANTLINE_DIR=/dev/shm/...): the kernel would write shared pages to a disk',
+    });
+  f.push(
+    m.uid === 0
+      ? {
+          level: 'ok',
+          what: 'started as root: each domain runs under its own uid, and the system refuses it the memory of others',
+        }
+      : {
+          level: 'note',
+          what: 'not root: all domains run under one uid. The system does not keep a guest from opening the files of another; grant checks, the DMA table and mappings work as always',
+          todo: 'nothing for measuring; run as root or in containers for real isolation',
+        },
+  );
+  if (m.testbed === 'alive') f.push({ level: 'ok', what: `a testbed is running in ${m.dir}` });
+  if (m.testbed === 'stale')
+    f.push({ level: 'note', what: `${m.dir} was left by a killed run`, todo: 'remove it with: npx grantline down' });
+  for (const d of m.otherDirs)
+    f.push({
+      level: 'note',
+      what: `${d} was left by a killed run`,
+      todo: `remove it with: npx grantline down --dir ${d}`,
+    });
+  for (const p of m.orphans)
+    f.push({
+      level: 'note',
+      what: `process ${p.pid} (${p.script}) was left by a killed run`,
+      todo: `end it with: npx grantline down --dir ${p.dir}`,
+    });
+  f.push(
+    m.unbuilt.length === 0
+      ? { level: 'ok', what: 'all services are built' }
+      : { level: 'lacks', what: `not built: ${m.unbuilt.join(', ')}`, todo: 'run npm start or npm run build' },
+  );
+  f.push({
+    level: 'ok',
+    what: m.docker === null ? 'no docker (not needed here)' : `docker ${m.docker} (not needed here)`,
+  });
+  return f;
+}
+
+function mostGuests(free: number): number {
+  let n = 0;
+  while (n < MAX_GUESTS && neededBytes(n + 1) <= free) n++;
+  return n;
+}
+
+function look(dir: string): Machine {
+  const space = spaceAt(dir);
+  const found = discover(dir);
+  const uid = process.getuid?.() ?? 0;
+  const others = existsSync('/dev/shm')
+    ? readdirSync('/dev/shm')
+        .filter((n) => n.startsWith('grantline-'))
+        .map((n) => join('/dev/shm', n))
+    : [];
+  return {
+    platform: process.platform,
+    arch: process.arch,
+    node: process.versions.node,
+    kernel: release(),
+    cores: cpus().length,
+    cpu: cpus()[0]?.model.trim() || 'unknown',
+    memoryBytes: totalmem(),
+    uid,
+    dir,
+    freeBytes: space.free,
+    inMemory: space.inMemory,
+    testbed: found.state,
+    orphans: serviceProcesses().filter((p) => discoverQuietly(p.dir) !== 'alive'),
+    otherDirs: others.filter((d) => d !== dir && discoverQuietly(d) === 'stale'),
+    unbuilt: SERVICES.filter((s) => {
+      try {
+        entryOf(s);
+        return false;
+      } catch {
+        return true;
+      }
+    }).map((s) => `services/${s}`),
+    docker: dockerVersion(),
+  };
+}
+
+function discoverQuietly(dir: string): 'none' | 'alive' | 'stale' {
+  try {
+    const { state } = discover(dir);
+    if (state !== 'stale') return state;
+    if (hypervisorAlive(dir)) return 'alive';
+    return looksLikeTestbed(dir) ? 'stale' : 'none';
+  } catch {
+    return 'none';
+  }
+}
+
+function dockerVersion(): string | null {
+  try {
+    const text = execFileSync('docker', ['--version'], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+      timeout: 3000,
+    });
+    return /\d+\.\d+[.\d]*/.exec(text)?.[0] ?? 'found';
+  } catch {
+    return null;
+  }
+}
+
+const MARK = { ok: 'ok   ', note: 'note ', lacks: 'LACKS' } as const;
+
+export function addDoctor(program: Command): void {
+  program
+    .command('doctor')
+    .description('what this machine has and lacks, and what to do about it')
+    .option('--dir <dir>', 'directory of the testbed (default: GRANTLINE_DIR, or one per user in /dev/shm)')
+    .action((args: { dir?: string }) => {
+      const findings = judge(look(testbedDir(args.dir)));
+      for (const f of findings)
+        process.stdout.write(`${MARK[f.level]}  ${f.what}${f.todo === undefined ? '' : `\n         -> ${f.todo}`}\n`);
+      if (findings.some((f) => f.level === 'lacks')) process.exitCode = 2;
+    });
+}

@@ -1,0 +1,116 @@
+/** grantline dump vif1.0: rings, grants, ports and store paths of one vif, as text. Changes nothing: it can be called
+ *  while a run is under way. */
+import type { Command } from 'commander';
+import { dumpText } from '../report/dump-text.js';
+import { Client, type ServiceAddress } from '../runner/client.js';
+import { HttpError } from '../runner/http.js';
+import { required } from '../testbed/discover.js';
+import { testbedDir } from '../testbed/paths.js';
+import { UserError } from './errors.js';
+import { parseVif } from './options.js';
+import { chooseTarget, HYPERVISOR_OPTION, remoteClient, TOKEN_OPTION, type RemoteArguments } from './remote.js';
+
+export interface VifDump {
+  vif: string;
+  states: unknown;
+  rings: { driverDomain: unknown; guest: unknown; nic: unknown };
+  grants: unknown;
+  ports: unknown;
+  xenstore: { backend: unknown; frontend: unknown };
+}
+
+/** Asks all services for what they know of a vif. A part that cannot be had is an object with `error`. */
+export async function collectDump(client: Client, name: string, guest: number, device: number): Promise<VifDump> {
+  const services = await client.services();
+  const backend = services.find((s) => s.kind === 'driver-domain');
+  const front = services.find((s) => s.kind === 'guest' && s.domid === guest);
+  const nic = services.find((s) => s.kind === 'nic');
+  const known = services.filter((s) => s.kind === 'guest').map((s) => `vif${s.domid}.0`);
+  if (!front || device !== 0)
+    throw new UserError(
+      `there is no ${name}`,
+      known.length > 0 ? `known are ${known.join(', ')}` : 'the testbed has no guest',
+    );
+  const ask = (s: ServiceAddress | undefined): Promise<unknown> =>
+    s ? orError(client.ask(s, '/dump')) : Promise.resolve({ error: 'not running' });
+  const [config, dd, guestDump, nicDump, grants, ports, backendStore, frontendStore] = await Promise.all([
+    client.config(),
+    ask(backend),
+    ask(front),
+    ask(nic),
+    orError(client.grants(guest)),
+    orError(client.ports(guest)),
+    orError(client.xenstore(`/local/domain/${backend?.domid ?? 1000}/backend/vif/${guest}/${device}`)),
+    orError(client.xenstore(`/local/domain/${guest}/device/vif/${device}`)),
+  ]);
+  const vif = config.vifs.find((v) => v.vif === name);
+  return {
+    vif: name,
+    states: vif
+      ? { ...vif, generation: config.generation, factors: config.factors }
+      : { error: 'the toolstack does not know it' },
+    rings: { driverDomain: onlyVif(dd, name), guest: onlyVif(guestDump, name), nic: onlyVif(nicDump, name) },
+    grants,
+    ports,
+    xenstore: { backend: backendStore, frontend: frontendStore },
+  };
+}
+
+async function orError(promise: Promise<unknown>): Promise<unknown> {
+  try {
+    return await promise;
+  } catch (error) {
+    if (error instanceof HttpError) return { error: error.message };
+    throw error;
+  }
+}
+
+/** Leaves out what a dump says of other vifs: list elements that name one, and keys that are one's name. */
+export function onlyVif(value: unknown, name: string): unknown {
+  const isOther = (text: unknown): boolean => typeof text === 'string' && /^vif\d+\.\d+$/.test(text) && text !== name;
+  if (Array.isArray(value)) {
+    return value
+      .filter(
+        (x: unknown) =>
+          !(
+            x !== null &&
+            typeof x === 'object' &&
+            ['vif', 'name', 'queue'].some((k) => isOther((x as Record<string, unknown>)[k]))
+          ),
+      )
+      .map((x) => onlyVif(x, name));
+  }
+  if (value === null || typeof value !== 'object') return value;
+  return Object.fromEntries(
+    Object.entries(value)
+      .filter(([k]) => !isOther(k))
+      .map(([k, v]) => [k, onlyVif(v, name)]),
+  );
+}
+
+interface DumpArguments extends RemoteArguments {
+  json?: true;
+  dir?: string;
+}
+
+function clientIn(dir: string | undefined): Client {
+  const { file } = required(testbedDir(dir));
+  return Client.open(file.hypervisor, file.token);
+}
+
+export function addDump(program: Command): void {
+  program
+    .command('dump <vif>')
+    .description('rings, grants, ports and store paths of a vif (vif1.0) of the running testbed')
+    .option('--json', 'as JSON')
+    .option(...HYPERVISOR_OPTION)
+    .option(...TOKEN_OPTION)
+    .option('--dir <dir>', 'directory of the testbed (default: GRANTLINE_DIR, or one per user in /dev/shm)')
+    .action(async (vif: string, args: DumpArguments) => {
+      const { guest, device } = parseVif(vif);
+      const target = chooseTarget(args);
+      const client = target === null || target === 'compose' ? clientIn(args.dir) : remoteClient(target);
+      const d = await collectDump(client, vif, guest, device);
+      process.stdout.write(`${args.json ? JSON.stringify(d, null, 2) : dumpText(d)}\n`);
+    });
+}

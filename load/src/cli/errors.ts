@@ -1,0 +1,36 @@
+/** The two ways in which the command fails on purpose. Everything else is a bug of ours and shows its stack. */
+
+/** The user can mend it: bad input or a machine that lacks something. One line, exit code 2. */
+export class UserError extends Error {
+  override readonly name = 'UserError';
+  readonly todo: string;
+
+  /** @param what what is wrong, @param todo what to do about it */
+  constructor(what: string, todo: string) {
+    super(`${what} - ${todo}`);
+    this.todo = todo;
+  }
+}
+
+/** The run failed: a service died, frames were lost that may not be, a count does not add up. Exit code 1. */
+export class RunError extends Error {
+  override readonly name = 'RunError';
+}
+
+/** A signal ended the command. Exit code 128 + signal. */
+export class Interrupted extends Error {
+  override readonly name = 'Interrupted';
+  readonly signal: 'SIGINT' | 'SIGTERM';
+
+  constructor(signal: 'SIGINT' | 'SIGTERM') {
+    super(signal);
+    this.signal = signal;
+  }
+}
+
+/** @returns the exit code that this error stands for */
+export function exitCodeOf(error: unknown): number {
+  if (error instanceof UserError) return 2;
+  if (error instanceof Interrupted) return error.signal === 'SIGINT' ? 130 : 143;
+  return 1;
+}

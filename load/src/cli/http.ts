@@ -1,0 +1,164 @@
+/** grantline http: the guests' web application under load, beside the same application on plain loopback. */
+import { basename, join, relative, resolve } from 'node:path';
+import type { Command } from 'commander';
+import { configurationNames, type Configuration } from '@grantline/shared/config/factors.js';
+import { runHttp } from '../http/runs.js';
+import { parseScenarios } from '../http/scenario.js';
+import { httpVerdict, summariseHttp } from '../http/summary.js';
+import type { HttpFile, HttpRun, HttpSettings } from '../http/record.js';
+import { hostInfo } from '../report/host.js';
+import { httpTable } from '../report/http-table.js';
+import { terminalProgress } from '../report/progress.js';
+import { checkWritable, resultsDir, writeJson } from '../report/results.js';
+import { writeHttpReport } from '../report/write-http.js';
+import type { Bed } from '../runner/run.js';
+import { UserError } from './errors.js';
+import {
+  parseConfigs,
+  parseConnections,
+  parseGuests,
+  parsePage,
+  parseRates,
+  parseRepeat,
+  parseSeconds,
+  parseWarmup,
+} from './options.js';
+import { NO_PAGE_OPTION, PAGE_OPTION } from './page.js';
+import { chooseTarget, HYPERVISOR_OPTION, TOKEN_OPTION, withRemoteBed, type RemoteArguments } from './remote.js';
+import { reportLine } from './report.js';
+import { withBed } from './with-bed.js';
+
+interface HttpArguments extends RemoteArguments {
+  configs?: string;
+  scenario: string;
+  connections: string;
+  rate?: string;
+  capacity: boolean;
+  guests: string;
+  seconds: string;
+  warmup: string;
+  repeat: string;
+  json?: string;
+  page?: string | false;
+  pin: boolean;
+  dir?: string;
+  compose?: true;
+}
+
+/** Those in which a guest has a stack: in native the driver domain is the receiver. */
+const SERVED = configurationNames.filter((name) => name !== 'native');
+
+export function addHttp(program: Command): void {
+  program
+    .command('http')
+    .description("load the guests' web application by autocannon, beside the same one on loopback")
+    .option('--configs <a,b>', `which of ${SERVED.join(', ')} (default: all)`)
+    .option('--scenario <a,b>', 'json, bytes:1M, upload:1M, chunked:1M/16K, ws:128', 'json,bytes:1M')
+    .option('--connections <n>', '1 to 1000, over all guests', '50')
+    .option('--rate <r,r>', 'open loop too: requests per second by a schedule')
+    .option('--no-capacity', 'open loop only')
+    .option('--guests <n>', '1 to 32; connections are spread evenly', '1')
+    .option('--seconds <s>', 'measured time of each run', '3')
+    .option('--warmup <s>', 'load before measuring starts', '1')
+    .option('--repeat <r>', 'runs of each configuration, interleaved', '1')
+    .option('--no-pin', 'leave all threads to the scheduler (own testbed only)')
+    .option(...PAGE_OPTION)
+    .option(...NO_PAGE_OPTION)
+    .option('--json <file>', 'write the results here too')
+    .option('--compose', 'on the testbed in containers (docker-compose.yml)')
+    .option(...HYPERVISOR_OPTION)
+    .option(...TOKEN_OPTION)
+    .option('--dir <dir>', 'directory of the testbed (default: GRANTLINE_DIR, or one per user in /dev/shm)')
+    .action(http);
+}
+
+async function http(args: HttpArguments): Promise<void> {
+  const configs = chosen(args);
+  const settings: HttpSettings = {
+    scenarios: parseScenarios(args.scenario),
+    rates: args.rate === undefined ? [] : parseRates(args.rate),
+    capacity: args.capacity,
+    connections: parseConnections(args.connections),
+    guests: parseGuests(args.guests),
+    seconds: parseSeconds(args.seconds),
+    warmup: parseWarmup(args.warmup),
+    repeat: parseRepeat(args.repeat),
+  };
+  check(settings);
+  const page = parsePage(args.page);
+  const target = chooseTarget(args);
+  if (args.json !== undefined) checkWritable(args.json);
+  const host = hostInfo();
+  const dir = resultsDir(host, new Date());
+  const progress = terminalProgress();
+  const onRun = (r: HttpRun): void => {
+    const l = r.generated.latencyUs;
+    const what = `${r.scenario}${r.rate === null ? '' : ` at ${r.rate}/s`}`;
+    const figures =
+      r.refused === null
+        ? `${r.requestsPerSecond.toFixed(0)} requests/s${r.gbps >= 0.1 ? `, ${r.gbps.toFixed(2)} Gb/s` : ''}, median ${l?.p50 ?? '-'} µs`
+        : `void: ${r.refused}`;
+    progress.line(`${r.target}: ${what}: ${figures}`);
+  };
+  let runs: HttpRun[];
+  if (target === 'compose') {
+    const { httpInStack } = await import('../compose/http.js');
+    runs = await httpInStack({ configs, settings }, progress, onRun);
+  } else {
+    const work = (bed: Bed): Promise<HttpRun[]> =>
+      runHttp({ bed, configs, settings, name: basename(dir), progress, onRun });
+    const { guests } = settings;
+    runs =
+      target !== null
+        ? await withRemoteBed(target, guests, work)
+        : await withBed({ dir: args.dir, guests, pin: args.pin, logDir: join(dir, 'logs'), progress, page }, work);
+  }
+  const all = summariseHttp(runs);
+  const file: HttpFile = {
+    schema: 'grantline.http/1',
+    date: new Date().toISOString(),
+    commandLine: process.argv.slice(2),
+    host,
+    settings,
+    capacity: all.filter((s) => s.mode === 'closed'),
+    atRate: all.filter((s) => s.mode === 'open'),
+    runs,
+  };
+  const path = join(dir, 'http.json');
+  writeJson(path, file);
+  if (args.json !== undefined) writeJson(resolve(args.json), file);
+  progress.clear();
+  process.stdout.write(`${httpTable(file)}\n`);
+  process.stdout.write(
+    `Results: ${relative(process.cwd(), path) || path}${args.json === undefined ? '' : ` and ${args.json}`}\n`,
+  );
+  process.stdout.write(reportLine(dir, writeHttpReport(dir)));
+  const failed = httpVerdict(runs);
+  if (failed) throw failed;
+}
+
+function chosen(args: HttpArguments): Configuration[] {
+  const configs = parseConfigs(args.configs ?? SERVED.join(','));
+  if (configs.some((c) => c.factors.path === 'native'))
+    throw new UserError('in native no guest takes part that could answer', `take ${SERVED.join(', ')}`);
+  return configs;
+}
+
+/** The generator holds a body for each connection that sends one. */
+const MAX_HELD_BYTES = 512 << 20;
+
+function check(s: HttpSettings): void {
+  if (!s.capacity && s.rates.length === 0)
+    throw new UserError('--no-capacity leaves nothing to run', 'give --rate, or leave --no-capacity out');
+  if (s.connections < s.guests)
+    throw new UserError(
+      `${s.connections} connections cannot reach ${s.guests} guests`,
+      `give --connections ${s.guests} or more`,
+    );
+  const held = Math.max(0, ...s.scenarios.map((x) => (x.kind === 'upload' ? x.bytes : 0)));
+  if (held * s.connections > MAX_HELD_BYTES)
+    throw new UserError(
+      `bodies of ${held} bytes on ${s.connections} connections are more than the generator holds`,
+      `take at most ${Math.max(1, Math.floor(MAX_HELD_BYTES / held))} connections, or smaller bodies`,
+    );
+}

@@ -1,0 +1,88 @@
+/** grantline measure: the inside half of `compare --compose`. It runs where the services can be reached, and tells what
+ *  happens as lines of JSON; the outside half (compose/measure.ts) shows and keeps it. Not meant to be typed. */
+import type { Command } from 'commander';
+import type { Configuration } from '@grantline/shared/config/factors.js';
+import type { HttpRun, HttpSettings } from '../http/record.js';
+import { runHttp } from '../http/runs.js';
+import type { Progress } from '../report/progress.js';
+import { compareAll } from '../runner/compare.js';
+import type { RunRecord } from '../runner/record.js';
+import type { RunPlan } from '../runner/run.js';
+import { RunError, UserError } from './errors.js';
+import { parseRemote, withRemoteBed } from './remote.js';
+
+/** What is to be measured. */
+export interface MeasurePlan {
+  configs: Configuration[];
+  plan: RunPlan;
+  guests: number;
+  repeat: number;
+  /** Somebody sees the live line. */
+  live: boolean;
+}
+
+/** The same for a load by HTTP. */
+export interface HttpPlan {
+  kind: 'http';
+  configs: Configuration[];
+  settings: HttpSettings;
+  guests: number;
+  live: boolean;
+}
+
+/** A line of output. */
+export type MeasureLine =
+  | { live: string }
+  | { line: string }
+  | { record: RunRecord | HttpRun }
+  | { error: { kind: 'user'; what: string; todo: string } | { kind: 'run'; what: string } };
+
+export function addMeasure(program: Command): void {
+  program
+    .command('measure', { hidden: true })
+    .description('used by compare --compose')
+    .requiredOption('--plan <json>', 'what to measure')
+    .action(async (args: { plan: string }) => {
+      const tell = (line: MeasureLine): void => void process.stdout.write(`${JSON.stringify(line)}\n`);
+      try {
+        await measure(args.plan, tell);
+      } catch (error) {
+        if (error instanceof UserError) {
+          const what = error.message.slice(0, -` - ${error.todo}`.length);
+          tell({ error: { kind: 'user', what, todo: error.todo } });
+        } else if (error instanceof Error && (error instanceof RunError || error.name === 'HttpError')) {
+          tell({ error: { kind: 'run', what: error.message } });
+        }
+        throw error;
+      }
+    });
+}
+
+async function measure(text: string, tell: (line: MeasureLine) => void): Promise<void> {
+  const remote = parseRemote({});
+  if (remote === null)
+    throw new UserError('GRANTLINE_HYPERVISOR_URL is not set', 'use: npx grantline compare --compose');
+  let what: MeasurePlan | HttpPlan;
+  try {
+    what = JSON.parse(text) as MeasurePlan | HttpPlan;
+  } catch {
+    throw new UserError('--plan is not JSON', 'use: npx grantline compare --compose');
+  }
+  const progress: Progress = {
+    isLive: what.live,
+    line: (line) => tell({ line }),
+    live: (live) => tell({ live }),
+    clear: () => {},
+  };
+  if ('kind' in what) {
+    const { configs, settings } = what;
+    await withRemoteBed(remote, what.guests, (bed) =>
+      runHttp({ bed, configs, settings, name: 'http', progress, onRun: (record) => tell({ record }) }),
+    );
+    return;
+  }
+  const { plan, repeat } = what;
+  await withRemoteBed(remote, what.guests, (bed) =>
+    compareAll(bed, what.configs, plan, repeat, progress, (record) => tell({ record })),
+  );
+}

@@ -1,0 +1,235 @@
+/** Checks of what the user typed. Each takes the text and gives the value, or throws a UserError that says what is
+ *  wrong and what may be written instead. */
+import { parseRate } from '@grantline/shared/config/rate.js';
+import {
+  FACTOR_VALUES,
+  changeFactors,
+  configurationNamed,
+  configurationNames,
+  parseFactor,
+  type Configuration,
+} from '@grantline/shared/config/factors.js';
+import { parseFaults, type CableFaults } from '@grantline/shared/faults/settings.js';
+import { MAX_IN_FLIGHT } from '@grantline/shared/stack/respond-app.js';
+import { IMIX_BYTES } from '../runner/frame-sizes.js';
+import { MAX_GUESTS } from '@grantline/shared/abi/page.js';
+import { UserError } from './errors.js';
+
+export const MIN_FRAME_BYTES = 60;
+export const MAX_FRAME_BYTES = 9014;
+
+/** A plain decimal number: "1e3", "0x10", "" and " 5" are none. */
+function decimal(text: string): number {
+  return /^\d+(\.\d+)?$/.test(text) ? Number(text) : NaN;
+}
+
+export function integerIn(text: string, what: string, low: number, high: number): number {
+  const n = decimal(text);
+  if (!Number.isInteger(n) || n < low || n > high) {
+    throw new UserError(`${what} "${text}" is out of range`, `give a whole number from ${low} to ${high}`);
+  }
+  return n;
+}
+
+export const parseGuests = (text: string): number => integerIn(text, 'the number of guests', 1, MAX_GUESTS);
+export const parseRepeat = (text: string): number => integerIn(text, 'repeat', 1, 100);
+export const parseFlows = (text: string): number => integerIn(text, 'the number of flows', 1, 1024);
+export const parseLoops = (text: string): number => integerIn(text, 'loops', 1, 1_000_000);
+export const parseConnections = (text: string): number => integerIn(text, 'the number of connections', 1, 1000);
+export const parseSeed = (text: string): number => integerIn(text, 'the seed', 1, 0xffffffff);
+
+/** Measured seconds. */
+export function parseSeconds(text: string): number {
+  const n = decimal(text);
+  if (!(n >= 0.1 && n <= 86_400)) {
+    throw new UserError(`seconds "${text}" is out of range`, 'give a number from 0.1 to 86400');
+  }
+  return n;
+}
+
+/** Seconds of load before measuring starts; 0 is allowed. */
+export function parseWarmup(text: string): number {
+  const n = decimal(text);
+  if (!(n >= 0 && n <= 3600)) throw new UserError(`warm-up "${text}" is out of range`, 'give seconds from 0 to 3600');
+  return n;
+}
+
+/** --rate: requests per second, several separated by commas. */
+export function parseRates(text: string): number[] {
+  return text.split(',').map((part) => {
+    const n = decimal(part.trim());
+    if (!(n >= 1 && n <= 1_000_000))
+      throw new UserError(`rate "${part}" is out of range`, 'give requests per second from 1 to 1000000');
+    return n;
+  });
+}
+
+/** Frame bytes with the Ethernet header, without FCS. @returns the sizes to send: one, or the IMIX set */
+export function parseFrame(text: string): number[] {
+  if (text === 'imix') return [...IMIX_BYTES];
+  const n = decimal(text);
+  if (!Number.isInteger(n) || n < MIN_FRAME_BYTES || n > MAX_FRAME_BYTES) {
+    throw new UserError(
+      `frame size "${text}" is out of range`,
+      `give ${MIN_FRAME_BYTES} to ${MAX_FRAME_BYTES} bytes (Ethernet header included, FCS not), or imix`,
+    );
+  }
+  return [n];
+}
+
+/** Speeds that the NIC paces to, Gb/s. */
+export const LINK_GBPS = [1, 10, 25, 40, 100] as const;
+
+/** @returns link speed in Gb/s; null when unlimited */
+export function parseLink(text: string): number | null {
+  if (text === 'max') return null;
+  const n = LINK_GBPS.find((g) => String(g) === text);
+  if (n === undefined)
+    throw new UserError(`link speed "${text}" is not one that there is`, `give ${LINK_GBPS.join(', ')} (Gb/s) or max`);
+  return n;
+}
+
+/** Which ladders to run. */
+export function parseDirection(text: string): ('rx' | 'tx')[] {
+  if (text === 'rx' || text === 'tx') return [text];
+  if (text === 'both') return ['rx', 'tx'];
+  throw new UserError(`unknown direction "${text}"`, 'give rx (to the guests), tx (from the guests) or both');
+}
+
+/** What frames are measured. */
+export function parseWorkload(text: string): 'load' | 'guest-to-guest' | 'rr' | 'tcp' {
+  if (text === 'load' || text === 'guest-to-guest' || text === 'rr' || text === 'tcp') return text;
+  throw new UserError(`unknown workload "${text}"`, 'give load, guest-to-guest, rr or tcp');
+}
+
+/** --inflight 1,32: how many requests are out at once, a series of runs for each. */
+export function parseInFlight(text: string): number[] {
+  const list = text.split(',').map((n) => integerIn(n.trim(), 'requests in flight', 1, MAX_IN_FLIGHT));
+  if (new Set(list).size < list.length) throw new UserError(`--inflight "${text}" names one twice`, 'name each once');
+  return list;
+}
+
+/** --beside: whether requests have the path for themselves. */
+export function parseBeside(text: string): ('idle' | 'bulk')[] {
+  if (text === 'idle' || text === 'bulk') return [text];
+  if (text === 'both') return ['idle', 'bulk'];
+  throw new UserError(`unknown company "${text}"`, 'give idle (nothing else), bulk (generated frames) or both');
+}
+
+/** --rate of requests: per second, or null for the closed loop. */
+export function parseRequestRate(text: string | undefined): number | null {
+  return text === undefined ? null : integerIn(text, 'the rate of requests', 1, 1_000_000);
+}
+
+/** --faults loss=0.01,seed=7. @returns null when not given */
+export function parseFaultsOption(text: string | undefined): CableFaults | null {
+  if (text === undefined) return null;
+  try {
+    return parseFaults(text);
+  } catch (error) {
+    throw new UserError(`--faults "${text}": ${(error as Error).message}`, 'write for example loss=0.01,seed=7');
+  }
+}
+
+export type Protocol = 'auto' | 'tcp' | 'udp';
+
+export function parseProtocol(text: string): Protocol {
+  if (text === 'auto' || text === 'tcp' || text === 'udp') return text;
+  throw new UserError(`unknown protocol "${text}"`, 'give auto, tcp or udp');
+}
+
+/** "a,b" → configurations. */
+export function parseConfigs(text: string): Configuration[] {
+  const names = text.split(',').map((n) => n.trim());
+  const out: Configuration[] = [];
+  for (const name of names) out.push(parseConfig(name));
+  const twice = names.find((n, i) => names.indexOf(n) !== i);
+  if (twice !== undefined)
+    throw new UserError(`configuration "${twice}" is named twice`, 'name each once; --repeat runs all of them again');
+  return out;
+}
+
+/** One configuration by name. */
+export function parseConfig(name: string): Configuration {
+  const found = configurationNamed(name);
+  if (!found) throw new UserError(`unknown configuration "${name}"`, `known are ${configurationNames.join(', ')}`);
+  return found;
+}
+
+/** --set factor=value (several) on a base: the ad-hoc configuration `custom`. */
+export function parseSets(sets: readonly string[], base: string): Configuration {
+  const custom: Configuration = { name: 'custom', factors: parseConfig(base).factors };
+  for (const set of sets) {
+    const at = set.indexOf('=');
+    if (at < 1) throw new UserError(`"--set ${set}" is not factor=value`, 'write for example --set lro=false');
+    const name = set.slice(0, at);
+    const value = set.slice(at + 1);
+    if (!Object.hasOwn(FACTOR_VALUES, name)) {
+      throw new UserError(`unknown factor "${name}"`, `known are ${Object.keys(FACTOR_VALUES).join(', ')}`);
+    }
+    try {
+      custom.factors = changeFactors(custom.factors, { [name]: parseFactor(name, value) });
+    } catch {
+      const values = FACTOR_VALUES[name as keyof typeof FACTOR_VALUES].join(', ');
+      throw new UserError(`factor ${name} cannot be "${value}"`, `give one of ${values}`);
+    }
+  }
+  return custom;
+}
+
+/** --pace recorded|max|FACTOR. @returns 0 for as fast as possible, 1 for as recorded, else how many times as fast */
+export function parsePace(text: string): number {
+  if (text === 'recorded') return 1;
+  if (text === 'max') return 0;
+  const n = decimal(text);
+  if (!(n > 0 && n <= 1e6))
+    throw new UserError(`pace "${text}" is not known`, 'give recorded, max, or a factor above 0 such as 2.5');
+  return n;
+}
+
+export interface MacRule {
+  /** Lower case, with colons. */
+  mac: string;
+  /** Guest number, from 1. */
+  guest: number;
+}
+
+/** --map MAC=guestN. */
+export function parseMap(text: string): MacRule {
+  const m = /^((?:[0-9a-f]{2}:){5}[0-9a-f]{2})=guest(\d{1,2})$/i.exec(text);
+  if (!m) throw new UserError(`"--map ${text}" is not MAC=guestN`, 'write for example --map 00:16:3e:00:00:01=guest1');
+  const mac = m[1].toLowerCase();
+  if (Number.parseInt(mac.slice(0, 2), 16) & 1)
+    throw new UserError(`${mac} is a group address`, 'map unicast addresses only; group frames go to every guest');
+  return { mac, guest: integerIn(m[2], 'the guest in --map', 1, MAX_GUESTS) };
+}
+
+/** --listen HOST:PORT. */
+export function parseListen(text: string): { host: string; port: number } {
+  const m = /^(\[[0-9a-f:]+\]|[\w.-]+):(\d{1,5})$/i.exec(text);
+  const port = m ? Number(m[2]) : NaN;
+  if (!m || !(port <= 65535)) throw new UserError(`"${text}" is not HOST:PORT`, 'write for example 127.0.0.1:7600');
+  return { host: m[1].replace(/^\[|\]$/g, ''), port };
+}
+
+/** --page HOST:PORT, --no-page. @returns where the live page is to listen; 'default', or null for none */
+export function parsePage(option: string | false | undefined): { host: string; port: number } | 'default' | null {
+  if (option === false) return null;
+  return option === undefined ? 'default' : parseListen(option);
+}
+
+/** vif1.0 → guest domain and device. */
+export function parseVif(text: string): { guest: number; device: number } {
+  const m = /^vif(\d{1,4})\.(\d{1,2})$/.exec(text);
+  if (!m) throw new UserError(`"${text}" is not the name of a vif`, 'write for example vif1.0: domain 1, device 0');
+  return { guest: Number(m[1]), device: Number(m[2]) };
+}
+
+/** @throws UserError when it is no limit that a vif can have */
+export function checkRate(text: string): void {
+  try {
+    parseRate(text);
+  } catch (err) {
+    throw new UserError((err as Error).message, 'give --rate as xl does: 100Mb/s, 1GB/s@20ms');
+  }
+}

@@ -1,0 +1,116 @@
+/** A testbed given by its hypervisor's address instead of by a directory: in containers, or on another machine. The
+ *  services' own addresses must be reachable from here, too. */
+import { readFileSync } from 'node:fs';
+import { Client } from '../runner/client.js';
+import { HypervisorObserver } from '../runner/hypervisor-observer.js';
+import { loadStatus, stopLoad } from '../runner/nic-load.js';
+import { observers } from '../runner/observer.js';
+import { openBed, type Bed } from '../runner/run.js';
+import { UserError } from './errors.js';
+import { session } from './session.js';
+
+export interface Remote {
+  /** http://host:port of the hypervisor. */
+  url: string;
+  /** Gives the operator's token: read anew each time, as a hypervisor that starts again makes a new one. */
+  token: () => string;
+}
+
+export interface RemoteArguments {
+  hypervisor?: string;
+  tokenFile?: string;
+}
+
+/** For commander's option(). */
+export const HYPERVISOR_OPTION = [
+  '--hypervisor <url>',
+  'a testbed by address: http://host:port (default: GRANTLINE_HYPERVISOR_URL)',
+] as const;
+export const TOKEN_OPTION = [
+  '--token-file <file>',
+  "file with its operator's token (default: GRANTLINE_TOKEN_FILE; GRANTLINE_TOKEN is the token itself)",
+] as const;
+
+/** @returns null when no address is given: the testbed is then found by its directory. @throws UserError */
+export function parseRemote(args: RemoteArguments, env: NodeJS.ProcessEnv = process.env): Remote | null {
+  const text = args.hypervisor ?? env['GRANTLINE_HYPERVISOR_URL'];
+  if (text === undefined || text === '') {
+    if (args.tokenFile === undefined) return null;
+    throw new UserError('--token-file is given without --hypervisor', 'give both');
+  }
+  const url = /^https?:\/\/[^\s/?#@]+\/?$/.test(text) && URL.canParse(text) ? new URL(text).origin : null;
+  if (url === null)
+    throw new UserError(`"${text}" is not the address of a hypervisor`, 'write for example http://127.0.0.1:7600');
+  const file = args.tokenFile ?? (env['GRANTLINE_TOKEN'] ? undefined : env['GRANTLINE_TOKEN_FILE']);
+  const token = env['GRANTLINE_TOKEN'];
+  if (file === undefined && !token)
+    throw new UserError(
+      `there is no operator's token for ${url}`,
+      'give --token-file, or set GRANTLINE_TOKEN or GRANTLINE_TOKEN_FILE',
+    );
+  return { url, token: () => (file === undefined ? (token ?? '') : readToken(file)) };
+}
+
+/** Which testbed is meant: the one in containers, one by address, or null: one by its directory. @throws UserError when
+ *  the options contradict each other */
+export function chooseTarget(
+  args: RemoteArguments & { compose?: true; dir?: string; pin?: boolean; page?: string | false; listen?: string },
+): Remote | 'compose' | null {
+  if (args.compose) {
+    const other = refusedWithCompose({ ...args, page: args.page === false ? undefined : args.page });
+    if (other !== null) throw new UserError(`${other} does not go with --compose`, 'leave one of them out');
+    return 'compose';
+  }
+  if (args.dir === undefined) return parseRemote(args);
+  if (args.hypervisor !== undefined)
+    throw new UserError('--hypervisor and --dir both name a testbed', 'leave one of them out');
+  return null;
+}
+
+/** @returns an option that was given although the containers decide on it, or null */
+export function refusedWithCompose(args: {
+  dir?: string | undefined;
+  hypervisor?: string | undefined;
+  listen?: string | undefined;
+  page?: string | false | undefined;
+  pin?: boolean | undefined;
+}): string | null {
+  if (args.dir !== undefined) return '--dir';
+  if (args.hypervisor !== undefined) return '--hypervisor';
+  if (args.listen !== undefined) return '--listen';
+  if (typeof args.page === 'string') return '--page';
+  return args.pin === false ? '--no-pin' : null;
+}
+
+export const remoteClient = (remote: Remote): Client => new Client(remote.url, remote.token());
+
+function readToken(file: string): string {
+  try {
+    return readFileSync(file, 'utf8').trim();
+  } catch (error) {
+    throw new UserError(
+      `cannot read the token in ${file} (${(error as NodeJS.ErrnoException).code})`,
+      'is the testbed up, and may this user read it?',
+    );
+  }
+}
+
+/** Runs `work` on it, and leaves it without load. @throws UserError when it has too few guests, or is being measured */
+export async function withRemoteBed<T>(remote: Remote, guests: number, work: (bed: Bed) => Promise<T>): Promise<T> {
+  const client = remoteClient(remote);
+  const { domains } = await client.testbed();
+  const there = domains.filter((d) => d.kind === 'guest' && d.state === 'running').length;
+  if (there < guests)
+    throw new UserError(
+      `the testbed at ${remote.url} has ${there} guest${there === 1 ? '' : 's'}, ${guests} are asked for`,
+      `take --guests ${Math.max(1, there)} or fewer, or give it more`,
+    );
+  const observer = new HypervisorObserver(client);
+  const bed = await openBed(client, guests, observers(observer));
+  if ((await loadStatus(bed.nic)).state === 'running')
+    throw new UserError(`somebody is measuring on the testbed at ${remote.url}`, 'wait until it is idle');
+  const stop = async (): Promise<void> => {
+    await Promise.allSettled([stopLoad(bed.nic), observer.end()]);
+  };
+  return session({ stop, killNow: () => {} }, null, () => work(bed));
+}

@@ -1,0 +1,31 @@
+/** grantline report: the page, the text and the plots of a comparison, again from its results. */
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { fromHere, hasCompare } from '../report/read.js';
+import { hasHttp, writeHttpReport } from '../report/write-http.js';
+import { writeReport } from '../report/write.js';
+
+interface ReportArguments {
+  csv: boolean;
+}
+
+export function addReport(program: Command): void {
+  program
+    .command('report <dir>')
+    .description(
+      'write report.html, report.md and plots of the comparison, http.html of the load by HTTP, in a results folder',
+    )
+    .option('--csv', 'write report.csv too: one row for each run', false)
+    .action((dir: string, args: ReportArguments) => {
+      const http = hasHttp(dir);
+      // A folder with http.json alone has no comparison to report.
+      if (!http || hasCompare(dir)) process.stdout.write(reportLine(dir, writeReport(dir, args)));
+      if (http) process.stdout.write(reportLine(dir, writeHttpReport(dir)));
+    });
+}
+
+/** "Report: results/x/report.html, with report.md, throughput.svg" and a newline. */
+export function reportLine(dir: string, names: readonly string[]): string {
+  const [page, ...others] = names;
+  return `Report: ${fromHere(join(dir, page))}, with ${others.join(', ')}\n`;
+}

@@ -1,0 +1,65 @@
+/** A stretch of work that signals can end: whatever it opened is closed before the command goes. */
+import { Interrupted } from './errors.js';
+
+export interface Closing {
+  /** Ends it properly, within 3 s. */
+  stop(): Promise<void>;
+  /** Ends it at once; for exits that nothing can wait for. */
+  killNow(): void;
+}
+
+/** Runs `work`; SIGINT, SIGTERM or `failure` end it early. Then stops `closing`, in every case, and gives the result or
+ *  throws. A second signal while stopping ends it at once. */
+export async function session<T>(closing: Closing, failure: Promise<Error> | null, work: () => Promise<T>): Promise<T> {
+  let interrupt: (error: Interrupted) => void = () => {};
+  const interrupted = new Promise<never>((_, reject) => {
+    interrupt = reject;
+  });
+  interrupted.catch(() => {});
+  let signals = 0;
+  const onSignal = (signal: NodeJS.Signals): void => {
+    signals++;
+    if (signals > 1) process.exit(signal === 'SIGINT' ? 130 : 143);
+    interrupt(new Interrupted(signal === 'SIGINT' ? 'SIGINT' : 'SIGTERM'));
+  };
+  const onExit = (): void => closing.killNow();
+  process.on('SIGINT', onSignal);
+  process.on('SIGTERM', onSignal);
+  process.on('SIGHUP', onSignal);
+  process.on('exit', onExit);
+  const watch = watchParent(() => onSignal('SIGTERM'));
+  const running = work();
+  running.catch(() => {});
+  const failed = failure === null ? new Promise<never>(() => {}) : failure.then((error) => Promise.reject(error));
+  failed.catch(() => {});
+  try {
+    return await Promise.race([running, interrupted, failed]).catch(async (error: unknown) => {
+      // When a service dies, calls to it and to its neighbours fail first, and with less to say: give its end a moment to be noticed.
+      if (error instanceof Interrupted || failure === null) throw error;
+      const late = new Promise<null>((done) => setTimeout(() => done(null), 300));
+      throw (await Promise.race([failure, late])) ?? error;
+    });
+  } finally {
+    await closing.stop();
+    clearInterval(watch);
+    process.off('exit', onExit);
+    process.off('SIGINT', onSignal);
+    process.off('SIGTERM', onSignal);
+    process.off('SIGHUP', onSignal);
+  }
+}
+
+const PARENT_LOOK_MS = 250;
+
+/** npm runs commands through a shell, and a signal to npm ends the shell and not what runs in it. So a command that npm
+ *  started ends when its parent has gone; one that a user put into the background on purpose does not. */
+export function watchParent(gone: () => void): NodeJS.Timeout | undefined {
+  if (process.env['npm_command'] === undefined && process.env['npm_lifecycle_event'] === undefined) return undefined;
+  const parent = process.ppid;
+  const timer = setInterval(() => {
+    if (process.ppid === parent) return;
+    clearInterval(timer);
+    gone();
+  }, PARENT_LOOK_MS);
+  return timer.unref();
+}

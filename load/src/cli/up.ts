@@ -1,0 +1,137 @@
+/** grantline up: a testbed that stays. grantline down: the end of it, and of what a killed one left. */
+import type { Command } from 'commander';
+import { webDoors } from '../http/edges.js';
+import { discover, usable } from '../testbed/discover.js';
+import { bringDown } from '../testbed/cleanup.js';
+import { testbedDir } from '../testbed/paths.js';
+import { Supervisor } from '../testbed/supervisor.js';
+import { UserError } from './errors.js';
+import { openPage, tokenOf, withPage, NO_PAGE_OPTION, PAGE_OPTION } from './page.js';
+import { checkRate, parseConfig, parseFaultsOption, parseGuests, parseListen, parsePage } from './options.js';
+import { setFaults } from '../runner/faults.js';
+import { chooseTarget } from './remote.js';
+import { session } from './session.js';
+import { checkTaps, farTapEnv, guestTapEnv, parseTaps, tapLines } from './taps.js';
+
+interface UpArguments {
+  guests: string;
+  listen?: string;
+  page?: string | false;
+  pin: boolean;
+  tap?: string;
+  guestTap?: string[];
+  tapOffload: boolean;
+  config: string;
+  rate?: string;
+  dir?: string;
+  compose?: true;
+  faults?: string;
+}
+
+export function addUp(program: Command): void {
+  program
+    .command('up')
+    .description('start a testbed and keep it running until it is interrupted')
+    .option('--guests <n>', '1 to 32', '1')
+    .option('--listen <host:port>', 'where the hypervisor answers (default: GRANTLINE_HTTP, or 127.0.0.1:7600)')
+    .option(...PAGE_OPTION)
+    .option(...NO_PAGE_OPTION)
+    .option('--config <name>', 'configuration that the vifs begin with', 'baseline')
+    .option(
+      '--tap <name[,netns]>',
+      'a TAP device at the far end of the cable: the kernel behind it talks to the guests',
+    )
+    .option(
+      '--guest-tap <[guestN=]name[,netns]>',
+      'a TAP device in a guest, whose stack is then the kernel behind it; can be given again for the next guest',
+      (value: string, before: string[] | undefined) => [...(before ?? []), value],
+    )
+    .option('--no-tap-offload', 'TAP devices without vnet header, checksum and segmentation offload')
+    .option('--rate <rate>', 'limit what each guest may send: 100Mb/s, 1GB/s@20ms, ... (not in direct and native)')
+    .option('--no-pin', 'leave all threads to the scheduler')
+    .option(
+      '--faults <list>',
+      'on the cable: loss=0.01,reorder=0.01,duplicate=,corrupt=,delay=,delay-us=,direction=,seed=',
+    )
+    .option('--dir <dir>', 'directory of the testbed (default: GRANTLINE_DIR, or one per user in /dev/shm)')
+    .option('--compose', 'in containers (docker-compose.yml), with Prometheus and Grafana; returns once all answer')
+    .action(async (args: UpArguments) => {
+      const guests = parseGuests(args.guests);
+      const config = parseConfig(args.config);
+      const taps = parseTaps(args, guests);
+      const faults = parseFaultsOption(args.faults);
+      if (args.rate !== undefined) checkRate(args.rate);
+      if (args.compose) {
+        if (taps.far !== null || taps.guests.size > 0)
+          throw new UserError(
+            '--tap and --guest-tap are not for containers',
+            'use the profile tap of docker-compose.yml: docs/tap.md',
+          );
+        chooseTarget(args);
+        if (args.rate !== undefined)
+          throw new UserError('--rate is not for --compose', 'PUT it to /api/rate of the hypervisor');
+        if (faults !== null)
+          throw new UserError('--faults and --compose do not go together', 'PUT /faults of the nic sets them');
+        return (await import('./up-compose.js')).upCompose(guests);
+      }
+      const listen = parseListen(args.listen ?? (process.env['GRANTLINE_HTTP'] || '127.0.0.1:7600'));
+      const pageAt = parsePage(args.page);
+      const dir = testbedDir(args.dir);
+      const running = usable(dir);
+      if (running)
+        throw new UserError(
+          `a testbed is running in ${dir} (process ${running.file.pid})`,
+          'use it, or stop it with: npx grantline down',
+        );
+      await checkTaps(taps);
+      const page = await openPage(pageAt, 'up', dir);
+      const supervisor = new Supervisor({
+        ...{ dir, guests, use: 'up', listen, pin: args.pin },
+        taps: { nic: farTapEnv(taps), guest: (domid) => guestTapEnv(taps, domid), guests: [...taps.guests.keys()] },
+        ...(page === null ? {} : { page: page.url }),
+      });
+      await session(withPage(supervisor, page), supervisor.failure, async () => {
+        const client = await supervisor.start();
+        if (args.rate !== undefined) await client.putRate(args.rate);
+        if (page) {
+          page.attach({ client, token: tokenOf(dir), keeper: supervisor });
+          process.stdout.write(`live page  ${page.url}\n`);
+        }
+        if (config.name !== 'baseline') await client.putConfig(config.factors);
+        const services = await client.services();
+        const nic = services.find((s) => s.kind === 'nic');
+        if (faults !== null && nic) await setFaults(nic, faults);
+        const width = Math.max(...services.map((s) => s.name.length));
+        for (const s of services) process.stdout.write(`${s.name.padEnd(width)}  ${s.http}/documentation\n`);
+        const { domains } = await client.testbed();
+        const ips = new Map(domains.flatMap((d) => (d.kind === 'guest' && d.ip ? [[d.domid, d.ip] as const] : [])));
+        for (const line of tapLines(taps, ips)) process.stdout.write(`${line}\n`);
+        if (taps.guests.size > 0 && config.factors.path === 'native')
+          process.stdout.write('In native guests have no network: the kernels in them reach nobody.\n');
+        for (const door of nic ? await webDoors(nic) : [])
+          if (door.url !== null) process.stdout.write(`${door.url}/ -> guest${door.domid}\n`);
+        process.stdout.write(
+          `Running in ${dir}; logs in ${supervisor.logDir}. Stop with Ctrl-C or: npx grantline down\n`,
+        );
+        await new Promise<never>(() => {});
+      });
+    });
+}
+
+export function addDown(program: Command): void {
+  program
+    .command('down')
+    .description('stop a testbed and remove what a killed one left')
+    .option('--compose', 'the one in containers: with its networks and volumes')
+    .option('--dir <dir>', 'directory of the testbed (default: GRANTLINE_DIR, or one per user in /dev/shm)')
+    .action(async (args: { dir?: string; compose?: true }) => {
+      if (args.compose) {
+        chooseTarget(args);
+        return (await import('./up-compose.js')).downCompose();
+      }
+      const dir = testbedDir(args.dir);
+      discover(dir);
+      const said = await bringDown(dir);
+      process.stdout.write(said.length === 0 ? `Nothing to stop or remove in ${dir}.\n` : `${said.join('\n')}\n`);
+    });
+}

@@ -1,0 +1,94 @@
+/** A testbed for one command: the running one where there is one, else its own for as long as the command runs. */
+import type { Progress } from '../report/progress.js';
+import { Client } from '../runner/client.js';
+import { stopLoad } from '../runner/nic-load.js';
+import { HypervisorObserver } from '../runner/hypervisor-observer.js';
+import { openBed, type Bed } from '../runner/run.js';
+import { observers, type Observer } from '../runner/observer.js';
+import { remotePage } from '../live/remote.js';
+import { usable } from '../testbed/discover.js';
+import { testbedDir } from '../testbed/paths.js';
+import { takeRunLock } from '../testbed/run-lock.js';
+import { Supervisor } from '../testbed/supervisor.js';
+import { UserError } from './errors.js';
+import { session } from './session.js';
+import { openPage, tokenAt, tokenOf, withPage } from './page.js';
+import type { parsePage } from './options.js';
+
+export interface BedOptions {
+  dir: string | undefined;
+  guests: number;
+  /** Pin the data threads of an own testbed to cores; default true. */
+  pin?: boolean;
+  /** Logs of an own testbed. */
+  logDir: string;
+  progress: Progress;
+  /** A live page: where, as `parsePage` gives it; none when not given. A running testbed's own page is told in any case. */
+  page?: ReturnType<typeof parsePage>;
+  /** Hears of phases and figures beside the testbed's own observers. */
+  observer?: Observer;
+}
+
+/** Runs `work` on a testbed and leaves things as they were found. */
+export async function withBed<T>(options: BedOptions, work: (bed: Bed) => Promise<T>): Promise<T> {
+  const dir = testbedDir(options.dir);
+  const running = usable(dir);
+  if (running) {
+    const kernels = running.file.kernelGuests ?? [];
+    if (kernels.length > 0)
+      throw new UserError(
+        `guest${kernels.join(', guest')} of the testbed in ${dir} has a kernel behind a TAP device and takes part in no run`,
+        'stop it with npx grantline down, or choose another directory with --dir',
+      );
+    const client = Client.open(running.file.hypervisor, running.file.token);
+    const { domains } = await client.testbed();
+    const there = domains.filter((d) => d.kind === 'guest' && d.state === 'running').length;
+    if (there < options.guests) {
+      throw new UserError(
+        `the running testbed in ${dir} has ${there} guest${there === 1 ? '' : 's'}, ${options.guests} are asked for`,
+        `take --guests ${there} or fewer, or start it again with: npx grantline up --guests ${options.guests}`,
+      );
+    }
+    const { page: address, token } = running.file;
+    // Its own page is enough, unless another was asked for by address.
+    const page = await openPage(options.page === 'default' ? null : (options.page ?? null), 'compare', dir);
+    const release = takeRunLock(dir);
+    options.progress.line(`Using the testbed that runs in ${dir}.`);
+    if (address !== undefined || page) options.progress.line(`Live page: ${page?.url ?? address}`);
+    const hypervisor = new HypervisorObserver(client);
+    const stop = (): Promise<void> => hypervisor.end().finally(release);
+    return session(withPage({ stop, killNow: release }, page), null, async () => {
+      page?.attach({ client, token: tokenAt(token), keeper: null });
+      const pages = [
+        hypervisor,
+        ...(address === undefined ? [] : [remotePage(address, tokenAt(token))]),
+        ...(page ? [page.observer] : []),
+        ...(options.observer ? [options.observer] : []),
+      ];
+      const bed = await openBed(client, options.guests, observers(...pages));
+      // The lock is ours, so a load that still runs is one of a command that was killed.
+      await stopLoad(bed.nic);
+      return work(bed);
+    });
+  }
+  const { guests, logDir, pin } = options;
+  const page = await openPage(options.page ?? null, 'compare', dir);
+  const supervisor = new Supervisor({ dir, guests, use: 'own', logDir, pin: pin ?? true });
+  return session(withPage(supervisor, page), supervisor.failure, async () => {
+    const start = performance.now();
+    options.progress.live('starting hypervisor, driver domain, NIC and guests');
+    const client = await supervisor.start();
+    page?.attach({ client, token: tokenOf(dir), keeper: null });
+    if (page) options.progress.line(`Live page: ${page.url}`);
+    const pages = [
+      new HypervisorObserver(client),
+      ...(page ? [page.observer] : []),
+      ...(options.observer ? [options.observer] : []),
+    ];
+    const bed = await openBed(client, options.guests, observers(...pages));
+    options.progress.line(
+      `Testbed ready in ${((performance.now() - start) / 1000).toFixed(1)} s: hypervisor, driver domain, NIC, ${options.guests} guest${options.guests === 1 ? '' : 's'}.`,
+    );
+    return work(bed);
+  });
+}

@@ -1,0 +1,144 @@
+/** compare --compose, the outside half: the comparison runs in a container of the stack's own networks, since services
+ *  announce addresses that are good only there, and what it tells is shown and kept here. */
+import { randomBytes } from 'node:crypto';
+import { run } from 'docker-compose';
+import { RunError, UserError } from '../cli/errors.js';
+import type { HttpPlan, MeasureLine, MeasurePlan } from '../cli/measure.js';
+import { session } from '../cli/session.js';
+import type { Progress } from '../report/progress.js';
+import { containerLog, docker } from './engine.js';
+import { CORE_SERVICES, Stack } from './stack.js';
+
+const EXPERIMENTER = 'experimenter';
+
+/** Uses the stack that runs, pausing what cycles on it; or brings up one for as long as it takes.
+ *  @param wanted how many runs it makes @throws UserError, RunError */
+export async function measureInStack<T>(
+  what: MeasurePlan | HttpPlan,
+  wanted: number,
+  progress: Progress,
+  onRecord: (record: T) => void,
+): Promise<T[]> {
+  const stack = await Stack.open();
+  const own = !(await stack.isRunning());
+  const cycles = !own && (await stack.isRunning(EXPERIMENTER));
+  const name = `grantline-measure-${process.pid}-${randomBytes(3).toString('hex')}`;
+  let removed: Promise<unknown> | null = null;
+  const remove = (): Promise<unknown> => (removed ??= docker('rm', '-f', name));
+  const stop = async (): Promise<void> => {
+    progress.live('putting things back');
+    await remove();
+    if (own) await stack.down();
+    else if (cycles) await stack.startService(EXPERIMENTER);
+    progress.clear();
+  };
+  // A container cannot be ended without waiting for Docker: after a second signal the first one's work goes on there.
+  return session({ stop, killNow: () => {} }, null, async () => {
+    if (own) {
+      await stack.up(what.guests, progress, CORE_SERVICES);
+      await stack.untilReady(what.guests, progress, CORE_SERVICES);
+      progress.line(`Containers ready (${stack.engine.command}).`);
+    } else {
+      progress.line(`Using the containers that run${cycles ? '; their cycle of configurations pauses' : ''}.`);
+      if (cycles) await stack.stopService(EXPERIMENTER);
+    }
+    return inside(stack, name, what, wanted, progress, onRecord);
+  });
+}
+
+async function inside<T>(
+  stack: Stack,
+  name: string,
+  what: MeasurePlan | HttpPlan,
+  wanted: number,
+  progress: Progress,
+  onRecord: (record: T) => void,
+): Promise<T[]> {
+  const records: T[] = [];
+  const failure: { error: Error | null } = { error: null };
+  let known = 0;
+  const take = (line: MeasureLine): void => {
+    if ('live' in line) progress.live(line.live);
+    else if ('line' in line) progress.line(line.line);
+    else if ('record' in line) {
+      if (known++ < records.length) return;
+      // The plan says what runs are made.
+      records.push(line.record as T);
+      onRecord(line.record as T);
+    } else {
+      const { error } = line;
+      failure.error = error.kind === 'user' ? new UserError(error.what, error.todo) : new RunError(error.what);
+    }
+  };
+  const reader = new LineReader(take);
+  const command = ['node', 'load/bin/grantline.mjs', 'measure', '--plan', JSON.stringify(what)];
+  let failed: unknown = null;
+  try {
+    await stack.compose(() =>
+      run(EXPERIMENTER, command, {
+        ...stack.engine.options,
+        // Removed by `remove`, after its log was read.
+        commandOptions: ['--no-deps', '--name', name],
+        callback: (chunk, from) => {
+          if (from !== 'stderr') reader.push(chunk);
+        },
+      }),
+    );
+  } catch (error) {
+    failed = error;
+  }
+  if (records.length < wanted && failure.error === null) {
+    // The old binary sometimes stops listening before the container has ended, or with its last words under way.
+    const exitCode = await docker('wait', name);
+    const log = await containerLog(name);
+    known = 0;
+    new LineReader((line) => ('record' in line || 'error' in line ? take(line) : undefined)).push(
+      Buffer.from(`${log?.out ?? ''}\n`),
+    );
+    if (records.length < wanted && failure.error === null && failed === null)
+      failed = new RunError(`the container told of ${records.length} of ${wanted} runs: ${endOf(exitCode, log)}`);
+  }
+  if (failure.error !== null) throw failure.error;
+  if (failed !== null) throw failed as Error;
+  return records;
+}
+
+const TAIL_CHARS = 300;
+
+/** How a container ended that told too little: its exit code and the end of what it wrote. */
+export function endOf(exitCode: string | null, log: { out: string; err: string } | null): string {
+  const code = exitCode === null ? 'its exit code is not known' : `exit code ${exitCode}`;
+  if (log === null) return `${code}; its log cannot be read`;
+  const err = log.err.trim().slice(-TAIL_CHARS);
+  const cut = log.out === '' || log.out.endsWith('\n') ? '' : ', the last line not whole';
+  return `${code}; it wrote ${log.out.length} characters${cut}, and ${err === '' ? 'no error' : `at last: ${err}`}`;
+}
+
+/** Puts chunks together to lines of JSON. What is none is Compose's own talk. */
+export class LineReader {
+  private readonly onLine: (line: MeasureLine) => void;
+  private rest = Buffer.alloc(0);
+
+  constructor(onLine: (line: MeasureLine) => void) {
+    this.onLine = onLine;
+  }
+
+  push(chunk: Buffer): void {
+    const all = Buffer.concat([this.rest, chunk]);
+    let from = 0;
+    for (let at = all.indexOf(10); at >= 0; at = all.indexOf(10, from)) {
+      this.line(all.toString('utf8', from, at).trim());
+      from = at + 1;
+    }
+    this.rest = all.subarray(from);
+  }
+
+  private line(text: string): void {
+    if (!text.startsWith('{')) return;
+    try {
+      this.onLine(JSON.parse(text) as MeasureLine);
+    } catch (error) {
+      if (!(error instanceof SyntaxError)) throw error;
+    }
+  }
+}

@@ -1,0 +1,176 @@
+/** The testbed in containers, as docker-compose.yml describes it: up, ready, down. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { buildOne, downAll, execCompose, upAll, upMany, type IDockerComposeOptions } from 'docker-compose';
+import { RunError, UserError } from '../cli/errors.js';
+import { Client, type DomainInfo } from '../runner/client.js';
+import type { Progress } from '../report/progress.js';
+import { checkPort } from '../testbed/preflight.js';
+import { docker, findEngine, type Engine } from './engine.js';
+
+/** Published on 127.0.0.1: what each is, the variable that changes the port, and what answers when it is ready. */
+export const PORTS = [
+  { what: 'Grafana', variable: 'GRAFANA_PORT', port: 3000, ready: '/api/health', show: '/' },
+  { what: 'Prometheus', variable: 'PROMETHEUS_PORT', port: 9090, ready: '/-/ready', show: '/' },
+  { what: 'hypervisor', variable: 'GRANTLINE_PORT', port: 7600, ready: '/health/ready', show: '/documentation' },
+  { what: 'nic', variable: 'EDGE_PORT', port: 8080, ready: null, show: '/' },
+] as const;
+type Published = (typeof PORTS)[number];
+
+/** What a measurement needs; the rest is for looking. */
+export const CORE_SERVICES = ['hypervisor', 'driver-domain', 'nic', 'guest'];
+
+const READY_LIMIT_MS = 120_000;
+const LOOK_MS = 250;
+/** Seconds that containers get to end; they need less. */
+const STOP_S = '5';
+
+export class Stack {
+  readonly engine: Engine;
+
+  private constructor(engine: Engine) {
+    this.engine = engine;
+  }
+
+  /** @throws UserError when this machine cannot run containers, or a port's variable is no port */
+  static async open(): Promise<Stack> {
+    for (const p of PORTS) portOf(p);
+    return new Stack(await findEngine());
+  }
+
+  /** Is a container of that service running? Of the hypervisor's: is the stack up? */
+  async isRunning(service = 'hypervisor'): Promise<boolean> {
+    const { out } = await this.compose(() => execCompose('ps', ['-q', service], this.engine.options));
+    const ids = out.split('\n').filter((id) => /^[0-9a-f]{12,}$/.test(id.trim()));
+    for (const id of ids) if ((await docker('inspect', '-f', '{{.State.Running}}', id.trim())) === 'true') return true;
+    return false;
+  }
+
+  /** Builds the image and starts; containers that run already and fit stay. Not ready yet: see untilReady.
+   *  @param services all when not given @throws UserError for a port in use; RunError */
+  async up(guests: number, progress: Progress, services?: readonly string[]): Promise<void> {
+    if (!(await this.isRunning())) {
+      const wanted = PORTS.filter((p) => services === undefined || services.includes(p.what));
+      for (const p of wanted) await checkPublished(p);
+    }
+    const telling = (what: string): IDockerComposeOptions => ({
+      ...this.engine.options,
+      callback: (chunk) => progress.live(`${what}: ${lastLine(chunk.toString())}`),
+    });
+    // All containers of ours have one image: to build it for each would be the same work again.
+    progress.live('building the image');
+    await this.compose(() => buildOne('hypervisor', telling('building the image')));
+    progress.live('starting containers');
+    const options = { ...telling('starting containers'), commandOptions: ['--scale', `guest=${guests}`] };
+    await this.compose(() => (services === undefined ? upAll(options) : upMany([...services], options)));
+  }
+
+  /** Waits until that many guests and all others answer. @throws RunError after the limit */
+  async untilReady(guests: number, progress: Progress, services?: readonly string[]): Promise<void> {
+    const client = new Client(urlOf(PORTS[2]), '');
+    const watched = PORTS.filter((p) => services === undefined || services.includes(p.what));
+    const end = performance.now() + READY_LIMIT_MS;
+    for (;;) {
+      const missing = await missingOf(client, guests, watched);
+      if (missing === null) return;
+      if (performance.now() > end)
+        throw new RunError(
+          `${missing} did not get ready within ${READY_LIMIT_MS / 1000} s; see: ${this.engine.command} logs`,
+        );
+      progress.live(`waiting for ${missing}`);
+      await sleep(LOOK_MS);
+    }
+  }
+
+  /** Ends and removes containers, networks and volumes. The image stays. */
+  async down(): Promise<void> {
+    const commandOptions = ['--volumes', '--remove-orphans', '--timeout', STOP_S];
+    await this.compose(() => downAll({ ...this.engine.options, commandOptions }));
+  }
+
+  async stopService(name: string): Promise<void> {
+    await this.compose(() => execCompose('stop', ['--timeout', STOP_S, name], this.engine.options));
+  }
+
+  async startService(name: string): Promise<void> {
+    await this.compose(() => execCompose('start', [name], this.engine.options));
+  }
+
+  /** Calls Compose; its failure in one line. */
+  async compose<T>(call: () => Promise<T>): Promise<T> {
+    try {
+      return await call();
+    } catch (error) {
+      const { err, out } = error as { err?: string; out?: string };
+      if (err === undefined) throw error;
+      throw failureOf(this.engine.command, `${out ?? ''}\n${err}`);
+    }
+  }
+}
+
+/** Pure: what a failed Compose said, as something that a user can act on. */
+export function failureOf(command: string, text: string): Error {
+  const taken = /(?:127\.0\.0\.1|0\.0\.0\.0):(\d+)[^\n]*(?:address already in use|port is already allocated)/.exec(
+    text,
+  );
+  if (taken) {
+    const of = PORTS.find((p) => String(portOf(p)) === taken[1]);
+    return portInUse(Number(taken[1]), of?.variable ?? 'GRANTLINE_PORT');
+  }
+  const lines = text.split('\n').map((line) => line.trim());
+  const said = lines.filter((line) => /error|denied|cannot|failed|no such/i.test(line)).at(-1);
+  return new RunError(`${command} failed: ${said ?? lastLine(text)}`);
+}
+
+/** http://127.0.0.1:port of what is published. */
+export const urlOf = (p: Published): string => `http://127.0.0.1:${portOf(p)}`;
+
+function portOf({ variable, port }: Published): number {
+  const text = process.env[variable];
+  if (text === undefined || text === '') return port;
+  const n = /^\d+$/.test(text) ? Number(text) : NaN;
+  if (!(n >= 1 && n <= 65535))
+    throw new UserError(`${variable}=${text} is not a port`, 'give a number from 1 to 65535');
+  return n;
+}
+
+async function checkPublished(p: Published): Promise<void> {
+  try {
+    await checkPort('127.0.0.1', portOf(p));
+  } catch {
+    throw portInUse(portOf(p), p.variable);
+  }
+}
+
+const portInUse = (port: number, variable: string): UserError =>
+  new UserError(`port ${port} on 127.0.0.1 is in use`, `stop what uses it, or set ${variable} to another`);
+
+async function missingOf(client: Client, guests: number, watched: readonly Published[]): Promise<string | null> {
+  for (const p of watched) {
+    // A guest does not answer in every configuration.
+    if (p.ready === null) continue;
+    try {
+      const answer = await fetch(urlOf(p) + p.ready, { signal: AbortSignal.timeout(2000) });
+      if (!answer.ok) return p.what;
+    } catch {
+      return p.what;
+    }
+  }
+  const domains: DomainInfo[] = await client.testbed().then(
+    (t) => t.domains,
+    () => [],
+  );
+  const up = domains.filter((d) => d.state === 'running' && d.http !== null);
+  for (const kind of ['driver-domain', 'nic'] as const) if (!up.some((d) => d.kind === kind)) return kind;
+  const there = up.filter((d) => d.kind === 'guest').length;
+  return there < guests ? `${guests} guests (there are ${there})` : null;
+}
+
+function lastLine(text: string): string {
+  return (
+    text
+      .split(/[\r\n]+/)
+      .map((line) => line.trim())
+      .filter((line) => line !== '')
+      .at(-1) ?? ''
+  );
+}

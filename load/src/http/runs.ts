@@ -1,0 +1,218 @@
+/** Runs of all scenarios on all targets, interleaved: loopback takes its turn among the configurations, so that a machine
+ *  that gets slower or faster favours none. */
+import { allowedCores, coreFor } from '@grantline/shared/service/placement.js';
+import type { Configuration } from '@grantline/shared/config/factors.js';
+import { RunError } from '../cli/errors.js';
+import type { Progress } from '../report/progress.js';
+import { abbaOrder } from '../runner/compare.js';
+import { configure } from '../runner/configure.js';
+import { cpuPerFrame } from '../runner/figures.js';
+import type { Phase } from '../runner/observer.js';
+import type { Bed } from '../runner/run.js';
+import { serviceIn, type Snapshot } from '../runner/snapshot.js';
+import { machineTimes, type MachineTimes } from '../testbed/proc.js';
+import { Generator, Loopback, type Usage } from './child.js';
+import { edgesOf } from './edges.js';
+import type { Generated, LoadPlan, Scenario } from './plan.js';
+import { LOOPBACK, type HttpRun, type HttpSettings } from './record.js';
+import { notesOf, refusalOf } from './verdict.js';
+
+/** How often a configuration that has just been set is asked until it answers. */
+const UP_LIMIT_MS = 5000;
+
+/** Most seconds of load before the first run. */
+const WARM_LIMIT_S = 3;
+
+/** One kind of run. */
+interface Job {
+  scenario: Scenario;
+  rate: number | null;
+}
+
+export interface HttpBench {
+  bed: Bed;
+  configs: readonly Configuration[];
+  settings: HttpSettings;
+  /** Name of the results folder. */
+  name: string;
+  progress: Progress;
+  onRun: (run: HttpRun) => void;
+}
+
+/** All runs in their order. The generator and the server on loopback end with it. @throws RunError */
+export async function runHttp(b: HttpBench): Promise<HttpRun[]> {
+  const { settings } = b;
+  const jobs: Job[] = settings.scenarios.flatMap((scenario) => [
+    ...(settings.capacity ? [{ scenario, rate: null }] : []),
+    ...settings.rates.map((rate) => ({ scenario, rate })),
+  ]);
+  const generator = new Generator();
+  const loopback = await Loopback.start(coreFor('guest', 0, allowedCores()));
+  const kill = (): void => {
+    generator.kill();
+    loopback.kill();
+  };
+  process.once('exit', kill);
+  const runs: HttpRun[] = [];
+  try {
+    const targets: (Configuration | null)[] = [null, ...b.configs];
+    await enter(b, b.configs[0], 0, 'configure');
+    await warm(b, generator, loopback);
+    for (const [round, order] of abbaOrder(targets.length, settings.repeat).entries()) {
+      for (const i of order) {
+        const config = targets[i];
+        if (config !== null) await prepare(b, config, round);
+        for (const job of jobs) {
+          const run = await (config === null
+            ? onLoopback(b, generator, loopback, job, round)
+            : onBed(b, generator, config, job, round));
+          runs.push(run);
+          b.onRun(run);
+          // What an open loop answers is what it was told to ask.
+          if (run.refused === null && run.mode === 'closed') {
+            const { target, scenario, requestsPerSecond } = run;
+            const answered = { config: target, scenario, round, requestsPerSecond };
+            await b.bed.observer.answered?.(b.name, answered);
+          }
+        }
+      }
+    }
+    await enter(b, b.configs[0], settings.repeat - 1, 'idle');
+  } finally {
+    await Promise.all([generator.stop(), loopback.stop()]);
+    process.off('exit', kill);
+  }
+  return runs;
+}
+
+/** Load before the first run, on both: what is compiled while it runs would otherwise cost the first configuration most. */
+async function warm(b: HttpBench, generator: Generator, loopback: Loopback): Promise<void> {
+  const seconds = Math.min(WARM_LIMIT_S, 2 * b.settings.warmup);
+  if (seconds === 0) return;
+  b.progress.live('warming up');
+  await prepare(b, b.configs[0], 0);
+  const scenario: Scenario = { kind: 'json', name: 'json' };
+  for (const urls of [[loopback.url], await edgesOf(b.bed)])
+    await generator.run(
+      { urls, scenario, connections: b.settings.connections, rate: null, warmup: 0, seconds },
+      () => {},
+    );
+}
+
+const enter = (b: HttpBench, config: Configuration, round: number, phase: Phase): Promise<void> =>
+  b.bed.observer.phase({
+    ...{ run: b.name, config: config.name, direction: 'http' as const, round, phase },
+    ...{ frameBytes: 1514, guests: b.settings.guests, linkGbps: null },
+  });
+
+/** Sets a configuration and waits until the guests answer in it. */
+async function prepare(b: HttpBench, config: Configuration, round: number): Promise<void> {
+  b.progress.live(`${config.name}: configuring`);
+  await enter(b, config, round, 'configure');
+  await configure(b.bed.client, config);
+  for (const url of await edgesOf(b.bed)) {
+    const end = performance.now() + UP_LIMIT_MS;
+    for (;;) {
+      const ok = await fetch(url, { signal: AbortSignal.timeout(1000) }).then(
+        (answer) => answer.ok,
+        () => false,
+      );
+      if (ok) break;
+      if (performance.now() > end)
+        throw new RunError(`${config.name}: ${url} does not answer within ${UP_LIMIT_MS / 1000} s`);
+    }
+  }
+  await b.bed.client.resetCounters(b.bed.services);
+}
+
+interface Measured<T> {
+  generated: Generated;
+  /** Read where measuring began and where it ended. */
+  before: T;
+  after: T;
+  idleShare: number;
+  stealShare: number;
+}
+
+/** Runs the load, and reads where the measured time begins and ends. */
+async function measured<T>(
+  b: HttpBench,
+  generator: Generator,
+  urls: readonly string[],
+  { scenario, rate }: Job,
+  read: () => Promise<T>,
+): Promise<Measured<T>> {
+  const { connections, warmup, seconds } = b.settings;
+  const plan: LoadPlan = { urls, scenario, connections, rate, warmup, seconds };
+  const at: { phase: string; reading: Promise<[T, MachineTimes]> }[] = [];
+  const generated = await generator.run(plan, (phase) => {
+    const machine = machineTimes();
+    const reading = read().then((value): [T, MachineTimes] => [value, machine]);
+    reading.catch(() => {});
+    at.push({ phase, reading });
+  });
+  const [begin, end] = await Promise.all(at.map((x) => x.reading));
+  if (!begin || !end) throw new RunError('the generator did not tell when it measured');
+  const [x, y] = [begin[1], end[1]];
+  const total = Math.max(1, y.total - x.total);
+  return {
+    ...{ generated, before: begin[0], after: end[0] },
+    ...{ idleShare: (y.idle - x.idle) / total, stealShare: (y.steal - x.steal) / total },
+  };
+}
+
+async function onLoopback(b: HttpBench, g: Generator, l: Loopback, job: Job, round: number): Promise<HttpRun> {
+  b.progress.live(`${LOOPBACK}: ${titleOf(job)}`);
+  const m = await measured<Usage>(b, g, [l.url], job, () => l.usage());
+  const elapsed = m.after.atNs - m.before.atNs;
+  const share = (m.after.cpuNs - m.before.cpuNs) / elapsed;
+  const rps = m.generated.answered / m.generated.seconds;
+  return finish(b, job, round, m, {
+    ...{ target: LOOPBACK, factors: null, cpuNsPerRequest: null },
+    serverNsPerRequest: rps > 0 ? (share * 1e9) / rps : 0,
+    cpuShare: { [LOOPBACK]: share },
+  });
+}
+
+async function onBed(b: HttpBench, g: Generator, c: Configuration, job: Job, round: number): Promise<HttpRun> {
+  b.progress.live(`${c.name}: ${titleOf(job)}`);
+  await enter(b, c, round, 'measure');
+  const urls = await edgesOf(b.bed);
+  const m = await measured<Snapshot>(b, g, urls, job, () => b.bed.client.snapshot(b.bed.services));
+  const cpuShare: Record<string, number> = {};
+  let elapsed = 0;
+  for (const after of m.after) {
+    const before = serviceIn(m.before, after.name);
+    if (!before) continue;
+    elapsed = Math.max(elapsed, (after.atNs - before.atNs) / 1e9);
+    cpuShare[after.name] = (after.processCpuNs - before.processCpuNs) / (after.atNs - before.atNs);
+  }
+  // Counters are read a little after the generator's clock: what was answered in that time is taken from its rate.
+  const requests = (m.generated.answered / m.generated.seconds) * elapsed;
+  const cpu = cpuPerFrame(m.before, m.after, requests);
+  return finish(b, job, round, m, {
+    ...{ target: c.name, factors: c.factors, cpuNsPerRequest: cpu, cpuShare },
+    serverNsPerRequest: cpu.total + cpu.nic,
+  });
+}
+
+function finish(
+  b: HttpBench,
+  { scenario, rate }: Job,
+  round: number,
+  m: Measured<unknown>,
+  part: Pick<HttpRun, 'target' | 'factors' | 'cpuNsPerRequest' | 'serverNsPerRequest' | 'cpuShare'>,
+): HttpRun {
+  const { generated, idleShare, stealShare } = m;
+  const load = { generated, rate, serverShare: Math.max(0, ...Object.values(part.cpuShare)) };
+  return {
+    ...part,
+    ...{ scenario: scenario.name, mode: generated.mode, rate, round, connections: b.settings.connections },
+    guests: b.settings.guests,
+    requestsPerSecond: generated.answered / generated.seconds,
+    gbps: (generated.bodyBytes * 8) / generated.seconds / 1e9,
+    ...{ generated, idleShare, stealShare, refused: refusalOf(load), notes: notesOf(load, idleShare) },
+  };
+}
+
+const titleOf = (job: Job): string => `${job.scenario.name}${job.rate === null ? '' : ` at ${job.rate}/s`}`;

@@ -1,0 +1,196 @@
+/** The live page's controls: what they may do on a running testbed, one thing at a time, and never during a comparison. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { configurationName, configurationNamed } from '@grantline/shared/config/factors.js';
+import type { ControlState, ToServer } from '../../page/messages.js';
+import { RunError } from '../cli/errors.js';
+import type { Client } from '../runner/client.js';
+import { configure } from '../runner/configure.js';
+import { IMIX_BYTES } from '../runner/frame-sizes.js';
+import { startLoad, stopLoad } from '../runner/nic-load.js';
+import { announceRun, openBed } from '../runner/run.js';
+import { takeRunLock } from '../testbed/run-lock.js';
+import type { Seen } from './watch.js';
+
+/** Who can add guests to the testbed and take them away: its supervisor. */
+export interface GuestKeeper {
+  addGuest(client: Client): Promise<void>;
+  removeGuest(client: Client, domid: number): Promise<void>;
+}
+
+/** As many flows to each guest as `grantline compare` takes. */
+const FLOWS_PER_GUEST = 4;
+const SEED = 1;
+const SETTLE_LIMIT_MS = 15_000;
+
+type Settings = Extract<ToServer, { op: 'apply' }>;
+
+export type ControlRequest = Extract<ToServer, { op: 'apply' | 'start' | 'stop' }>;
+
+export interface ControlsOptions {
+  client: Client;
+  dir: string;
+  /** null: the testbed belongs to a comparison. */
+  keeper: GuestKeeper | null;
+  /** What was seen last. */
+  seen: () => Seen | null;
+  /** Looks again. */
+  look: () => Promise<void>;
+  onChange: () => void;
+}
+
+export class Controls {
+  private readonly o: ControlsOptions;
+  private frameBytes: number | 'imix' = 1514;
+  private linkGbps: number | null = null;
+  private busy: string | null = null;
+
+  constructor(options: ControlsOptions) {
+    this.o = options;
+  }
+
+  state(): ControlState {
+    const seen = this.o.seen();
+    const factors = seen?.config.factors;
+    return {
+      blocked: this.blocked(),
+      config: factors ? configurationName(factors) : '',
+      guests: guestsOf(seen).length,
+      frameBytes: this.frameBytes,
+      linkGbps: this.linkGbps,
+      loading: seen?.sending ?? false,
+      busy: this.busy,
+    };
+  }
+
+  /** Does what a browser asked for. @returns what has been done. @throws Error whose message says what went wrong */
+  async handle(request: ControlRequest): Promise<string> {
+    const reason = this.blocked();
+    if (reason !== null) throw new RunError(reason);
+    if (this.busy !== null) throw new RunError(`Wait: ${this.busy}`);
+    this.say(DOING[request.op]);
+    try {
+      const release = takeRunLock(this.o.dir);
+      try {
+        if (request.op === 'apply') return await this.apply(request);
+        if (request.op === 'start') return await this.start();
+        return await this.stop();
+      } finally {
+        release();
+      }
+    } finally {
+      await this.o.look();
+      this.say(null);
+    }
+  }
+
+  private say(busy: string | null): void {
+    this.busy = busy;
+    this.o.onChange();
+  }
+
+  private blocked(): string | null {
+    if (this.o.keeper === null) return 'A comparison is running; it chooses all of this itself.';
+    const seen = this.o.seen();
+    if (seen === null) return 'The testbed is starting.';
+    if (seen.measuring !== null) return `A comparison is running (process ${seen.measuring}); wait until it has ended.`;
+    return null;
+  }
+
+  private async apply(wanted: Settings): Promise<string> {
+    const { client } = this.o;
+    const config = configurationNamed(wanted.config);
+    if (!config) throw new RunError(`there is no configuration ${wanted.config}`);
+    const wasSending = await this.quiet();
+    await this.changeGuests(wanted.guests);
+    const { factors } = await client.config();
+    if (!factors || configurationName(factors) !== config.name) {
+      this.say(`changing to ${config.name}`);
+      await configure(client, config);
+    } else await this.settle();
+    this.frameBytes = wanted.frameBytes;
+    this.linkGbps = wanted.linkGbps;
+    if (wasSending) await this.send();
+    return `${config.name}, ${wanted.guests} guest${wanted.guests === 1 ? '' : 's'}, ${this.loadText()}${wasSending ? '; load goes on' : ''}.`;
+  }
+
+  private async start(): Promise<string> {
+    await this.quiet();
+    await this.settle();
+    await this.send();
+    return `Load started: ${this.loadText()}.`;
+  }
+
+  private async stop(): Promise<string> {
+    await this.quiet();
+    return 'Load stopped.';
+  }
+
+  private loadText(): string {
+    const frames = this.frameBytes === 'imix' ? 'IMIX frames' : `${this.frameBytes}-byte frames`;
+    return `${frames}, ${this.linkGbps === null ? 'link unlimited' : `link ${this.linkGbps} Gb/s`}`;
+  }
+
+  /** Stops what is being sent. @returns whether something was */
+  private async quiet(): Promise<boolean> {
+    const nic = (await this.o.client.services()).find((s) => s.kind === 'nic');
+    if (!nic) throw new RunError('the testbed has no NIC');
+    const was = this.o.seen()?.sending ?? false;
+    await stopLoad(nic);
+    return was;
+  }
+
+  private async changeGuests(wanted: number): Promise<void> {
+    const { client, keeper } = this.o;
+    const { domains } = await client.testbed();
+    const there = domains.filter((d) => d.kind === 'guest' && d.state === 'running').map((d) => d.domid);
+    for (let n = there.length; n < wanted; n++) {
+      this.say(`starting guest ${n + 1} of ${wanted}`);
+      await keeper?.addGuest(client);
+    }
+    for (const domid of there.sort((a, b) => b - a).slice(0, Math.max(0, there.length - wanted))) {
+      this.say(`stopping guest${domid}`);
+      await keeper?.removeGuest(client, domid);
+    }
+  }
+
+  /** Waits until every vif is where the configuration wants it. @throws RunError naming the vif that is not */
+  private async settle(): Promise<void> {
+    const end = performance.now() + SETTLE_LIMIT_MS;
+    for (;;) {
+      const status = await this.o.client.config();
+      if (status.settled) return;
+      if (performance.now() > end) {
+        const list = status.vifs.map((v) => `${v.vif} ${v.backend}/${v.frontend}${v.error ? `: ${v.error}` : ''}`);
+        throw new RunError(`the vifs did not connect within ${SETTLE_LIMIT_MS / 1000} s: ${list.join('; ')}`);
+      }
+      await sleep(20);
+    }
+  }
+
+  private async send(): Promise<void> {
+    const { client } = this.o;
+    const guests = (await client.testbed()).domains.filter((d) => d.kind === 'guest' && d.state === 'running').length;
+    const bed = await openBed(client, guests);
+    const native = (await client.config()).factors?.path === 'native';
+    const frameSizes = this.frameBytes === 'imix' ? [...IMIX_BYTES] : [this.frameBytes];
+    const run = await announceRun(bed, native, { seed: SEED, mode: 'verify', frameSizes });
+    await client.resetCounters(bed.services);
+    await startLoad(bed.nic, {
+      kind: 'generate',
+      run,
+      seed: SEED,
+      guests: bed.guests.map((g) => ({ domid: g.domid, mac: g.mac ?? '', ip: g.ip ?? '' })),
+      frameBytes: this.frameBytes,
+      protocol: 'auto',
+      flowsPerGuest: FLOWS_PER_GUEST,
+      linkGbps: this.linkGbps,
+      pause: true,
+    });
+  }
+}
+
+const DOING = { apply: 'applying the settings', start: 'starting the load', stop: 'stopping the load' } as const;
+
+function guestsOf(seen: Seen | null): number[] {
+  return (seen?.testbed.domains ?? []).filter((d) => d.kind === 'guest' && d.state === 'running').map((d) => d.domid);
+}

@@ -1,0 +1,207 @@
+/** The live page of a testbed, from the first byte to the last: listens before the testbed starts, so that a port in use is
+ *  said at once; is attached to the testbed when that is ready; and ends with the command. docs/adr/0014. */
+import { randomUUID } from 'node:crypto';
+import { configurationNames } from '@grantline/shared/config/factors.js';
+import { MAX_GUESTS } from '@grantline/shared/abi/page.js';
+import type { BedState, ControlState, Facts, ToBrowser } from '../../page/messages.js';
+import { LINK_GBPS, MAX_FRAME_BYTES, MIN_FRAME_BYTES } from '../cli/options.js';
+import { UserError } from '../cli/errors.js';
+import { COMPONENT_LABELS, COMPONENT_ORDER } from '../report/palette.js';
+import { PAPER } from '../report/paper.js';
+import type { Client } from '../runner/client.js';
+import { IMIX_BYTES, meanFrameBytes, WIRE_OVERHEAD_BYTES } from '../runner/frame-sizes.js';
+import type { Observer } from '../runner/observer.js';
+import type { RunRecord } from '../runner/record.js';
+import { Board } from './board.js';
+import { Browsers } from './browsers.js';
+import { PageCaptures } from './captures.js';
+import { Controls, type GuestKeeper } from './controls.js';
+import { startServer, type LiveServer } from './server.js';
+import { SAMPLE_MS, Watch } from './watch.js';
+
+/** Tried first when the user names no port; a free one is taken when it is in use. */
+export const DEFAULT_PORT = 7680;
+
+export interface LivePageOptions {
+  /** As --page says; null: 127.0.0.1 and DEFAULT_PORT or a free port. */
+  listen: { host: string; port: number } | null;
+  mode: Facts['mode'];
+  /** The testbed's directory. */
+  dir: string;
+}
+
+/** The running testbed. */
+export interface Attached {
+  client: Client;
+  /** The operator's token. */
+  token: string;
+  /** null: guests stay as they are, and all controls are off. */
+  keeper: GuestKeeper | null;
+}
+
+const STARTING: ControlState = {
+  ...{ blocked: 'The testbed is starting.', config: '', guests: 0, frameBytes: 1514, linkGbps: null },
+  ...{ loading: false, busy: null },
+};
+
+export class LivePage {
+  /** Hears of experiments that run in this process. */
+  readonly observer: Observer;
+  private readonly facts: Facts;
+  private readonly board: Board;
+  private readonly browsers: Browsers;
+  private server: LiveServer | null = null;
+  private attached: Attached | null = null;
+  private watch: Watch | null = null;
+  private controls: Controls | null = null;
+  private captures: PageCaptures | null = null;
+  private lastState = '';
+  private over = false;
+
+  /** Listens. @throws UserError when the address cannot be had */
+  static async open(options: LivePageOptions): Promise<LivePage> {
+    const page = new LivePage(options);
+    page.server = await page.listen(options.listen);
+    return page;
+  }
+
+  private constructor(options: LivePageOptions) {
+    this.board = new Board(options.mode === 'up');
+    this.observer = this.board;
+    this.board.onChange = () => {
+      // Vifs change with the configuration; while it measures the hypervisor is left alone.
+      if (this.board.phaseName === 'warmup' && this.browsers.size > 0) void this.watch?.look();
+      this.tellState();
+    };
+    this.facts = {
+      instance: randomUUID(),
+      mode: options.mode,
+      dir: options.dir,
+      configs: [...configurationNames],
+      links: [...LINK_GBPS],
+      frames: { min: MIN_FRAME_BYTES, max: MAX_FRAME_BYTES, imixMean: meanFrameBytes([...IMIX_BYTES]) },
+      maxGuests: MAX_GUESTS,
+      paper: { baselineGbps: PAPER.baselineGbps, optimisedGbps: PAPER.optimisedGbps },
+      sampleMs: SAMPLE_MS,
+      wireOverheadBytes: WIRE_OVERHEAD_BYTES,
+      components: COMPONENT_ORDER.map((key) => ({ key, label: COMPONENT_LABELS[key] })),
+    };
+    this.browsers = new Browsers({
+      hello: () => this.hello(),
+      state: () => ({ type: 'state', state: this.state() }),
+      request: (request) => {
+        const { controls, captures } = this;
+        if (controls === null || captures === null) return Promise.reject(new Error(STARTING.blocked ?? ''));
+        if (request.op === 'capture' || request.op === 'capture-stop') return captures.handle(request);
+        return controls.handle(request);
+      },
+      count: (n) => {
+        if (this.watch) this.watch.on = n > 0 && !this.over;
+      },
+    });
+  }
+
+  /** http://host:port/ */
+  get url(): string {
+    return this.server?.url ?? '';
+  }
+
+  /** The testbed is ready. */
+  attach(attached: Attached): void {
+    const { client, keeper } = attached;
+    const { dir } = this.facts;
+    this.attached = attached;
+    this.watch = new Watch(
+      client,
+      dir,
+      this.board,
+      (sample) => {
+        this.board.add(sample);
+        this.browsers.broadcast({ type: 'sample', sample });
+      },
+      () => this.tellState(),
+    );
+    this.captures = new PageCaptures(
+      client,
+      () => this.watch?.seen ?? null,
+      () => this.tellState(),
+    );
+    this.controls = new Controls({
+      ...{ client, dir, keeper },
+      seen: () => this.watch?.seen ?? null,
+      look: () => this.watch?.look() ?? Promise.resolve(),
+      onChange: () => this.tellState(),
+    });
+    this.watch.on = this.browsers.size > 0;
+  }
+
+  /** Tells the browsers why it ends, and ends. Waits for none of them. */
+  async close(reason: string): Promise<void> {
+    if (this.over) return;
+    this.over = true;
+    if (this.watch) this.watch.on = false;
+    this.captures?.close();
+    this.browsers.end(reason);
+    await this.server?.close();
+  }
+
+  private async listen(wanted: LivePageOptions['listen']): Promise<LiveServer> {
+    const at = wanted ?? { host: '127.0.0.1', port: DEFAULT_PORT };
+    try {
+      return await this.serve(at);
+    } catch (error) {
+      const code = (error as NodeJS.ErrnoException).code;
+      if (wanted === null && code === 'EADDRINUSE') return this.serve({ ...at, port: 0 });
+      if (code === 'EADDRINUSE')
+        throw new UserError(
+          `port ${at.port} on ${at.host} is in use`,
+          'stop what uses it, choose another with --page HOST:PORT, or do without: --no-page',
+        );
+      if (code === undefined) throw error;
+      throw new UserError(
+        `cannot serve the live page on ${at.host}:${at.port} (${code})`,
+        'choose another address with --page HOST:PORT, or do without: --no-page',
+      );
+    }
+  }
+
+  private serve(at: { host: string; port: number }): Promise<LiveServer> {
+    return startServer(at, {
+      connected: (socket) => this.browsers.add(socket),
+      phase: (body) => void this.board.phase(body),
+      finished: ({ run, record }) => void this.board.finished(run, record as unknown as RunRecord),
+      token: () => this.attached?.token || null,
+      capture: (id) => this.captures?.download(id) ?? null,
+    });
+  }
+
+  private hello(): ToBrowser {
+    const { history, last } = this.board;
+    return { type: 'hello', facts: this.facts, state: this.state(), history, last };
+  }
+
+  private tellState(): void {
+    const state = this.state();
+    const text = JSON.stringify(state);
+    if (text === this.lastState) return;
+    this.lastState = text;
+    this.browsers.broadcast({ type: 'state', state });
+  }
+
+  private state(): BedState {
+    const seen = this.watch?.seen ?? null;
+    return {
+      ready: this.attached !== null,
+      experiment: this.board.experiment,
+      finished: [...this.board.summaries],
+      domains: (seen?.testbed.domains ?? []).map(({ domid, name, kind, state }) => ({ domid, name, kind, state })),
+      vifs: (seen?.config.vifs ?? []).map(({ vif, backend, frontend, error }) => ({
+        ...{ vif, backend, frontend, error, domid: Number(/^vif(\d+)\./.exec(vif)?.[1] ?? 0) },
+      })),
+      config: this.controls?.state().config ?? '',
+      settled: seen?.config.settled ?? false,
+      controls: this.controls?.state() ?? STARTING,
+      capture: this.captures?.state() ?? null,
+    };
+  }
+}

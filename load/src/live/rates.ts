@@ -1,0 +1,196 @@
+/** From two looks at the counters to what the live page shows. Pure.
+ *
+ *  Counters are emptied at the start of a run. A block that shrank was emptied in between: what it holds has then grown
+ *  from zero, over less time than the looks are apart, so rates of that moment are not shown as throughput. */
+import type { ExperimentDirection } from '@grantline/shared/service/metrics-experiment.js';
+import type { Figures, Flow, GuestRates, PathRates, PhaseName, Sample } from '../../page/messages.js';
+import { dropsOf } from '../runner/conservation.js';
+import { latencyOf } from '../runner/latency.js';
+import {
+  blocksOf,
+  everywhere,
+  inDriverDomain,
+  inGuests,
+  inHypervisor,
+  inNic,
+  sum,
+  type BlockKind,
+  type ServiceSnapshot,
+  type Snapshot,
+  type Where,
+} from '../runner/snapshot.js';
+import { cableFlow, flowOf, takersOf, wayOf, type Way } from './ways.js';
+
+/** What the counters do not tell. */
+export interface Circumstances {
+  /** Epoch milliseconds. */
+  nowMs: number;
+  config: string;
+  /** The application sits in the driver domain. */
+  native: boolean;
+  phase: PhaseName;
+  /** What is measured; rx when not given. */
+  direction?: ExperimentDirection;
+}
+
+export interface Growth {
+  /** How much each counter grew; a snapshot of differences. */
+  grown: Snapshot;
+  seconds: number;
+  /** Counters were emptied in between. */
+  reset: boolean;
+}
+
+/** What has grown from `before` to `after`. Services that are not in both are left out. */
+export function growth(before: Snapshot, after: Snapshot): Growth {
+  const grown: ServiceSnapshot[] = [];
+  let reset = false;
+  let seconds = 0;
+  for (const now of after) {
+    const then = before.find((s) => s.name === now.name);
+    if (!then) continue;
+    seconds = Math.max(seconds, (now.atNs - then.atNs) / 1e9);
+    const blocks = now.blocks.map((block) => {
+      const old = then.blocks.find((b) => b.kind === block.kind && sameLabels(b.labels, block.labels));
+      const shrank =
+        old !== undefined && Object.entries(block.values).some(([k, v]) => !isLevel(k) && v < old.values[k]);
+      reset ||= shrank;
+      const from = shrank ? {} : (old?.values ?? {});
+      const values: Figures = {};
+      for (const [k, v] of Object.entries(block.values)) values[k] = isLevel(k) ? v : v - (from[k] ?? 0);
+      return { kind: block.kind, labels: block.labels, values };
+    });
+    grown.push({ ...now, blocks });
+  }
+  return { grown, seconds, reset };
+}
+
+/** Values that go up and down, or cannot be taken apart. */
+const isLevel = (name: string): boolean => name === 'poolGrants' || name === 'maxNs';
+
+function sameLabels(a: Readonly<Record<string, string>>, b: Readonly<Record<string, string>>): boolean {
+  const keys = Object.keys(a);
+  return keys.length === Object.keys(b).length && keys.every((k) => a[k] === b[k]);
+}
+
+/** The figures of one moment. @param now the later of the two looks, for totals */
+export function sampleOf(g: Growth, now: Snapshot, at: Circumstances): Sample {
+  const direction = at.direction ?? 'rx';
+  const way = wayOf(direction);
+  const receivers = takersOf(way, at.native);
+  const path = pathRates(g, now, way, receivers);
+  const grownFrames = sum(g.grown, way.delivered.kind, way.delivered.frames, receivers);
+  const offered = way.offered === null ? path.cable : flowOf(g.grown, g.seconds, [way.offered]);
+  const latency = latencyOf([], g.grown, receivers);
+  return {
+    point: {
+      t: at.nowMs,
+      c: at.config,
+      ...(direction === 'rx' ? {} : { d: direction }),
+      p: at.phase,
+      g: g.reset || g.seconds === 0 ? null : path.delivered.gbps,
+      o: g.reset || g.seconds === 0 ? null : offered.gbps,
+    },
+    path,
+    receivers: receiverRates(g, now, way, at.native ? inDriverDomain : inGuests),
+    cpuNsPerFrame: grownFrames > 0 ? cpuPerFrame(g.grown, grownFrames) : null,
+    latencyUs: latency && { p50: latency.p50, p99: latency.p99 },
+  };
+}
+
+function pathRates({ grown, seconds }: Growth, now: Snapshot, way: Way, receivers: Where): PathRates {
+  const per = (n: number): number => (seconds > 0 ? n / seconds : 0);
+  const flow = (kind: BlockKind, frames: string, bytes: string, where: Where): Flow => ({
+    fps: per(sum(grown, kind, frames, where)),
+    gbps: (per(sum(grown, kind, bytes, where)) * 8) / 1e9,
+  });
+  const calls = (name: string): number => sum(grown, 'hypercalls', name, inHypervisor);
+  let notifications = 0;
+  for (const kind of ['nicQueue', 'nicTx', 'driver', 'netback', 'netbackTx', 'netfront', 'netfrontTx'] as const)
+    notifications += sum(grown, kind, 'notifications');
+  return {
+    out: way.out,
+    cable: cableFlow(grown, seconds, way),
+    paused: Math.min(1, per(sum(grown, 'cable', 'pausedNs', inNic)) / 1e9),
+    defaultQueue: queueFlow(grown, seconds, way, true),
+    guestQueues: queueFlow(grown, seconds, way, false),
+    rings: way.out
+      ? flow('netbackTx', 'packets', 'bytes', inDriverDomain)
+      : flow('netback', 'outFrames', 'outBytes', inDriverDomain),
+    delivered: flowOf(grown, seconds, [way.delivered], receivers),
+    hypercalls: per(calls('calls')),
+    grantOps: per(calls('mapOps') + calls('unmapOps') + calls('copyOps') + calls('dmaMapOps') + calls('dmaUnmapOps')),
+    copies: per(
+      calls('copyOps') + sum(grown, 'netback', 'localCopies', inDriverDomain) + sum(grown, 'app', 'copies', receivers),
+    ),
+    notifications: per(notifications),
+    wakeups: per(sum(grown, 'loop', 'wakeups', (s) => s.kind !== 'nic')),
+    dropRates: Object.fromEntries(Object.entries(dropsOf(grown)).map(([k, n]) => [k, per(n)])),
+    drops: dropsOf(now),
+  };
+}
+
+function queueFlow(grown: Snapshot, seconds: number, way: Way, isDefault: boolean): Flow {
+  let frames = 0;
+  let bytes = 0;
+  for (const b of blocksOf(grown, way.out ? 'nicTx' : 'nicQueue', inNic)) {
+    if ((b.labels['queue'] === 'default') !== isDefault) continue;
+    frames += b.values['frames'] ?? 0;
+    bytes += b.values['bytes'] ?? 0;
+  }
+  return seconds > 0 ? { fps: frames / seconds, gbps: (bytes * 8) / 1e9 / seconds } : { fps: 0, gbps: 0 };
+}
+
+/** What each guest takes, or gives where frames go out. */
+function receiverRates({ grown, seconds }: Growth, now: Snapshot, way: Way, receivers: Where): GuestRates[] {
+  const { kind, frames: counter } = way.ofGuest;
+  const total = sum(grown, kind, counter, receivers);
+  return grown
+    .filter((s) => receivers(s))
+    .map((s) => {
+      const frames = sum([s], kind, counter);
+      const own = flowOf([s], seconds, [way.ofGuest]);
+      const cpuNs = Object.entries(componentsOf(s)).reduce((n, [name, ns]) => (name === 'idle' ? n : n + ns), 0);
+      return {
+        domid: s.domid,
+        name: s.name,
+        fps: own.fps,
+        gbps: own.gbps,
+        share: total > 0 ? frames / total : 0,
+        cpu: seconds > 0 ? cpuNs / 1e9 / seconds : 0,
+        drops: dropsFor(now, s),
+      };
+    });
+}
+
+/** Drops that a guest suffered: its own, and those that NIC and netback counted for its vif. */
+function dropsFor(now: Snapshot, guest: ServiceSnapshot): Figures {
+  if (guest.kind !== 'guest') return dropsOf(now.filter((s) => s.name === guest.name));
+  const vif = `vif${guest.domid}.0`;
+  const mine = now.map((s) =>
+    s.name === guest.name
+      ? s
+      : { ...s, blocks: s.blocks.filter((b) => b.labels['vif'] === vif || b.labels['queue'] === vif) },
+  );
+  return dropsOf(mine);
+}
+
+const GROUPS = { nic: 'nic', 'driver-domain': 'driverDomain', hypervisor: 'hypervisor', guest: 'guest' } as const;
+
+function componentsOf(s: ServiceSnapshot): Figures {
+  const out: Figures = {};
+  for (const b of blocksOf([s], 'cpu', everywhere))
+    for (const [name, ns] of Object.entries(b.values)) out[name] = (out[name] ?? 0) + ns;
+  return out;
+}
+
+function cpuPerFrame(grown: Snapshot, frames: number): Figures {
+  const out: Figures = {};
+  for (const s of grown) {
+    for (const [name, ns] of Object.entries(componentsOf(s))) {
+      const key = `${GROUPS[s.kind]}.${name}`;
+      out[key] = (out[key] ?? 0) + ns / frames;
+    }
+  }
+  return out;
+}

@@ -1,0 +1,141 @@
+/** What the live page's server takes from outside, each judged by a schema, and refused with the reason. */
+import { Type, type Static } from 'typebox';
+import { Compile } from 'typebox/compile';
+import type { ToServer } from '../../page/messages.js';
+import { configurationNames } from '@grantline/shared/config/factors.js';
+import { EXPERIMENT_DIRECTIONS } from '@grantline/shared/service/metrics-experiment.js';
+import { MAX_GUESTS } from '@grantline/shared/abi/page.js';
+import { CAPTURE_HOPS } from './captures.js';
+import { LINK_GBPS, MAX_FRAME_BYTES, MIN_FRAME_BYTES } from '../cli/options.js';
+
+const Id = Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER });
+const closed = { additionalProperties: false } as const;
+
+const REQUESTS = {
+  apply: Type.Object(
+    {
+      id: Id,
+      op: Type.Literal('apply'),
+      config: Type.Union(configurationNames.map((n) => Type.Literal(n))),
+      guests: Type.Integer({ minimum: 1, maximum: MAX_GUESTS }),
+      frameBytes: Type.Union([
+        Type.Integer({ minimum: MIN_FRAME_BYTES, maximum: MAX_FRAME_BYTES }),
+        Type.Literal('imix'),
+      ]),
+      linkGbps: Type.Union([...LINK_GBPS.map((n) => Type.Literal(n)), Type.Null()]),
+    },
+    closed,
+  ),
+  start: Type.Object({ id: Id, op: Type.Literal('start') }, closed),
+  stop: Type.Object({ id: Id, op: Type.Literal('stop') }, closed),
+  capture: Type.Object(
+    {
+      id: Id,
+      op: Type.Literal('capture'),
+      vif: Type.String({ pattern: '^vif\\d{1,4}\\.\\d{1,2}$' }),
+      hop: Type.Union(CAPTURE_HOPS.map((h) => Type.Literal(h))),
+    },
+    closed,
+  ),
+  'capture-stop': Type.Object({ id: Id, op: Type.Literal('capture-stop') }, closed),
+};
+const CHECKS = {
+  apply: Compile(REQUESTS.apply),
+  start: Compile(REQUESTS.start),
+  stop: Compile(REQUESTS.stop),
+  capture: Compile(REQUESTS.capture),
+  'capture-stop': Compile(REQUESTS['capture-stop']),
+};
+const AnyRequest = Compile(Type.Object({ id: Id, op: Type.Union(Object.keys(REQUESTS).map((n) => Type.Literal(n))) }));
+
+/** What is expected of each field, in words. */
+const EXPECTED: Readonly<Record<string, string>> = {
+  config: `the configuration must be one of ${configurationNames.join(', ')}`,
+  guests: `the number of guests must be a whole number from 1 to ${MAX_GUESTS}`,
+  frameBytes: `the frame size must be a whole number from ${MIN_FRAME_BYTES} to ${MAX_FRAME_BYTES} bytes, or imix`,
+  vif: 'the vif must be named like vif1.0',
+  hop: `the hop must be one of ${CAPTURE_HOPS.join(', ')}`,
+  linkGbps: `the link speed must be ${LINK_GBPS.join(', ')} (Gb/s), or null for unlimited`,
+};
+
+export type Parsed = { ok: true; request: ToServer } | { ok: false; id: number; reason: string };
+
+/** A message of a browser. @returns the request, or why it is none */
+export function parseRequest(text: string): Parsed {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return { ok: false, id: 0, reason: 'the message is not JSON' };
+  }
+  if (!AnyRequest.Check(value))
+    return {
+      ok: false,
+      id: 0,
+      reason: 'a message needs an id from 1 and an op: apply, start or stop, capture or capture-stop',
+    };
+  const { id, op } = value as { id: number; op: ToServer['op'] };
+  const check = CHECKS[op];
+  if (check.Check(value)) return { ok: true, request: value as ToServer };
+  const known = Object.keys(REQUESTS[op].properties);
+  const extra = Object.keys(value as object).find((k) => !known.includes(k));
+  const field = [...check.Errors(value)].map((e) => e.instancePath.split('/')[1]).find((f) => f && EXPECTED[f]);
+  const missing = known.find((k) => !Object.hasOwn(value as object, k));
+  const reason =
+    (field && EXPECTED[field]) ??
+    (missing === undefined ? extra && `there is no field "${extra.slice(0, 40)}" in ${op}` : EXPECTED[missing]);
+  return { ok: false, id, reason: reason ?? `not a request ${op}` };
+}
+
+const Name = Type.String({ minLength: 1, maxLength: 200 });
+const Count = Type.Number({ minimum: 0 });
+const Figures = Type.Record(Type.String({ maxLength: 100 }), Type.Number());
+const Nullable = <T extends Type.TSchema>(schema: T) => Type.Union([schema, Type.Null()]);
+const Rate = { framesPerSecond: Count, gbps: Count };
+
+/** Body of POST /observer/phase. */
+export const PhaseBody = Type.Object({
+  run: Name,
+  config: Name,
+  direction: Type.Optional(Type.Union(EXPERIMENT_DIRECTIONS.map((d) => Type.Literal(d)))),
+  round: Type.Integer({ minimum: 0 }),
+  phase: Type.Union((['idle', 'configure', 'warmup', 'measure', 'drain'] as const).map((p) => Type.Literal(p))),
+  frameBytes: Count,
+  guests: Type.Integer({ minimum: 1 }),
+  linkGbps: Nullable(Count),
+});
+export type PhaseBody = Static<typeof PhaseBody>;
+
+/** Body of POST /observer/finished: a record without its raw counters. What is not named here is let through, and not shown. */
+export const FinishedBody = Type.Object({
+  run: Name,
+  record: Type.Object({
+    config: Name,
+    direction: Type.Optional(Name),
+    tcp: Type.Optional(Type.Boolean()),
+    factors: Type.Record(Type.String(), Type.Union([Type.String(), Type.Number(), Type.Boolean()])),
+    round: Type.Integer({ minimum: 0 }),
+    guests: Type.Integer({ minimum: 1 }),
+    frameBytes: Count,
+    offered: Type.Object(Rate),
+    delivered: Type.Object({ frames: Count, bytes: Count, ...Rate }),
+    sent: Count,
+    lost: Type.Number(),
+    duplicate: Count,
+    reordered: Count,
+    corrupt: Count,
+    drops: Figures,
+    conservation: Type.Union([Type.Literal('ok'), Type.Array(Type.String())]),
+    cpuNsPerFrame: Type.Object({
+      ...{ nic: Type.Number(), driverDomain: Type.Number(), hypervisor: Type.Number(), guest: Type.Number() },
+      ...{ total: Type.Number(), components: Figures },
+    }),
+    perFrame: Type.Object({
+      ...{ grantOps: Type.Number(), hypercalls: Type.Number(), copies: Type.Number(), copiedBytes: Type.Number() },
+      ...{ notifications: Type.Number(), suppressed: Type.Number(), wakeups: Type.Number() },
+    }),
+    latencyUs: Nullable(Type.Object({ p50: Count, p90: Count, p99: Count, p999: Count, max: Count })),
+    notes: Type.Array(Type.String()),
+  }),
+});
+export type FinishedBody = Static<typeof FinishedBody>;

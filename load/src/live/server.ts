@@ -1,0 +1,181 @@
+/** The live page's HTTP server: a handful of files, one WebSocket, and where another process's experiment reports to. */
+import { readdirSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { createHash, timingSafeEqual } from 'node:crypto';
+import { dirname, join } from 'node:path';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
+import helmet from '@fastify/helmet';
+import fastifyStatic from '@fastify/static';
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
+import { fastify, type FastifyBaseLogger, type FastifyInstance, type RawServerDefault } from 'fastify';
+import { WebSocketServer, type WebSocket } from 'ws';
+import { Type } from 'typebox';
+import { REPOSITORY } from '../testbed/paths.js';
+import type { Download } from './captures.js';
+import { refuseHost, refuseOrigin } from './gate.js';
+import { paletteCss } from './palette-css.js';
+import { FinishedBody, PhaseBody } from './schema.js';
+
+/** Largest message of a browser, and largest record of another process, bytes. */
+const MESSAGE_BYTES_MAX = 4096;
+const RECORD_BYTES_MAX = 512 << 10;
+/** What other pages may connect at once to, beside WebSockets: a browser opens six. */
+const CONNECTIONS_MAX = 128;
+
+export interface ServerEvents {
+  connected: (socket: WebSocket) => void;
+  phase: (body: PhaseBody) => void;
+  finished: (body: FinishedBody) => void;
+  /** The operator's token, null while the testbed starts. */
+  token: () => string | null;
+  /** The capture of that id; null: there is none. */
+  capture: (id: string) => Download | null;
+}
+
+export interface LiveServer {
+  /** http://host:port/ */
+  url: string;
+  close(): Promise<void>;
+}
+
+/** Starts it. @throws the system's error when the address cannot be had */
+export async function startServer(listen: { host: string; port: number }, on: ServerEvents): Promise<LiveServer> {
+  const app: App = fastify({
+    logger: false,
+    forceCloseConnections: true,
+    bodyLimit: RECORD_BYTES_MAX,
+    // A null stays a null, and does not become 0.
+    ajv: { customOptions: { coerceTypes: false, removeAdditional: false } },
+  }).withTypeProvider<TypeBoxTypeProvider>();
+  app.server.maxConnections = CONNECTIONS_MAX;
+  app.addHook('onRequest', (request, reply, done) => {
+    const reason = refuseHost(request.headers.host, listen.host);
+    if (reason === null) done();
+    else void reply.code(421).send({ statusCode: 421, error: 'Misdirected Request', message: reason });
+  });
+  await app.register(helmet, {
+    contentSecurityPolicy: {
+      useDefaults: false,
+      directives: {
+        'default-src': ["'none'"],
+        'script-src': ["'self'"],
+        'style-src': ["'self'"],
+        'img-src': ["'self'"],
+        // Older browsers do not take ws: for 'self'. The Host header has been checked.
+        'connect-src': ["'self'", (request) => `ws://${request.headers.host ?? ''}`],
+        'base-uri': ["'none'"],
+        'form-action': ["'none'"],
+        'frame-ancestors': ["'none'"],
+        'require-trusted-types-for': ["'script'"],
+      },
+    },
+    // Plain HTTP on the machine itself.
+    strictTransportSecurity: false,
+    referrerPolicy: { policy: 'no-referrer' },
+  });
+  await addFiles(app);
+  addObserver(app, on);
+  addDownload(app, on);
+
+  const sockets = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: MESSAGE_BYTES_MAX });
+  app.server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+    const { host, origin } = request.headers;
+    const reason = refuseHost(host, listen.host) ?? refuseOrigin(origin, host);
+    const path = (request.url ?? '').split('?')[0];
+    if (reason !== null) return refuseUpgrade(socket, '403 Forbidden', reason);
+    if (path !== '/live') return refuseUpgrade(socket, '404 Not Found', 'the WebSocket is at /live');
+    sockets.handleUpgrade(request, socket, head, on.connected);
+  });
+
+  await app.listen(listen);
+  const bound = app.server.address();
+  const port = typeof bound === 'object' && bound !== null ? bound.port : listen.port;
+  return {
+    url: `http://${listen.host.includes(':') ? `[${listen.host}]` : listen.host}:${port}/`,
+    close: () => app.close(),
+  };
+}
+
+type App = FastifyInstance<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger, TypeBoxTypeProvider>;
+
+function refuseUpgrade(socket: Duplex, status: string, reason: string): void {
+  socket.on('error', () => {});
+  const body = `${reason}\n`;
+  socket.end(
+    `HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
+  );
+}
+
+const SOURCES = join(REPOSITORY, 'load/page');
+const BUILT = join(REPOSITORY, 'load/dist/page');
+
+/** Each file by its own name: nothing else in those folders can be had. */
+async function addFiles(app: App): Promise<void> {
+  const uplot = dirname(createRequire(import.meta.url).resolve('uplot/package.json'));
+  const files = new Map<string, [name: string, root: string]>([
+    ['/', ['index.html', SOURCES]],
+    ['/icon.svg', ['icon.svg', SOURCES]],
+    ['/uplot.css', ['uPlot.min.css', join(uplot, 'dist')]],
+    ['/page/uplot.js', ['uPlot.esm.js', join(uplot, 'dist')]],
+  ]);
+  for (const name of readdirSync(SOURCES)) if (name.endsWith('.css')) files.set(`/${name}`, [name, SOURCES]);
+  for (const name of readdirSync(BUILT)) if (name.endsWith('.js')) files.set(`/page/${name}`, [name, BUILT]);
+  await app.register(fastifyStatic, { root: SOURCES, serve: false, cacheControl: false });
+  for (const [url, [name, root]] of files) {
+    app.get(url, (_request, reply) => reply.header('cache-control', 'no-cache').sendFile(name, root));
+  }
+  const css = paletteCss();
+  app.get('/palette.css', (_request, reply) => reply.type('text/css').header('cache-control', 'no-cache').send(css));
+}
+
+/** Where a comparison that runs in another process tells how it goes. Only who has the operator's token may. */
+function addObserver(app: App, on: ServerEvents): void {
+  const guarded = {
+    onRequest: (
+      request: { headers: { authorization?: string | undefined } },
+      reply: { code(n: number): { send(body: object): unknown } },
+      done: () => void,
+    ): void => {
+      if (sameText(request.headers.authorization ?? '', `Bearer ${on.token() ?? ''}`) && on.token() !== null) done();
+      else reply.code(401).send({ statusCode: 401, error: 'Unauthorized', message: 'the operator token is needed' });
+    },
+  };
+  const Empty = Type.Object({});
+  app.post('/observer/phase', { ...guarded, schema: { body: PhaseBody, response: { 200: Empty } } }, (request) => {
+    on.phase(request.body);
+    return {};
+  });
+  app.post(
+    '/observer/finished',
+    { ...guarded, schema: { body: FinishedBody, response: { 200: Empty } } },
+    (request) => {
+      on.finished(request.body);
+      return {};
+    },
+  );
+}
+
+/** The file of a capture. Its id is random and told to browsers that passed the checks of Host and Origin only. */
+function addDownload(app: App, on: ServerEvents): void {
+  const Params = Type.Object({ id: Type.String({ pattern: '^[0-9a-f-]{36}$' }) });
+  app.get('/capture/:id.pcapng', { schema: { params: Params } }, (request, reply) => {
+    const found = on.capture(request.params.id);
+    if (found === null)
+      return reply
+        .code(404)
+        .send({ statusCode: 404, error: 'Not Found', message: 'there is no such capture any more' });
+    return reply
+      .header('content-type', 'application/x-pcapng')
+      .header('content-length', found.bytes)
+      .header('content-disposition', `attachment; filename="${found.name}"`)
+      .header('cache-control', 'no-store')
+      .send(found.stream);
+  });
+}
+
+/** In the same time whatever the texts are. */
+function sameText(a: string, b: string): boolean {
+  const hash = (text: string): Buffer => createHash('sha256').update(text).digest();
+  return timingSafeEqual(hash(a), hash(b));
+}

@@ -1,0 +1,117 @@
+/** Looks at a running testbed for the live page: at the counters in shared memory twice a second, which costs the services
+ *  nothing, and at what only the hypervisor and the NIC can tell once a second, less often while it is being measured.
+ *  Only while a browser is connected. */
+import { configurationName, configurationNamed } from '@grantline/shared/config/factors.js';
+import type { Sample } from '../../page/messages.js';
+import type { Client, ConfigStatus, ServiceAddress, TestbedInfo } from '../runner/client.js';
+import { serviceName } from '../runner/client.js';
+import { loadStatus } from '../runner/nic-load.js';
+import type { Snapshot } from '../runner/snapshot.js';
+import { readCounters, type CounterOwner } from '../testbed/counter-files.js';
+import { runLockHolder } from '../testbed/run-lock.js';
+import type { Board } from './board.js';
+import { growth, sampleOf } from './rates.js';
+import { unannounced } from './ways.js';
+
+/** Time between two looks at the counters. */
+export const SAMPLE_MS = 500;
+const LOOK_MS = 1000;
+/** While figures are being measured the hypervisor is asked seldom: nothing changes then. */
+const MEASURE_LOOK_MS = 5000;
+
+/** What the hypervisor and the NIC told last. */
+export interface Seen {
+  testbed: TestbedInfo;
+  config: ConfigStatus;
+  /** The NIC is sending; not asked for during a comparison. */
+  sending: boolean;
+  /** Process that measures on this testbed, if another one does. */
+  measuring: number | null;
+}
+
+export class Watch {
+  seen: Seen | null = null;
+  private readonly client: Client;
+  private readonly dir: string;
+  private readonly board: Board;
+  private readonly onSample: (sample: Sample) => void;
+  private readonly onSeen: () => void;
+  private timers: NodeJS.Timeout[] = [];
+  private before: Snapshot = [];
+  private looking: Promise<void> | null = null;
+  private lookedAt = -Infinity;
+
+  constructor(client: Client, dir: string, board: Board, onSample: (sample: Sample) => void, onSeen: () => void) {
+    this.client = client;
+    this.dir = dir;
+    this.board = board;
+    this.onSample = onSample;
+    this.onSeen = onSeen;
+  }
+
+  /** Begins to look, or stops. */
+  set on(on: boolean) {
+    if (on === this.timers.length > 0) return;
+    for (const timer of this.timers) clearInterval(timer);
+    this.timers = [];
+    this.before = [];
+    if (!on) return;
+    void this.look();
+    this.timers = [
+      setInterval(() => this.sample(), SAMPLE_MS).unref(),
+      setInterval(() => {
+        if (this.board.phaseName !== 'measure' || performance.now() - this.lookedAt > MEASURE_LOOK_MS) void this.look();
+      }, LOOK_MS).unref(),
+    ];
+  }
+
+  /** Asks the hypervisor now. Never fails: what cannot be asked stays as it was. */
+  look(): Promise<void> {
+    this.looking ??= this.ask()
+      .catch(() => {})
+      .finally(() => {
+        this.looking = null;
+        this.onSeen();
+      });
+    return this.looking;
+  }
+
+  private async ask(): Promise<void> {
+    this.lookedAt = performance.now();
+    const measuring = runLockHolder(this.dir);
+    const [testbed, config] = await Promise.all([this.client.testbed(), this.client.config()]);
+    const others = measuring !== null && measuring !== process.pid;
+    const nic = testbed.domains.find((d) => d.kind === 'nic' && d.http !== null && d.state === 'running');
+    const isIdle = !others && this.board.phaseName === 'idle';
+    const sending = isIdle && nic ? (await loadStatus(addressOf(nic.http ?? ''))).state === 'running' : false;
+    if (!others) this.board.released();
+    this.seen = { testbed, config, sending, measuring: others ? measuring : null };
+  }
+
+  private sample(): void {
+    if (this.seen === null) return;
+    const { testbed, config } = this.seen;
+    const owners: CounterOwner[] = [{ name: 'hypervisor', kind: 'hypervisor', domid: 0 }];
+    for (const d of testbed.domains)
+      if (d.state !== 'dead') owners.push({ name: serviceName(d), kind: d.kind, domid: d.domid });
+    const now = readCounters(this.dir, owners);
+    const before = this.before;
+    this.before = now;
+    if (before.length === 0) return;
+    const experiment = this.board.experiment;
+    const running = experiment !== null && experiment.phase !== 'idle' ? experiment.config : null;
+    const factors = (running !== null && configurationNamed(running)?.factors) || config.factors;
+    const grown = growth(before, now);
+    const direction = running === null ? unannounced(grown.grown) : (experiment?.direction ?? 'rx');
+    const sample = sampleOf(grown, now, {
+      direction,
+      nowMs: Date.now(),
+      config: running ?? (factors ? configurationName(factors) : 'custom'),
+      native: factors?.path === 'native',
+      phase: this.board.phaseName,
+    });
+    this.onSample(sample);
+  }
+}
+
+const addressOf = (http: string): ServiceAddress => ({ name: 'nic', kind: 'nic', domid: 0, http });

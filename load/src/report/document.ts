@@ -1,0 +1,178 @@
+/** A report as data: sections of sentences, a figure and tables. HTML and Markdown are made from the same. Pure. */
+import { counted, listed } from './format.js';
+import type { Model } from './model.js';
+import { orderLines } from './order.js';
+import { PAPER_ORDER, PAPER_TITLE } from './paper.js';
+import type { Source } from './read.js';
+import { cpuPlot } from './plot-cpu.js';
+import { guestsPlot } from './plot-guests.js';
+import { latencyPlot } from './plot-latency.js';
+import { throughputPlot } from './plot-throughput.js';
+import { dateOf, factorsTable, mixLines, notedLines, notedTable, provenanceTable } from './provenance.js';
+import {
+  bottleneckLines,
+  faultsOf,
+  guestsLines,
+  headlineOf,
+  intervalLine,
+  latencyLine,
+  settingsLine,
+  type Headline,
+} from './story.js';
+import { lossTable, trustTable } from './soundness.js';
+import { requestHeadline, requestRows, requestSection } from './requests.js';
+import type { Plot } from './svg.js';
+import {
+  componentTable,
+  cpuTable,
+  guestsTable,
+  latencyTable,
+  operationsTable,
+  paperTable,
+  throughputTable,
+  type DataTable,
+} from './tables.js';
+
+export interface Section {
+  /** For links within the page. */
+  id: string;
+  title: string;
+  /** A paragraph each; before the figure. */
+  lines: readonly string[];
+  figure: { plot: Plot; caption: string } | null;
+  tables: readonly DataTable[];
+}
+
+export interface ReportDocument {
+  title: string;
+  headline: Headline;
+  settings: string;
+  sections: readonly Section[];
+  /** Files beside the report, relative to it. */
+  data: readonly { path: string; label: string }[];
+}
+
+const present = <T>(...all: readonly (T | null)[]): T[] => all.filter((x): x is T => x !== null);
+
+/** Sections of every report. */
+const OF_ALL = ['sound', 'void', 'settings'];
+
+/** @param csv whether report.csv stands beside the report */
+export function documentOf(m: Model, csv: boolean): ReportDocument {
+  const requests = requestRows(m);
+  const latency = latencyPlot(m);
+  const guests = guestsPlot(m);
+  const guestRows = guestsTable(m);
+  const several = m.main.some((g) => g.runs.length > 1);
+  const sections: (Section | null)[] = [
+    {
+      id: 'throughput',
+      title: 'Throughput',
+      lines: [],
+      figure: {
+        plot: throughputPlot(m),
+        caption: `Every dot is a run, ${several ? 'the first at the top of its row; ' : ''}the upright bar is the median${m.noted.length > 0 ? '; hollow dots are runs with a note' : ''}. ${several ? `${intervalLine(m)} ` : ''}Dashed: what the paper reports. ${m.lineGbps === null ? 'The link is unlimited, so there is no line rate.' : 'The line rate counts what the table counts: frames with their Ethernet header, without FCS, preamble and gap.'}`,
+      },
+      tables: [throughputTable(m)],
+    },
+    {
+      id: 'paper',
+      title: 'Beside the paper',
+      lines: [
+        ...orderLines(m, PAPER_ORDER),
+        `The paper's abstract has two figures; the steps between them are not quoted here. Its 10 Gb/s was the whole link, so its gain is a lower bound of what its optimisations are worth. ${PAPER_TITLE}.`,
+      ],
+      figure: null,
+      tables: [paperTable(m)],
+    },
+    {
+      id: 'cpu',
+      title: 'Where the time goes',
+      lines: bottleneckLines(m),
+      figure: {
+        plot: cpuPlot(m),
+        caption: `CPU time for each delivered frame, of the median run. The NIC and the generator stand for hardware: they are shown apart and are in no sum. Looking for work with none there (idle) is no frame's cost and is left out.`,
+      },
+      tables: [cpuTable(m), componentTable(m)],
+    },
+    {
+      id: 'operations',
+      title: 'What a frame takes',
+      lines: [`Counted, not sampled; of the median run${several ? ' of each configuration' : ''}.`],
+      figure: null,
+      tables: [operationsTable(m)],
+    },
+    latency === null
+      ? null
+      : {
+          id: 'latency',
+          title: 'Latency',
+          lines: present(latencyLine(m)),
+          figure: { plot: latency, caption: 'Of the median run; each mark is a percentile of its frames.' },
+          tables: present(latencyTable(m)),
+        },
+    guestRows === null
+      ? null
+      : {
+          id: 'guests',
+          title: 'More guests',
+          lines: guestsLines(m),
+          figure:
+            guests === null
+              ? null
+              : {
+                  plot: guests,
+                  caption: 'All guests together. Dots are runs, short bars medians, upright lines their intervals.',
+                },
+          tables: [guestRows],
+        },
+    {
+      id: 'sound',
+      title: 'Is anything missing?',
+      lines: [],
+      figure: null,
+      tables: [lossTable(m), trustTable(m)],
+    },
+    {
+      id: 'void',
+      title: 'What is doubtful',
+      lines: [...notedLines(m), ...mixLines(m)],
+      figure: null,
+      tables: present(notedTable(m)),
+    },
+    {
+      id: 'settings',
+      title: 'Machine and settings',
+      lines: [],
+      figure: null,
+      tables: [factorsTable(m), provenanceTable(m)],
+    },
+  ];
+  return {
+    title: `Grantline comparison of ${dateOf(m.sources[0].file.date)}`,
+    headline: requests.length > 0 ? requestHeadline(requests, faultsOf(m)) : headlineOf(m),
+    settings: settingsLine(m),
+    // What frames delivered says nothing of round trips.
+    sections:
+      requests.length > 0
+        ? [requestSection(requests), ...present(...sections).filter((s) => OF_ALL.includes(s.id))]
+        : present(...sections),
+    data: [
+      ...m.sources.map(dataOf),
+      ...(csv ? [{ path: 'report.csv', label: 'report.csv: one row for each run' }] : []),
+    ],
+  };
+}
+
+function dataOf({ path, file }: Source): { path: string; label: string } {
+  const guests = [...new Set(file.runs.map((r) => counted(r.guests, 'guest')))];
+  const raw = file.runs.every((r) => r.raw !== undefined) ? ', with its raw counters' : '';
+  return { path, label: `${path}: every run with ${listed(guests)}${raw}` };
+}
+
+/** A path below the report as a link: nothing in it can be taken for a scheme or end the link. */
+export const linkTo = (path: string): string =>
+  `./${path
+    .split('/')
+    .map((part) => encodeURIComponent(part).replace(/[()'!*]/g, (c) => `%${c.charCodeAt(0).toString(16)}`))
+    .join('/')}`;

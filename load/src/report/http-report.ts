@@ -1,0 +1,158 @@
+/** The report of a load by HTTP: the same kind of page as that of a comparison, from http.json. Pure. */
+import { cpuPartsOf, ratioText } from './http-table.js';
+import { errorsOf } from '../http/plan.js';
+import { LOOPBACK, type HttpFile, type HttpSummary } from '../http/record.js';
+import type { ReportDocument, Section } from './document.js';
+import { counted, gbps, listed, micros, percent, whole } from './format.js';
+import { httpPlot } from './plot-http.js';
+import { dateOf } from './provenance.js';
+import { figures, words, type DataTable } from './tables.js';
+
+export const HTTP_FILE = 'http.json';
+
+/** The whole report. */
+export function httpDocument(file: HttpFile): ReportDocument {
+  const { settings: s, capacity, atRate } = file;
+  const all = [...capacity, ...atRate];
+  const sections: (Section | null)[] = [
+    capacity.length === 0
+      ? null
+      : {
+          id: 'capacity',
+          title: 'Capacity',
+          lines: [
+            'Closed loop: each connection sends its next request once it has its answer. What is found is how much can be served; latencies belong to that load and to no lighter one.',
+          ],
+          figure: {
+            plot: httpPlot(capacity, s),
+            caption:
+              'Requests per second, median run. Loopback is the same application on plain loopback TCP in a process of its own, between the same runs.',
+          },
+          tables: [loadTable('Capacity, by configuration', capacity)],
+        },
+    atRate.length === 0
+      ? null
+      : {
+          id: 'rate',
+          title: 'At a rate',
+          lines: [
+            'Open loop: requests come by a schedule whatever the server does, and latency counts from the moment at which the schedule wanted a request sent. So a pause shows in every request that it held up.',
+          ],
+          figure: null,
+          tables: [loadTable('Latency at a rate, by configuration', atRate)],
+        },
+    {
+      id: 'cpu',
+      title: 'Where the time goes',
+      lines: ['CPU time of everything that serves, for each request, in microseconds; the generator is not in it.'],
+      figure: null,
+      tables: [cpuTable(all)],
+    },
+    {
+      id: 'trust',
+      title: 'How far this can be trusted',
+      lines: [
+        'Every answer was compared whole with what belongs to its request, by id, seed and bytes. A run in which the generator was the bottleneck is void.',
+        ...all.flatMap((r) =>
+          [...(r.refused === null ? [] : [`Void: ${r.refused}`]), ...r.notes].map((n) => `${nameOf(r)}: ${n}.`),
+        ),
+      ],
+      figure: null,
+      tables: [generatorTable(all), provenance(file)],
+    },
+  ];
+  return {
+    title: 'Grantline: HTTP',
+    headline: { lead: leadOf(capacity), rest: [] },
+    settings: `${counted(s.connections, 'connection')}, ${counted(s.guests, 'guest')}, ${s.seconds} s each after ${s.warmup} s, ${counted(s.repeat, 'run')} of each; ${dateOf(file.date)}.`,
+    sections: sections.filter((x) => x !== null),
+    data: [{ path: HTTP_FILE, label: `${HTTP_FILE}: all runs` }],
+  };
+}
+
+const nameOf = (r: HttpSummary): string =>
+  `${r.target}, ${r.scenario}${r.rate === null ? '' : ` at ${whole(r.rate)}/s`}`;
+
+function leadOf(capacity: readonly HttpSummary[]): string {
+  const best = capacity
+    .filter((r) => r.ratio !== null && r.target !== LOOPBACK)
+    .sort((a, b) => (b.ratio ?? 0) - (a.ratio ?? 0));
+  const [scenario] = [...new Set(capacity.map((r) => r.scenario))];
+  const top = best.find((r) => r.scenario === scenario);
+  if (!top) return 'HTTP to the guests, beside the same application on loopback.';
+  return `${top.scenario} over ${top.target}: ${whole(top.requestsPerSecond)} requests/s, ${percent(top.ratio ?? 0, 0)} of plain loopback.`;
+}
+
+function loadTable(caption: string, all: readonly HttpSummary[]): DataTable {
+  return {
+    caption,
+    columns: [
+      words('scenario'),
+      words('over'),
+      ...figures('requests/s', 'min', 'max', 'of loopback', 'Gb/s', 'p50 µs', 'p90', 'p99', 'p99.9', 'errors'),
+    ],
+    rows: all.map((r) => {
+      const l = r.generated.latencyUs;
+      const { min, max } = r.spread.requestsPerSecond;
+      const rates = r.refused === null ? [r.requestsPerSecond, min, max].map(whole) : ['void', '', ''];
+      return [
+        r.rate === null ? r.scenario : `${r.scenario} at ${whole(r.rate)}/s`,
+        r.target,
+        ...rates,
+        ratioText(r),
+        r.gbps >= 0.1 ? gbps(r.gbps) : '',
+        ...(l === null ? ['', '', '', ''] : [l.p50, l.p90, l.p99, l.p999].map(micros)),
+        whole(errorsOf(r.generated.errors)),
+      ];
+    }),
+  };
+}
+
+function cpuTable(all: readonly HttpSummary[]): DataTable {
+  const heads = cpuPartsOf(all.find((r) => r.cpuNsPerRequest !== null) ?? all[0]).map((p) => p.name);
+  return {
+    caption: 'CPU microseconds for each request',
+    columns: [words('scenario'), words('over'), ...figures(...heads, 'all')],
+    rows: all.map((r) => {
+      const parts = cpuPartsOf(r);
+      const cells = parts.length > 0 ? parts.map((p) => micros(p.ns / 1000)) : heads.map(() => '');
+      return [r.scenario, r.target, ...cells, micros(r.serverNsPerRequest / 1000)];
+    }),
+  };
+}
+
+function generatorTable(all: readonly HttpSummary[]): DataTable {
+  return {
+    caption: 'The generator, and the machine',
+    columns: [
+      words('scenario'),
+      words('over'),
+      ...figures('generator, of a core', 'busiest server', 'idle', 'sent', 'answered', 'wrong or lost'),
+    ],
+    rows: all.map((r) => [
+      r.scenario,
+      r.target,
+      percent(r.generated.generator.cpuShare, 0),
+      percent(Math.max(0, ...Object.values(r.cpuShare)), 0),
+      percent(r.idleShare, 0),
+      whole(r.generated.total.sent),
+      whole(r.generated.total.answered),
+      whole(errorsOf(r.generated.errors)),
+    ]),
+  };
+}
+
+function provenance({ host: h, commandLine }: HttpFile): DataTable {
+  return {
+    caption: 'What it was measured with',
+    columns: [words(''), words(HTTP_FILE)],
+    rows: [
+      ['commit', `${h.commit.slice(0, 12)}${h.dirty === true ? ', with changes that are not in it' : ''}`],
+      ['processor', `${h.cpu}, ${h.cores} cores, ${h.arch}`],
+      ['kernel', `Linux ${h.kernel}`],
+      ['Node', `${h.node}, V8 ${h.v8}`],
+      ['versions', listed(Object.entries(h.versions).map(([k, v]) => `${k} ${v}`))],
+      ['command', `grantline ${commandLine.join(' ')}`],
+    ],
+  };
+}

@@ -1,0 +1,96 @@
+/** Writes results: JSON of DESIGN.md section 5 into results/<date>-<commit>/ and where --json says. */
+import { existsSync, mkdirSync, mkdtempSync, renameSync, rmdirSync, statSync, writeFileSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { UserError } from '../cli/errors.js';
+import type { Result, RunRecord } from '../runner/record.js';
+import { resultsRoot } from '../testbed/paths.js';
+import type { HostInfo } from './host.js';
+
+export interface CompareSettings {
+  /** Which ladders were run, in this order. */
+  directions?: ('rx' | 'tx' | 'guest-to-guest' | 'rr')[];
+  /** --faults as given; null: none. */
+  faults?: string | null;
+  guests: number;
+  /** A number, or 'imix'. */
+  frameBytes: number | 'imix';
+  frameSizes: number[];
+  seconds: number;
+  warmup: number;
+  linkGbps: number | null;
+  flowControl: boolean;
+  protocol: string;
+  flows: number;
+  repeat: number;
+  seed: number;
+}
+
+export interface CompareFile {
+  schema: 'grantline.compare/1';
+  date: string;
+  commandLine: string[];
+  host: HostInfo;
+  settings: CompareSettings;
+  /** One per configuration: the median run by delivered frames per second, and the spread over all. */
+  results: Summary[];
+  /** Every run in the order in which it was made, with the raw counters. */
+  runs: RunRecord[];
+}
+
+/** The median run of a configuration. */
+export interface Summary extends Result {
+  runs: number;
+  spread: { gbps: { min: number; max: number }; framesPerSecond: { min: number; max: number } };
+}
+
+/** results/2026-01-31T120000-0123abc, made when something is put there.
+ *  @throws UserError when it could not be made after the run */
+export function resultsDir(host: HostInfo, now: Date): string {
+  checkMakable(resultsRoot());
+  const date = now.toISOString().slice(0, 19).replaceAll(':', '');
+  const commit = host.commit === 'unknown' ? 'nocommit' : host.commit.slice(0, 7);
+  return join(resultsRoot(), `${date}-${commit}${host.dirty ? '-dirty' : ''}`);
+}
+
+/** Makes and removes a folder beside what is there already of a path, and so finds whether the rest can be made.
+ *  Not mkdir with `recursive`: under /proc Node tries that for ever. */
+function tryToMakeBeside(path: string): void {
+  let at = dirname(path);
+  while (!existsSync(at) && dirname(at) !== at) at = dirname(at);
+  rmdirSync(mkdtempSync(join(at, '.grantline-')));
+}
+
+function checkMakable(path: string): void {
+  try {
+    tryToMakeBeside(join(path, 'results'));
+  } catch (error) {
+    throw new UserError(
+      `cannot write results in ${path} (${(error as NodeJS.ErrnoException).code})`,
+      'set GRANTLINE_RESULTS to a folder that can be written',
+    );
+  }
+}
+
+/** Whole or not at all: a reader never sees half a file. */
+export function writeJson(path: string, value: unknown): void {
+  mkdirSync(dirname(path), { recursive: true });
+  const part = `${path}.part`;
+  writeFileSync(part, `${JSON.stringify(value, null, 1)}\n`);
+  renameSync(part, path);
+}
+
+/** Checks before the run that --json can be written after it, with the folders that are still missing. @throws UserError */
+export function checkWritable(path: string): void {
+  const file = resolve(path);
+  let isFolder: boolean;
+  try {
+    isFolder = statSync(file, { throwIfNoEntry: false })?.isDirectory() === true;
+    if (!isFolder) tryToMakeBeside(file);
+  } catch (error) {
+    throw new UserError(
+      `cannot write ${path} (${(error as NodeJS.ErrnoException).code})`,
+      'choose another file for --json',
+    );
+  }
+  if (isFolder) throw new UserError(`cannot write "${path}": it is a directory`, 'give --json the name of a file');
+}

@@ -1,0 +1,58 @@
+/** Puts a report into a results folder: report.html, report.md, the plots, report.csv. Each file whole or not at all. */
+import { mkdtempSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { UserError } from '../cli/errors.js';
+import { reportCsv } from './csv.js';
+import { documentOf } from './document.js';
+import { reportHtml } from './html.js';
+import { reportMarkdown } from './markdown.js';
+import { modelOf } from './model.js';
+import { readSources, type Source } from './read.js';
+import { renderPlot } from './svg.js';
+
+export interface ReportOptions {
+  csv: boolean;
+}
+
+/** Plots that a report may or may not have: one of an earlier report must not stay beside a later one. */
+const OPTIONAL = ['throughput.svg', 'cpu-per-frame.svg', 'latency.svg', 'guests.svg', 'round-trips.svg'];
+
+/** The files of a report by name. Pure: the same results give the same bytes. */
+export function reportFiles(sources: readonly Source[], options: ReportOptions): Map<string, string> {
+  const model = modelOf(sources);
+  const doc = documentOf(model, options.csv);
+  const files = new Map<string, string>();
+  files.set('report.html', reportHtml(doc));
+  files.set('report.md', reportMarkdown(doc));
+  for (const { figure } of doc.sections)
+    if (figure !== null) files.set(`${figure.plot.name}.svg`, `${renderPlot(figure.plot, 'file').text}\n`);
+  if (options.csv) files.set('report.csv', reportCsv(model));
+  return files;
+}
+
+/** Reads the results in a folder and writes the report beside them.
+ *  @returns names of the files, report.html first
+ *  @throws UserError when the folder holds no results, or cannot be written */
+export function writeReport(dir: string, options: ReportOptions): string[] {
+  const files = reportFiles(readSources(dir), options);
+  const names = [...files.keys()];
+  for (const name of names)
+    if (statSync(join(dir, name), { throwIfNoEntry: false })?.isDirectory() === true)
+      throw new UserError(`cannot write ${join(dir, name)}: it is a directory`, 'move it away');
+  let part: string | null = null;
+  try {
+    part = mkdtempSync(join(dir, '.report-'));
+    for (const [name, text] of files) writeFileSync(join(part, name), text);
+    // All are written: from here on nothing is left but to give them their names.
+    for (const name of names) renameSync(join(part, name), join(dir, name));
+    for (const name of OPTIONAL) if (!files.has(name)) rmSync(join(dir, name), { force: true });
+  } catch (error) {
+    throw new UserError(
+      `cannot write a report in ${dir} (${(error as NodeJS.ErrnoException).code})`,
+      'make room, or copy the results to a folder that can be written',
+    );
+  } finally {
+    if (part !== null) rmSync(part, { recursive: true, force: true });
+  }
+  return names;
+}

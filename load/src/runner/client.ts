@@ -1,0 +1,157 @@
+/** What the experimenter asks of a testbed: the hypervisor's operator API and each service's own pages.
+ *  docs/wire/control-plane.md, section 4. */
+import { readFileSync } from 'node:fs';
+import type { Factors } from '@grantline/shared/config/factors.js';
+import type { RunSettings } from '@grantline/shared/config/run.js';
+import type { ExperimentResult } from './hypervisor-observer.js';
+import { call } from './http.js';
+import type { AnsweredRequests, Progression } from './observer.js';
+import type { ServiceName, ServiceSnapshot } from './snapshot.js';
+
+export type DomainKind = 'guest' | 'driver-domain' | 'nic';
+
+export interface DomainInfo {
+  domid: number;
+  kind: DomainKind;
+  name: string;
+  state: 'created' | 'running' | 'dead';
+  pid: number | null;
+  http: string | null;
+  mac: string | null;
+  ip: string | null;
+}
+
+export interface TestbedInfo {
+  dir: string;
+  config: Factors | null;
+  generation: number;
+  domains: DomainInfo[];
+}
+
+export interface NewDomain {
+  domid: number;
+  secret: string;
+  dir: string;
+  uid: number | null;
+  gid: number | null;
+  groups: number[];
+}
+
+export interface VifStatus {
+  vif: string;
+  /** Names of xenbus states. */
+  backend: string;
+  frontend: string;
+  backendAck: number | null;
+  frontendAck: number | null;
+  error: string | null;
+}
+
+export interface ConfigStatus {
+  generation: number;
+  factors: Factors | null;
+  settled: boolean;
+  vifs: VifStatus[];
+}
+
+/** A service with a control API of its own. */
+export interface ServiceAddress {
+  name: ServiceName;
+  kind: DomainKind | 'hypervisor';
+  domid: number;
+  http: string;
+}
+
+type RawCounters = Omit<ServiceSnapshot, 'name' | 'kind' | 'domid'>;
+
+export class Client {
+  readonly hypervisor: string;
+  private readonly token: string;
+
+  constructor(hypervisor: string, token: string) {
+    this.hypervisor = hypervisor;
+    this.token = token;
+  }
+
+  /** @param tokenPath file with the operator's token; a missing one leaves only the calls that change nothing */
+  static open(hypervisor: string, tokenPath: string): Client {
+    let token = '';
+    try {
+      token = readFileSync(tokenPath, 'utf8').trim();
+    } catch {
+      // Another user's testbed: the hypervisor will say 401 where it matters.
+    }
+    return new Client(hypervisor, token);
+  }
+
+  private async operator<T>(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, body?: unknown): Promise<T> {
+    return call<T>('hypervisor', this.hypervisor, path, {
+      method,
+      token: this.token,
+      ...(body === undefined ? {} : { body }),
+    });
+  }
+
+  testbed = (): Promise<TestbedInfo> => this.operator('GET', '/api/testbed');
+  createDomain = (kind: DomainKind): Promise<NewDomain> => this.operator('POST', '/api/domains', { kind });
+  deleteDomain = (domid: number): Promise<unknown> => this.operator('DELETE', `/api/domains/${domid}`);
+  putConfig = (factors: Factors): Promise<{ generation: number }> => this.operator('PUT', '/api/config', factors);
+  /** @param rate as 100Mb/s; null: no limit */
+  putRate = (rate: string | null): Promise<unknown> => this.operator('PUT', '/api/rate', { rate });
+  config = (): Promise<ConfigStatus> => this.operator('GET', '/api/config');
+  putRun = (run: RunSettings): Promise<unknown> => this.operator('PUT', '/api/run', run);
+  run = (): Promise<{ run: RunSettings | null; ready: number[] }> => this.operator('GET', '/api/run');
+  putExperiment = (at: Progression): Promise<unknown> => this.operator('PUT', '/api/experiment', at);
+  postResult = (result: ExperimentResult): Promise<unknown> => this.operator('POST', '/api/experiment/results', result);
+  postRequests = (requests: AnsweredRequests & { run: string }): Promise<unknown> =>
+    this.operator('POST', '/api/experiment/requests', requests);
+  xenstore = (path: string): Promise<unknown> => this.operator('GET', `/api/xenstore?path=${encodeURIComponent(path)}`);
+  grants = (domid: number): Promise<unknown> => this.operator('GET', `/api/domains/${domid}/grants`);
+  captureAccess = (domid: number): Promise<{ http: string; key: string }> =>
+    this.operator('GET', `/api/domains/${domid}/capture`);
+  ports = (domid: number): Promise<unknown> => this.operator('GET', `/api/domains/${domid}/ports`);
+
+  /** All services that have announced where they answer, the hypervisor first. */
+  async services(): Promise<ServiceAddress[]> {
+    const { domains } = await this.testbed();
+    const out: ServiceAddress[] = [{ name: 'hypervisor', kind: 'hypervisor', domid: 0, http: this.hypervisor }];
+    for (const d of domains) {
+      if (d.http !== null && d.state !== 'dead')
+        out.push({ name: serviceName(d), kind: d.kind, domid: d.domid, http: d.http });
+    }
+    return out;
+  }
+
+  /** Counters of all services, asked for at the same time. */
+  async snapshot(services: readonly ServiceAddress[]): Promise<ServiceSnapshot[]> {
+    return Promise.all(
+      services.map(async (s) => ({
+        ...(await call<RawCounters>(s.name, s.http, '/counters')),
+        name: s.name,
+        kind: s.kind,
+        domid: s.domid,
+      })),
+    );
+  }
+
+  async resetCounters(services: readonly ServiceAddress[]): Promise<void> {
+    await Promise.all(
+      services.map((s) => call(s.name, s.http, '/counters/reset', { method: 'POST', token: this.token })),
+    );
+  }
+
+  /** GET, POST or DELETE on a service's own page. */
+  ask<T>(service: ServiceAddress, path: string, method: 'GET' | 'POST' | 'DELETE' = 'GET', body?: unknown): Promise<T> {
+    return call<T>(service.name, service.http, path, {
+      method,
+      token: this.token,
+      timeoutMs: 30_000,
+      ...(body === undefined ? {} : { body }),
+    });
+  }
+}
+
+/** guest1, driver-domain, nic: as in logs, tables and messages. */
+export function serviceName(d: { kind: DomainKind; domid: number }): ServiceName {
+  return d.kind === 'guest' ? `guest${d.domid}` : d.kind;
+}

@@ -1,0 +1,53 @@
+/** What POST /load of the nic takes: services/nic/README.md. The only place that knows its form. */
+import { readFileSync } from 'node:fs';
+import type { MacMapping } from '@grantline/shared/capture/rewrite.js';
+import type { Protocol } from '../cli/options.js';
+import type { ServiceAddress } from './client.js';
+import { call } from './http.js';
+
+interface Link {
+  /** null: unlimited. */
+  linkGbps: number | null;
+  /** 802.3x flow control. */
+  pause: boolean;
+}
+
+export interface GeneratorLoad extends Link {
+  kind: 'generate';
+  run: string;
+  seed: number;
+  guests: { domid: number; mac: string; ip: string }[];
+  frameBytes: number | 'imix';
+  protocol: Protocol;
+  flowsPerGuest: number;
+}
+
+/** Of the capture that was loaded before. */
+export interface ReplayLoad extends Link {
+  kind: 'replay';
+  run: string;
+  /** A number is a factor: 2 is twice as fast as recorded. */
+  pace: 'recorded' | 'max' | number;
+  loops: number;
+}
+
+export type Load = GeneratorLoad | ReplayLoad;
+
+export interface LoadStatus {
+  state: 'idle' | 'running' | 'done';
+  /** Frames that the NIC took or dropped, and frames that wait for a buffer. */
+  sentFrames: number;
+  heldFrames: number;
+}
+
+export const startLoad = (nic: ServiceAddress, load: Load): Promise<LoadStatus> =>
+  call(nic.name, nic.http, '/load', { method: 'POST', body: load });
+export const stopLoad = (nic: ServiceAddress): Promise<LoadStatus> =>
+  call(nic.name, nic.http, '/load', { method: 'DELETE' });
+export const loadStatus = (nic: ServiceAddress): Promise<LoadStatus> => call(nic.name, nic.http, '/load');
+
+/** Gives the nic a capture: the file's bytes, so that it may live in another container, and the hosts that become guests. */
+export function loadCapture(nic: ServiceAddress, file: string, map: readonly MacMapping[]): Promise<unknown> {
+  const path = `/load/capture?map=${encodeURIComponent(JSON.stringify(map))}`;
+  return call(nic.name, nic.http, path, { method: 'POST', bytes: readFileSync(file), timeoutMs: 60_000 });
+}

@@ -1,0 +1,123 @@
+/** What a replayed capture must bring to each guest, worked out from the file alone. Pure.
+ *
+ *  A unicast frame for a guest's address goes to that guest; a group frame goes to all; a unicast frame for an address
+ *  that nobody here has is flooded by the bridge unless the bridge has learned it, and a guest's stack may refuse it. So
+ *  frames of the first two kinds must arrive, and those of the third may. */
+import { createHash } from 'node:crypto';
+import type { Capture } from '@grantline/shared/capture/capture.js';
+import {
+  formatMac,
+  isGroup,
+  MacRewriter,
+  parseMac,
+  readMac,
+  type MacMapping,
+} from '@grantline/shared/capture/rewrite.js';
+
+/** Shortest and longest frame on Ethernet, without FCS: shorter ones are padded with zeros by the sender. */
+const MIN_FRAME_BYTES = 60;
+const MAX_FRAME_BYTES = 9014;
+
+/** Frames as a multiset: how often each came. The key is the frame's SHA-256. */
+export class FrameBag {
+  readonly count = new Map<string, number>();
+  frames = 0;
+  bytes = 0;
+
+  add(frame: Uint8Array, times = 1): void {
+    const key = createHash('sha256').update(frame).digest('base64');
+    this.count.set(key, (this.count.get(key) ?? 0) + times);
+    this.frames += times;
+    this.bytes += frame.length * times;
+  }
+}
+
+export interface Expected {
+  /** One bag per guest: what must arrive. */
+  must: FrameBag[];
+  /** What may arrive at any guest. */
+  may: FrameBag;
+  /** Frames that nobody gets: too long for the wire. */
+  unsendable: number;
+}
+
+/** Destination addresses of single stations, in order of first appearance. */
+export function stationsOf(capture: Capture): string[] {
+  const seen = new Set<number>();
+  for (let i = 0; i < capture.count; i++) {
+    if (capture.lengths[i] < 14) continue;
+    const mac = readMac(capture.bytes, capture.offsets[i]);
+    if (!isGroup(mac)) seen.add(mac);
+  }
+  return [...seen].map(formatMac);
+}
+
+/** Stations in order of appearance to guests in turn; `rules` (MAC to guest number, from 1) come first.
+ *  @param guestMacs addresses of the guests that take part */
+export function mappingsOf(
+  stations: readonly string[],
+  guestMacs: readonly string[],
+  rules: readonly { mac: string; guest: number }[],
+): MacMapping[] {
+  if (rules.length > 0) return rules.map((r) => ({ from: r.mac, to: guestMacs[r.guest - 1] }));
+  return stations
+    .filter((mac) => !guestMacs.includes(mac))
+    .map((from, i) => ({ from, to: guestMacs[i % guestMacs.length] }));
+}
+
+/** @param loops how often the capture is sent */
+export function expectedOf(
+  capture: Capture,
+  mappings: readonly MacMapping[],
+  guestMacs: readonly string[],
+  loops: number,
+): Expected {
+  const rewriter = new MacRewriter(mappings);
+  const guestOf = new Map(guestMacs.map((mac, i) => [parseMac(mac), i]));
+  const must = guestMacs.map(() => new FrameBag());
+  const may = new FrameBag();
+  let unsendable = 0;
+  for (let i = 0; i < capture.count; i++) {
+    const length = capture.lengths[i];
+    if (length > MAX_FRAME_BYTES) {
+      unsendable += loops;
+      continue;
+    }
+    const frame = new Uint8Array(Math.max(length, MIN_FRAME_BYTES));
+    frame.set(capture.bytes.subarray(capture.offsets[i], capture.offsets[i] + length));
+    rewriter.apply(frame, 0, frame.length);
+    const to = readMac(frame, 0);
+    const guest = guestOf.get(to);
+    if (guest !== undefined) must[guest].add(frame, loops);
+    else if (isGroup(to)) for (const bag of must) bag.add(frame, loops);
+    else may.add(frame, loops);
+  }
+  return { must, may, unsendable };
+}
+
+export interface Difference {
+  expectedFrames: number;
+  expectedBytes: number;
+  receivedFrames: number;
+  receivedBytes: number;
+  /** Expected and not received. */
+  missing: number;
+  /** Received and not expected. */
+  extra: number;
+}
+
+/** Compares two multisets. A changed frame is one missing and one extra. */
+export function compareBags(must: FrameBag, may: FrameBag, got: FrameBag): Difference {
+  let missing = 0;
+  let extra = 0;
+  for (const [key, n] of must.count) missing += Math.max(0, n - (got.count.get(key) ?? 0));
+  for (const [key, n] of got.count) extra += Math.max(0, n - (must.count.get(key) ?? 0) - (may.count.get(key) ?? 0));
+  return {
+    expectedFrames: must.frames,
+    expectedBytes: must.bytes,
+    receivedFrames: got.frames,
+    receivedBytes: got.bytes,
+    missing,
+    extra,
+  };
+}

@@ -1,0 +1,97 @@
+/** Replays a capture through one configuration and compares what each guest got with what it had to get. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Capture } from '@grantline/shared/capture/capture.js';
+import type { MacMapping } from '@grantline/shared/capture/rewrite.js';
+import type { Configuration } from '@grantline/shared/config/factors.js';
+import { RunError } from '../cli/errors.js';
+import type { Progress } from '../report/progress.js';
+import { configure } from './configure.js';
+import { checkConservation, dropsOf } from './conservation.js';
+import { loadCapture, loadStatus, startLoad, stopLoad } from './nic-load.js';
+import { recordedBy } from './recorded.js';
+import { compareBags, expectedOf, type Difference } from './replay-expected.js';
+import { announceRun, drain, type Bed } from './run.js';
+import { sum } from './snapshot.js';
+
+export interface ReplayPlan {
+  /** Path of the capture. */
+  file: string;
+  capture: Capture;
+  mappings: MacMapping[];
+  /** 0: as fast as possible; 1: as recorded; else how many times as fast. */
+  pace: number;
+  loops: number;
+}
+
+export interface ReplayResult {
+  config: string;
+  sentFrames: number;
+  sentBytes: number;
+  seconds: number;
+  guests: ({ guest: string; mac: string } & Difference)[];
+  drops: Record<string, number>;
+  conservation: 'ok' | string[];
+  ok: boolean;
+}
+
+const LOOK_MS = 100;
+
+/** One replay. @throws RunError when it does not end, or a guest could not keep all frames */
+export async function replayOnce(
+  bed: Bed,
+  config: Configuration,
+  plan: ReplayPlan,
+  progress: Progress,
+): Promise<ReplayResult> {
+  const { client, services } = bed;
+  progress.live(`${config.name}: configuring`);
+  await configure(client, config);
+  await loadCapture(bed.nic, plan.file, plan.mappings);
+  const run = await announceRun(bed, false, { seed: 1, mode: 'record', frameSizes: [1514] });
+  await client.resetCounters(services);
+  const start = performance.now();
+  const pace = plan.pace === 0 ? 'max' : plan.pace === 1 ? 'recorded' : plan.pace;
+  await startLoad(bed.nic, { kind: 'replay', run, pace, loops: plan.loops, linkGbps: null, pause: true });
+  try {
+    await finished(bed, plan, progress);
+  } finally {
+    await stopLoad(bed.nic);
+  }
+  const seconds = (performance.now() - start) / 1000;
+  const c = await drain(bed);
+  const macs = bed.guests.map((g) => g.mac ?? '');
+  const expected = expectedOf(plan.capture, plan.mappings, macs, plan.loops);
+  const guests = [];
+  for (const [i, guest] of bed.guests.entries()) {
+    const service = services.find((s) => s.kind === 'guest' && s.domid === guest.domid);
+    if (!service) throw new RunError(`${guest.name} is gone`);
+    const got = await recordedBy(service);
+    guests.push({ guest: service.name, mac: macs[i], ...compareBags(expected.must[i], expected.may, got) });
+  }
+  const conservation = checkConservation(c, config.factors.path);
+  return {
+    config: config.name,
+    sentFrames: sum(c, 'cable', 'sentFrames'),
+    sentBytes: sum(c, 'cable', 'sentBytes'),
+    seconds,
+    guests,
+    drops: dropsOf(c),
+    conservation,
+    ok: conservation === 'ok' && guests.every((g) => g.missing === 0 && g.extra === 0),
+  };
+}
+
+/** Waits until all has been sent. At a recorded pace that takes as long as it took then. */
+async function finished(bed: Bed, plan: ReplayPlan, progress: Progress): Promise<void> {
+  const spanMs = plan.capture.count === 0 ? 0 : (plan.capture.timesNs[plan.capture.count - 1] * plan.loops) / 1e6;
+  const limitMs = (plan.pace === 0 ? 0 : spanMs / plan.pace) * 1.2 + 30_000;
+  const start = performance.now();
+  for (;;) {
+    const { state } = await loadStatus(bed.nic);
+    if (state !== 'running') return;
+    if (performance.now() - start > limitMs)
+      throw new RunError(`the capture was not sent within ${Math.round(limitMs / 1000)} s`);
+    progress.live(`sending, ${((performance.now() - start) / 1000).toFixed(1)} s`);
+    await sleep(LOOK_MS);
+  }
+}

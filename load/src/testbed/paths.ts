@@ -1,0 +1,38 @@
+/** Where things are: the repository, the services' entry points, the testbed's directory, the results. */
+import { existsSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { UserError } from '../cli/errors.js';
+
+/** dist/src/testbed/ → the repository. */
+export const REPOSITORY = resolve(dirname(fileURLToPath(import.meta.url)), '../../../..');
+
+export const SERVICES = ['hypervisor', 'driver-domain', 'nic', 'guest'] as const;
+export type ServiceKind = (typeof SERVICES)[number];
+
+/** @returns the built entry point of a service. @throws UserError when it is not built */
+export function entryOf(service: ServiceKind): string {
+  const path = join(REPOSITORY, 'services', service, 'dist/src/main.js');
+  if (!existsSync(path))
+    throw new UserError(`services/${service} is not built`, 'run npm start or npm run build first');
+  return path;
+}
+
+/** A socket's address has room for 107 bytes (sun_path in sys/un.h, less the closing zero). */
+const MAX_DIR_BYTES = 107 - '/hypervisor.sock'.length;
+
+/** The directory on tmpfs that holds everything shared: --dir, GRANTLINE_DIR, or one per user.
+ *  @throws UserError when the path is too long */
+export function testbedDir(option: string | undefined, env: NodeJS.ProcessEnv = process.env): string {
+  const uid = process.getuid?.() ?? 0;
+  const dir = resolve(option ?? (env['GRANTLINE_DIR'] || `/dev/shm/grantline-${uid}`));
+  if (Buffer.byteLength(dir) > MAX_DIR_BYTES)
+    throw new UserError(
+      `the path ${dir} is too long: the hypervisor's socket in it could not be reached`,
+      `choose a directory with at most ${MAX_DIR_BYTES} bytes in its path`,
+    );
+  return dir;
+}
+
+/** GRANTLINE_RESULTS, or results/ in the repository. */
+export const resultsRoot = (): string => resolve(process.env['GRANTLINE_RESULTS'] || join(REPOSITORY, 'results'));

@@ -1,0 +1,97 @@
+/** What must be true before anything is started; each lack is one line. */
+import { createServer } from 'node:net';
+import { existsSync, mkdirSync, statfsSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { UserError } from '../cli/errors.js';
+
+const PAGE_BYTES = 4096;
+/** docs/wire/control-plane.md, section 2. */
+const GUEST_PAGES = 1024;
+const DRIVER_DOMAIN_PAGES = 4096;
+const NIC_PAGES = 16;
+/** Counter files, event-channel pages, the DMA table, logs: measured generously, per domain. */
+const REST_PAGES = 128;
+
+/** Bytes of tmpfs that a testbed of that many guests can come to use. */
+export function neededBytes(guests: number): number {
+  return PAGE_BYTES * (guests * (GUEST_PAGES + REST_PAGES) + DRIVER_DOMAIN_PAGES + NIC_PAGES + 4 * REST_PAGES);
+}
+
+const TMPFS_MAGIC = 0x01021994;
+const RAMFS_MAGIC = 0x858458f6;
+
+export interface Space {
+  /** Free bytes. */
+  free: number;
+  inMemory: boolean;
+}
+
+/** @returns `path`, or the nearest directory above it that is there */
+function nearest(path: string): string {
+  let at = path;
+  while (!existsSync(at) && dirname(at) !== at) at = dirname(at);
+  return at;
+}
+
+/** Of the file system that holds `dir`, or will. */
+export function spaceAt(dir: string): Space {
+  const s = statfsSync(nearest(dir));
+  return { free: s.bavail * s.bsize, inMemory: s.type === TMPFS_MAGIC || s.type === RAMFS_MAGIC };
+}
+
+const mib = (bytes: number): string => `${Math.ceil(bytes / 1048576)} MiB`;
+
+/** @throws UserError when the guests' memory does not fit */
+export function checkSpace(dir: string, guests: number, space: Space = spaceAt(dir)): void {
+  const needed = neededBytes(guests);
+  if (space.free >= needed) return;
+  throw new UserError(
+    `${guests === 1 ? '1 guest needs' : `${guests} guests need`} ${mib(needed)} of shared memory and ${nearest(dir)} has ${mib(space.free)} free`,
+    `${guests === 1 ? '' : 'take fewer guests, '}free some space, or enlarge it (docker run --shm-size=1g; mount -o remount,size=1G /dev/shm)`,
+  );
+}
+
+/** Makes the testbed's directory. @throws UserError when it cannot be made */
+export function makeDir(dir: string): void {
+  try {
+    mkdirSync(dir, { recursive: true, mode: 0o755 });
+  } catch (error) {
+    throw new UserError(
+      `cannot make ${dir}: ${(error as NodeJS.ErrnoException).code ?? String(error)}`,
+      'choose another directory with --dir',
+    );
+  }
+}
+
+/** @throws UserError when the address cannot be listened on. Port 0 always can. */
+export async function checkPort(host: string, port: number): Promise<void> {
+  const server = createServer();
+  try {
+    await new Promise<void>((done, fail) => {
+      server.once('error', fail);
+      server.listen({ host, port, exclusive: true }, done);
+    });
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code === 'EADDRINUSE')
+      throw new UserError(
+        `port ${port} on ${host} is in use`,
+        'stop what uses it, or choose another with --listen HOST:PORT',
+      );
+    throw new UserError(`cannot listen on ${host}:${port} (${code})`, 'choose another address with --listen HOST:PORT');
+  } finally {
+    server.close();
+  }
+}
+
+/** @returns a port that is free now */
+export async function freePort(host: string): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((done, fail) => {
+    server.once('error', fail);
+    server.listen({ host, port: 0 }, done);
+  });
+  const address = server.address();
+  await new Promise((done) => server.close(done));
+  return address !== null && typeof address === 'object' ? address.port : 0;
+}

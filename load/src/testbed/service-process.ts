@@ -1,0 +1,113 @@
+/** One service as a child process: its environment, its log file, its end. */
+import { spawn, type ChildProcess } from 'node:child_process';
+import { closeSync, openSync, readFileSync } from 'node:fs';
+import { entryOf, type ServiceKind } from './paths.js';
+
+export interface ServiceOptions {
+  /** As in messages: guest1. */
+  name: string;
+  service: ServiceKind;
+  env: Record<string, string>;
+  logFile: string;
+}
+
+export class ServiceProcess {
+  readonly name: string;
+  readonly logFile: string;
+  /** Fulfilled with how it ended: "exit code 1", "signal SIGKILL". */
+  readonly ended: Promise<string>;
+  private readonly child: ChildProcess;
+  private over = false;
+
+  constructor(options: ServiceOptions) {
+    this.name = options.name;
+    this.logFile = options.logFile;
+    const log = openSync(options.logFile, 'a', 0o644);
+    const entry = entryOf(options.service);
+    this.child = spawn(process.execPath, [...nodeFlags(), entry], {
+      env: { ...inherited(), ...options.env, GRANTLINE_LIFELINE: 'stdin' },
+      stdio: ['pipe', log, log],
+      // A session of its own: Ctrl-C in a terminal reaches the supervisor alone, which then stops all in order.
+      detached: true,
+    });
+    closeSync(log);
+    // The pipe breaks when the service dies; its end is told by `ended`.
+    this.child.stdin?.on('error', () => {});
+    this.ended = new Promise((done) => {
+      this.child.once('error', (error) => {
+        this.over = true;
+        done(error.message);
+      });
+      this.child.once('exit', (code, signal) => {
+        this.over = true;
+        done(signal === null ? `exit code ${code}` : `signal ${signal}`);
+      });
+    });
+  }
+
+  get pid(): number | undefined {
+    return this.child.pid;
+  }
+
+  get running(): boolean {
+    return !this.over;
+  }
+
+  /** @returns the last lines of its log: messages of the JSON lines, other lines as they are */
+  lastLines(count = 5): string[] {
+    return lastLogLines(this.logFile, count);
+  }
+
+  /** Asks it to end; after `graceMs` makes it. */
+  async stop(graceMs: number): Promise<void> {
+    if (this.over) return;
+    this.child.kill('SIGTERM');
+    let timer: NodeJS.Timeout | undefined;
+    const late = new Promise<void>((done) => {
+      timer = setTimeout(done, graceMs);
+    });
+    await Promise.race([this.ended, late]);
+    clearTimeout(timer);
+    if (!this.over) this.kill();
+    await this.ended;
+  }
+
+  /** At once, without a word: also from an exit handler. */
+  kill(): void {
+    if (!this.over) this.child.kill('SIGKILL');
+  }
+}
+
+/** GRANTLINE_NODE_FLAGS: flags for the services' Node, for example --cpu-prof --cpu-prof-dir=DIR. */
+const nodeFlags = (): string[] => (process.env['GRANTLINE_NODE_FLAGS'] ?? '').split(' ').filter((f) => f !== '');
+
+/** Nothing of a surrounding testbed may leak into a service, and no option of our own Node. */
+function inherited(): Record<string, string> {
+  const out: Record<string, string> = {};
+  for (const [key, value] of Object.entries(process.env)) {
+    if (value === undefined || key.startsWith('npm_')) continue;
+    if (key.startsWith('GRANTLINE_') && key !== 'GRANTLINE_LOG') continue;
+    if (key === 'NODE_OPTIONS' || key === 'NODE_V8_COVERAGE') continue;
+    out[key] = value;
+  }
+  return out;
+}
+
+/** Readable last lines of a log of JSON lines. */
+export function lastLogLines(file: string, count: number): string[] {
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch {
+    return [];
+  }
+  const lines = text.split('\n').filter((l) => l.trim() !== '');
+  return lines.slice(-count).map((line) => {
+    try {
+      const o = JSON.parse(line) as { msg?: string; err?: { message?: string; stack?: string } };
+      return [o.msg, o.err?.stack ?? o.err?.message].filter((x) => x !== undefined).join(': ') || line;
+    } catch {
+      return line;
+    }
+  });
+}

@@ -1,0 +1,251 @@
+/** The embedded testbed: all services as child processes of this one, in a directory of their own. It starts them,
+ *  notices when one dies, and leaves nothing behind: no process, no file. */
+import { mkdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { RunError, UserError } from '../cli/errors.js';
+import { Client, serviceName, type DomainKind, type NewDomain } from '../runner/client.js';
+import { call } from '../runner/http.js';
+import { claimTestbedFile, writeTestbedFile, type TestbedFile } from './discover.js';
+import { allowedCores, coreFor } from '@grantline/shared/service/placement.js';
+import { checkPort, checkSpace, freePort, makeDir } from './preflight.js';
+import { startTimeOf } from './proc.js';
+import { ServiceProcess } from './service-process.js';
+import { entryOf, SERVICES } from './paths.js';
+
+export interface SupervisorOptions {
+  dir: string;
+  guests: number;
+  use: TestbedFile['use'];
+  /** Where the services' logs go; in the testbed's directory when not given. */
+  logDir?: string;
+  /** Where the hypervisor answers; a free port of the loopback address when not given. */
+  listen?: { host: string; port: number };
+  /** Pin data threads to cores (placement.ts); default true. */
+  pin?: boolean;
+  /** Address of the live page, for commands that use this testbed. */
+  page?: string;
+  /** Kernels behind TAP devices, as the environment of the NIC and of each guest (cli/taps.ts). */
+  taps?: { nic: Record<string, string>; guest: (domid: number) => Record<string, string>; guests: number[] };
+  /** One line per step. */
+  say?: (line: string) => void;
+}
+
+const START_LIMIT_MS = 30_000;
+/** Interrupt and terminate end everything within 3 s: domains first, so that the hypervisor can say goodbye to them. */
+const DOMAIN_GRACE_MS = 1500;
+const HYPERVISOR_GRACE_MS = 800;
+
+export class Supervisor {
+  readonly dir: string;
+  readonly logDir: string;
+  /** Fulfilled when a service has ended that was not asked to. */
+  readonly failure: Promise<RunError>;
+  private readonly o: SupervisorOptions;
+  private readonly processes: ServiceProcess[] = [];
+  /** Guests that are just coming or going: their end is no failure of the testbed. */
+  private readonly unsettled = new Set<string>();
+  /** Guests started so far: decides on cores. */
+  private guestsStarted = 0;
+  private fail: (error: RunError) => void = () => {};
+  private made = false;
+  private stopping: Promise<void> | null = null;
+
+  constructor(options: SupervisorOptions) {
+    this.o = options;
+    this.dir = options.dir;
+    this.logDir = options.logDir ?? join(options.dir, 'logs');
+    this.failure = new Promise((done) => {
+      this.fail = done;
+    });
+  }
+
+  /** Starts all services and waits until they are ready. The directory must be empty or not there (`discover`). */
+  async start(): Promise<Client> {
+    const { dir, guests } = this.o;
+    for (const service of SERVICES) entryOf(service);
+    checkSpace(dir, guests);
+    const host = this.o.listen?.host ?? '127.0.0.1';
+    if (this.o.listen) await checkPort(host, this.o.listen.port);
+    const port = this.o.listen?.port || (await freePort(host));
+
+    makeDir(dir);
+    const url = `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+    const file: TestbedFile = {
+      schema: 'grantline.testbed/1',
+      pid: process.pid,
+      startTime: startTimeOf(process.pid) ?? 0,
+      hypervisor: null,
+      token: join(dir, 'token'),
+      use: this.o.use,
+    };
+    claimTestbedFile(dir, file);
+    this.made = true;
+    mkdirSync(this.logDir, { recursive: true });
+
+    this.spawn('hypervisor', 'hypervisor', { GRANTLINE_HTTP: `${host}:${port}` });
+    await this.until('the hypervisor', async () => {
+      await call('hypervisor', url, '/health/ready', { timeoutMs: 1000 });
+      return true;
+    });
+    const client = Client.open(url, file.token);
+
+    const wanted: DomainKind[] = ['driver-domain', 'nic', ...Array.from({ length: guests }, () => 'guest' as const)];
+    for (const kind of wanted) await this.startDomain(client, kind);
+    await this.until('all domains', async () => {
+      const { domains } = await client.testbed();
+      return domains.length >= wanted.length && domains.every((d) => d.state === 'running' && d.http !== null);
+    });
+    for (const s of await client.services()) {
+      await this.until(s.name, async () => {
+        await call(s.name, s.http, '/health/ready', { timeoutMs: 1000 });
+        return true;
+      });
+    }
+    const { page, taps } = this.o;
+    writeTestbedFile(dir, {
+      ...file,
+      hypervisor: url,
+      ...(page === undefined ? {} : { page }),
+      ...(taps === undefined || taps.guests.length === 0 ? {} : { kernelGuests: taps.guests }),
+    });
+    return client;
+  }
+
+  /** Adds a guest to the running testbed and waits until it answers and its vif has connected, or is to stay closed.
+   *  @throws RunError when it does not start; it is then taken away again, and the testbed goes on */
+  async addGuest(client: Client): Promise<void> {
+    const domain = await client.createDomain('guest');
+    const name = serviceName({ kind: 'guest', domid: domain.domid });
+    this.unsettled.add(name);
+    try {
+      this.launch(name, 'guest', domain);
+      await this.until(name, async () => {
+        const there = (await client.testbed()).domains.find((d) => d.domid === domain.domid);
+        if (there?.state === 'dead') throw new RunError(`${name} died while it started`);
+        if (there?.state !== 'running' || there.http === null) return false;
+        await call(name, there.http, '/health/ready', { timeoutMs: 1000 });
+        return (await client.config()).settled;
+      });
+      this.unsettled.delete(name);
+    } catch (error) {
+      await this.removeGuest(client, domain.domid);
+      throw error;
+    }
+  }
+
+  /** Destroys a guest of the running testbed; returns when its process has ended. */
+  async removeGuest(client: Client, domid: number): Promise<void> {
+    const name = serviceName({ kind: 'guest', domid });
+    this.unsettled.add(name);
+    const at = this.processes.findIndex((p) => p.name === name);
+    const [process] = at < 0 ? [] : this.processes.splice(at, 1);
+    await client.deleteDomain(domid);
+    await process?.stop(DOMAIN_GRACE_MS);
+  }
+
+  /** Ends all services and removes the directory. Can be called more than once, and while starting. */
+  stop(): Promise<void> {
+    this.stopping ??= this.stopAll();
+    return this.stopping;
+  }
+
+  /** The last resort, for exit handlers: nothing asynchronous. */
+  killNow(): void {
+    for (const p of this.processes) p.kill();
+    this.removeDir();
+  }
+
+  private async stopAll(): Promise<void> {
+    const [hypervisor, ...domains] = this.processes;
+    await Promise.all(domains.map((p) => p.stop(DOMAIN_GRACE_MS)));
+    await hypervisor?.stop(HYPERVISOR_GRACE_MS);
+    this.removeDir();
+  }
+
+  private removeDir(): void {
+    if (!this.made) return;
+    rmSync(this.dir, { recursive: true, force: true, maxRetries: 3 });
+  }
+
+  private async startDomain(client: Client, kind: DomainKind): Promise<void> {
+    const domain = await client.createDomain(kind);
+    this.launch(serviceName({ kind, domid: domain.domid }), kind, domain);
+  }
+
+  private launch(name: ServiceProcess['name'], kind: DomainKind, domain: NewDomain): void {
+    const cores = this.o.pin === false ? [] : allowedCores();
+    const core = coreFor(kind, kind === 'guest' ? this.guestsStarted++ : 0, cores);
+    const place = core === null ? {} : { GRANTLINE_CORE: String(core), ...nativePlace(kind, cores) };
+    const { taps } = this.o;
+    const tap = kind === 'nic' ? taps?.nic : kind === 'guest' ? taps?.guest(domain.domid) : {};
+    this.spawn(name, kind, { ...identity(domain), ...place, ...tap });
+  }
+
+  private spawn(name: ServiceProcess['name'], service: (typeof SERVICES)[number], env: Record<string, string>): void {
+    if (this.stopping) throw new RunError('the testbed is being stopped');
+    const process = new ServiceProcess({
+      name,
+      service,
+      logFile: join(this.logDir, `${name}.log`),
+      env: {
+        GRANTLINE_DIR: this.dir,
+        GRANTLINE_HYPERVISOR: `ws+unix://${this.dir}/hypervisor.sock`,
+        ...env,
+      },
+    });
+    this.processes.push(process);
+    void process.ended.then((how) => {
+      if (!this.stopping && !this.unsettled.has(name)) this.fail(this.deathOf(process, how));
+    });
+  }
+
+  private deathOf(process: ServiceProcess, how: string): RunError {
+    const lines = process.lastLines().map((l) => `    ${l}`);
+    return new RunError(
+      `service ${process.name} died (${how})${lines.length > 0 ? `; its last words:\n${lines.join('\n')}` : ''}`,
+    );
+  }
+
+  /** Asks until it is so. A service that dies meanwhile ends the wait; so does the time limit. */
+  private async until(what: string, so: () => Promise<boolean>): Promise<void> {
+    const end = performance.now() + START_LIMIT_MS;
+    let last = '';
+    while (performance.now() < end) {
+      const dead = this.processes.find((p) => !p.running);
+      if (dead) throw this.startFailure(dead, await dead.ended);
+      try {
+        if (await so()) return;
+      } catch (error) {
+        last = error instanceof Error ? `: ${error.message}` : '';
+      }
+      await sleep(20);
+    }
+    throw new RunError(`${what} did not get ready within ${START_LIMIT_MS / 1000} s${last}`);
+  }
+
+  /** A service that ended with exit code 2 refused its environment: its own line says why. */
+  private startFailure(process: ServiceProcess, how: string): Error {
+    const line = process.lastLines(1)[0] ?? '';
+    const m = /^grantline [\w-]+: (.+?): (.+)$/.exec(line);
+    if (how === 'exit code 2' && m) return new UserError(`${process.name}: ${m[1]}`, m[2]);
+    return this.deathOf(process, how);
+  }
+}
+
+/** In `native` the driver domain is the receiver: it then takes the first guest's core, which nobody else needs. */
+function nativePlace(kind: DomainKind, cores: readonly number[]): Record<string, string> {
+  const core = coreFor('guest', 0, cores);
+  return kind === 'driver-domain' && core !== null ? { GRANTLINE_NATIVE_CORE: String(core) } : {};
+}
+
+function identity(domain: NewDomain): Record<string, string> {
+  const env: Record<string, string> = { GRANTLINE_DOMID: String(domain.domid), GRANTLINE_SECRET: domain.secret };
+  // As root each domain runs under its own uid; the service drops to it by itself once it has opened what it needs.
+  if (process.getuid?.() === 0 && domain.uid !== null && domain.gid !== null) {
+    env['GRANTLINE_UID'] = String(domain.uid);
+    env['GRANTLINE_GID'] = String(domain.gid);
+    env['GRANTLINE_GROUPS'] = (domain.groups ?? []).join(',');
+  }
+  return env;
+}

@@ -1,0 +1,222 @@
+import t, { type Test } from 'tap';
+import { spawn } from 'node:child_process';
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { REPOSITORY } from '../src/testbed/paths.js';
+import { judge, type Machine } from '../src/cli/doctor.js';
+import { checkSpace, neededBytes } from '../src/testbed/preflight.js';
+
+const bin = join(REPOSITORY, 'load/bin/grantline.mjs');
+const home = `/dev/shm/grantline-test-${process.pid}-cli`;
+const dir = join(home, 'bed');
+mkdirSync(home, { recursive: true });
+// Some fifty processes.
+t.setTimeout(600_000);
+t.teardown(() => rmSync(home, { recursive: true, force: true }));
+
+interface Ran {
+  code: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+async function run(...words: (string | NodeJS.ProcessEnv)[]): Promise<Ran> {
+  const args = words.filter((w) => typeof w === 'string');
+  const env = Object.assign(
+    { ...process.env, GRANTLINE_DIR: dir, GRANTLINE_RESULTS: join(home, 'results'), NODE_OPTIONS: '' },
+    ...words.filter((w) => typeof w !== 'string'),
+  ) as NodeJS.ProcessEnv;
+  const child = spawn(process.execPath, [bin, ...args], {
+    env,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    timeout: 120_000,
+  });
+  const ran = { stdout: '', stderr: '' };
+  for (const name of ['stdout', 'stderr'] as const)
+    child[name].setEncoding('utf8').on('data', (text: string) => (ran[name] += text));
+  return new Promise((done) => child.once('close', (code) => done({ ...ran, code })));
+}
+
+async function refused(t: Test, args: string[], what: RegExp): Promise<void> {
+  const r = await run(...args);
+  t.equal(r.code, 2, args.join(' '));
+  t.match(r.stderr, /^grantline: .+ - .+\n$/, 'what is wrong and what to do');
+  t.equal(r.stderr.split('\n').length, 2, 'one line');
+  t.match(r.stderr, what);
+  t.equal(r.stdout, '');
+  t.notOk(existsSync(join(dir, 'testbed.json')), 'no testbed is left');
+  t.notOk(existsSync(join(home, 'results')), 'no results folder is made');
+}
+
+t.test('bad input is one line that says what and what to do, exit code 2, nothing left behind', async (t) => {
+  const file = join(home, 'no-capture.pcap');
+  writeFileSync(file, 'this is text');
+  const cut = join(home, 'cut.pcap');
+  const head = Buffer.alloc(24 + 16 + 10);
+  head.writeUInt32LE(0xa1b2c3d4, 0);
+  head.writeUInt32LE(65535, 16);
+  head.writeUInt32LE(1, 20);
+  head.writeUInt32LE(60, 24 + 8);
+  head.writeUInt32LE(60, 24 + 12);
+  writeFileSync(cut, head);
+  const empty = join(home, 'empty.pcap');
+  writeFileSync(empty, head.subarray(0, 24));
+  const notFolder = file;
+  const cases: [string[], RegExp][] = [
+    [[], /no command.*up/],
+    [['fly'], /unknown command/],
+    [['compare', '--configs', 'baseline,turbo'], /"turbo".*known are baseline/],
+    [['compare', '--set', 'mtu=9000'], /unknown factor "mtu".*path/],
+    [['compare', '--frame', '59'], /frame size "59"/],
+    [['compare', '--frame', '9015'], /60 to 9014/],
+    [['compare', '--guests', '0'], /guests "0"/],
+    [['compare', '--guests', '33'], /1 to 32/],
+    [['compare', '--link', '0'], /link speed "0"/],
+    [['compare', '--seconds', '-1'], /seconds/],
+    [['compare', '--repeat', 'many'], /repeat/],
+    [['compare', '--protocol', 'tcp', '--frame', '60'], /cannot be TCP/],
+    [['compare', '--guests', '32', '--flows', '100'], /too many/],
+    [['compare', '--warp'], /unknown option '--warp'/],
+    [['compare', 'extra'], /too many arguments/],
+    [['compare', '--json', '/proc/none/out.json'], /cannot write/],
+    [['compare', '--json', join(notFolder, 'out.json')], /cannot write .*ENOTDIR/],
+    [['compare', '--json', home], /cannot write .*it is a directory/],
+    [['compare', '--dir', `/dev/shm/${'a'.repeat(100)}`], /path .* is too long/],
+    [['replay'], /missing required argument/],
+    [['replay', join(home, 'missing.pcap')], /no such file/],
+    [['replay', home], /directory/],
+    [['replay', file], /not a capture/],
+    [['replay', cut], /truncated/],
+    [['replay', empty], /no whole frame/],
+    [['replay', file, '--pace', 'slow'], /pace "slow"/],
+    [['replay', file, '--map', '02:00:00:00:00:01=guest2'], /guest2/],
+    [['replay', file, '--config', 'native'], /native/],
+    [['dump', 'eth0'], /vif1\.0/],
+    [['dump', 'vif1.0'], /no testbed is running.*grantline up/],
+    [['up', '--listen', 'here'], /HOST:PORT/],
+  ];
+  // Two at a time, for two cores: each process is on its own.
+  const next = cases[Symbol.iterator]();
+  const worker = async (): Promise<void> => {
+    for (const [args, what] of next) await refused(t, args, what);
+  };
+  await Promise.all([worker(), worker()]);
+});
+
+t.test('a results folder that cannot be made is told before anything is started', async (t) => {
+  const file = join(home, 'a-file');
+  writeFileSync(file, '');
+  // mkdir -p under /proc never ends in Node: it must not be tried.
+  for (const results of [join(file, 'results'), file, '/proc/results']) {
+    const r = await run({ GRANTLINE_RESULTS: results }, 'compare');
+    t.equal(r.code, 2, results);
+    t.match(r.stderr, /^grantline: cannot write results in .* - .*GRANTLINE_RESULTS.*\n$/);
+    t.notOk(existsSync(dir));
+  }
+  t.end();
+});
+
+t.test('a port in use is told before anything is started', async (t) => {
+  const server = createServer().listen(0, '127.0.0.1');
+  await new Promise((done) => server.once('listening', done));
+  const { port } = server.address() as { port: number };
+  await refused(t, ['up', '--listen', `127.0.0.1:${port}`], new RegExp(`port ${port} .* in use`));
+  server.close();
+});
+
+t.test('a directory that a killed run left is refused with the way to remove it, and down removes it', async (t) => {
+  mkdirSync(dir);
+  writeFileSync(
+    join(dir, 'testbed.json'),
+    JSON.stringify({
+      schema: 'grantline.testbed/1',
+      pid: 2 ** 22 + 1,
+      startTime: 1,
+      hypervisor: null,
+      token: '',
+      use: 'own',
+    }),
+  );
+  for (const args of [['compare'], ['up'], ['dump', 'vif1.0']]) {
+    const r = await run(...args);
+    t.equal(r.code, 2);
+    t.match(r.stderr, /^grantline: .* was left by a killed run - remove it with: npx grantline down\n$/);
+  }
+  const down = await run('down');
+  t.equal(down.code, 0);
+  t.match(down.stdout, /removed/);
+  t.notOk(existsSync(dir));
+  t.match((await run('down')).stdout, /Nothing to stop/);
+  t.end();
+});
+
+t.test('down and compare keep their hands off a directory that is not a testbed', async (t) => {
+  mkdirSync(dir);
+  writeFileSync(join(dir, 'thesis.txt'), 'years of work');
+  t.equal((await run('down')).code, 2);
+  t.match((await run('compare')).stderr, /not a testbed/);
+  t.ok(existsSync(join(dir, 'thesis.txt')));
+  rmSync(dir, { recursive: true });
+  t.end();
+});
+
+t.test('help is on stdout with exit code 0', async (t) => {
+  t.match((await run('--help')).stdout, /compare[^]*replay[^]*up[^]*down[^]*dump[^]*doctor/);
+  const r = await run('compare', '--help');
+  t.equal(r.code, 0);
+  t.match(r.stdout, /--configs/);
+  t.end();
+});
+
+t.test('too little shared memory is one line with both numbers', (t) => {
+  t.throws(
+    () => checkSpace(dir, 8, { free: 10 << 20, inMemory: true }),
+    /8 guests need 5\d MiB of shared memory.*10 MiB free/,
+  );
+  t.throws(() => checkSpace(dir, 1, { free: 1 << 20, inMemory: true }), /^1 guest needs 2\d MiB/);
+  t.throws(() => checkSpace('/dev/shm', 1, { free: 1, inMemory: true }), /and \/dev\/shm has/);
+  t.doesNotThrow(() => checkSpace(dir, 8, { free: neededBytes(8), inMemory: true }));
+  t.end();
+});
+
+const machine: Machine = {
+  platform: 'linux',
+  arch: 'x64',
+  node: '20.19.0',
+  kernel: '6.1.0',
+  cores: 2,
+  cpu: 'some',
+  memoryBytes: 4 << 30,
+  uid: 0,
+  dir: '/dev/shm/grantline-0',
+  freeBytes: 1 << 30,
+  inMemory: true,
+  testbed: 'none',
+  orphans: [],
+  otherDirs: [],
+  unbuilt: [],
+  docker: null,
+};
+
+t.test('doctor finds what is essential and what is only different', (t) => {
+  const levels = (m: Partial<Machine>): string =>
+    judge({ ...machine, ...m })
+      .map((f) => f.level)
+      .filter((l) => l !== 'ok')
+      .join(' ');
+  t.equal(levels({}), '');
+  t.equal(levels({ uid: 1000 }), 'note');
+  t.match(judge({ ...machine, uid: 1000 }).find((f) => f.level === 'note')?.what, /one uid/);
+  t.equal(levels({ node: '20.18.1' }), 'lacks');
+  t.equal(levels({ node: '22.0.0' }), '');
+  t.equal(levels({ arch: 'riscv64' }), 'lacks');
+  t.equal(levels({ freeBytes: 1 << 20 }), 'lacks');
+  t.equal(levels({ cores: 1 }), 'note');
+  t.equal(
+    levels({ testbed: 'stale', otherDirs: ['/dev/shm/grantline-9'], orphans: [{ pid: 1, script: 's', dir: '/d' }] }),
+    'note note note',
+  );
+  t.equal(levels({ unbuilt: ['services/nic'] }), 'lacks');
+  t.end();
+});

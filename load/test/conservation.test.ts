@@ -1,0 +1,179 @@
+import t from 'tap';
+import {
+  BRIDGE_COUNTERS,
+  CABLE_COUNTERS,
+  NETBACK_COUNTERS,
+  NETFRONT_COUNTERS,
+  NIC_COUNTERS,
+  NIC_QUEUE_COUNTERS,
+  STACK_COUNTERS,
+} from '@grantline/shared/counters/names.js';
+import { checkConservation, hops } from '../src/runner/conservation.js';
+import type { ServiceName, ServiceSnapshot } from '../src/runner/snapshot.js';
+
+type Values = Record<string, number>;
+type Path = 'split' | 'direct' | 'native';
+
+/** A run in which something of everything happened, and everything adds up: two guests, frames by both ways, and each
+ *  drop at least once. */
+function run(path: Path) {
+  const cable = { sentFrames: 100_000, dropOverrun: 30 };
+  const nic = { inFrames: 99_970, dropRunt: 1, dropOversize: 2, dropNoQueue: 7 };
+  const drops = { dropNoBuffer: 5, dropDmaRefused: 1, dropBadDescriptor: 2, dropTooLong: 2 };
+  const own = path === 'native' ? 0 : 50_000;
+  const dflt = { frames: 99_950 - own, ...drops, dmaRefused: 4, badDescriptors: 1 };
+  const vif = { frames: own, dropNoBuffer: 0, dropDmaRefused: 0, dropBadDescriptor: 0, dropTooLong: 0, dmaRefused: 3 };
+  const driver = { frames: dflt.frames, errors: 5 };
+  const blocks: Record<string, [string, Values][]> = {
+    nic: [
+      ['cable', cable],
+      ['nic', nic],
+      ['nicQueue', dflt],
+    ],
+  };
+  const stackOf = (inFrames: number): [string, Values][] => {
+    const lost = { dropNotMine: 6, dropBadHeader: 4, dropBadChecksum: 3, dropNoSocket: 2 };
+    return [
+      ['stack', { inFrames, toSocket: inFrames - 15, ...lost }],
+      ['app', { frames: inFrames - 15 }],
+    ];
+  };
+  blocks['driver-domain'] = [['driver', driver]];
+  if (path === 'native') blocks['driver-domain'].push(...stackOf(driver.frames));
+  else {
+    blocks.nic.push(['nicQueue', vif]);
+    const bridge = { inFrames: driver.frames, flooded: 10, floodCopies: 20, dropHairpin: 3, dropNoPort: 4 };
+    const forwarded = driver.frames - 17;
+    const nicFrames = path === 'split' ? own - 1 : 0;
+    const lost = { dropQueueFull: 9, dropStalled: 8, dropGrantError: 7, dropDisabled: 6 };
+    const outFrames = nicFrames + forwarded + 20 - 30;
+    const netback = {
+      nicFrames,
+      bridgeFrames: forwarded + 20,
+      outFrames,
+      ...lost,
+      ...(path === 'split' && { dropNicError: 1 }),
+    };
+    blocks['driver-domain'].push(['bridge', { ...bridge, forwarded }], ['netback', netback]);
+    // Errors: the seven frames above, and four buffers that the NIC had refused.
+    const byGuest = path === 'direct' ? own : 0;
+    const toStack = outFrames - 1 + byGuest;
+    blocks.guest1 = [
+      ['netfront', { frames: outFrames + 11, toStack, dropError: 11, dropMalformed: 1 }],
+      ...stackOf(toStack),
+    ];
+    if (path === 'direct') blocks.guest1.push(['driver', { frames: byGuest, errors: 3 }]);
+  }
+  const snap = Object.entries(blocks).map(([name, list], i): ServiceSnapshot => ({
+    name: name as ServiceName,
+    kind: name === 'guest1' ? 'guest' : (name as 'nic' | 'driver-domain'),
+    domid: i,
+    atNs: 0,
+    processCpuNs: 0,
+    dataThreadCpuNs: 0,
+    rssBytes: 0,
+    blocks: list.map(([kind, values], at) => ({
+      kind,
+      labels: kind === 'nicQueue' ? { queue: at === 2 ? 'default' : 'vif1.0' } : {},
+      values: { ...values },
+    })),
+  }));
+  return snap;
+}
+
+const PATHS: Path[] = ['split', 'direct', 'native'];
+
+t.test('a run with every kind of drop is conserved, errors and refused buffers included', (t) => {
+  for (const path of PATHS) t.equal(checkConservation(run(path), path), 'ok', path);
+  t.end();
+});
+
+t.test('one frame more or less in any counter of any hop is found, and the hops of that counter are named', (t) => {
+  for (const path of PATHS) {
+    const all = hops(run(path), path);
+    for (const by of [-1, 1]) {
+      for (const [s, service] of run(path).entries()) {
+        for (const [b, block] of service.blocks.entries()) {
+          for (const counter of Object.keys(block.values)) {
+            const what = `${path}: ${service.name} ${block.kind}.${counter} ${by}`;
+            const bent = run(path);
+            bent[s].blocks[b].values[counter] += by;
+            const after = hops(bent, path);
+            // Hops in which the counter stands on one side, by its effect on the sums.
+            const total = (terms: { value: number }[]): number => terms.reduce((n, x) => n + x.value, 0);
+            const touched = after.filter(
+              (h, i) => total(h.in) !== total(all[i].in) || total(h.out) !== total(all[i].out),
+            );
+            const found = checkConservation(bent, path);
+            if (['errors', 'dmaRefused', 'badDescriptors'].includes(counter))
+              t.equal(found, 'ok', `${what} is of buffers`);
+            else {
+              t.ok(touched.length > 0, `${what} stands in a hop`);
+              const names = touched.map((h) => h.name);
+              t.same(
+                (found as string[]).map((f) => f.split(':')[0]),
+                names,
+                what,
+              );
+            }
+          }
+        }
+      }
+    }
+  }
+  t.end();
+});
+
+t.test('each hop is broken by one frame that vanishes in it', (t) => {
+  for (const path of PATHS) {
+    for (const hop of hops(run(path), path)) {
+      const found = checkConservation(bendOut(run(path), path, hop.name), path);
+      t.ok(Array.isArray(found) && found.some((f) => f.startsWith(`${hop.name}: `)), `${path}: ${hop.name}`);
+    }
+  }
+  t.end();
+});
+
+/** What the station at the far end gave up was never sent: no frame of any hop. */
+const NEVER_SENT = 'cable.dropHeld';
+
+t.test('every reason to drop a frame that a service counts stands in a hop', (t) => {
+  const kinds = { cable: CABLE_COUNTERS, nic: NIC_COUNTERS, nicQueue: NIC_QUEUE_COUNTERS, bridge: BRIDGE_COUNTERS };
+  const more = { netback: NETBACK_COUNTERS, netfront: NETFRONT_COUNTERS, stack: STACK_COUNTERS };
+  const terms = new Set(hops(run('split'), 'split').flatMap((h) => [...h.in, ...h.out].map((x) => x.name)));
+  for (const [kind, names] of Object.entries({ ...kinds, ...more }))
+    for (const name of names)
+      if (/^drop[A-Z]/.test(name))
+        t.equal(terms.has(`${kind}.${name}`), `${kind}.${name}` !== NEVER_SENT, `${kind}.${name}`);
+  t.end();
+});
+
+t.test('a frame that netback answered with an error is neither lost nor counted twice', (t) => {
+  const snap = run('split');
+  const of = (kind: string): Values => snap.flatMap((s) => s.blocks).find((b) => b.kind === kind)!.values;
+  of('netback').outFrames--;
+  of('netback').dropGrantError++;
+  of('netfront').dropError++;
+  of('netfront').toStack--;
+  of('stack').inFrames--;
+  of('stack').toSocket--;
+  of('app').frames--;
+  t.equal(checkConservation(snap, 'split'), 'ok');
+  of('netfront').dropError--;
+  of('netfront').frames--;
+  t.equal(checkConservation(snap, 'split'), 'ok', 'an answer that netfront has not counted is none of its frames');
+  of('netfront').frames--;
+  t.match(checkConservation(snap, 'split'), [/^netback to netfront: .*difference 1/, /^netfront: .*difference -1/]);
+  t.end();
+});
+
+/** Takes one frame out of the first counter on the out side of a hop. */
+function bendOut(snap: ServiceSnapshot[], path: Path, hop: string): ServiceSnapshot[] {
+  const [kind, counter] = hops(snap, path)
+    .find((h) => h.name === hop)!
+    .out[0].name.replace(/\[.*\]/, '')
+    .split('.');
+  const holder = snap.flatMap((s) => s.blocks).filter((b) => b.kind === kind && (b.values[counter] ?? 0) > 0);
+  holder[hop === 'NIC queues to guests' ? holder.length - 1 : 0].values[counter]--;
+  return snap;
+}

@@ -1,0 +1,119 @@
+/** Who drives the NIC's default queue: the bridge's driver, or in `native` the driver domain's own stack. Both use the
+ *  same pages, one after the other. */
+import type { Poller } from '@grantline/shared/loop/data-loop.js';
+import type { CounterBlock } from '@grantline/shared/counters/block.js';
+import { NicDriver } from '../data/driver.js';
+import { NativeRx, type FrameSink } from '../data/native-rx.js';
+import { pause, type Host } from './host.js';
+import { makeNicQueue, untilNic, type NicQueue } from './nic-queue.js';
+import { UndoStack } from '@grantline/shared/service/undo-stack.js';
+
+/** Pages of receive buffers. No more than a full rx ring takes: frames that wait here for a guest's buffers only add
+ *  delay, and with the NIC's queue empty flow control holds the sender. */
+export const DRIVER_BUFFERS = 256;
+
+export class DefaultQueue {
+  driver: NicDriver | null = null;
+  native: NativeRx | null = null;
+  /** The NIC has the queue: frames can come. */
+  attached = false;
+  private readonly host: Host;
+  private readonly dpn: Uint32Array;
+  private readonly undo = new UndoStack();
+  private queue: NicQueue | null = null;
+  private stopped = false;
+
+  /** @param dpn numbers of the buffers' pages in the DMA table */
+  constructor(host: Host, dpn: Uint32Array) {
+    this.host = host;
+    this.dpn = dpn;
+  }
+
+  /** Frames go to the bridge from now on. */
+  async startBridge(): Promise<void> {
+    const { mem, buffers, bridge, driver: counters, meter } = this.host;
+    // Pushed first, so undone last: when the NIC can write no buffer any more.
+    this.undo.push(() => this.takeBuffersBack());
+    await this.start((q) => {
+      this.driver = new NicDriver({
+        mem,
+        queue: q.queue,
+        buffers,
+        dpn: this.dpn,
+        bridge,
+        nic: q.nic,
+        counters,
+        meter,
+      });
+      return this.driver;
+    });
+  }
+
+  /** Frames go to the driver domain's own stack from now on. */
+  async startNative(stack: FrameSink, counters: CounterBlock): Promise<void> {
+    const { mem, buffers, meter } = this.host;
+    await this.start((q) => {
+      this.native = new NativeRx({
+        mem,
+        queue: q.queue,
+        base: buffers.base,
+        dpn: this.dpn,
+        stack,
+        nic: q.nic,
+        counters,
+        meter,
+      });
+      return this.native;
+    });
+  }
+
+  /** Takes the queue off the NIC; a start may follow. */
+  async stop(): Promise<void> {
+    this.attached = false;
+    for (const err of await this.undo.run()) this.host.log.warn({ err }, 'a step of stopping the default queue failed');
+    this.queue = null;
+    this.native = null;
+  }
+
+  /** The service ends: a start that still waits for the NIC gives up. */
+  giveUp(): void {
+    this.stopped = true;
+  }
+
+  /** The service ends: everything is given back. */
+  async end(): Promise<void> {
+    this.giveUp();
+    await this.stop();
+  }
+
+  describe(): Record<string, unknown> {
+    return {
+      drivenBy: this.native !== null ? 'native' : 'bridge',
+      broken: (this.native ?? this.driver)?.broken ?? false,
+      queue: this.queue?.queue.describe() ?? null,
+      buffers: this.host.buffers.describe(),
+    };
+  }
+
+  private async start(make: (q: NicQueue) => (NicDriver | NativeRx) & Poller): Promise<void> {
+    const { host, undo } = this;
+    const stopped = (): boolean => this.stopped;
+    const q = await untilNic(host, stopped, () => makeNicQueue(host, undo));
+    this.queue = q;
+    const poller = make(q);
+    poller.refill();
+    q.nic.onEvent(() => host.loop.schedule(poller));
+    await untilNic(host, stopped, () => q.attach(host.domid, null));
+    this.attached = true;
+    host.loop.add(poller);
+    undo.push(() => host.loop.remove(poller));
+  }
+
+  /** Frames that vifs still hold come back by and by; posted buffers are free once the queue is off. */
+  private async takeBuffersBack(): Promise<void> {
+    const { driver, host } = this;
+    this.driver = null;
+    for (let ms = 0; host.buffers.held > 0 && ms < 1000 && !host.client.closed; ms++) await pause(1);
+    driver?.reclaim();
+  }
+}

@@ -1,0 +1,146 @@
+/** `native`: the driver domain's own stack and application take the frames. It runs exactly while the factors of all
+ *  vifs say so; follows /tool/run then (docs/wire/control-plane.md section 8). */
+import type { DomId } from '@grantline/shared/abi/page.js';
+import { domainPath } from '@grantline/shared/abi/xenbus.js';
+import { RUN_PATH, parseRun, type Run } from '@grantline/shared/config/run.js';
+import type { CounterBlock } from '@grantline/shared/counters/block.js';
+import type { XenstoreClient } from '@grantline/shared/hypervisor/xenstore.js';
+import { startApp, type Apps } from '@grantline/shared/stack/receiver.js';
+import type { RxStack } from '@grantline/shared/stack/rx-stack.js';
+import type { DefaultQueue } from './default-queue.js';
+import { parseSend } from '@grantline/shared/stack/tool-run.js';
+import type { NativeSender } from './native-sender.js';
+import type { NativeGate } from './vif-control.js';
+
+export interface NativeOptions {
+  domid: DomId;
+  xenstore: Pick<XenstoreClient, 'read' | 'write' | 'watch'>;
+  /** Called before the driver domain becomes the receiver, and before it is a driver domain again; and when a run begins.
+   *  @param away true: off the NIC's core */
+  place: (away: boolean) => void;
+  queue: Pick<DefaultQueue, 'startBridge' | 'startNative' | 'stop'>;
+  stack: Pick<RxStack, 'app' | 'lroOn' | 'fragment' | 'process' | 'deliver'>;
+  apps: Apps;
+  driver: CounterBlock;
+  /** Transmit: buffers and a queue, and what a run has it send. */
+  sender: Pick<NativeSender, 'start' | 'stop'>;
+  prepareSend: (text: string) => Promise<void>;
+  /** Native began or ended: vifs that waited for it look again. */
+  onChange: () => void;
+  log: { warn(what: object, text: string): void };
+}
+
+export class NativeControl implements NativeGate {
+  running = false;
+  run: Run | null = null;
+  private readonly o: NativeOptions;
+  private readonly wanted = new Map<string, boolean>();
+  private switching: Promise<void> = Promise.resolve();
+  private announced: string | null = null;
+  private tso = false;
+  private text = '';
+  /** In the run that was announced last guests send: then the far end of the cable needs the NIC's core for itself. */
+  private sends = false;
+
+  constructor(options: NativeOptions) {
+    this.o = options;
+  }
+
+  /** Gives the default queue to the bridge as soon as the NIC is there, and follows /tool/run from now on. */
+  async begin(): Promise<void> {
+    this.switching = this.o.queue.startBridge().catch((err: unknown) => this.o.log.warn({ err }, 'no default queue'));
+    await this.o.xenstore.watch(RUN_PATH, () => void this.look());
+  }
+
+  async settle(vif: string, native: boolean, lro: boolean, tso = false): Promise<boolean> {
+    this.wanted.set(vif, native);
+    if (native) {
+      this.o.stack.lroOn = lro;
+      this.tso = tso;
+    }
+    await this.change();
+    return this.running === native;
+  }
+
+  /** A vif is gone: it has no say any more. */
+  forget(vif: string): void {
+    if (this.wanted.delete(vif)) void this.change().then(() => this.o.onChange());
+  }
+
+  /** The NIC is gone, and the default queue with it: whoever drives it gets one of the next NIC. */
+  nicGone(): void {
+    void this.inTurn(() => this.handOver(this.running));
+  }
+
+  describe(): Record<string, unknown> {
+    const { record } = this.o.apps;
+    return {
+      running: this.running,
+      run: this.run,
+      announced: this.announced,
+      recorded: record.count,
+      notKept: record.notKept,
+    };
+  }
+
+  private allWant(): boolean {
+    return this.wanted.size > 0 && [...this.wanted.values()].every((w) => w);
+  }
+
+  private change(): Promise<void> {
+    return this.inTurn(() => this.changeOnce());
+  }
+
+  private inTurn(step: () => Promise<void>): Promise<void> {
+    this.switching = this.switching.then(step).catch((err: unknown) => {
+      this.o.log.warn({ err }, 'the default queue could not change hands');
+    });
+    return this.switching;
+  }
+
+  private async changeOnce(): Promise<void> {
+    const want = this.allWant();
+    if (want === this.running) return;
+    await this.handOver(want);
+    this.running = want;
+    if (want) await this.announce();
+    setImmediate(this.o.onChange);
+  }
+
+  private async handOver(native: boolean): Promise<void> {
+    const { queue, stack, driver, sender } = this.o;
+    await sender.stop();
+    await queue.stop();
+    this.o.place(native || this.sends);
+    if (native) {
+      await queue.startNative(stack, driver);
+      await sender.start(this.tso);
+    } else await queue.startBridge();
+  }
+
+  private async look(): Promise<void> {
+    const text = await this.o.xenstore.read(RUN_PATH).catch(() => null);
+    const run = parseRun(text);
+    if (run === null || run.id === this.run?.id) return;
+    this.run = run;
+    this.text = text ?? '';
+    this.sends = parseSend(this.text)?.responds === false;
+    this.o.place(this.running || this.sends);
+    await this.announce();
+  }
+
+  /** Puts the application that the run wants behind the stack, and says so. Once for each run. */
+  private async announce(): Promise<void> {
+    const { run } = this;
+    const { stack, apps, xenstore, domid, log } = this.o;
+    if (run === null || !this.running || run.id === this.announced) return;
+    try {
+      startApp(stack, apps, run);
+      await this.o.prepareSend(this.text);
+      this.announced = run.id;
+      await xenstore.write(`${domainPath(domid)}/data/run-ready`, run.id);
+    } catch (err) {
+      log.warn({ err, run: run.id }, 'the run cannot be received');
+    }
+  }
+}

@@ -1,0 +1,62 @@
+/** What the application of `native` sends through: a NIC transmit queue of the driver domain's own, with buffers that are in
+ *  the DMA table for as long as it lives. */
+import type { CounterBlock } from '@grantline/shared/counters/block.js';
+import { NicSender } from '@grantline/shared/nicq/nic-sender.js';
+import { SEND_PAGES, SendBuffers } from '@grantline/shared/nicq/send-buffers.js';
+import type { SendControl } from '@grantline/shared/service/send-control.js';
+import type { Host } from './host.js';
+import { dmaMap, dmaUnmap } from './pages.js';
+import { makeTxNicQueue } from './tx-nic-queue.js';
+import { UndoStack } from '@grantline/shared/service/undo-stack.js';
+
+export class NativeSender {
+  private readonly host: Host;
+  private readonly control: SendControl;
+  private readonly counters: CounterBlock;
+  private readonly undo = new UndoStack();
+  private ended = false;
+
+  /** @param counters named as NETFRONT_TX_COUNTERS */
+  constructor(host: Host, control: SendControl, counters: CounterBlock) {
+    this.host = host;
+    this.control = control;
+    this.counters = counters;
+  }
+
+  /** Takes buffers and a queue; the application may send from now on. A NIC that is not there is waited for.
+   *  @throws Error when the service ends meanwhile */
+  async start(tso: boolean): Promise<void> {
+    const { host, control, undo } = this;
+    const { pages, client, mem, loop } = host;
+    const first = pages.alloc(SEND_PAGES);
+    const dpn = await dmaMap(client, first, SEND_PAGES, 0);
+    undo.push(async () => {
+      await dmaUnmap(client, dpn);
+      pages.release(first, SEND_PAGES);
+    });
+    const q = await makeTxNicQueue(host, undo, host.domid, () => this.ended);
+    const at = Int32Array.from({ length: SEND_PAGES }, (_, i) => pages.offset(first + i));
+    const sender = new NicSender({
+      mem,
+      queue: q.queue,
+      buffers: new SendBuffers(at, true),
+      dpn: Int32Array.from(dpn),
+      nic: q.nic,
+      counters: this.counters,
+      onFault: (reason) => host.log.warn({ reason }, 'native sends no more'),
+    });
+    q.nic.onEvent(() => loop.schedule(control));
+    control.attach(sender, tso);
+    undo.push(() => control.attach(null, false));
+  }
+
+  /** The service ends: a start that still waits for the NIC gives up. */
+  giveUp(): void {
+    this.ended = true;
+  }
+
+  /** Gives everything back. */
+  async stop(): Promise<void> {
+    for (const err of await this.undo.run()) this.host.log.warn({ err }, 'a step of stopping native send failed');
+  }
+}

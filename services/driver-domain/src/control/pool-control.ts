@@ -1,0 +1,239 @@
+/** Grant reuse, netback's side: adds and removes standing grants at the guest's request. docs/wire/grant-pool.md.
+ *
+ *  The list page is the guest's and it may write it at any time: it is read once. Before a grant is acknowledged as
+ *  removed, nothing here and nothing in the NIC can reach its page any more. */
+import { GNTMAP_DEVICE_MAP, GNTMAP_HOST_MAP, GNTMAP_READONLY } from '@grantline/shared/abi/grant-table.js';
+import {
+  CTRL_STATUS_BUFFER_OVERFLOW,
+  CTRL_STATUS_INVALID_PARAMETER,
+  CTRL_STATUS_NOT_SUPPORTED,
+  CTRL_STATUS_SUCCESS,
+  CTRL_TYPE_ADD_GREF_MAPPING,
+  CTRL_TYPE_DEL_GREF_MAPPING,
+  CTRL_TYPE_GET_GREF_MAPPING_SIZE,
+  GREF_LIST_ENTRY_BYTES,
+  GREF_LIST_MAX,
+  GREF_LIST_READONLY,
+  GREF_LIST_STATUS,
+} from '@grantline/shared/abi/netif.js';
+import type { DomId, Dpn, GrantHandle, Gref } from '@grantline/shared/abi/page.js';
+import { slots, type CounterBlock } from '@grantline/shared/counters/block.js';
+import { NETBACK_COUNTERS } from '@grantline/shared/counters/names.js';
+import { MapBatch, UnmapBatch } from '@grantline/shared/grant/batches.js';
+import type { MappedGrant } from '@grantline/shared/grant/window.js';
+import type { CtrlRequest } from '../data/ctrl-back.js';
+import { GrantPool, POOL_CAP } from '../data/pool.js';
+import type { Host } from './host.js';
+
+const C = slots(NETBACK_COUNTERS);
+const WORDS = GREF_LIST_ENTRY_BYTES >> 2;
+const NO_HANDLE = -1;
+
+/** What a standing grant is for: the NIC writes the page, or netback itself does; or both only read it, to send. */
+export type PoolUse = 'nic' | 'copy' | 'send';
+
+const MAP_FLAGS = {
+  nic: GNTMAP_DEVICE_MAP,
+  copy: GNTMAP_HOST_MAP,
+  send: GNTMAP_DEVICE_MAP | GNTMAP_HOST_MAP | GNTMAP_READONLY,
+} as const;
+
+/** The grants of one direction: read-only entries of a list are for sending. */
+interface Part {
+  pool: GrantPool;
+  use: PoolUse;
+}
+
+/** An entry of the guest's list, copied. */
+interface Entry {
+  gref: number;
+  readonly: boolean;
+}
+
+export interface PoolAnswer {
+  status: number;
+  data: number;
+}
+
+export class PoolControl {
+  private readonly host: Pick<Host, 'client' | 'window' | 'mem' | 'log'>;
+  private readonly guest: DomId;
+  private readonly receive: Part;
+  private readonly send: Part;
+  private readonly counters: CounterBlock;
+  private busy: Promise<unknown> = Promise.resolve();
+  private closed = false;
+
+  /** @param pool of receive buffers @param sendPool of transmit buffers */
+  constructor(
+    host: PoolControl['host'],
+    guest: DomId,
+    pool: GrantPool,
+    use: 'nic' | 'copy',
+    counters: CounterBlock,
+    sendPool = new GrantPool(),
+  ) {
+    this.host = host;
+    this.guest = guest;
+    this.receive = { pool, use };
+    this.send = { pool: sendPool, use: 'send' };
+    this.counters = counters;
+  }
+
+  /** Does what a request asks for. One at a time; never rejects. */
+  handle(request: CtrlRequest): Promise<PoolAnswer> {
+    const work = this.busy.then(() => this.answer(request));
+    this.busy = work;
+    return work;
+  }
+
+  /** The vif disconnects: what is under way ends, then every grant is let go of. */
+  async close(): Promise<void> {
+    this.closed = true;
+    await this.busy;
+    await this.drop(this.receive, this.receive.pool.grefs());
+    await this.drop(this.send, this.send.pool.grefs());
+  }
+
+  private async answer({ type, queue, gref, count }: CtrlRequest): Promise<PoolAnswer> {
+    const refuse = (status: number): PoolAnswer => ({ status, data: 0 });
+    if (this.closed) return refuse(CTRL_STATUS_INVALID_PARAMETER);
+    if (
+      type !== CTRL_TYPE_GET_GREF_MAPPING_SIZE &&
+      type !== CTRL_TYPE_ADD_GREF_MAPPING &&
+      type !== CTRL_TYPE_DEL_GREF_MAPPING
+    )
+      return refuse(CTRL_STATUS_NOT_SUPPORTED);
+    if (queue !== 0) return refuse(CTRL_STATUS_INVALID_PARAMETER);
+    if (type === CTRL_TYPE_GET_GREF_MAPPING_SIZE) return { status: CTRL_STATUS_SUCCESS, data: POOL_CAP };
+    if (count < 1 || count > GREF_LIST_MAX) return refuse(CTRL_STATUS_INVALID_PARAMETER);
+    if (!GrantPool.isGref(gref)) return refuse(CTRL_STATUS_INVALID_PARAMETER);
+    let list: MappedGrant | null = null;
+    try {
+      list = await this.host.window.mapGrant(this.host.client, this.guest, gref as Gref);
+      this.count(C.mapOps, 1);
+      const entries = this.readList(list.offset, count);
+      const part = entries[0].readonly ? this.send : this.receive;
+      if (entries.some((e) => e.readonly !== entries[0].readonly)) return refuse(CTRL_STATUS_INVALID_PARAMETER);
+      const grefs = entries.map((e) => e.gref);
+      return type === CTRL_TYPE_ADD_GREF_MAPPING
+        ? await this.add(part, list.offset, grefs)
+        : await this.remove(part, list.offset, grefs);
+    } catch (err) {
+      this.host.log.warn({ err, guest: this.guest }, 'a request about standing grants failed');
+      return refuse(CTRL_STATUS_INVALID_PARAMETER);
+    } finally {
+      if (list !== null) {
+        this.count(C.unmapOps, 1);
+        await this.host.window
+          .unmapGrant(this.host.client, list)
+          .catch((err: unknown) => this.host.log.warn({ err }, 'a list page stays mapped'));
+      }
+    }
+  }
+
+  /** All or none. */
+  private async add({ pool, use }: Part, list: number, grefs: readonly number[]): Promise<PoolAnswer> {
+    const count = grefs.length;
+    const other = use === 'send' ? this.receive.pool : this.send.pool;
+    const seen = new Set<number>();
+    let fine = true;
+    grefs.forEach((gref, i) => {
+      const ok = GrantPool.isGref(gref) && !seen.has(gref) && !pool.has(gref) && !other.has(gref);
+      seen.add(gref);
+      fine &&= ok;
+      this.writeStatus(list, i, ok ? CTRL_STATUS_SUCCESS : CTRL_STATUS_INVALID_PARAMETER);
+    });
+    if (!fine) return { status: CTRL_STATUS_INVALID_PARAMETER, data: 0 };
+    if (count > pool.room) return { status: CTRL_STATUS_BUFFER_OVERFLOW, data: 0 };
+
+    const at = grefs.map(() => (use === 'nic' ? -1 : this.host.window.take()));
+    const batch = new MapBatch(count);
+    grefs.forEach((gref, i) => batch.add(MAP_FLAGS[use], gref as Gref, this.guest, Math.max(0, at[i])));
+    await batch.sendAsync(this.host.client);
+    this.count(use === 'nic' ? C.pinOps : C.mapOps, count);
+
+    let refused = 0;
+    grefs.forEach((gref, i) => {
+      const status = batch.status(i);
+      if (status !== 0) {
+        refused++;
+        this.writeStatus(list, i, CTRL_STATUS_INVALID_PARAMETER);
+        if (at[i] >= 0) this.host.window.unmap(at[i]);
+        return;
+      }
+      if (use !== 'nic') this.host.window.mapAt(at[i], this.guest, batch.pfn(i), use === 'copy');
+      pool.add(gref, batch.handle(i), use === 'copy' ? 0 : batch.dpn(i), at[i]);
+    });
+    if (refused === 0) {
+      this.count(C.poolGrants, count, false);
+      return { status: CTRL_STATUS_SUCCESS, data: count };
+    }
+    const added = grefs.filter((_, i) => batch.status(i) === 0);
+    this.counters.v[C.poolGrants] += added.length;
+    await this.drop({ pool, use }, added);
+    return { status: CTRL_STATUS_INVALID_PARAMETER, data: 0 };
+  }
+
+  /** Entry by entry: one that was never added or is in use stays, and its status says so. */
+  private async remove(part: Part, list: number, grefs: readonly number[]): Promise<PoolAnswer> {
+    const { pool } = part;
+    const inUse = pool.inUse();
+    const wanted = new Set<number>();
+    const may = grefs.map((gref) => {
+      const ok = pool.has(gref) && inUse[gref] === 0 && !wanted.has(gref);
+      if (ok) wanted.add(gref);
+      return ok;
+    });
+    const kept = await this.drop(part, [...wanted]);
+    let removed = 0;
+    grefs.forEach((gref, i) => {
+      const gone = may[i] && !kept.has(gref);
+      if (gone) removed++;
+      this.writeStatus(list, i, gone ? CTRL_STATUS_SUCCESS : CTRL_STATUS_INVALID_PARAMETER);
+    });
+    return { status: CTRL_STATUS_SUCCESS, data: removed };
+  }
+
+  /** Takes grants out of the data path's sight at once, then lets go of them. @returns those that the hypervisor kept */
+  private async drop({ pool, use }: Part, grefs: readonly number[]): Promise<Set<number>> {
+    const kept = new Set<number>();
+    for (let from = 0; from < grefs.length; from += GREF_LIST_MAX) {
+      const part = grefs.slice(from, from + GREF_LIST_MAX);
+      const batch = new UnmapBatch(part.length);
+      for (const gref of part) {
+        const dpn = pool.dpn[gref];
+        const at = pool.at[gref];
+        const handle = pool.remove(gref);
+        if (handle === NO_HANDLE) continue;
+        if (at >= 0) this.host.window.unmap(at);
+        batch.add(handle as GrantHandle, dpn as Dpn, Math.max(0, at));
+      }
+      await batch.sendAsync(this.host.client);
+      this.count(use === 'nic' ? C.unpinOps : C.unmapOps, part.length);
+      part.forEach((gref, i) => {
+        if (batch.status(i) !== 0) kept.add(gref);
+      });
+      this.count(C.poolGrants, -part.length, false);
+    }
+    return kept;
+  }
+
+  private readList(list: number, count: number): Entry[] {
+    const words = this.host.mem.u32.slice(list >> 2, (list >> 2) + count * WORDS);
+    return Array.from({ length: count }, (_, i) => ({
+      gref: words[i * WORDS],
+      readonly: (words[i * WORDS + 1] & GREF_LIST_READONLY) !== 0,
+    }));
+  }
+
+  private writeStatus(list: number, i: number, status: number): void {
+    this.host.mem.u16[(list + i * GREF_LIST_ENTRY_BYTES + GREF_LIST_STATUS) >> 1] = status;
+  }
+
+  private count(slot: number, n: number, isCall = true): void {
+    this.counters.v[slot] += n;
+    if (isCall) this.counters.v[C.hypercalls]++;
+    this.counters.commit();
+  }
+}

@@ -1,0 +1,151 @@
+/** The transmit side of a vif from the control side: what it takes at connect, and gives back in reverse. */
+import type { DomId, Dpn, GrantHandle } from '@grantline/shared/abi/page.js';
+import { slots, type CounterBlock } from '@grantline/shared/counters/block.js';
+import { NETBACK_TX_COUNTERS } from '@grantline/shared/counters/names.js';
+import { UnmapBatch } from '@grantline/shared/grant/batches.js';
+import type { Poller } from '@grantline/shared/loop/data-loop.js';
+import type { BackRing } from '@grantline/shared/ring/back-ring.js';
+import { macKey } from '../data/bridge-table.js';
+import { NetbackTx } from '../data/netback-tx.js';
+import type { GrantPool } from '../data/pool.js';
+import type { TxCredit } from '../data/tx-credit.js';
+import { HEADER_PAGES, MAX_PENDING } from '../data/tx-packets.js';
+import { TxPolicy } from '../data/tx-policy.js';
+import { TxPort } from '../data/tx-port.js';
+import { pause, type Channel, type Host } from './host.js';
+import { dmaMap, dmaUnmap } from './pages.js';
+import { txCalls, txWindow } from './tx-calls.js';
+import { makeTxNicQueue } from './tx-nic-queue.js';
+import type { UndoStack } from '@grantline/shared/service/undo-stack.js';
+
+const C = slots(NETBACK_TX_COUNTERS);
+/** A NIC that does not complete what was posted is not waited for longer: the DMA table keeps its pages safe. */
+const QUIET_MS = 1000;
+
+export interface TxSideOptions {
+  guest: DomId;
+  bridgePort: number;
+  mac: string;
+  /** True: the NIC has a transmit queue for the guest. */
+  ownQueue: boolean;
+  pool: GrantPool;
+  credit: TxCredit;
+  counters: CounterBlock;
+  onFault: (reason: string) => void;
+}
+
+/** A transmit side for each queue: the frontend chooses by which it sends. @param receiver what shares the queue's event channel */
+export async function makeTxSides(
+  host: Host,
+  undo: UndoStack,
+  rings: readonly BackRing[],
+  channels: readonly Channel[],
+  receiver: (queue: number) => Poller,
+  port: TxPort,
+  o: TxSideOptions,
+): Promise<NetbackTx[]> {
+  const all: NetbackTx[] = [];
+  for (const [i, ring] of rings.entries()) {
+    const tx = await makeTxSide(host, undo, ring, channels[i], port, o);
+    const rx = receiver(i);
+    channels[i].onEvent(() => {
+      host.loop.schedule(rx);
+      host.loop.schedule(tx);
+    });
+    all.push(tx);
+  }
+  return all;
+}
+
+/** The NIC queue that a vif sends by: its own, or the uplink's. */
+export async function makeTxPort(
+  host: Host,
+  undo: UndoStack,
+  o: Pick<TxSideOptions, 'guest' | 'ownQueue'>,
+): Promise<TxPort> {
+  if (!o.ownQueue) return host.uplink.ready();
+  const q = await makeTxNicQueue(host, undo, o.guest);
+  const port = new TxPort(q.queue, q.nic, host.loop, host.meter, host.driver);
+  q.nic.onEvent(() => host.loop.schedule(port));
+  host.loop.add(port);
+  undo.push(() => host.loop.remove(port));
+  return port;
+}
+
+/** One queue's transmit side. It runs from now on. */
+async function makeTxSide(
+  host: Host,
+  undo: UndoStack,
+  ring: BackRing,
+  guestPort: Channel,
+  port: TxPort,
+  o: TxSideOptions,
+): Promise<NetbackTx> {
+  const { client, pages, mem, loop, meter } = host;
+  const first = pages.alloc(HEADER_PAGES);
+  const headerDpns = await dmaMap(client, first, HEADER_PAGES, 0);
+  undo.push(async () => {
+    await dmaUnmap(client, headerDpns);
+    pages.release(first, HEADER_PAGES);
+  });
+  const timers = new Set<NodeJS.Timeout>();
+  const tx = new NetbackTx({
+    mem,
+    domid: o.guest,
+    ingress: o.bridgePort,
+    ring,
+    headers: pages.offset(first),
+    headersPfn: first,
+    headerDpns,
+    pool: o.pool,
+    calls: txCalls(client, host.domid, o.guest),
+    window: txWindow(host.window, o.guest, (err) => host.log.warn({ err, guest: o.guest }, 'a page cannot be mapped')),
+    port,
+    ownPort: o.ownQueue,
+    policy: new TxPolicy(mem, host.bridge.table, o.bridgePort, o.mac === '' ? null : macKey(o.mac)),
+    local: host.local,
+    credit: o.credit,
+    guest: guestPort,
+    counters: o.counters,
+    meter,
+    loop,
+    after(ns, then) {
+      const timer = setTimeout(
+        () => {
+          timers.delete(timer);
+          then();
+        },
+        Math.max(1, ns / 1e6),
+      );
+      timers.add(timer);
+    },
+    onFault: o.onFault,
+  });
+  if (host.tapOf) tx.tap = host.tapOf(o.guest);
+  o.pool.addUser(tx);
+  undo.push(() => release(host, tx, port, o.counters));
+  undo.push(() => {
+    for (const timer of timers) clearTimeout(timer);
+    tx.stop();
+  });
+  loop.add(tx);
+  undo.push(() => loop.remove(tx));
+  return tx;
+}
+
+/** After the stop: waits until neither the hypervisor nor the NIC has anything of the guest, then unmaps the rest. */
+async function release(host: Host, tx: NetbackTx, port: TxPort, counters: CounterBlock): Promise<void> {
+  const until = async (done: () => boolean): Promise<void> => {
+    for (let ms = 0; !done() && ms < QUIET_MS && !host.client.closed; ms++) await pause(1);
+  };
+  await until(() => tx.grants.inFlight === 0);
+  await until(() => port.outstanding(tx) === 0 && tx.withOthers === 0);
+  port.forget(tx);
+  const batch = new UnmapBatch(MAX_PENDING);
+  tx.takeMappings((handle, dpn, at) => batch.add(handle as GrantHandle, dpn as Dpn, at));
+  if (batch.count === 0) return;
+  counters.v[C.unmapOps] += batch.count;
+  counters.v[C.hypercalls]++;
+  counters.commit();
+  await batch.sendAsync(host.client);
+}

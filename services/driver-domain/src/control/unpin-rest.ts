@@ -1,0 +1,23 @@
+/** What a receive queue still has pinned at the disconnect. */
+import { RX_RING_SIZE } from '@grantline/shared/abi/ring.js';
+import type { Dpn, GrantHandle } from '@grantline/shared/abi/page.js';
+import { slots, type CounterBlock } from '@grantline/shared/counters/block.js';
+import { NETBACK_COUNTERS } from '@grantline/shared/counters/names.js';
+import { UnmapBatch } from '@grantline/shared/grant/batches.js';
+import type { NetbackNicRx } from '../data/netback-nic-rx.js';
+import { pause, type Host } from './host.js';
+
+const C = slots(NETBACK_COUNTERS);
+
+/** The NIC is off the queue: after the replies that are due, what is still pinned is unpinned. */
+export async function unpinRest(host: Pick<Host, 'client'>, rx: NetbackNicRx, counters: CounterBlock): Promise<void> {
+  rx.drain();
+  while (rx.pins.inFlight > 0 && !host.client.closed) await pause(1);
+  const batch = new UnmapBatch(RX_RING_SIZE);
+  rx.takePins((handle, dpn) => batch.add(handle as GrantHandle, dpn as Dpn));
+  if (batch.count === 0) return;
+  counters.v[C.unpinOps] += batch.count;
+  counters.v[C.hypercalls]++;
+  counters.commit();
+  await batch.sendAsync(host.client);
+}

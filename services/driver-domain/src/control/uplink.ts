@@ -1,0 +1,95 @@
+/** The transmit queue of the uplink: what leaves the bridge by the NIC's port, from all vifs that have no queue of their own.
+ *  It outlives the NIC: while there is none its port is a link without carrier, and the next NIC gets a queue anew. */
+import type { CounterBlock } from '@grantline/shared/counters/block.js';
+import { TxPort } from '../data/tx-port.js';
+import type { Host } from './host.js';
+import { makeTxNicQueue } from './tx-nic-queue.js';
+import { UndoStack } from '@grantline/shared/service/undo-stack.js';
+
+export class Uplink {
+  /** What vifs send through, the same for as long as the service lives. */
+  readonly port: TxPort;
+  /** The NIC has the queue. */
+  attached = false;
+  private readonly host: Omit<Host, 'uplink'>;
+  private readonly undo = new UndoStack();
+  private readonly waiting: (() => void)[] = [];
+  private turn: Promise<void> = Promise.resolve();
+  private ended = false;
+
+  /** @param counters of the driver: notifications of the NIC */
+  constructor(host: Omit<Host, 'uplink'>, counters: CounterBlock) {
+    this.host = host;
+    this.port = new TxPort(null, null, host.loop, host.meter, counters);
+  }
+
+  /** Attaches the queue; a NIC that is not there yet is waited for. */
+  begin(): Promise<void> {
+    this.host.loop.add(this.port);
+    return this.inTurn(() => this.attach());
+  }
+
+  /** The NIC is gone, and the queue with it. Packets that it had are lost, and answered; the next NIC is waited for. */
+  nicGone(): void {
+    this.attached = false;
+    this.port.down();
+    void this.inTurn(async () => {
+      await this.release();
+      await this.attach();
+    });
+  }
+
+  /** Resolves when the NIC has the queue, or the service ends. */
+  async ready(): Promise<TxPort> {
+    if (!this.attached && !this.ended) await new Promise<void>((go) => this.waiting.push(go));
+    return this.port;
+  }
+
+  /** The service ends: no NIC is waited for any more, and whoever waits for the queue goes on without. */
+  giveUp(): void {
+    this.ended = true;
+    this.letGo();
+  }
+
+  /** The service ends: the queue is given back. */
+  async end(): Promise<void> {
+    this.giveUp();
+    await this.turn;
+    await this.release();
+    this.host.loop.remove(this.port);
+  }
+
+  describe(): Record<string, unknown> {
+    return { attached: this.attached, ...this.port.describe() };
+  }
+
+  private async attach(): Promise<void> {
+    const { host, undo, port } = this;
+    if (this.ended) return;
+    const q = await makeTxNicQueue(host, undo, host.domid, () => this.ended);
+    q.nic.onEvent(() => host.loop.schedule(port));
+    port.connect(q.queue, q.nic);
+    this.attached = true;
+    this.letGo();
+  }
+
+  private async release(): Promise<void> {
+    this.attached = false;
+    const { host, undo, port } = this;
+    const failures = await undo.run();
+    // Detached: the NIC reads nothing any more.
+    port.down();
+    for (const err of failures) host.log.warn({ err }, 'a step of giving back the uplink failed');
+  }
+
+  private letGo(): void {
+    for (const go of this.waiting.splice(0)) go();
+  }
+
+  private inTurn(step: () => Promise<void>): Promise<void> {
+    this.turn = this.turn.then(step).catch((err: unknown) => {
+      if (!this.ended) this.host.log.warn({ err }, 'the uplink has no transmit queue');
+    });
+    return this.turn;
+  }
+}

@@ -1,0 +1,160 @@
+/** One vif: the backend's half of the handshake (shared/src/xenbus/backend.ts), and what it connects. */
+import type { DomId } from '@grantline/shared/abi/page.js';
+import { XENBUS_NAMES, backendPath, frontendPath, vifName } from '@grantline/shared/abi/xenbus.js';
+import { nowNs } from '@grantline/shared/clock/clock.js';
+import type { Factors } from '@grantline/shared/config/factors.js';
+import type { CounterBlock } from '@grantline/shared/counters/block.js';
+import { NETBACK_COUNTERS, NETBACK_TX_COUNTERS } from '@grantline/shared/counters/names.js';
+import type { Reading } from '@grantline/shared/service/metrics.js';
+import { XenbusBackend } from '@grantline/shared/xenbus/backend.js';
+import { TxCredit } from '../data/tx-credit.js';
+import type { Host } from './host.js';
+import { VifConnection, hasOwnQueue } from './vif-connection.js';
+import { MAX_QUEUES, readFrontKeys } from './vif-keys.js';
+import { ringReadings } from './vif-rings.js';
+
+const DEV = 0;
+const FEATURES = {
+  'feature-rx-copy': 1,
+  'feature-sg': 1,
+  'feature-gso-tcpv4': 1,
+  'feature-rx-offset': 1,
+  'feature-ctrl-ring': 1,
+  'multi-queue-max-queues': MAX_QUEUES,
+};
+
+/** Whether the driver domain itself receives; asked before each step that depends on it. */
+export interface NativeGate {
+  /** This vif's configuration is `native`, or is not. @returns true when native receive runs, or has stopped, as wanted */
+  settle(vif: string, native: boolean, lro: boolean, tso?: boolean): Promise<boolean>;
+}
+
+export class VifControl {
+  readonly guest: DomId;
+  readonly name: string;
+  connection: VifConnection | null = null;
+  private readonly host: Host;
+  private readonly bridgePort: number;
+  private readonly counters: CounterBlock;
+  private readonly txCounters: CounterBlock;
+  private readonly credit = new TxCredit();
+  private readonly back: string;
+  private readonly front: string;
+  private readonly bus: XenbusBackend;
+  private unwatch: (() => Promise<void>) | null = null;
+  private unwatchRate: (() => Promise<void>) | null = null;
+
+  constructor(host: Host, native: NativeGate, guest: DomId, bridgePort: number) {
+    this.host = host;
+    this.guest = guest;
+    this.bridgePort = bridgePort;
+    this.name = vifName(guest, DEV);
+    this.back = backendPath(host.domid, guest, DEV);
+    this.front = frontendPath(guest, DEV);
+    this.counters = host.counters.block('netback', { vif: this.name }, NETBACK_COUNTERS);
+    this.txCounters = host.counters.block('netbackTx', { vif: this.name }, NETBACK_TX_COUNTERS);
+    this.bus = new XenbusBackend({
+      store: host.xenstore,
+      back: this.back,
+      front: this.front,
+      features: FEATURES,
+      // Microseconds since the machine started: a dead driver domain made no offer with such a number.
+      firstOffer: Math.floor(nowNs() / 1000),
+      hooks: {
+        mayOffer: (factors) => native.settle(this.name, factors.path === 'native', factors.lro, factors.tso),
+        connect: (factors) => this.connect(factors),
+        disconnect: () => this.disconnect(),
+      },
+      log: { warn: (what, text) => host.log.warn({ vif: this.name, ...what }, text) },
+    });
+  }
+
+  /** The vif's directory is gone, and everything of it released. */
+  get gone(): boolean {
+    return this.bus.gone;
+  }
+
+  /** Follows the frontend's state from now on. */
+  async begin(): Promise<void> {
+    this.unwatch = await this.host.xenstore.watch(`${this.front}/state`, () => void this.look());
+    this.unwatchRate = await this.host.xenstore.watch(`${this.back}/rate`, () => void this.readRate());
+  }
+
+  /** Something changed. @returns when all is looked at */
+  look(): Promise<void> {
+    return this.bus.look();
+  }
+
+  /** The NIC is gone. A vif with queues of its own on it, netback's or the guest's, connects again: with new ones, as soon as
+   *  there is a NIC. One that is fed by the bridge stays as it is. */
+  nicGone(): void {
+    this.connection?.nicGone();
+    const { factors } = this.bus;
+    if (factors !== null && (hasOwnQueue(factors) || factors.path === 'direct')) this.bus.renew();
+  }
+
+  /** The guest died, or the service ends: releases all, and steps no more. */
+  async end(): Promise<void> {
+    await this.unwatch?.().catch(() => undefined);
+    await this.unwatchRate?.().catch(() => undefined);
+    await this.bus.end();
+  }
+
+  /** Levels of its rings and its pool, for metrics. */
+  readings(): Reading[] {
+    const { name, connection } = this;
+    const pool = connection?.pool.count ?? 0;
+    return [
+      ...ringReadings(name, connection?.rings ?? null),
+      { family: 'grantline_pool_grants', labels: { vif: name }, value: pool },
+    ];
+  }
+
+  describe(): Record<string, unknown> {
+    const { name, guest, bridgePort } = this;
+    const { state, error, generation, acknowledged, factors } = this.bus;
+    const connection = this.connection?.describe() ?? null;
+    return {
+      name,
+      guest,
+      bridgePort,
+      state: XENBUS_NAMES[state],
+      error,
+      generation,
+      acknowledged,
+      factors,
+      connection,
+    };
+  }
+
+  private async connect(factors: Factors): Promise<void> {
+    const { host, guest, bridgePort, counters } = this;
+    const { xenstore } = host;
+    const mac = (await xenstore.read(`${this.back}/mac`)) ?? '';
+    const keys = await readFrontKeys((key) => xenstore.read(`${this.front}/${key}`), hasOwnQueue(factors) ? 2 : 1);
+    const connection: VifConnection = new VifConnection(host, {
+      ...{ guest, bridgePort, factors, mac, keys, counters, txCounters: this.txCounters, credit: this.credit },
+      onFault: (reason) => this.faulted(connection, reason),
+    });
+    this.connection = connection;
+    await connection.open();
+    host.log.info({ vif: this.name, ...factors }, 'vif connected');
+  }
+
+  /** The toolstack's node `rate`, "bytes,usec"; the guest cannot write it. */
+  private async readRate(): Promise<void> {
+    const text = await this.host.xenstore.read(`${this.back}/rate`).catch(() => null);
+    if (!this.credit.set(text))
+      this.host.log.warn({ vif: this.name, rate: text }, 'rate is not "bytes,usec": no limit');
+  }
+
+  private async disconnect(): Promise<void> {
+    await this.connection?.close();
+    this.connection = null;
+  }
+
+  /** From inside a poll. */
+  private faulted(connection: VifConnection, reason: string): void {
+    if (this.connection === connection) this.bus.faulted(reason);
+  }
+}

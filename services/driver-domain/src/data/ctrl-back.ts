@@ -1,0 +1,89 @@
+/** Netback's end of a vif's control ring: takes one request at a time, and answers it when its work is done.
+ *  docs/wire/grant-pool.md. The work itself is asynchronous and lives in control/pool-control.ts. */
+import {
+  CTRL_REQ_DATA0,
+  CTRL_REQ_DATA1,
+  CTRL_REQ_DATA2,
+  CTRL_REQ_TYPE,
+  CTRL_RSP_DATA,
+  CTRL_RSP_STATUS,
+} from '@grantline/shared/abi/netif.js';
+import type { Poller } from '@grantline/shared/loop/data-loop.js';
+import type { Mem } from '@grantline/shared/mem/address-space.js';
+import type { BackRing } from '@grantline/shared/ring/back-ring.js';
+import { idxAdd } from '@grantline/shared/ring/index.js';
+import type { Notify, Scheduler } from './ports.js';
+
+/** The private copy of a request; all fields are the guest's words. */
+export interface CtrlRequest {
+  type: number;
+  /** Queue, gref of the list's page, entries in the list. */
+  queue: number;
+  gref: number;
+  count: number;
+}
+
+export interface CtrlBackOptions {
+  mem: Mem;
+  ring: BackRing;
+  guest: Notify;
+  loop: Scheduler<Poller>;
+  /** Begins the work; must end with one call of `answer`. */
+  handle: (request: CtrlRequest) => void;
+  onFault: (reason: string) => void;
+}
+
+export class CtrlBack implements Poller {
+  scheduled = false;
+  stopped = false;
+  private readonly o: CtrlBackOptions;
+  private head = 0;
+  private busy = false;
+
+  constructor(options: CtrlBackOptions) {
+    this.o = options;
+  }
+
+  poll(): number {
+    if (this.stopped || this.busy) return 0;
+    const { ring, mem, handle } = this.o;
+    const n = ring.unconsumed();
+    if (n < 0) {
+      this.stopped = true;
+      this.o.onFault('control ring: req_prod is further ahead than the ring is long');
+      return 0;
+    }
+    if (n === 0) return 0;
+    const at = ring.slot(ring.reqCons);
+    this.head = mem.u32[at >> 2];
+    const queue = mem.u32[(at + CTRL_REQ_DATA0) >> 2];
+    const gref = mem.u32[(at + CTRL_REQ_DATA1) >> 2];
+    const count = mem.u32[(at + CTRL_REQ_DATA2) >> 2];
+    ring.reqCons = idxAdd(ring.reqCons, 1);
+    this.busy = true;
+    handle({ type: this.head >>> (CTRL_REQ_TYPE * 8), queue, gref, count });
+    return 1;
+  }
+
+  arm(): boolean {
+    return !this.stopped && !this.busy && this.o.ring.arm();
+  }
+
+  /** The request under way is done. */
+  answer(status: number, data: number): void {
+    this.busy = false;
+    if (this.stopped) return;
+    const { ring, mem, guest, loop } = this.o;
+    const at = ring.slot(ring.rspProdPvt);
+    mem.u32[at >> 2] = this.head;
+    mem.u32[(at + CTRL_RSP_STATUS) >> 2] = status;
+    mem.u32[(at + CTRL_RSP_DATA) >> 2] = data;
+    ring.rspProdPvt = idxAdd(ring.rspProdPvt, 1);
+    if (ring.push()) guest.notify();
+    loop.schedule(this);
+  }
+
+  describe(): Record<string, unknown> {
+    return { stopped: this.stopped, busy: this.busy, ring: this.o.ring.describe() };
+  }
+}

@@ -1,0 +1,209 @@
+/** The transmit side of a vif queue: takes packets from the guest's ring and passes them on, to a NIC queue or to another
+ *  vif. docs/wire/transmit.md. Source: Linux drivers/net/xen-netback/netback.c.
+ *
+ *  The first 128 bytes of a packet are copied, so that what was judged is what is sent; the rest stays in the guest's pages,
+ *  which the NIC reads: by a grant that stands, or by one that is mapped for this packet. A slot is answered when nothing
+ *  uses its page any more. */
+import { GRANT_ENTRIES } from '@grantline/shared/abi/grant-table.js';
+import { NETBACK_BATCH, NETIF_RSP_DROPPED, NETIF_RSP_OKAY } from '@grantline/shared/abi/netif.js';
+import { NICTX_MAX_CHAIN } from '@grantline/shared/abi/nic-tx-queue.js';
+import type { DomId } from '@grantline/shared/abi/page.js';
+import type { FrameTap } from '@grantline/shared/capture/tap.js';
+import { slots } from '@grantline/shared/counters/block.js';
+import { DRIVER_DOMAIN_CPU, NETBACK_TX_COUNTERS } from '@grantline/shared/counters/names.js';
+import type { Poller } from '@grantline/shared/loop/data-loop.js';
+import type { BackRing } from '@grantline/shared/ring/back-ring.js';
+import type { PoolUser } from './pool.js';
+import type { Notify, Scheduler } from './ports.js';
+import type { TxCalls } from './tx-calls.js';
+import type { TxCredit } from './tx-credit.js';
+import { TxGrants } from './tx-grants.js';
+import type { TxSource } from './tx-local.js';
+import { MAX_PENDING, TxPackets } from './tx-packets.js';
+import { TxPath, type TxPathOptions } from './tx-path.js';
+import type { TxOwner } from './tx-port.js';
+import { FATAL, TxRequests } from './tx-requests.js';
+
+const C = slots(NETBACK_TX_COUNTERS);
+const CPU = slots(DRIVER_DOMAIN_CPU);
+
+export interface NetbackTxOptions extends TxPathOptions {
+  /** The guest. */
+  domid: DomId;
+  ring: BackRing;
+  calls: TxCalls;
+  credit: TxCredit;
+  guest: Notify;
+  loop: Scheduler<Poller>;
+  /** Calls back after so many nanoseconds. */
+  after: (ns: number, then: () => void) => void;
+  /** The vif must go: its guest did what cannot be. Called once. */
+  onFault: (reason: string) => void;
+}
+
+export class NetbackTx implements TxOwner, PoolUser, TxSource {
+  scheduled = false;
+  stopped = false;
+  readonly grants: TxGrants;
+  readonly packets = new TxPackets();
+  readonly domid: DomId;
+  readonly headersPfn: number;
+  readonly headersAt: number;
+  private readonly o: NetbackTxOptions;
+  private readonly requests: TxRequests;
+  private readonly path: TxPath;
+  private blocked = false;
+  private timed = false;
+
+  constructor(options: NetbackTxOptions) {
+    this.o = options;
+    this.domid = options.domid;
+    this.headersPfn = options.headersPfn;
+    this.headersAt = options.headers;
+    const { mem, ring, counters, calls, window, meter, loop } = options;
+    this.requests = new TxRequests(mem, ring, this.packets, counters);
+    this.path = new TxPath(options, this.packets, this.requests, this);
+    this.grants = new TxGrants(this.packets, calls, window, this.path, counters, meter, () => {
+      if (this.stopped) this.grants.settle();
+      else loop.schedule(this);
+    });
+    this.path.use(this.grants);
+  }
+
+  poll(): number {
+    if (this.stopped) return 0;
+    const { ring, guest, counters, meter, port } = this.o;
+    const { path } = this;
+    this.blocked = false;
+    let work = this.grants.settle();
+    work += this.take();
+    if (this.stopped) return work;
+    work += path.unmapOver();
+    if (path.posted) {
+      path.posted = false;
+      port.flush();
+    }
+    const v = counters.v;
+    if (path.answered) {
+      path.answered = false;
+      work++;
+      if (ring.push()) {
+        v[C.notifications]++;
+        guest.notify();
+      } else v[C.suppressed]++;
+    }
+    if (work === 0) return 0;
+    meter.lap(CPU.netback);
+    this.grants.flush();
+    counters.commit();
+    return work;
+  }
+
+  arm(): boolean {
+    return !this.stopped && this.o.ring.arm() && !this.blocked;
+  }
+
+  markInUse(marks: Uint8Array): void {
+    const p = this.packets;
+    for (let s = 0; s < MAX_PENDING; s++)
+      if (p.live[s] === 1) for (let k = s; k >= 0; k = p.next[k]) if (p.gref[k] < GRANT_ENTRIES) marks[p.gref[k]] = 1;
+  }
+
+  sent(packet: number, status: number): void {
+    if (status !== 0) this.o.counters.v[C.nicErrors]++;
+    this.path.done(packet, status === 0 ? NETIF_RSP_OKAY : NETIF_RSP_DROPPED);
+  }
+
+  copied(packet: number, status: number): void {
+    this.path.done(packet, status);
+    if (!this.stopped) this.o.loop.schedule(this);
+  }
+
+  /** After stop, once nothing is in flight: what is still mapped. Each is handed out once. */
+  takeMappings(each: (handle: number, dpn: number, at: number) => void): void {
+    this.path.takeMappings(each);
+  }
+
+  /** No more polls. What the NIC and the hypervisor still have of it comes back by and by. */
+  stop(): void {
+    if (this.stopped) return;
+    this.stopped = this.path.stopped = true;
+    // Packets begun in the last poll go out as a whole or not at all.
+    if (this.path.posted) this.o.port.flush();
+    this.grants.flushAll();
+    this.o.counters.commit();
+  }
+
+  /** Packets that are with the NIC or with other vifs. */
+  get withOthers(): number {
+    const p = this.packets;
+    let n = 0;
+    for (let s = 0; s < MAX_PENDING; s++) if (p.live[s] === 1 && p.users[s] > 0) n++;
+    return n;
+  }
+
+  /** Where its packets are captured. */
+  set tap(tap: FrameTap) {
+    this.path.tap = tap;
+  }
+
+  describe(): Record<string, unknown> {
+    const { ring, port } = this.o;
+    const { stopped, grants, packets } = this;
+    const taken = MAX_PENDING - packets.room;
+    return { stopped, taken, callsInFlight: grants.inFlight, ring: ring.describe(), port: port.describe() };
+  }
+
+  private fault(reason: string): void {
+    this.o.counters.v[C.ringFaults]++;
+    this.stop();
+    this.o.onFault(reason);
+  }
+
+  private waitForCredit(): void {
+    if (this.timed) return;
+    const { credit, meter, counters, loop, after } = this.o;
+    this.timed = true;
+    counters.v[C.creditWaits]++;
+    after(credit.refillAtNs - meter.now, () => {
+      this.timed = false;
+      loop.schedule(this);
+    });
+  }
+
+  /** @returns packets taken */
+  private take(): number {
+    const { ring, port, credit, meter } = this.o;
+    let there = ring.unconsumed();
+    let n = 0;
+    while (there > 0 && n < NETBACK_BATCH) {
+      if (port.room() < NICTX_MAX_CHAIN) {
+        port.waitFor(this);
+        this.blocked = true;
+        break;
+      }
+      if (!this.grants.canGrant(NICTX_MAX_CHAIN)) {
+        this.blocked = true;
+        break;
+      }
+      if (!credit.allows(this.requests.peekBytes(), meter.now)) {
+        this.blocked = true;
+        this.waitForCredit();
+        break;
+      }
+      const packet = this.requests.take(there);
+      if (packet === FATAL) {
+        this.fault(this.requests.reason);
+        return n;
+      }
+      n++;
+      if (packet >= 0) {
+        credit.charge(this.packets.total[packet]);
+        this.path.begin(packet);
+      } else this.path.answered = true;
+      there = ring.unconsumed();
+    }
+    if (there < 0) this.fault('tx ring: req_prod is further ahead than the ring is long');
+    return n;
+  }
+}

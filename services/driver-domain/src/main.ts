@@ -1,0 +1,141 @@
+/** The driver domain: owns the NIC's driver, the software bridge, and one netback for each vif. */
+import { DOMID_NIC, MAX_GUESTS } from '@grantline/shared/abi/page.js';
+import type { DomId } from '@grantline/shared/abi/page.js';
+import { vifName } from '@grantline/shared/abi/xenbus.js';
+import { nowNs } from '@grantline/shared/clock/clock.js';
+import { slots } from '@grantline/shared/counters/block.js';
+import {
+  BRIDGE_COUNTERS,
+  DRIVER_COUNTERS,
+  DRIVER_DOMAIN_CPU,
+  NETFRONT_TX_COUNTERS,
+  SENDER_COUNTERS,
+} from '@grantline/shared/counters/names.js';
+import { GrantWindow } from '@grantline/shared/grant/window.js';
+import { PeerMemory } from '@grantline/shared/hypervisor/peer-memory.js';
+import { pinToCore } from '@grantline/shared/mem/libc.js';
+import { SendControl } from '@grantline/shared/service/send-control.js';
+import { SendApp } from '@grantline/shared/stack/send-app.js';
+import { startService } from '@grantline/shared/service/app.js';
+import { addRecordRoutes } from '@grantline/shared/service/recorded.js';
+import { runMain } from '@grantline/shared/service/run-main.js';
+import { makeReceiver } from '@grantline/shared/stack/receiver.js';
+import { DRIVER_BUFFERS, DefaultQueue } from './control/default-queue.js';
+import type { Host } from './control/host.js';
+import { NativeControl } from './control/native-control.js';
+import { prepareNativeSend } from './control/native-send.js';
+import { NativeSender } from './control/native-sender.js';
+import { Pages, dmaMap } from './control/pages.js';
+import { Uplink } from './control/uplink.js';
+import { Vifs } from './control/vifs.js';
+import { Bridge } from './data/bridge.js';
+import { Buffers } from './data/buffers.js';
+import { FOREIGN_PAGES, ForeignFrames } from './data/foreign-frames.js';
+import { LocalSwitch } from './data/tx-local.js';
+import { POOL_CAP } from './data/pool.js';
+import { MAX_PENDING } from './data/tx-packets.js';
+
+/** Addresses only: memory, window, counters, event pages, and what the applications of `native` keep. */
+const SPACE_BYTES = 768 << 20;
+/** Mappings of one vif at most: its pools, packets that are mapped one by one, its rings, the list page. */
+const WINDOW_SLOTS = MAX_GUESTS * (2 * POOL_CAP + MAX_PENDING + 8);
+const TICK_MS = 100;
+
+await runMain('driver-domain', async () => {
+  const service = await startService({
+    kind: 'driver-domain',
+    spaceBytes: SPACE_BYTES,
+    components: DRIVER_DOMAIN_CPU,
+    dump: () => ({
+      vifs: vifs.describe(),
+      defaultQueue: queue.describe(),
+      uplink: uplink.describe(),
+      bridge: bridge.entries(nowNs()),
+      native: native.describe(),
+      memory: { freePages: pages.free, freeWindowSlots: window.free },
+    }),
+    gauges: () => [
+      ...vifs.all.flatMap((vif) => vif.readings()),
+      // Without a vif nobody has copied; then the series are there all the same.
+      { family: 'grantline_copies_total', labels: { component: 'driver_domain' }, value: 0 },
+      { family: 'grantline_copied_bytes_total', labels: { component: 'driver_domain' }, value: 0 },
+    ],
+    ready: () => queue.attached && uplink.attached,
+  });
+  const { env, domid, mem, space, counters, xenstore, client, channels, loop, log, http, meter, lifeline } = service;
+
+  const pages = new Pages(mem, service.memory, service.memoryPages);
+  const first = pages.alloc(DRIVER_BUFFERS);
+  const dpn = await dmaMap(client, first, DRIVER_BUFFERS);
+  const buffers = new Buffers(pages.offset(first), first, DRIVER_BUFFERS);
+  const bridge = new Bridge(mem, buffers, counters.block('bridge', {}, BRIDGE_COUNTERS));
+  const window = new GrantWindow(space, new PeerMemory(client).pathOf, WINDOW_SLOTS);
+  const driver = counters.block('driver', {}, DRIVER_COUNTERS);
+  const foreignPages = pages.alloc(FOREIGN_PAGES);
+  const foreign = new ForeignFrames(pages.offset(foreignPages), foreignPages);
+  buffers.foreign = foreign;
+  const base = {
+    ...{ domid, mem, pages, client, xenstore, channels, window, loop, meter, counters, driver, buffers, bridge, log },
+    local: new LocalSwitch(mem, bridge, foreign),
+    tapOf: (guest: DomId) => service.captures.tap('bridge', vifName(guest, 0)),
+    refill: (): void => queue.driver?.refill(),
+  };
+  const uplink = new Uplink(base, driver);
+  const host: Host = { ...base, uplink };
+  const queue = new DefaultQueue(host, dpn);
+  // It stands for the applications of all guests.
+  const { stack, apps } = makeReceiver(space, counters, 'native', { macs: [], ips: [], promiscuous: true });
+  const cpu = slots(DRIVER_DOMAIN_CPU);
+  const labels = { vif: 'native' };
+  const sendApp = new SendApp({
+    space,
+    counters: counters.block('sender', labels, SENDER_COUNTERS),
+    meter,
+    components: { device: cpu.driver, application: cpu.application },
+  });
+  const send: SendControl = new SendControl(sendApp, () => loop.schedule(send), apps.respond);
+  loop.add(send);
+  send.addRoutes(http);
+  const sender = new NativeSender(host, send, counters.block('netfrontTx', labels, NETFRONT_TX_COUNTERS));
+  const native: NativeControl = new NativeControl({
+    ...{ domid, xenstore, queue, stack, apps, driver, sender, log },
+    prepareSend: (text) => prepareNativeSend(xenstore, send, text),
+    place: (isNative) => {
+      const core = isNative ? env.nativeCore : env.core;
+      if (core !== null) pinToCore(core);
+    },
+    onChange: () => vifs.lookAll(),
+  });
+  const vifs = new Vifs(host, native);
+
+  lifeline.onStop(() => queue.end());
+  lifeline.onStop(() => sender.stop());
+  lifeline.onStop(() => uplink.end());
+  lifeline.onStop(() => vifs.end());
+  // First of all: a vif may be waiting for one of them.
+  lifeline.onStop(() => {
+    for (const waiting of [queue, sender, uplink]) waiting.giveUp();
+  });
+  client.onEvent<{ domid: DomId }>('domain.gone', (e) => {
+    if (e.domid === DOMID_NIC) {
+      // The default queue first: no vif makes an offer before it is there again.
+      native.nicGone();
+      uplink.nicGone();
+      vifs.nicGone();
+    }
+    void vifs.domainGone(e.domid);
+  });
+  const ticks = setInterval(() => {
+    // Not the meter's time: that stands still while there is nothing to do.
+    const now = nowNs();
+    bridge.sweep(now);
+    vifs.tick(now);
+  }, TICK_MS);
+  lifeline.onStop(() => clearInterval(ticks));
+  addRecordRoutes(http, apps.record);
+
+  void uplink.begin();
+  await native.begin();
+  await vifs.begin();
+  await service.open();
+});

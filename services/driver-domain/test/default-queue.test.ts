@@ -1,0 +1,225 @@
+import t from 'tap';
+import type { Pfn } from '@grantline/shared/abi/page.js';
+import { DOMID_DRIVER, DOMID_NIC, PAGE_SIZE } from '@grantline/shared/abi/page.js';
+import {
+  DMAOP_MAP_SELF,
+  DMA_MAP_RES_BYTES,
+  HYPERCALL_HEADER_BYTES,
+  STATUS_RES_BYTES,
+} from '@grantline/shared/abi/hypercall.js';
+import { BRIDGE_COUNTERS, DRIVER_COUNTERS } from '@grantline/shared/counters/names.js';
+import { HypervisorError } from '@grantline/shared/hypervisor/wire.js';
+import type { Poller } from '@grantline/shared/loop/data-loop.js';
+import { DefaultQueue } from '../src/control/default-queue.js';
+import type { Host } from '../src/control/host.js';
+import { NativeControl } from '../src/control/native-control.js';
+import { Uplink } from '../src/control/uplink.js';
+import { Bridge } from '../src/data/bridge.js';
+import { Buffers } from '../src/data/buffers.js';
+import { Arena, ManualMeter, block } from './kit.js';
+
+const BUFFERS = 4;
+
+/** A driver domain whose NIC comes and goes: as the hypervisor does it, nothing can be asked for while there is none. */
+function make() {
+  const arena = new Arena(16);
+  const first = arena.pages(BUFFERS);
+  const nic = { isThere: false, queues: 0 };
+  const open = new Set<number>();
+  const pollers: Poller[] = [];
+  const taken = new Set<number>();
+  const buffers = new Buffers(first, first / PAGE_SIZE, BUFFERS);
+  let port = 1;
+  const refuse = (op: string, code: string): never => {
+    throw new HypervisorError({ code, message: 'there is no nic' }, op);
+  };
+  const host = {
+    domid: DOMID_DRIVER,
+    mem: arena.mem,
+    pages: {
+      alloc: (count: number) => {
+        const page = arena.pages(count) / PAGE_SIZE;
+        taken.add(page);
+        return page as Pfn;
+      },
+      release: (page: number) => void taken.delete(page),
+      offset: (n: number) => n * PAGE_SIZE,
+    },
+    client: {
+      closed: false,
+      request: (op: string) => {
+        if (!nic.isThere)
+          return Promise.reject(new HypervisorError({ code: 'ENODEV', message: 'there is no nic' }, op));
+        nic.queues += op === 'nic.attach' ? 1 : -1;
+        return Promise.resolve({ queue: 1 });
+      },
+      hypercall: (bytes: Buffer, done: (reply: Buffer) => void) => {
+        const count = bytes.readUInt16LE(6);
+        const isMap = bytes.readUInt16LE(4) === DMAOP_MAP_SELF;
+        const size = isMap ? DMA_MAP_RES_BYTES : STATUS_RES_BYTES;
+        const reply = Buffer.alloc(HYPERCALL_HEADER_BYTES + count * size);
+        reply.writeUInt16LE(count, 6);
+        for (let i = 0; i < count && isMap; i++) reply.writeUInt32LE(i + 1, HYPERCALL_HEADER_BYTES + i * size + 4);
+        setImmediate(done, reply);
+      },
+    },
+    channels: {
+      allocUnbound: (remote: number) => {
+        if (remote !== DOMID_NIC || !nic.isThere)
+          return Promise.resolve().then(() => refuse('evtchn.allocUnbound', 'ESRCH'));
+        const mine = port++;
+        open.add(mine);
+        const close = (): Promise<void> => Promise.resolve(void open.delete(mine));
+        return Promise.resolve({ port: mine, notify: () => true, onEvent: () => {}, close });
+      },
+    },
+    loop: {
+      add: (p: Poller) => void pollers.push(p),
+      remove: (p: Poller) => void pollers.splice(pollers.indexOf(p), 1),
+      schedule: () => {},
+    },
+    meter: new ManualMeter(),
+    driver: block('driver', DRIVER_COUNTERS),
+    buffers,
+    bridge: new Bridge(arena.mem, buffers, block('bridge', BRIDGE_COUNTERS)),
+    refill: () => {},
+    log: { info: () => {}, warn: () => {} },
+  } as unknown as Host;
+  const queue = new DefaultQueue(host, new Uint32Array(BUFFERS).fill(1));
+  const native = new NativeControl({
+    domid: DOMID_DRIVER,
+    xenstore: {
+      read: () => Promise.resolve(null),
+      write: () => Promise.resolve(),
+      watch: () => Promise.resolve(() => Promise.resolve()),
+    },
+    place: () => {},
+    queue,
+    stack: {} as never,
+    apps: {} as never,
+    driver: host.driver,
+    sender: { start: () => Promise.resolve(), stop: () => Promise.resolve() },
+    prepareSend: () => Promise.resolve(),
+    onChange: () => {},
+    log: host.log,
+  });
+  return { host, nic, queue, native, buffers, pollers, open, taken };
+}
+
+t.test('a driver domain that is there before the NIC takes the default queue when the NIC comes', async (t) => {
+  const { nic, queue, native, buffers, pollers } = make();
+  await native.begin();
+  let settled = false;
+  const settling = native.settle('vif1.0', false, false).then((is) => {
+    settled = true;
+    return is;
+  });
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  t.notOk(queue.attached);
+  t.notOk(settled, 'no vif connects to a bridge that no frame can reach');
+  nic.isThere = true;
+  t.ok(await settling);
+  t.ok(queue.attached);
+  t.equal(nic.queues, 1);
+  t.equal(buffers.describe()['posted'], BUFFERS);
+  t.equal(pollers.length, 1);
+  await queue.end();
+});
+
+t.test(
+  'a NIC that died is followed by the next one: nothing of the first is left, all buffers are posted again',
+  async (t) => {
+    const { nic, queue, native, buffers, pollers, open, taken } = make();
+    nic.isThere = true;
+    await native.begin();
+    t.ok(await native.settle('vif1.0', false, false));
+    Object.assign(nic, { isThere: false, queues: 0 });
+    native.nicGone();
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    t.notOk(queue.attached);
+    t.same([open.size, taken.size, pollers.length], [0, 0, 0]);
+    t.equal(buffers.available, BUFFERS);
+    nic.isThere = true;
+    t.ok(await native.settle('vif1.0', false, false));
+    t.ok(queue.attached);
+    t.same([nic.queues, open.size, taken.size, pollers.length], [1, 1, 1, 1]);
+    t.equal(buffers.describe()['posted'], BUFFERS);
+    await queue.end();
+    t.same([nic.queues, open.size, taken.size, pollers.length], [0, 0, 0, 0]);
+  },
+);
+
+t.test('a service that ends does not wait for a NIC', async (t) => {
+  const { queue, native } = make();
+  await native.begin();
+  await queue.end();
+  t.ok(await native.settle('vif1.0', false, false), 'whoever waited goes on');
+  t.notOk(queue.attached);
+});
+
+t.test('the uplink comes with the NIC, goes with it, and comes with the next one', async (t) => {
+  const { host, nic, pollers, open, taken } = make();
+  const uplink = new Uplink(host, host.driver);
+  const begun = uplink.begin();
+  const { port } = uplink;
+  let ready = 0;
+  const waiting = uplink.ready().then((p) => (ready += Number(p === port)));
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  t.same([uplink.attached, ready, port.room()], [false, 0, 256], 'what is sent meanwhile is lost, nobody waits');
+  t.same([open.size, taken.size], [0, 0], 'nothing is taken without a NIC');
+  nic.isThere = true;
+  await begun;
+  await waiting;
+  t.same([uplink.attached, ready, nic.queues, open.size, taken.size, pollers.length], [true, 1, 1, 1, 1, 1]);
+  const owner = { scheduled: false, lost: [] as number[], sent: (n: number) => void owner.lost.push(n) };
+  port.promise(2);
+  port.post(owner as never, -1, 1, 0, 64, 0, 0, 0, 0);
+  port.post(owner as never, 7, 1, 0, 64, 1, 0, 0, 0);
+  port.flush();
+  for (let life = 0; life < 2; life++) {
+    Object.assign(nic, { isThere: false, queues: 0 });
+    uplink.nicGone();
+    t.same(owner.lost, [7], 'the NIC had it: it is over at once');
+    t.notOk(uplink.attached);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    t.same([open.size, taken.size], [0, 0]);
+    nic.isThere = true;
+    t.equal(await uplink.ready(), port, 'vifs keep what they hold');
+    t.same([nic.queues, open.size, taken.size, pollers.length, port.room()], [1, 1, 1, 1, 256]);
+  }
+  await uplink.end();
+  t.same([nic.queues, open.size, taken.size, pollers.length], [0, 0, 0, 0]);
+});
+
+t.test(
+  'a NIC that dies while the uplink attaches leaves nothing behind, and is followed by the next one',
+  async (t) => {
+    const { host, nic, open, taken } = make();
+    nic.isThere = true;
+    const request = host.client.request.bind(host.client);
+    let dies = true;
+    (host.client as { request: typeof request }).request = (op, args) => {
+      if (op === 'nic.attach' && dies) nic.isThere = dies = false;
+      return request(op, args);
+    };
+    const uplink = new Uplink(host, host.driver);
+    const begun = uplink.begin();
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    t.same([uplink.attached, open.size, taken.size], [false, 0, 0]);
+    nic.isThere = true;
+    await begun;
+    t.same([uplink.attached, nic.queues, open.size, taken.size], [true, 1, 1, 1]);
+    await uplink.end();
+  },
+);
+
+t.test('whoever waits for the uplink goes on when the service ends', async (t) => {
+  const { host, open } = make();
+  const uplink = new Uplink(host, host.driver);
+  void uplink.begin();
+  const waiting = uplink.ready();
+  await uplink.end();
+  t.equal(await waiting, uplink.port);
+  t.equal(uplink.port.room(), 256);
+  t.equal(open.size, 0);
+});

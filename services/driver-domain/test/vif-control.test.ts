@@ -1,0 +1,486 @@
+import t from 'tap';
+import { PAGE_SIZE, type DomId, type Pfn } from '@grantline/shared/abi/page.js';
+import { RING_REQ_PROD } from '@grantline/shared/abi/ring.js';
+import { BRIDGE_COUNTERS, DRIVER_COUNTERS } from '@grantline/shared/counters/names.js';
+import { HypervisorError } from '@grantline/shared/hypervisor/wire.js';
+import {
+  DMAOP_MAP_SELF,
+  DMA_MAP_RES_BYTES,
+  HYPERCALL_HEADER_BYTES,
+  STATUS_RES_BYTES,
+} from '@grantline/shared/abi/hypercall.js';
+import type { Poller } from '@grantline/shared/loop/data-loop.js';
+import type { Host } from '../src/control/host.js';
+import { VifControl } from '../src/control/vif-control.js';
+import { Vifs } from '../src/control/vifs.js';
+import { Bridge } from '../src/data/bridge.js';
+import { TxPort } from '../src/data/tx-port.js';
+import { TxDriverQueue } from '@grantline/shared/nicq/tx-driver-queue.js';
+import { Buffers } from '../src/data/buffers.js';
+import { Arena, ManualMeter, MockFront, block } from './kit.js';
+
+const GUEST = 3 as DomId;
+const BACK = '/local/domain/1000/backend/vif/3/0';
+const FRONT = '/local/domain/3/device/vif/0';
+const FACTORS = {
+  path: 'split',
+  'nic-queues': 'single',
+  grants: 'per-frame',
+  'buffer-bytes': '4096',
+  lro: '0',
+  tso: '0',
+  batching: '0',
+  mac: '02:00:00:00:00:03',
+};
+
+const TWO_QUEUES = {
+  'multi-queue-num-queues': 2,
+  'queue-0/tx-ring-ref': 8,
+  'queue-0/rx-ring-ref': 9,
+  'queue-0/event-channel': 5,
+  'queue-1/tx-ring-ref': 10,
+  'queue-1/rx-ring-ref': 11,
+  'queue-1/event-channel': 6,
+};
+
+/** Xenstore in a map; watches are called by hand, so that a test decides when a change is seen. */
+class Store {
+  readonly nodes = new Map<string, string>();
+  readonly states: string[] = [];
+  read = (path: string): Promise<string | null> => Promise.resolve(this.nodes.get(path) ?? null);
+  /** Nothing can be written any more. */
+  refuses = false;
+  write = (path: string, value: string | number): Promise<void> => {
+    if (this.refuses) return Promise.reject(new Error('EACCES'));
+    this.nodes.set(path, String(value));
+    if (path === `${BACK}/state`) this.states.push(String(value));
+    return Promise.resolve();
+  };
+  directory = (path: string): Promise<string[]> =>
+    Promise.resolve([
+      ...new Set(
+        [...this.nodes.keys()]
+          .filter((k) => k.startsWith(`${path}/`))
+          .map((k) => k.slice(path.length + 1).split('/')[0]),
+      ),
+    ]);
+  async transaction(ops: readonly { op: string; path: string; value?: string }[]): Promise<void> {
+    for (const o of ops) {
+      if (o.op === 'rm') this.nodes.delete(o.path);
+      else await this.write(o.path, o.value ?? '');
+    }
+  }
+  private readonly watchers: { path: string; fn: (path: string) => void }[] = [];
+  watch = (path: string, fn: (path: string) => void): Promise<() => Promise<void>> => {
+    this.watchers.push({ path, fn });
+    return Promise.resolve(() => Promise.resolve());
+  };
+  fire(path: string): void {
+    for (const w of this.watchers) if (path.startsWith(w.path)) w.fn(path);
+  }
+  put(dir: string, values: Record<string, string | number>): void {
+    for (const [key, value] of Object.entries(values)) this.nodes.set(`${dir}/${key}`, String(value));
+  }
+}
+
+function make() {
+  const arena = new Arena(32);
+  const store = new Store();
+  const mapped = new Set<number>();
+  const open = new Set<number>();
+  const pollers: Poller[] = [];
+  const pages = new Map<number, number>([
+    [8, arena.pages()],
+    [9, arena.pages()],
+    [10, arena.pages()],
+    [11, arena.pages()],
+  ]);
+  const front = new MockFront(arena.mem, pages.get(9)!);
+  let port = 100;
+  const channel = () => {
+    const mine = port++;
+    open.add(mine);
+    return Promise.resolve({
+      port: mine as never,
+      notify: () => true,
+      onEvent: () => {},
+      close: () => Promise.resolve(void open.delete(mine)),
+    });
+  };
+  const buffers = new Buffers(arena.pages(4), 1, 4);
+  const requests: Record<string, () => Promise<unknown>> = {};
+  const warnings: object[] = [];
+  const host: Host = {
+    domid: 1000 as DomId,
+    mem: arena.mem,
+    pages: {
+      alloc: () => 1 as Pfn,
+      release: () => {},
+      offset: (n: number) => n * PAGE_SIZE,
+    } as unknown as Host['pages'],
+    client: {
+      closed: false,
+      request: <T>(op: string) => (requests[op]?.() ?? Promise.reject(new Error('no nic'))) as Promise<T>,
+      hypercall: (bytes, done) => {
+        const count = bytes.readUInt16LE(6);
+        const isMap = bytes.readUInt16LE(4) === DMAOP_MAP_SELF;
+        const size = isMap ? DMA_MAP_RES_BYTES : STATUS_RES_BYTES;
+        const reply = Buffer.alloc(HYPERCALL_HEADER_BYTES + count * size);
+        reply.writeUInt16LE(count, 6);
+        for (let i = 0; i < count && isMap; i++) reply.writeUInt32LE(i + 1, HYPERCALL_HEADER_BYTES + i * size + 4);
+        setImmediate(done, reply);
+      },
+    },
+    xenstore: store,
+    channels: { allocUnbound: channel, bindInterdomain: channel },
+    window: {
+      free: 9,
+      take: () => -1,
+      mapAt: () => {},
+      unmap: () => {},
+      forget: () => {},
+      mapGrant: (_, __, gref) => {
+        const offset = pages.get(gref);
+        if (offset === undefined) return Promise.reject(new Error(`map of gref ${gref}: badGntref`));
+        mapped.add(gref);
+        return Promise.resolve({ offset, handle: gref as never });
+      },
+      unmapGrant: (_, m) => Promise.resolve(void mapped.delete(m.handle)),
+    },
+    loop: {
+      add: (p) => void pollers.push(p),
+      remove: (p) => void pollers.splice(pollers.indexOf(p), 1),
+      schedule: (p) => void (p.scheduled = true),
+    },
+    meter: new ManualMeter(),
+    counters: { block: (kind, _, names) => block(kind, names) },
+    driver: block('driver', DRIVER_COUNTERS),
+    buffers,
+    bridge: new Bridge(arena.mem, buffers, block('bridge', BRIDGE_COUNTERS)),
+    uplink: {
+      ready: () =>
+        Promise.resolve(
+          new TxPort(
+            new TxDriverQueue(arena.mem, arena.pages(3)),
+            { notify: () => {} },
+            { schedule: () => {} },
+            new ManualMeter(),
+            block('driver', DRIVER_COUNTERS),
+          ),
+        ),
+    },
+    local: { take: () => 0 },
+    refill: () => {},
+    log: { info: () => {}, warn: (what) => void warnings.push(what) },
+  };
+  const native = { settle: () => Promise.resolve(true), forget: () => {} };
+  const vif = new VifControl(host, native, GUEST, 1);
+  const isReleased = (): boolean => mapped.size === 0 && open.size === 0 && pollers.length === 0;
+  store.put(BACK, { ...FACTORS, generation: 1 });
+  store.put(FRONT, { state: 1 });
+  const frontConnects = (keys: Record<string, string | number> = {}): void =>
+    store.put(FRONT, {
+      'request-rx-copy': 1,
+      'tx-ring-ref': 8,
+      'rx-ring-ref': 9,
+      'event-channel': 5,
+      'offer-ack': store.nodes.get(`${BACK}/offer`) ?? '',
+      state: 4,
+      ...keys,
+    });
+  return {
+    arena,
+    store,
+    vif,
+    host,
+    native,
+    front,
+    pollers,
+    mapped,
+    open,
+    isReleased,
+    frontConnects,
+    requests,
+    warnings,
+  };
+}
+
+t.test('a vif comes up, is reconfigured, and goes down, by the state machine', async (t) => {
+  const x = make();
+  await x.vif.look();
+  t.same(x.store.states, ['6', '2']);
+  t.equal(await x.store.read(`${BACK}/feature-rx-copy`), '1');
+  x.frontConnects();
+  await x.vif.look();
+  t.equal(x.store.states.at(-1), '4');
+  t.equal(await x.store.read(`${BACK}/generation-ack`), '1');
+  t.equal(x.pollers.length, 2, 'one for each direction');
+  x.store.put(BACK, { generation: 2 });
+  await x.vif.look();
+  t.same(x.store.states.slice(3), ['5', '6'], 'then it waits for the frontend');
+  t.ok(x.isReleased());
+  x.store.put(FRONT, { state: 6 });
+  await x.vif.look();
+  t.equal(x.store.states.at(-1), '2');
+  x.frontConnects();
+  await x.vif.look();
+  t.equal(await x.store.read(`${BACK}/generation-ack`), '2');
+});
+
+t.test('native: the vif stays Closed and is acknowledged', async (t) => {
+  const x = make();
+  x.store.put(BACK, { path: 'native' });
+  await x.vif.look();
+  t.same(x.store.states, ['6', '6']);
+  t.equal(await x.store.read(`${BACK}/generation-ack`), '1');
+  await x.vif.look();
+  t.equal(x.store.states.length, 2, 'once');
+});
+
+for (const [what, keys] of [
+  ['garbage as ring reference', { 'rx-ring-ref': 'x' }],
+  ['a ring page that was not granted', { 'rx-ring-ref': 77 }],
+  ['one page for two rings', { 'rx-ring-ref': 8 }],
+  ['too many queues', { 'multi-queue-num-queues': 2 }],
+] as const)
+  t.test(`${what}: refused with a reason, and all given back (H33, H34)`, async (t) => {
+    const x = make();
+    await x.vif.look();
+    x.frontConnects(keys);
+    await x.vif.look();
+    t.same(x.store.states, ['6', '2', '5', '6']);
+    t.ok(await x.store.read(`${BACK}/error`));
+    t.ok(x.isReleased());
+    x.store.put(FRONT, { state: 6 });
+    await x.vif.look();
+    t.equal(x.store.states.length, 4, 'not before the next generation');
+    x.store.put(BACK, { generation: 2 });
+    await x.vif.look();
+    t.equal(x.store.states.at(-1), '2');
+    t.equal(await x.store.read(`${BACK}/error`), null);
+  });
+
+t.test('a ring that is impossible at connect is refused (H1)', async (t) => {
+  const x = make();
+  await x.vif.look();
+  x.arena.mem.u32[(x.front.ring.base + RING_REQ_PROD) >> 2] = 5000;
+  x.frontConnects();
+  await x.vif.look();
+  t.match(await x.store.read(`${BACK}/error`), /5000 ahead/);
+  t.ok(x.isReleased());
+});
+
+t.test('a fault on the data path closes this vif, with its reason (H1)', async (t) => {
+  const x = make();
+  await x.vif.look();
+  x.frontConnects();
+  await x.vif.look();
+  x.arena.mem.u32[(x.front.ring.base + RING_REQ_PROD) >> 2] = 5000;
+  const id = x.host.buffers.take();
+  x.host.buffers.filled(id);
+  x.vif.connection!.bridgeRx!.deliver(id, 60);
+  x.host.buffers.release(id);
+  x.pollers[0].poll();
+  await x.vif.look();
+  t.same(x.store.states.slice(-2), ['5', '6']);
+  t.match(await x.store.read(`${BACK}/error`), /req_prod/);
+  t.ok(x.isReleased());
+  t.equal(x.host.buffers.held, 0);
+});
+
+t.test('a frontend that leaves Connected in any way is disconnected (H34)', async (t) => {
+  for (const state of [0, 1, 2, 3, 5, 6]) {
+    const x = make();
+    await x.vif.look();
+    x.frontConnects();
+    await x.vif.look();
+    x.store.put(FRONT, { state });
+    await x.vif.look();
+    t.ok(x.isReleased(), `state ${state}`);
+    t.ok(x.store.states.includes('5'));
+  }
+});
+
+t.test('a generation that comes while connecting wins', async (t) => {
+  const x = make();
+  await x.vif.look();
+  x.frontConnects();
+  const looking = x.vif.look();
+  x.store.put(BACK, { generation: 7 });
+  void x.vif.look();
+  await looking;
+  t.ok(x.isReleased());
+  t.equal(x.store.states.at(-1), '6');
+  x.store.put(FRONT, { state: 6 });
+  await x.vif.look();
+  x.frontConnects();
+  await x.vif.look();
+  t.equal(await x.store.read(`${BACK}/generation-ack`), '7');
+});
+
+t.test(
+  'keys that answer an earlier offer are stale: not looked at, not refused, and the next answer counts',
+  async (t) => {
+    const x = make();
+    await x.vif.look();
+    const old = await x.store.read(`${BACK}/offer`);
+    // The guest was about to connect with generation 1; netback goes on to the next meanwhile.
+    x.store.put(BACK, { generation: 2, 'nic-queues': 'per-guest' });
+    await x.vif.look();
+    t.not(await x.store.read(`${BACK}/offer`), old);
+    x.frontConnects({ 'offer-ack': old!, 'generation-ack': 2 });
+    await x.vif.look();
+    t.equal(x.store.states.at(-1), '2', 'it goes on waiting');
+    t.equal(await x.store.read(`${BACK}/error`), null);
+    t.ok(x.isReleased());
+    x.store.put(BACK, { generation: 3, 'nic-queues': 'single' });
+    x.store.put(FRONT, { state: 6 });
+    await x.vif.look();
+    x.frontConnects();
+    await x.vif.look();
+    t.equal(await x.store.read(`${BACK}/generation-ack`), '3');
+  },
+);
+
+t.test('a generation that comes while bad keys are read is not blamed for them', async (t) => {
+  const x = make();
+  await x.vif.look();
+  x.frontConnects({ 'rx-ring-ref': 77 });
+  const { mapGrant } = x.host.window;
+  x.host.window.mapGrant = (...args) => {
+    x.store.put(BACK, { generation: 2 });
+    return mapGrant(...args);
+  };
+  await x.vif.look();
+  t.equal(await x.store.read(`${BACK}/error`), null);
+  t.same(x.warnings, []);
+  t.equal(x.store.states.at(-1), '6');
+});
+
+t.test('without a NIC the vif says so, and connects when there is one', async (t) => {
+  const x = make();
+  x.store.put(BACK, { 'nic-queues': 'per-guest' });
+  await x.vif.look();
+  x.frontConnects(TWO_QUEUES);
+  let asked = 0;
+  x.requests['nic.attach'] = () => {
+    if (++asked > 1) return Promise.resolve({ queue: 1 });
+    // Its Closed lets the guest start over.
+    setImmediate(() => x.store.put(FRONT, { state: 6 }));
+    return Promise.reject(new HypervisorError({ code: 'ENODEV', message: 'there is no nic' }, 'nic.attach'));
+  };
+  await x.vif.look();
+  t.same(x.store.states.slice(2), ['5', '6', '2'], 'and offers again');
+  t.match(await x.store.read(`${BACK}/error`), /no nic/);
+  t.ok(x.isReleased());
+  x.frontConnects();
+  await x.vif.look();
+  t.equal(await x.store.read(`${BACK}/generation-ack`), '1');
+  t.equal(await x.store.read(`${BACK}/error`), null);
+});
+
+t.test('a queue that went with the NIC or the guest is no warning when the vif ends', async (t) => {
+  const x = make();
+  x.store.put(BACK, { 'nic-queues': 'per-guest' });
+  x.requests['nic.attach'] = () => Promise.resolve({ queue: 7 });
+  x.requests['nic.detach'] = () =>
+    Promise.reject(new HypervisorError({ code: 'ENOENT', message: 'there is no queue 7' }, 'nic.detach'));
+  await x.vif.look();
+  x.frontConnects(TWO_QUEUES);
+  await x.vif.look();
+  t.equal(x.store.states.at(-1), '4');
+  await x.vif.end();
+  t.same(x.warnings, []);
+  t.ok(x.isReleased());
+});
+
+t.test('when the NIC dies a vif with queues on it connects anew, without a new generation', async (t) => {
+  for (const [factors, keys, attaches] of [
+    [{ 'nic-queues': 'per-guest' }, TWO_QUEUES, 4],
+    [{ path: 'direct' }, {}, 0],
+  ] as const) {
+    const x = make();
+    let attached = 0;
+    x.requests['nic.attach'] = () => Promise.resolve({ queue: attached++ });
+    x.requests['nic.detach'] = () =>
+      Promise.reject(new HypervisorError({ code: 'ENOENT', message: 'there is no such queue' }, 'nic.detach'));
+    x.store.put(BACK, factors);
+    await x.vif.look();
+    x.frontConnects(keys);
+    await x.vif.look();
+    t.equal(x.store.states.at(-1), '4');
+    const before = x.store.states.length;
+    x.vif.nicGone();
+    await x.vif.look();
+    t.same(x.store.states.slice(before), ['5', '6'], 'it waits for the frontend to let go');
+    t.ok(x.isReleased());
+    x.store.put(FRONT, { state: 6 });
+    await x.vif.look();
+    x.frontConnects(keys);
+    await x.vif.look();
+    t.same(x.store.states.slice(before), ['5', '6', '2', '4']);
+    t.equal(await x.store.read(`${BACK}/generation-ack`), '1');
+    t.equal(attached, attaches);
+    t.same(x.warnings, []);
+  }
+});
+
+t.test('a vif that the bridge feeds outlives the NIC', async (t) => {
+  const x = make();
+  await x.vif.look();
+  x.frontConnects();
+  await x.vif.look();
+  x.vif.nicGone();
+  await x.vif.look();
+  t.same(x.store.states, ['6', '2', '4']);
+  t.ok(x.vif.connection);
+});
+
+t.test('a guest that dies in the middle of a step is no failure', async (t) => {
+  const x = make();
+  await x.vif.look();
+  x.frontConnects();
+  x.host.window.mapGrant = () => {
+    x.store.nodes.clear();
+    return Promise.reject(new Error('ESRCH'));
+  };
+  x.store.refuses = true;
+  await x.vif.look();
+  t.ok(x.vif.gone);
+  t.same(x.warnings, []);
+});
+
+t.test('a vif whose guest comes back while it is let go of is served again', async (t) => {
+  const x = make();
+  const vifs = new Vifs(x.host, x.native);
+  const seen = async (): Promise<void> => {
+    x.store.fire(BACK);
+    for (let i = 0; i < 5; i++) await new Promise((r) => setImmediate(r));
+  };
+  await vifs.begin();
+  await seen();
+  const [first] = vifs.all;
+  t.ok(first);
+  const going = vifs.domainGone(GUEST);
+  x.store.fire(BACK);
+  t.equal(vifs.all[0], first, 'its place is still taken');
+  await going;
+  for (let i = 0; i < 5; i++) await new Promise((r) => setImmediate(r));
+  t.equal(vifs.all.length, 1);
+  t.not(vifs.all[0], first);
+  await vifs.end();
+});
+
+t.test('a guest that dies while connected leaves nothing (H27)', async (t) => {
+  const x = make();
+  await x.vif.look();
+  x.frontConnects();
+  await x.vif.look();
+  await x.vif.end();
+  t.ok(x.isReleased());
+  const vifs = new Vifs(x.host, x.native);
+  await vifs.begin();
+  await vifs.domainGone(GUEST);
+  await vifs.end();
+  t.equal(vifs.all.length, 0);
+});

@@ -1,0 +1,75 @@
+/** What the guest's application does: follows /tool/run (docs/wire/control-plane.md section 8) and puts the application
+ *  that the run wants behind the stack. */
+import { domainPath } from '@grantline/shared/abi/xenbus.js';
+import type { DomId } from '@grantline/shared/abi/page.js';
+import { RUN_PATH, parseRun, type Run } from '@grantline/shared/config/run.js';
+import type { XenstoreClient } from '@grantline/shared/hypervisor/xenstore.js';
+import { startApp, type Apps } from '@grantline/shared/stack/receiver.js';
+import type { RxStack } from '@grantline/shared/stack/rx-stack.js';
+import type { SendRun } from '@grantline/shared/stack/send-app.js';
+import { flowsOfSender, parseSend, sendRun } from '@grantline/shared/stack/tool-run.js';
+
+export interface AppControlOptions {
+  domid: DomId;
+  xenstore: Pick<XenstoreClient, 'read' | 'write' | 'watch'>;
+  stack: Pick<RxStack, 'app'>;
+  apps: Apps;
+  /** Own addresses, and who sends where a run wants it. */
+  own: { mac: string; ip: string };
+  sender: { prepare(run: SendRun): void };
+  /** True when frames can be received: only then is the guest ready for a run. */
+  vifReady: () => boolean;
+  /** A run begins. */
+  onRun?: (run: Run) => void;
+  log: { warn(what: object, text: string): void };
+}
+
+export class AppControl {
+  run: Run | null = null;
+  private readonly o: AppControlOptions;
+  private announced: string | null = null;
+
+  constructor(options: AppControlOptions) {
+    this.o = options;
+  }
+
+  /** Follows /tool/run from now on. */
+  async begin(): Promise<void> {
+    await this.o.xenstore.watch(RUN_PATH, () => void this.look());
+  }
+
+  /** Writes run-ready when there is a run for this guest that it can receive, and it has not been written. Called again
+   *  when the vif gets ready. */
+  async announce(): Promise<void> {
+    const { run, o } = this;
+    if (run === null || run.id === this.announced || !o.vifReady()) return;
+    this.announced = run.id;
+    await o.xenstore.write(`${domainPath(o.domid)}/data/run-ready`, run.id).catch((err: unknown) => {
+      this.announced = null;
+      o.log.warn({ err }, 'run-ready was not written');
+    });
+  }
+
+  describe(): Record<string, unknown> {
+    const { record } = this.o.apps;
+    return { run: this.run, announced: this.announced, recorded: record.count, notKept: record.notKept };
+  }
+
+  private async look(): Promise<void> {
+    const { xenstore, domid, own, sender, log } = this.o;
+    const text = await xenstore.read(RUN_PATH).catch(() => null);
+    const run = parseRun(text);
+    if (run === null || run.id === this.run?.id || !run.guests.includes(domid)) return;
+    try {
+      startApp(this.o.stack, this.o.apps, run);
+      const part = parseSend(text, domid);
+      if (part !== null) sender.prepare(sendRun(part, flowsOfSender(part, run.guests.indexOf(domid), own)));
+    } catch (err) {
+      log.warn({ err, run: run.id }, 'the run cannot be received');
+      return;
+    }
+    this.run = run;
+    this.o.onRun?.(run);
+    await this.announce();
+  }
+}

@@ -1,0 +1,118 @@
+/** The guest's own NIC queue (`direct`) from the control side: pages into the DMA table, attach, detach. */
+import { DMA_WRITE } from '@grantline/shared/abi/dma.js';
+import { HYPERCALL_MAX_COUNT } from '@grantline/shared/abi/hypercall.js';
+import { NICQ_PAGES } from '@grantline/shared/abi/nic-queue.js';
+import type { Dpn, Pfn } from '@grantline/shared/abi/page.js';
+import { slots } from '@grantline/shared/counters/block.js';
+import { GUEST_CPU } from '@grantline/shared/counters/names.js';
+import { DmaMapBatch, DmaUnmapBatch } from '@grantline/shared/grant/batches.js';
+import { allocNicChannel, attachQueue, detachQueue } from '@grantline/shared/hypervisor/nic-queue.js';
+import { DriverQueue } from '@grantline/shared/nicq/driver-queue.js';
+import { DirectRx } from '../data/direct-rx.js';
+import type { RxSink } from '../data/rx-sink.js';
+import { makeBuffers } from './rx-queue.js';
+import type { UndoStack } from '@grantline/shared/service/undo-stack.js';
+import type { VifHost } from './vif-host.js';
+
+const CPU = slots(GUEST_CPU);
+/** The NIC's interrupt moderation: as netback asks for its guests' queues. */
+const MODERATION = { moderationFrames: 64, moderationUs: 50 };
+
+export interface DirectSettings {
+  mac: string;
+  buffers: number;
+  bufferBytes: number;
+  batching: boolean;
+  sink: RxSink;
+  onFault: (reason: string) => void;
+}
+
+/** Sets the queue up, with all buffers posted; frames come from the attach on. */
+export async function makeDirectQueue(host: VifHost, undo: UndoStack, s: DirectSettings): Promise<DirectRx> {
+  const { pages, mem, loop } = host;
+  const first = pages.alloc(NICQ_PAGES);
+  if (first === -1) throw new Error('no pages are free for the NIC queue');
+  const queuePages = Array.from({ length: NICQ_PAGES }, (_, i) => (first + i) as Pfn);
+  undo.push(() => {
+    for (const pfn of queuePages) pages.release(pfn);
+  });
+  const buffers = makeBuffers(host, undo, null, s.buffers, s.bufferBytes);
+  const dpns = new Map<number, Dpn>();
+  undo.push(() => unmapSelf(host, dpns));
+  await mapSelf(host, [...new Set([...queuePages, ...buffers.pfn])] as Pfn[], dpns);
+
+  const channel = await allocNicChannel(host.channels);
+  undo.push(() => channel.close());
+  const rx = new DirectRx({
+    mem,
+    queue: new DriverQueue(mem, pages.offset(first)),
+    buffers,
+    dpn: Int32Array.from(buffers.pfn, (pfn) => dpns.get(pfn) ?? 0),
+    sink: s.sink,
+    laps: host.laps,
+    components: { queue: CPU.driver, stack: CPU.stack, application: CPU.application },
+    counters: host.driver,
+    netfront: host.netfront,
+    nic: channel,
+    batching: s.batching,
+    onFault: s.onFault,
+  });
+  if (host.taps) rx.tap = host.taps.rx;
+  rx.refill();
+  const [header, avail, comp] = queuePages.map((pfn) => dpns.get(pfn));
+  const queue = await attachQueue(host.client, {
+    target: host.domid,
+    header: header!,
+    avail: avail!,
+    comp: comp!,
+    port: channel.port,
+    mac: s.mac,
+    vlan: null,
+    ...MODERATION,
+  });
+  // Until it is detached transfers are under way: only then may pages leave the DMA table.
+  undo.push(() => detachQueue(host.client, queue));
+  channel.onEvent(() => loop.schedule(rx));
+  loop.add(rx);
+  undo.push(() => loop.remove(rx));
+  return rx;
+}
+
+/** Puts own pages into the DMA table. @param flags DMA_WRITE, or 0: the NIC only reads them
+ *  @throws Error when the hypervisor refuses one */
+export async function mapSelf(
+  host: VifHost,
+  pfns: readonly Pfn[],
+  dpns: Map<number, Dpn>,
+  flags = DMA_WRITE,
+): Promise<void> {
+  const batch = new DmaMapBatch(Math.min(pfns.length, HYPERCALL_MAX_COUNT));
+  for (let at = 0; at < pfns.length; at += batch.capacity) {
+    const part = pfns.slice(at, at + batch.capacity);
+    batch.reset();
+    for (const pfn of part) batch.add(pfn, flags);
+    await batch.sendAsync(host.client);
+    let bad = 0;
+    part.forEach((pfn, i) => {
+      if (batch.status(i) === 0) dpns.set(pfn, batch.dpn(i));
+      else bad = batch.status(i);
+    });
+    if (bad !== 0) throw new Error(`the hypervisor refused a page for the NIC: status ${bad}`);
+  }
+}
+
+/** Takes all pages out of the DMA table again; one that stays in it is quarantined. */
+export async function unmapSelf(host: VifHost, dpns: ReadonlyMap<number, Dpn>): Promise<void> {
+  const entries = [...dpns];
+  if (entries.length === 0) return;
+  const batch = new DmaUnmapBatch(Math.min(entries.length, HYPERCALL_MAX_COUNT));
+  for (let at = 0; at < entries.length; at += batch.capacity) {
+    const part = entries.slice(at, at + batch.capacity);
+    batch.reset();
+    for (const [, dpn] of part) batch.add(dpn);
+    await batch.sendAsync(host.client);
+    const failed = part.filter((_, i) => batch.status(i) !== 0);
+    for (const [pfn] of failed) host.pages.quarantine(pfn as Pfn);
+    if (failed.length > 0) host.log.warn({ pages: failed.length }, 'pages stay in the DMA table: quarantined');
+  }
+}

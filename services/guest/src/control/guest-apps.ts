@@ -1,0 +1,43 @@
+/** What the guest serves on its TCP/IP stack: the web application on port 80, and what measures TCP on the ports of old. */
+import { WEB_PORT } from '@grantline/shared/config/network.js';
+import { serveBulk, type AppCounters } from '@grantline/shared/net-apps/bulk.js';
+import type { NetStack } from '@grantline/shared/net/stack.js';
+import { setFlagsFromString } from 'node:v8';
+import { accept } from '@grantline/shared/net/stream.js';
+import { makeWebApp, type WebApp } from '../web/app.js';
+import { countAnswer, type WebCounters } from '../web/counting.js';
+
+let grown = false;
+
+/** main.ts holds the young generation small, which is right for a guest that only receives. An application's objects die
+ *  young: with room for them V8 collects less often. */
+function growHeap(): void {
+  if (grown) return;
+  grown = true;
+  setFlagsFromString('--semi-space-growth-factor=2');
+}
+
+export class GuestApps {
+  /** Streams that are open now. */
+  connections = 0;
+  private web: WebApp | null = null;
+
+  /** @param name who answers, by HTTP */
+  async serve(stack: NetStack, name: string, counters: AppCounters, answers: WebCounters): Promise<void> {
+    const web = await makeWebApp({ name, onAnswer: (status) => countAnswer(answers, status) });
+    this.web = web;
+    stack.listen(WEB_PORT, (connection) =>
+      accept(connection, (socket) => {
+        this.connections++;
+        growHeap();
+        socket.once('close', () => this.connections--);
+        web.server.emit('connection', socket);
+      }),
+    );
+    serveBulk(stack, counters);
+  }
+
+  async close(): Promise<void> {
+    await this.web?.close();
+  }
+}

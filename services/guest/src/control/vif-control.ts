@@ -1,0 +1,124 @@
+/** The guest's vif: the frontend's half of the handshake (shared/src/xenbus/frontend.ts), and what it connects. */
+import { DOMID_DRIVER, parseDomId, type DomId } from '@grantline/shared/abi/page.js';
+import { XENBUS, XENBUS_NAMES, frontendPath, type XenbusState } from '@grantline/shared/abi/xenbus.js';
+import type { Factors } from '@grantline/shared/config/factors.js';
+import { parseNumber, type XenstoreOp } from '@grantline/shared/hypervisor/xenstore.js';
+import { XenbusFrontend } from '@grantline/shared/xenbus/frontend.js';
+import { CONNECTION_KEYS, VifConnection } from './vif-connection.js';
+import type { VifHost } from './vif-host.js';
+
+export class VifControl {
+  connection: VifConnection | null = null;
+  mac = '';
+  /** True from the end of the pool's set-up to the disconnect: buffers are posted. */
+  ready = false;
+  private readonly host: VifHost;
+  private readonly front: string;
+  private readonly onReady: () => void;
+  private backendId: DomId = DOMID_DRIVER;
+  private bus: XenbusFrontend | null = null;
+
+  /** @param onReady called each time that the vif gets ready */
+  constructor(host: VifHost, onReady: () => void) {
+    this.host = host;
+    this.onReady = onReady;
+    this.front = frontendPath(host.domid, 0);
+  }
+
+  get state(): XenbusState {
+    return this.bus?.state ?? XENBUS.initialising;
+  }
+
+  /** Reads who the backend is and follows its state from now on. @throws Error when the frontend directory is no vif's */
+  async begin(): Promise<void> {
+    const { xenstore, log } = this.host;
+    const read = (key: string): Promise<string | null> => xenstore.read(`${this.front}/${key}`);
+    const [back, id, mac] = [await read('backend'), parseNumber(await read('backend-id')), await read('mac')];
+    if (back === null || id === null || mac === null)
+      throw new Error(`${this.front} has no backend, backend-id or mac`);
+    this.backendId = parseDomId(id);
+    this.mac = mac;
+    const hooks = {
+      open: (generation: number, factors: Factors) => this.open(generation, factors),
+      keys: () => this.keys(),
+      start: () => this.start(),
+      stop: () => this.stop(),
+      close: () => this.close(),
+    };
+    const bus = new XenbusFrontend({ store: xenstore, back, front: this.front, hooks, log });
+    this.bus = bus;
+    await xenstore.watch(`${back}/state`, () => void bus.look());
+  }
+
+  /** Something changed. Never runs twice at a time. @returns when all is looked at */
+  async look(): Promise<void> {
+    await this.bus?.look();
+  }
+
+  /** The service ends: nothing is served any more, and netback is told. The memory is the hypervisor's to take back. */
+  async end(): Promise<void> {
+    this.ready = false;
+    await this.bus?.end();
+  }
+
+  describe(): Record<string, unknown> {
+    const { mac, ready, backendId, bus } = this;
+    const state = XENBUS_NAMES[this.state];
+    const connection = this.connection?.describe() ?? null;
+    return { mac, backendId, state, ready, error: bus?.error ?? null, connection };
+  }
+
+  private async open(generation: number, factors: Factors): Promise<void> {
+    const connection = new VifConnection(this.host, this.backendId, generation, factors);
+    this.connection = connection;
+    try {
+      await connection.open(this.mac, (reason) => this.broken(connection, reason));
+    } catch (err) {
+      this.connection = null;
+      throw err;
+    }
+  }
+
+  private async keys(): Promise<XenstoreOp[]> {
+    const there = new Set(await this.host.xenstore.directory(this.front));
+    const old = CONNECTION_KEYS.filter((key) => there.has(key));
+    return [
+      ...old.map((key) => ({ op: 'rm' as const, path: `${this.front}/${key}` })),
+      ...this.connection!.keys(this.front),
+    ];
+  }
+
+  private start(): void {
+    const { connection } = this;
+    if (connection === null || connection.started) return;
+    this.host.log.info({ ...connection.factors }, 'vif connected');
+    // Not waited for: netback may answer late or never, and its next state must be seen meanwhile.
+    void connection.start().then(() => {
+      if (this.connection !== connection || !connection.running) return;
+      this.ready = true;
+      this.onReady();
+    });
+  }
+
+  private stop(): void {
+    this.ready = false;
+    this.connection?.stop();
+  }
+
+  private async close(): Promise<void> {
+    const { connection } = this;
+    this.connection = null;
+    this.ready = false;
+    await connection?.close();
+  }
+
+  /** The peer did something impossible. From inside a poll: the loop's list is changed after it. */
+  private broken(connection: VifConnection, reason: string): void {
+    void Promise.resolve().then(() => {
+      connection.stop();
+      if (this.connection !== connection) return;
+      this.ready = false;
+      this.bus?.faulted(reason);
+    });
+  }
+}

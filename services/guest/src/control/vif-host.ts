@@ -1,0 +1,42 @@
+/** What a vif needs of the service that it runs in, as narrow as can be: tests put their own behind it. */
+import type { DomId } from '@grantline/shared/abi/page.js';
+import type { RxTap } from '@grantline/shared/capture/rx-tap.js';
+import type { FrameTap } from '@grantline/shared/capture/tap.js';
+import type { CounterBlock } from '@grantline/shared/counters/block.js';
+import type { EventChannel } from '@grantline/shared/evtchn/channel.js';
+import type { GrantTable } from '@grantline/shared/grant/grant-table.js';
+import type { HypervisorClient } from '@grantline/shared/hypervisor/client.js';
+import type { XenstoreClient } from '@grantline/shared/hypervisor/xenstore.js';
+import type { Poller } from '@grantline/shared/loop/data-loop.js';
+import type { Mem } from '@grantline/shared/mem/address-space.js';
+import type { TxDevice } from '@grantline/shared/nicq/tx-device.js';
+import type { PagePool } from '../data/page-pool.js';
+import type { After } from '../data/pool-requests.js';
+import type { Laps, RxSink } from '../data/rx-sink.js';
+
+export type Channel = Pick<EventChannel, 'port' | 'notify' | 'onEvent' | 'close'>;
+
+export interface VifHost {
+  readonly domid: DomId;
+  readonly mem: Mem;
+  readonly pages: PagePool;
+  readonly grants: GrantTable;
+  readonly client: Pick<HypervisorClient, 'request' | 'hypercall'>;
+  readonly xenstore: Pick<XenstoreClient, 'read' | 'write' | 'directory' | 'transaction' | 'watch'>;
+  readonly channels: { allocUnbound(remote: DomId): Promise<Channel> };
+  readonly loop: { add(poller: Poller): void; remove(poller: Poller): void; schedule(poller: Poller): void };
+  readonly laps: Laps;
+  readonly after: After;
+  /** Counters of netfront, and of the NIC driver of `direct`. */
+  readonly netfront: CounterBlock;
+  readonly driver: CounterBlock;
+  /** Of the transmit side, netfront's or that of an own NIC queue. */
+  readonly netfrontTx: CounterBlock;
+  /** The sending application: a poller on the loop, inert without a device. */
+  readonly sender: Poller & { attach(device: TxDevice | null, tso: boolean): void };
+  /** Where frames can be captured; not given: nowhere. */
+  readonly taps?: { readonly rx: RxTap; readonly tx: FrameTap };
+  readonly log: { info(what: object, text: string): void; warn(what: object, text: string): void };
+  /** The stack that queues feed, set as the vif's factors want it. */
+  sink(lro: boolean): RxSink;
+}

@@ -1,0 +1,84 @@
+/** Netfront's end of a vif's control ring: puts requests, matches responses by their ids. docs/wire/grant-pool.md.
+ *  Synchronous core: whoever asks gets a callback, and sets its own time limit. */
+import { CTRL_REQ_DATA0, CTRL_REQ_DATA1, CTRL_REQ_DATA2, CTRL_SLOT_BYTES } from '@grantline/shared/abi/netif.js';
+import { CTRL_RING_SIZE } from '@grantline/shared/abi/ring.js';
+import type { Poller } from '@grantline/shared/loop/data-loop.js';
+import type { Mem } from '@grantline/shared/mem/address-space.js';
+import { FrontRing } from '@grantline/shared/ring/front-ring.js';
+import { idxAdd, type RingIdx } from '@grantline/shared/ring/index.js';
+import type { Notifier } from './rx-sink.js';
+
+/** @param status CTRL_STATUS_* @param data depends on the type of the request */
+export type CtrlAnswer = (status: number, data: number) => void;
+
+export class CtrlFront implements Poller {
+  scheduled = false;
+  /** Responses that nobody waited for: unknown id, wrong type, or too late. */
+  stray = 0;
+  /** True after an impossible rsp_prod: nothing is believed any more. */
+  broken = false;
+  readonly ring: FrontRing;
+  private readonly u32: Uint32Array;
+  private readonly peer: Notifier;
+  private readonly waiting = new Map<number, { type: number; answer: CtrlAnswer }>();
+  private nextId = 1;
+
+  /** @param base byte offset of the zeroed ring page */
+  constructor(mem: Mem, base: number, peer: Notifier, start?: RingIdx) {
+    this.u32 = mem.u32;
+    this.peer = peer;
+    this.ring = new FrontRing(mem, base, CTRL_RING_SIZE, CTRL_SLOT_BYTES, start);
+  }
+
+  /** Sends a request. @returns its id, -1 when the ring is full or broken */
+  send(type: number, data0: number, data1: number, data2: number, answer: CtrlAnswer): number {
+    const { ring, u32 } = this;
+    if (this.broken || ring.free() === 0) return -1;
+    const id = this.nextId;
+    this.nextId = (id % 0xffff) + 1;
+    const at = ring.slot(ring.reqProdPvt);
+    u32[at >> 2] = id | (type << 16);
+    u32[(at + CTRL_REQ_DATA0) >> 2] = data0;
+    u32[(at + CTRL_REQ_DATA1) >> 2] = data1;
+    u32[(at + CTRL_REQ_DATA2) >> 2] = data2;
+    this.waiting.set(id, { type, answer });
+    ring.reqProdPvt = idxAdd(ring.reqProdPvt, 1);
+    if (ring.push()) this.peer.notify();
+    return id;
+  }
+
+  /** Nobody waits for that request any more; its response will be a stray. */
+  forget(id: number): void {
+    this.waiting.delete(id);
+  }
+
+  poll(): number {
+    if (this.broken) return 0;
+    const { ring, u32 } = this;
+    const n = ring.unconsumed();
+    if (n < 0) this.broken = true;
+    for (let i = 0; i < n; i++) {
+      const at = ring.slot(ring.rspCons) >> 2;
+      const head = u32[at];
+      const status = u32[at + 1];
+      const data = u32[at + 2];
+      ring.rspCons = idxAdd(ring.rspCons, 1);
+      const asked = this.waiting.get(head & 0xffff);
+      if (asked === undefined || asked.type !== head >>> 16) this.stray++;
+      else {
+        this.waiting.delete(head & 0xffff);
+        asked.answer(status, data);
+      }
+    }
+    return n;
+  }
+
+  arm(): boolean {
+    return !this.broken && this.ring.arm();
+  }
+
+  describe(): Record<string, unknown> {
+    const { broken, stray } = this;
+    return { broken, stray, waiting: this.waiting.size, ring: this.ring.describe() };
+  }
+}

@@ -1,0 +1,158 @@
+/** The guest's own NIC receive queue, without a driver domain in the path (`direct`). docs/wire/nic-queue.md.
+ *
+ *  The NIC stands for hardware, but it may be shared with others and its pages are only pages: indices and lengths are
+ *  checked all the same. Buffers are in the DMA table for as long as the queue lives; nothing is granted. */
+import { NICQ_COMP_EOP, NICQ_COMP_ERROR, NICQ_SIZE } from '@grantline/shared/abi/nic-queue.js';
+import { NETIF_NR_SLOTS_MIN } from '@grantline/shared/abi/netif.js';
+import { NO_RX_TAP, type RxTap } from '@grantline/shared/capture/rx-tap.js';
+import type { CounterBlock } from '@grantline/shared/counters/block.js';
+import { slots } from '@grantline/shared/counters/block.js';
+import { DRIVER_COUNTERS, NETFRONT_COUNTERS } from '@grantline/shared/counters/names.js';
+import type { Poller } from '@grantline/shared/loop/data-loop.js';
+import type { Mem } from '@grantline/shared/mem/address-space.js';
+import type { DriverQueue } from '@grantline/shared/nicq/driver-queue.js';
+import type { RxBuffers } from './rx-buffers.js';
+import { RX_BATCH, type Laps, type Notifier, type RxComponents, type RxSink } from './rx-sink.js';
+
+const C = slots(DRIVER_COUNTERS);
+const TO_STACK = slots(NETFRONT_COUNTERS).toStack;
+
+export const DIRECT_FAULTS = [
+  'none',
+  'the NIC completed more than was posted',
+  'a completion is longer than its buffer',
+  'a frame has more buffers than any frame may have',
+] as const;
+
+export interface DirectRxOptions {
+  mem: Mem;
+  queue: DriverQueue;
+  buffers: RxBuffers;
+  /** By buffer id: number of its page in the DMA table. */
+  dpn: Int32Array;
+  sink: RxSink;
+  laps: Laps;
+  components: RxComponents;
+  counters: CounterBlock;
+  /** Its toStack counts these frames too: what the stack gets is counted in one place. */
+  netfront: CounterBlock;
+  nic: Notifier;
+  batching: boolean;
+  onFault: (reason: string) => void;
+}
+
+export class DirectRx implements Poller {
+  scheduled = false;
+  fault = 0;
+  tap: RxTap = NO_RX_TAP;
+  private readonly o: DirectRxOptions;
+  private readonly posted = new Int32Array(NICQ_SIZE);
+  private readonly batch = new Int32Array(RX_BATCH);
+  private batchCount = 0;
+  private readonly chainLen = new Int32Array(NETIF_NR_SLOTS_MIN);
+  private partial = 0;
+
+  constructor(options: DirectRxOptions) {
+    this.o = options;
+  }
+
+  /** @returns completions taken */
+  poll(): number {
+    if (this.fault !== 0) return 0;
+    const { queue, laps, components, sink, buffers, counters } = this.o;
+    const completed = queue.completed();
+    if (completed === this.partial) return 0;
+    if (completed < 0) this.fault = 1;
+    const taken = completed < 0 ? 0 : this.take(completed < RX_BATCH ? completed : RX_BATCH);
+    if (this.fault === 0) this.refill();
+    laps.lap(components.queue);
+    if (taken > 0) {
+      sink.process();
+      if (this.tap.on) this.tap.settle();
+      laps.lap(components.stack);
+      sink.deliver(laps.now);
+      laps.lap(components.application);
+      buffers.recycle(this.batch, this.batchCount);
+      this.batchCount = 0;
+      if (this.fault === 0) this.refill();
+    }
+    counters.commit();
+    this.o.netfront.commit();
+    if (this.fault !== 0) this.o.onFault(DIRECT_FAULTS[this.fault]);
+    return taken;
+  }
+
+  arm(): boolean {
+    if (this.fault !== 0) return false;
+    this.o.queue.arm(this.partial + 1);
+    return this.o.queue.completed() !== this.partial;
+  }
+
+  /** Posts what is free; all but a batch of the buffers are out when nothing comes. */
+  refill(): void {
+    const { queue, buffers, dpn, batching, nic, counters } = this.o;
+    const most = buffers.count < NICQ_SIZE ? buffers.count : NICQ_SIZE;
+    let want = queue.free() - (NICQ_SIZE - most);
+    if (batching && want < most >> 2 && want < RX_BATCH) return;
+    if (want > buffers.freeCount) want = buffers.freeCount;
+    if (want <= 0) return;
+    for (let i = 0; i < want; i++) {
+      const id = buffers.freeIds[--buffers.freeCount];
+      this.posted[queue.availProd & (NICQ_SIZE - 1)] = id;
+      queue.post(dpn[id], buffers.pageOffset[id], buffers.bytes);
+    }
+    if (queue.publish()) {
+      counters.v[C.notifications]++;
+      nic.notify();
+    } else counters.v[C.suppressed]++;
+  }
+
+  describe(): Record<string, unknown> {
+    return { fault: DIRECT_FAULTS[this.fault], queue: this.o.queue.describe(), buffers: this.o.buffers.describe() };
+  }
+
+  private take(n: number): number {
+    const { queue, buffers, mem } = this.o;
+    const v = this.o.counters.v;
+    const cons = queue.compCons;
+    let taken = 0;
+    let chain = 0;
+    let failed = false;
+    const before = v[C.frames];
+    for (let i = 0; i < n; i++) {
+      const entry = mem.u32[queue.completion(i) >> 2];
+      const len = entry & 0xffff;
+      const flags = entry >>> 16;
+      if (len > buffers.bytes) {
+        this.fault = 2;
+        break;
+      }
+      if ((flags & NICQ_COMP_ERROR) !== 0) failed = true;
+      this.chainLen[chain++] = len;
+      // A refused buffer belongs to no frame: the NIC tries the next one.
+      if ((flags & (NICQ_COMP_EOP | NICQ_COMP_ERROR)) === 0) {
+        if (chain < NETIF_NR_SLOTS_MIN) continue;
+        this.fault = 3;
+        break;
+      }
+      if (failed) v[C.errors]++;
+      else v[C.frames]++;
+      for (let k = 0; k < chain; k++) {
+        const id = this.posted[(cons + taken + k) & (NICQ_SIZE - 1)];
+        this.batch[this.batchCount++] = id;
+        if (failed) continue;
+        v[C.bytes] += this.chainLen[k];
+        this.o.sink.fragment(buffers.at[id], this.chainLen[k], k + 1 < chain);
+        if (this.tap.on) this.tap.fragment(buffers.at[id], this.chainLen[k], k + 1 < chain);
+      }
+      taken += chain;
+      chain = 0;
+      failed = false;
+    }
+    if (this.fault !== 0) v[C.errors]++;
+    this.o.netfront.v[TO_STACK] += v[C.frames] - before;
+    this.partial = chain;
+    queue.consume(taken);
+    return taken;
+  }
+}

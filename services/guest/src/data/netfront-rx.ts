@@ -1,0 +1,265 @@
+/** Netfront's receive side of one queue. Source: Linux xen-netfront.c (xennet_poll). docs/wire/netif.md, docs/wire/ring.md.
+ *
+ *  Buffers are posted by rx-posting.ts; here are the responses. Netback is not trusted: each response is copied once and
+ *  judged; the first one that is impossible breaks the queue for good, until the vif reconnects. */
+import {
+  NETRXF_CSUM_BLANK,
+  NETRXF_EXTRA_INFO,
+  NETRXF_MORE_DATA,
+  NETIF_NR_SLOTS_MIN,
+} from '@grantline/shared/abi/netif.js';
+import { NETFRONT_DROP } from '@grantline/shared/capture/drop-reasons.js';
+import { NO_RX_TAP, type RxTap } from '@grantline/shared/capture/rx-tap.js';
+import { slots } from '@grantline/shared/counters/block.js';
+import { NETFRONT_COUNTERS } from '@grantline/shared/counters/names.js';
+import type { Poller } from '@grantline/shared/loop/data-loop.js';
+import type { FrontRing } from '@grantline/shared/ring/front-ring.js';
+import { idxAdd } from '@grantline/shared/ring/index.js';
+import { RX_CSUM_BLANK, framesOf } from '@grantline/shared/stack/rx-info.js';
+import {
+  BAD_EXTRA,
+  BAD_FLAGS,
+  BAD_ID,
+  BAD_INDEX,
+  BAD_SPAN,
+  ENDLESS_CHAIN,
+  NETFRONT_FAULTS,
+  STILL_IN_USE,
+} from './rx-faults.js';
+import type { NetfrontRxOptions } from './rx-options.js';
+import type { RxBuffers } from './rx-buffers.js';
+import { readGso, rxInfo } from './rx-extra.js';
+import { RxPosting } from './rx-posting.js';
+import { MOST_RX_BATCH, RX_BATCH } from './rx-sink.js';
+
+const C = slots(NETFRONT_COUNTERS);
+
+export { NETFRONT_FAULTS };
+export type { NetfrontRxOptions };
+
+export class NetfrontRx implements Poller {
+  scheduled = false;
+  fault = 0;
+  tap: RxTap = NO_RX_TAP;
+  private readonly o: NetfrontRxOptions;
+  private readonly ring: FrontRing;
+  private readonly buffers: RxBuffers;
+  private readonly i32: Int32Array;
+  private readonly v: Float64Array;
+  readonly posting: RxPosting;
+  /** Buffers of this batch, with the stack and the application until `deliver` returns. */
+  private readonly batch = new Int32Array(MOST_RX_BATCH);
+  private batchCount = 0;
+  private readonly most: number;
+  private readonly chainAt = new Int32Array(NETIF_NR_SLOTS_MIN);
+  private readonly chainLen = new Int32Array(NETIF_NR_SLOTS_MIN);
+  /** Published responses that are the beginning of a frame whose end is not there yet. */
+  private partial = 0;
+  /** How many frames the packet stands for that `accept` took; 0: it was dropped. */
+  private stands = 0;
+
+  constructor(options: NetfrontRxOptions) {
+    this.o = options;
+    this.ring = options.ring;
+    this.buffers = options.buffers;
+    this.i32 = options.mem.i32;
+    this.v = options.counters.v;
+    this.most = Math.min(options.sink.batch ?? RX_BATCH, MOST_RX_BATCH);
+    this.posting = new RxPosting(options);
+  }
+
+  /** Takes a batch of responses, posts buffers, lets stack and application run. @returns responses taken */
+  poll(): number {
+    if (this.fault !== 0) return 0;
+    const { ring, o, buffers, posting, most, v } = this;
+    const published = ring.unconsumed();
+    if (published === this.partial) return 0;
+    if (published < 0) this.fail(BAD_INDEX);
+    const taken = published < 0 ? 0 : this.take(published < most ? published : most);
+    // With buffers to spare, netback gets its refill before the batch is worked on.
+    if (this.fault === 0) posting.refill();
+    o.laps.lap(o.components.queue);
+    if (taken > 0) {
+      o.sink.process();
+      if (this.tap.on) this.tap.settle();
+      o.laps.lap(o.components.stack);
+      o.sink.deliver(o.laps.now);
+      o.laps.lap(o.components.application);
+      buffers.recycle(this.batch, this.batchCount);
+      this.batchCount = 0;
+      if (this.fault === 0) posting.refill();
+      v[C.responses] += taken;
+    }
+    o.counters.commit();
+    if (this.fault !== 0) o.onFault(NETFRONT_FAULTS[this.fault]);
+    return taken;
+  }
+
+  arm(): boolean {
+    if (this.fault !== 0) return false;
+    this.ring.arm(this.partial + 1);
+    return this.ring.unconsumed() !== this.partial;
+  }
+
+  /** Posts the free buffers: the first fill, and after new ones came. */
+  refill(): void {
+    this.posting.refill();
+  }
+
+  describe(): Record<string, unknown> {
+    return { fault: NETFRONT_FAULTS[this.fault], ring: this.ring.describe(), buffers: this.buffers.describe() };
+  }
+
+  /** Judges up to n responses. Only whole frames are taken: the rest of a frame may come with the next batch.
+   *  @returns responses taken */
+  private take(n: number): number {
+    const { ring, buffers, i32, batch, chainAt, chainLen, v } = this;
+    const { mask, slot0, slotBuffer } = this.posting;
+    const { at, pageOffset, bytes: size } = buffers;
+    const { sink, perFrameGrants } = this.o;
+    const { tap } = this;
+    const isTapped = tap.on;
+    const cons = ring.rspCons;
+    let taken = 0;
+    let chain = 0;
+    let flags = 0;
+    let mss = 0;
+    let failed = false;
+    let frames = 0;
+    let bytes = 0;
+    let revoked = 0;
+    let fault = 0;
+    for (let i = 0; i < n; i++) {
+      const slot = (cons + i) & mask;
+      const word = slot0 + (slot << 1);
+      const low = i32[word];
+      const high = i32[word + 1];
+      const id = slotBuffer[slot];
+      const len = high >> 16;
+      const inBuffer = (low >>> 16) - pageOffset[id];
+      if ((low & 0xffff) !== slot || id < 0) {
+        fault = BAD_ID;
+        break;
+      }
+      if (len >= 0 && (inBuffer < 0 || inBuffer + len > size)) {
+        fault = BAD_SPAN;
+        break;
+      }
+      if ((high & (NETRXF_MORE_DATA | NETRXF_EXTRA_INFO)) === 0 && chain === 0 && len >= 0) {
+        // The usual case: a frame in one slot.
+        if (perFrameGrants) {
+          // Before the data is looked at: while the grant is in use, it may still change.
+          if (!buffers.end(id)) {
+            fault = STILL_IN_USE;
+            break;
+          }
+          revoked++;
+        }
+        slotBuffer[slot] = -1;
+        batch[this.batchCount++] = id;
+        sink.fragment(at[id] + inBuffer, len, false, (high & NETRXF_CSUM_BLANK) === 0 ? 0 : RX_CSUM_BLANK);
+        if (isTapped) tap.fragment(at[id] + inBuffer, len, false);
+        frames++;
+        bytes += len;
+        taken++;
+        continue;
+      }
+      if ((high & NETRXF_EXTRA_INFO) !== 0) {
+        // The extra info stands in the next slot; it may come with the next batch.
+        fault = !this.o.gso || chain !== 0 ? BAD_FLAGS : 0;
+        if (fault !== 0 || i + 1 === n) {
+          if (fault === 0) chain = 1;
+          break;
+        }
+        i++;
+        const extra = slot0 + (((cons + i) & mask) << 1);
+        mss = readGso(i32[extra], i32[extra + 1]);
+        if (mss === 0) {
+          fault = BAD_EXTRA;
+          break;
+        }
+      }
+      if (chain === 0) flags = high;
+      failed ||= len < 0;
+      chainAt[chain] = at[id] + inBuffer;
+      chainLen[chain] = len;
+      chain++;
+      if ((high & NETRXF_MORE_DATA) !== 0) {
+        if (chain < NETIF_NR_SLOTS_MIN) continue;
+        fault = ENDLESS_CHAIN;
+        break;
+      }
+      const got = this.accept(cons + taken, chain, failed, flags, mss);
+      if (got < 0) {
+        fault = STILL_IN_USE;
+        break;
+      }
+      if (!failed) {
+        frames += this.stands;
+        bytes += got;
+      }
+      taken += mss > 0 ? chain + 1 : chain;
+      chain = mss = 0;
+      failed = false;
+    }
+    this.partial = mss > 0 ? chain + 1 : chain;
+    ring.rspCons = idxAdd(cons, taken);
+    v[C.frames] += frames;
+    v[C.toStack] += frames;
+    v[C.bytes] += bytes;
+    v[C.grantsRevoked] += revoked;
+    if (fault !== 0) this.fail(fault);
+    return taken;
+  }
+
+  /** Takes a whole packet of `count` responses with data from index `first` on; where it has an mss, extra info stands behind
+   *  the first. A packet that netback could not fill goes back as it is, with its grants.
+   *  @returns its bytes; -1 when a grant could not be ended: the data may still change */
+  private accept(first: number, count: number, failed: boolean, flags: number, mss: number): number {
+    const { buffers, o, v, chainAt, chainLen } = this;
+    const { mask, slotBuffer } = this.posting;
+    const skip = mss > 0 ? 1 : 0;
+    if (o.perFrameGrants && !failed) {
+      for (let i = 0; i < count; i++) {
+        if (!buffers.end(slotBuffer[(first + (i > 0 ? i + skip : 0)) & mask])) return -1;
+      }
+      v[C.grantsRevoked] += count;
+    }
+    let bytes = 0;
+    for (let i = 0; i < count + skip; i++) {
+      const slot = (first + i) & mask;
+      this.batch[this.batchCount++] = slotBuffer[slot]!;
+      slotBuffer[slot] = -1;
+    }
+    this.stands = 0;
+    if (failed) {
+      v[C.frames]++;
+      v[C.dropError]++;
+      if (this.tap.on) this.tap.lost(NETFRONT_DROP + C.dropError);
+      return 0;
+    }
+    for (let i = 0; i < count; i++) bytes += chainLen[i];
+    const info = rxInfo(o.mem, flags, mss, chainAt[0], chainLen[0], bytes);
+    if (info < 0) {
+      v[C.frames]++;
+      v[C.dropMalformed]++;
+      if (this.tap.on) this.tap.lost(NETFRONT_DROP + C.dropMalformed);
+      return 0;
+    }
+    this.stands = framesOf(info);
+    for (let i = 0; i < count; i++) {
+      o.sink.fragment(chainAt[i], chainLen[i], i + 1 < count, i === 0 ? info : 0);
+      if (this.tap.on) this.tap.fragment(chainAt[i], chainLen[i], i + 1 < count);
+    }
+    return bytes;
+  }
+
+  /** The queue is broken. A frame that was at hand is dropped; those before it are good. */
+  private fail(reason: number): void {
+    this.fault = reason;
+    if (reason === BAD_INDEX) return;
+    this.v[C.frames]++;
+    this.v[C.dropMalformed]++;
+    if (this.tap.on) this.tap.lost(NETFRONT_DROP + C.dropMalformed);
+  }
+}

@@ -1,0 +1,281 @@
+/** Netfront's transmit side of one queue. Source: Linux drivers/net/xen-netfront.c (xennet_start_xmit, xennet_tx_buf_gc).
+ *  docs/wire/netif.md, docs/wire/transmit.md.
+ *
+ *  A packet is a chain of slots, one for each buffer; a slot's id is its buffer. Responses come in any order. Netback is not
+ *  trusted: each response is copied once and judged; the first one that is impossible breaks the queue for good. */
+import {
+  NETFRONT_TX_SPARE,
+  NETIF_RSP_DROPPED,
+  NETIF_RSP_NULL,
+  NETIF_RSP_OKAY,
+  NETTXF_CSUM_BLANK,
+  NETTXF_DATA_VALIDATED,
+  NETTXF_EXTRA_INFO,
+  NETTXF_MORE_DATA,
+  XEN_NETIF_EXTRA_TYPE_GSO,
+  XEN_NETIF_GSO_TYPE_TCPV4,
+} from '@grantline/shared/abi/netif.js';
+import { NOT_DROPPED } from '@grantline/shared/capture/drop-reasons.js';
+import { OUTBOUND } from '@grantline/shared/capture/pcapng-blocks.js';
+import { NO_TAP, type FrameTap } from '@grantline/shared/capture/tap.js';
+import { slots, type CounterBlock } from '@grantline/shared/counters/block.js';
+import { NETFRONT_TX_COUNTERS } from '@grantline/shared/counters/names.js';
+import { PAGE_SIZE } from '@grantline/shared/abi/page.js';
+import type { Mem } from '@grantline/shared/mem/address-space.js';
+import type { SendBuffers } from '@grantline/shared/nicq/send-buffers.js';
+import type { LendingTxDevice } from '@grantline/shared/nicq/tx-device.js';
+import type { FrontRing } from '@grantline/shared/ring/front-ring.js';
+import { idxAdd } from '@grantline/shared/ring/index.js';
+import type { Notifier } from './rx-sink.js';
+import type { TxGrants } from './tx-grants.js';
+
+const C = slots(NETFRONT_TX_COUNTERS);
+/** Packets between two pushes at most. */
+const BATCH = 128;
+
+export const NETFRONT_TX_FAULTS = [
+  'none',
+  'tx: rsp_prod is ahead of the requests',
+  'tx: response id names no buffer that is out',
+  'tx: response status is none that there is',
+  'tx: grant is still in use although answered',
+] as const;
+
+export interface NetfrontTxOptions {
+  mem: Mem;
+  ring: FrontRing;
+  buffers: SendBuffers;
+  grants: TxGrants;
+  /** True: each slot gets a grant that its response ends. False: grants stand as long as the buffers. */
+  perFrameGrants: boolean;
+  counters: CounterBlock;
+  peer: Notifier;
+  /** Called once when netback did something impossible. */
+  onFault: (reason: string) => void;
+}
+
+export class NetfrontTx implements LendingTxDevice {
+  readonly maxBytes = 65535;
+  fault = 0;
+  tap: FrameTap = NO_TAP;
+  private readonly o: NetfrontTxOptions;
+  private readonly ring: FrontRing;
+  // By buffer: number of its packet, or -1 when it is not out; the next one of the chain, or -1; bytes in it.
+  private readonly packet: Int32Array;
+  private readonly next: Int32Array;
+  private readonly bytes: Int32Array;
+  // By packet: slots that are not answered, and whether one of them failed. A packet has a number of its own: its first
+  // buffer may be back, and out again, before its last.
+  private readonly unanswered: Int32Array;
+  private readonly failed: Uint8Array;
+  private readonly freePackets: Int32Array;
+  private freeCount: number;
+  // Staged packets: first buffer, total bytes, mss, and whether the checksum is to be filled in.
+  private readonly first = new Int32Array(BATCH);
+  private readonly total = new Int32Array(BATCH);
+  private readonly mss = new Int32Array(BATCH);
+  private readonly blank = new Uint8Array(BATCH);
+  private staged = 0;
+  /** Of the packet that is being staged. */
+  private number = 0;
+  private stagedSlots = 0;
+
+  constructor(options: NetfrontTxOptions) {
+    this.o = options;
+    this.ring = options.ring;
+    const { count } = options.buffers;
+    this.packet = new Int32Array(count).fill(-1);
+    this.next = new Int32Array(count).fill(-1);
+    this.bytes = new Int32Array(count);
+    this.unanswered = new Int32Array(count);
+    this.failed = new Uint8Array(count);
+    this.freePackets = Int32Array.from({ length: count }, (_, i) => i);
+    this.freeCount = count;
+  }
+
+  room(bytes: number): boolean {
+    return (
+      this.fault === 0 &&
+      this.staged < BATCH &&
+      this.ring.free() - this.stagedSlots >= NETFRONT_TX_SPARE &&
+      this.o.buffers.canHold(bytes)
+    );
+  }
+
+  stage(src: number, bytes: number, mss: number, csumStart = 0): number {
+    const { buffers, mem } = this.o;
+    if (this.tap.on) this.tap.frame(src, bytes, OUTBOUND, NOT_DROPPED);
+    let from = src;
+    let left = bytes;
+    let tail = -1;
+    let copies = 0;
+    this.beginPacket();
+    while (left > 0) {
+      const id = buffers.take(bytes);
+      const part = left < buffers.size[id] ? left : buffers.size[id];
+      mem.u8.copyWithin(buffers.at[id], from, from + part);
+      from += part;
+      left -= part;
+      this.link(tail, id, part);
+      tail = id;
+      copies++;
+    }
+    this.endPacket(copies, bytes, mss, csumStart);
+    return copies;
+  }
+
+  lend(): number {
+    return this.o.buffers.takePage();
+  }
+
+  placeOf(id: number): number {
+    return this.o.buffers.at[id];
+  }
+
+  giveBack(id: number): void {
+    this.o.buffers.give(id);
+  }
+
+  roomForLent(): boolean {
+    return this.fault === 0 && this.staged < BATCH && this.ring.free() - this.stagedSlots >= NETFRONT_TX_SPARE;
+  }
+
+  stageLent(ids: Int32Array, bytes: number, mss: number, csumStart: number): void {
+    if (this.tap.on) {
+      this.tap.begin();
+      for (let i = 0; i * PAGE_SIZE < bytes; i++)
+        this.tap.piece(this.o.buffers.at[ids[i]], Math.min(PAGE_SIZE, bytes - i * PAGE_SIZE));
+      this.tap.end(bytes, OUTBOUND, NOT_DROPPED);
+    }
+    let tail = -1;
+    let n = 0;
+    this.beginPacket();
+    for (let left = bytes; left > 0; left -= PAGE_SIZE) {
+      const id = ids[n++];
+      this.link(tail, id, left < PAGE_SIZE ? left : PAGE_SIZE);
+      tail = id;
+    }
+    this.endPacket(n, bytes, mss, csumStart);
+  }
+
+  push(): void {
+    const { counters, peer } = this.o;
+    const v = counters.v;
+    for (let i = 0; i < this.staged; i++) this.put(this.first[i], this.total[i], this.mss[i], this.blank[i]);
+    v[C.packets] += this.staged;
+    v[C.slots] += this.stagedSlots;
+    this.staged = 0;
+    this.stagedSlots = 0;
+    if (this.ring.push()) {
+      v[C.notifications]++;
+      peer.notify();
+    } else v[C.suppressed]++;
+    counters.commit();
+  }
+
+  reclaim(): number {
+    const { ring } = this;
+    const n = this.fault === 0 ? ring.unconsumed() : 0;
+    if (n === 0) return 0;
+    const { counters, mem } = this.o;
+    let packets = 0;
+    if (n < 0) this.fault = 1;
+    for (let i = 0; i < n && this.fault === 0; i++) {
+      const word = mem.u32[ring.slot(ring.rspCons) >> 2];
+      ring.rspCons = idxAdd(ring.rspCons, 1);
+      // Extra-info slots have no id; netback fills them up with NULL.
+      if (word >> 16 !== NETIF_RSP_NULL) packets += this.answered(word & 0xffff, word >> 16);
+    }
+    counters.commit();
+    if (this.fault !== 0) this.o.onFault(NETFRONT_TX_FAULTS[this.fault]);
+    return packets;
+  }
+
+  arm(): boolean {
+    if (this.fault !== 0) return false;
+    const out = (this.ring.reqProdPvt - this.ring.rspCons) >>> 0;
+    // Half of what is out, as Linux asks for: buffers are given back many at a time.
+    return out > 0 && this.ring.arm((out >> 1) + 1) && this.ring.unconsumed() !== 0;
+  }
+
+  describe(): Record<string, unknown> {
+    return { fault: NETFRONT_TX_FAULTS[this.fault], ring: this.ring.describe(), freeBuffers: this.o.buffers.free };
+  }
+
+  private beginPacket(): void {
+    // There are as many numbers as buffers.
+    this.number = this.freePackets[--this.freeCount];
+  }
+
+  /** A buffer of the packet that was begun. @param after the one before it; -1: it is the first */
+  private link(after: number, id: number, bytes: number): void {
+    this.bytes[id] = bytes;
+    this.next[id] = -1;
+    this.packet[id] = this.number;
+    if (after < 0) this.first[this.staged] = id;
+    else this.next[after] = id;
+  }
+
+  private endPacket(slotCount: number, bytes: number, mss: number, csumStart: number): void {
+    this.unanswered[this.number] = slotCount;
+    this.failed[this.number] = 0;
+    this.total[this.staged] = bytes;
+    this.mss[this.staged] = mss;
+    this.blank[this.staged++] = mss > 0 || csumStart > 0 ? 1 : 0;
+    this.stagedSlots += slotCount + (mss > 0 ? 1 : 0);
+  }
+
+  /** Writes a packet's requests: first slot, extra info, the other slots. */
+  private put(head: number, total: number, mss: number, blank: number): void {
+    const { ring } = this;
+    const { mem, buffers, grants, perFrameGrants, counters } = this.o;
+    const { u32 } = mem;
+    let flags = NETTXF_DATA_VALIDATED | (blank !== 0 ? NETTXF_CSUM_BLANK : 0) | (mss > 0 ? NETTXF_EXTRA_INFO : 0);
+    let size = total;
+    for (let id = head; id >= 0; id = this.next[id]) {
+      if (perFrameGrants) {
+        grants.issue(id);
+        counters.v[C.grantsIssued]++;
+      }
+      const at = ring.slot(ring.reqProdPvt) >> 2;
+      const more = this.next[id] >= 0 ? NETTXF_MORE_DATA : 0;
+      u32[at] = grants.gref[id];
+      u32[at + 1] = buffers.pageOffset[id] | ((flags | more) << 16);
+      u32[at + 2] = id | (size << 16);
+      ring.reqProdPvt = idxAdd(ring.reqProdPvt, 1);
+      if ((flags & NETTXF_EXTRA_INFO) !== 0) {
+        const extra = ring.slot(ring.reqProdPvt) >> 2;
+        u32[extra] = XEN_NETIF_EXTRA_TYPE_GSO | (mss << 16);
+        u32[extra + 1] = XEN_NETIF_GSO_TYPE_TCPV4;
+        ring.reqProdPvt = idxAdd(ring.reqProdPvt, 1);
+      }
+      flags = 0;
+      const following = this.next[id];
+      if (following >= 0) size = this.bytes[following];
+    }
+  }
+
+  /** @returns 1 when that was the last response of a packet */
+  private answered(id: number, status: number): number {
+    const { buffers, grants, perFrameGrants, counters } = this.o;
+    const packet = id < buffers.count ? this.packet[id] : -1;
+    if (packet < 0) return this.fail(2);
+    if (status > NETIF_RSP_OKAY || status < NETIF_RSP_DROPPED) return this.fail(3);
+    if (perFrameGrants) {
+      if (!grants.end(id)) return this.fail(4);
+      counters.v[C.grantsRevoked]++;
+    }
+    this.packet[id] = -1;
+    buffers.give(id);
+    if (status !== NETIF_RSP_OKAY) this.failed[packet] = 1;
+    if (--this.unanswered[packet] > 0) return 0;
+    this.freePackets[this.freeCount++] = packet;
+    counters.v[this.failed[packet] === 0 ? C.sent : C.dropError]++;
+    return 1;
+  }
+
+  private fail(fault: number): number {
+    this.fault = fault;
+    return 0;
+  }
+}

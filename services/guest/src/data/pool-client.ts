@@ -1,0 +1,201 @@
+/** The guest's side of grant reuse: tells netback which grants stand, and takes them back on request.
+ *  docs/wire/grant-pool.md; the messages are those of Xen's staging grants (public/io/netif.h).
+ *
+ *  In steady state nothing happens here. A guest cannot revoke a grant that netback keeps mapped: the in-use bits are
+ *  set. So it asks (DEL), waits for the acknowledgement, and only a successful compare-exchange counts. A peer that
+ *  refuses, or is silent for `ANSWER_MS`, or acknowledges and still has the page, costs us that page: it is
+ *  quarantined, never used again, and the vif goes on with what is left. */
+import {
+  CTRL_STATUS_SUCCESS,
+  CTRL_TYPE_ADD_GREF_MAPPING,
+  CTRL_TYPE_DEL_GREF_MAPPING,
+  CTRL_TYPE_GET_GREF_MAPPING_SIZE,
+  GREF_LIST_MAX,
+} from '@grantline/shared/abi/netif.js';
+import { slots, type CounterBlock } from '@grantline/shared/counters/block.js';
+import { NETFRONT_COUNTERS } from '@grantline/shared/counters/names.js';
+import { ANSWER_MS, PoolRequests, type PoolRequestOptions, type Reply } from './pool-requests.js';
+
+const C = slots(NETFRONT_COUNTERS);
+
+/** How long buffers are waited for that shall come back, milliseconds: without traffic posted ones never do. */
+export const COLLECT_MS = 1000;
+
+export interface PoolResult {
+  /** Buffers asked for. */
+  asked: number;
+  /** Buffers that were added or given back. */
+  done: number;
+  /** Buffers lost to the quarantine by this request. */
+  quarantined: number;
+  error: string | null;
+}
+
+export interface PoolOptions extends PoolRequestOptions {
+  counters: CounterBlock;
+  /** New buffers are there: post them. */
+  onAdmitted: () => void;
+}
+
+export class PoolClient {
+  /** Grants that netback keeps at most; 0 when it keeps none and maps for each frame. */
+  limit = 0;
+  /** Grants that netback acknowledged. */
+  added = 0;
+  private busy: Promise<unknown> = Promise.resolve();
+  private readonly o: PoolOptions;
+  private readonly requests: PoolRequests;
+
+  constructor(options: PoolOptions) {
+    this.o = options;
+    this.requests = new PoolRequests(options);
+  }
+
+  /** Registers the buffers that are in circulation, none of them posted yet. Those over the limit are given back. */
+  setUp(): Promise<PoolResult> {
+    return this.exclusive(async () => {
+      const { buffers } = this.o;
+      const asked = buffers.count;
+      const size = await this.requests.ask(CTRL_TYPE_GET_GREF_MAPPING_SIZE, 0, 0);
+      if (this.requests.closed) return this.gone(asked);
+      if (size === null || size.status !== CTRL_STATUS_SUCCESS) return this.result(asked, 0, 0, this.whyNot(size));
+      this.limit = Math.min(size.data, GREF_LIST_MAX, buffers.capacity);
+      if (this.limit === 0) return this.result(asked, 0, 0, 'netback keeps no grants');
+      if (buffers.count > this.limit) buffers.requestWithhold(buffers.count - this.limit);
+      for (const id of this.takeWithheld()) buffers.destroy(id);
+      const ids = [...buffers.freeIds.subarray(0, buffers.freeCount)];
+      const reply = await this.requests.askAbout(CTRL_TYPE_ADD_GREF_MAPPING, ids);
+      if (this.requests.closed) return this.gone(asked);
+      if (reply?.status !== CTRL_STATUS_SUCCESS) return this.result(asked, 0, 0, this.whyNot(reply));
+      this.note(ids.length);
+      return this.result(asked, ids.length, 0, null);
+    });
+  }
+
+  /** Gives n buffers back: they leave circulation as they come back, netback is asked to let go, access is ended. */
+  shrink(n: number): Promise<PoolResult> {
+    return this.exclusive(async () => {
+      const { buffers } = this.o;
+      if (this.requests.mute) return this.result(n, 0, 0, this.whyNot(null));
+      if (buffers.requestWithhold(n) > 0) await this.collected();
+      if (this.requests.closed) return this.gone(n);
+      const ids = this.takeWithheld();
+      if (ids.length === 0) return this.result(n, 0, 0, 'no buffer came back');
+      const known = this.added > 0;
+      const reply = known ? await this.requests.askAbout(CTRL_TYPE_DEL_GREF_MAPPING, ids) : null;
+      if (this.requests.closed) return this.gone(n);
+      let done = 0;
+      let refused = 0;
+      // The list page is shared: each entry's verdict is read once, and nothing but the grant table is believed after.
+      for (let i = 0; i < ids.length; i++) {
+        const agreed = !known || (reply !== null && this.requests.verdict(i) === CTRL_STATUS_SUCCESS);
+        if (known && agreed) this.note(-1);
+        if (!agreed) buffers.quarantine(ids[i]);
+        if (agreed && buffers.destroy(ids[i])) done++;
+        else refused++;
+      }
+      this.countQuarantined(refused);
+      return this.result(n, done, refused, refused === 0 ? null : this.whyNot(reply));
+    });
+  }
+
+  /** Makes and registers n more buffers, all or none. */
+  grow(n: number): Promise<PoolResult> {
+    return this.exclusive(async () => {
+      const { buffers } = this.o;
+      if (this.requests.mute) return this.result(n, 0, 0, this.whyNot(null));
+      const known = this.limit > 0;
+      if (known && this.added + n > this.limit)
+        return this.result(n, 0, 0, `netback keeps at most ${this.limit} grants`);
+      const ids: number[] = [];
+      while (ids.length < n) {
+        const id = buffers.create();
+        if (id < 0) break;
+        buffers.grant(id);
+        ids.push(id);
+      }
+      const short = ids.length < n;
+      const reply = short || !known ? null : await this.requests.askAbout(CTRL_TYPE_ADD_GREF_MAPPING, ids);
+      if (this.requests.closed) return this.gone(n);
+      if (short || (known && reply?.status !== CTRL_STATUS_SUCCESS)) {
+        // After a refusal netback must not have them; where it has, the compare-exchange tells.
+        const kept = ids.filter((id) => !buffers.destroy(id)).length;
+        this.countQuarantined(kept);
+        return this.result(n, 0, kept, short ? 'no page or grant entry is free' : this.whyNot(reply));
+      }
+      if (known) this.note(n);
+      for (const id of ids) buffers.admit(id);
+      this.o.onAdmitted();
+      return this.result(n, n, 0, null);
+    });
+  }
+
+  /** The vif disconnects: what is under way ends at once and touches no buffer any more. */
+  close(): void {
+    this.requests.close();
+  }
+
+  describe(): Record<string, unknown> {
+    const { limit, added } = this;
+    return { limit, added, mute: this.requests.mute, ctrl: this.o.ctrl.describe() };
+  }
+
+  private gone(asked: number): PoolResult {
+    return this.result(asked, 0, 0, 'the vif disconnected');
+  }
+
+  /** Requests run one after the other: there is one list page. */
+  private exclusive<T>(work: () => Promise<T>): Promise<T> {
+    const run = this.busy.then(work);
+    this.busy = run.catch(() => undefined);
+    return run;
+  }
+
+  /** Waits until the wanted buffers came back, or COLLECT_MS; what did not come stays in circulation. */
+  private collected(): Promise<void> {
+    const { buffers, after } = this.o;
+    return new Promise((resolve) => {
+      let waitedMs = 0;
+      const look = (): void => {
+        waitedMs += 10;
+        if (buffers.withholdWanted > 0 && waitedMs < COLLECT_MS && !this.requests.closed) after(10, look);
+        else {
+          buffers.withholdWanted = 0;
+          resolve();
+        }
+      };
+      after(10, look);
+    });
+  }
+
+  private takeWithheld(): number[] {
+    const { buffers } = this.o;
+    const ids = [...buffers.withheld.subarray(0, buffers.withheldCount)];
+    buffers.withheldCount = 0;
+    return ids;
+  }
+
+  private note(delta: number): void {
+    this.added += delta;
+    const { counters } = this.o;
+    counters.v[C.poolGrants] += delta;
+    counters.commit();
+  }
+
+  private countQuarantined(n: number): void {
+    const { counters } = this.o;
+    counters.v[C.quarantined] += n;
+    counters.commit();
+  }
+
+  private whyNot(reply: Reply): string {
+    if (reply === null) return `netback did not answer within ${ANSWER_MS} ms`;
+    return reply.status === CTRL_STATUS_SUCCESS
+      ? 'netback kept a grant'
+      : `netback answered with status ${reply.status}`;
+  }
+
+  private result(asked: number, done: number, quarantined: number, error: string | null): PoolResult {
+    return { asked, done, quarantined, error };
+  }
+}

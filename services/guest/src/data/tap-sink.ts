@@ -1,0 +1,73 @@
+/** The guest's stack is a kernel's: received frames go to it by a TAP device, from the granted pages that they lie in. */
+import type { RxTap } from '@grantline/shared/capture/rx-tap.js';
+import { slots, type CounterBlock } from '@grantline/shared/counters/block.js';
+import { GUEST_CPU } from '@grantline/shared/counters/names.js';
+import type { AddressSpace } from '@grantline/shared/mem/address-space.js';
+import { RX_CSUM_BLANK, RX_MSS_MASK, framesOf } from '@grantline/shared/stack/rx-info.js';
+import { TapWriter, type TapOut } from '@grantline/shared/tap/writer.js';
+import { MOST_RX_BATCH, type RxSink } from './rx-sink.js';
+
+const CPU = slots(GUEST_CPU);
+/** Pieces of a batch. */
+const PIECES = 2 * MOST_RX_BATCH;
+
+export class TapSink implements RxSink {
+  /** Four packets of 45 frames: with fewer, half of what is joined ends at the end of a batch. */
+  readonly batch = MOST_RX_BATCH;
+  private readonly writer: TapWriter;
+  private readonly counters: CounterBlock;
+  private readonly off = new Int32Array(PIECES);
+  private readonly len = new Int32Array(PIECES);
+  private readonly more = new Uint8Array(PIECES);
+  private readonly info = new Int32Array(PIECES);
+  private pieces = 0;
+  /** Of a capture in the guest. */
+  capture: RxTap | null = null;
+
+  constructor(space: AddressSpace, tap: TapOut, counters: CounterBlock) {
+    this.writer = new TapWriter(space, tap, counters);
+    this.counters = counters;
+  }
+
+  /** Join TCP segments: the factor lro. */
+  set lro(on: boolean) {
+    this.writer.coalesce = on;
+  }
+
+  fragment(off: number, len: number, more: boolean, info = 0): void {
+    const { capture } = this;
+    if (capture !== null && capture.on) capture.fragment(off, len, more);
+    const i = this.pieces;
+    if (i === PIECES) throw new RangeError('more pieces than a batch has');
+    this.pieces = i + 1;
+    this.off[i] = off;
+    this.len[i] = len;
+    this.more[i] = more ? 1 : 0;
+    this.info[i] = info;
+  }
+
+  /** The kernel's stack runs in here, as far as the socket: its time is that of the component `stack`. */
+  process(): void {
+    const { writer, pieces } = this;
+    let info = 0;
+    let first = true;
+    for (let i = 0; i < pieces; i++) {
+      // Told with the first piece, wanted with the last.
+      if (first) info = this.info[i];
+      const more = this.more[i] !== 0;
+      first = !more;
+      if (first && (info & RX_MSS_MASK) !== 0) writer.bulk(info & RX_MSS_MASK, framesOf(info));
+      writer.piece(this.off[i], this.len[i], more, (info & RX_CSUM_BLANK) !== 0);
+    }
+    writer.flush();
+    this.pieces = 0;
+  }
+
+  deliver(): void {
+    if (this.capture !== null && this.capture.on) this.capture.settle();
+    this.counters.commit();
+  }
+}
+
+/** Component that a kernel's stack is charged to. */
+export const TAP_COMPONENT = CPU.stack;

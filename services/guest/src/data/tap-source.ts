@@ -1,0 +1,169 @@
+/** The guest's stack is a kernel's: what it sends is read from a TAP device straight into transmit buffers, pages that are
+ *  granted, and staged there. Long packets stay whole: netfront tells their segment size (GSO). */
+import { PAGE_SIZE } from '@grantline/shared/abi/page.js';
+import { slots, type CounterBlock } from '@grantline/shared/counters/block.js';
+import { GUEST_CPU, TAP_COUNTERS } from '@grantline/shared/counters/names.js';
+import type { Poller } from '@grantline/shared/loop/data-loop.js';
+import type { AddressSpace, Mem } from '@grantline/shared/mem/address-space.js';
+import type { WakeSource } from '@grantline/shared/mem/doorbell.js';
+import { VNET_BYTES, type TapDevice } from '@grantline/shared/mem/tun.js';
+import type { LendingTxDevice } from '@grantline/shared/nicq/tx-device.js';
+import { IoTable } from '@grantline/shared/tap/io-table.js';
+import { PACKET_BLANK, PACKET_GSO, PACKET_MALFORMED, PACKET_PLAIN, VnetHeader } from '@grantline/shared/tap/vnet.js';
+
+const T = slots(TAP_COUNTERS);
+const CPU = slots(GUEST_CPU);
+/** Pages that a packet may need: the kernel's packets stay below 64 KiB with their headers. */
+const PAGES = 16;
+/** One poll: packets, and bytes. */
+const BATCH = 64;
+const BATCH_BYTES = 256 << 10;
+/** Up to here a packet is copied out of its page, into half of one where there are halves: acknowledgements. */
+const COPY_BYTES = 512;
+const ETH = 14;
+const PROTO_TCP = 6;
+const PROTO_UDP = 17;
+
+export interface TapSourceOptions {
+  space: AddressSpace;
+  tap: TapDevice;
+  counters: CounterBlock;
+  meter: { lap(component: number): void };
+  source: WakeSource;
+}
+
+export class TapSource implements Poller {
+  scheduled = false;
+  private readonly o: TapSourceOptions;
+  private readonly mem: Mem;
+  private readonly table: IoTable;
+  private readonly vnet: VnetHeader;
+  private readonly header: number;
+  private readonly vnetBytes: number;
+  private device: LendingTxDevice | null = null;
+  /** Buffers of the device that the next packet is read into. */
+  private readonly lent = new Int32Array(PAGES);
+  private lentCount = 0;
+  /** The device has no room: it is waited for, not for the kernel. */
+  private blocked = false;
+
+  constructor(options: TapSourceOptions) {
+    const { space, tap } = options;
+    this.o = options;
+    this.mem = space.mem;
+    this.table = new IoTable(space, PAGES + 1);
+    this.vnet = new VnetHeader(space.mem);
+    this.header = space.mapPrivate(PAGE_SIZE);
+    this.vnetBytes = tap.vnet ? VNET_BYTES : 0;
+    this.table.set(0, this.header, this.vnetBytes);
+  }
+
+  /** What packets go through from now on; null: nothing, and the kernel's queue fills up.
+   *  @param tso the kernel may leave cutting and checksums to the device */
+  attach(device: LendingTxDevice | null, tso: boolean): void {
+    // Buffers that the old device has lent go with it.
+    this.lentCount = 0;
+    this.device = device;
+    if (device === null) return;
+    this.o.tap.setOffload(tso);
+    // What has come meanwhile is looked for at once.
+    this.o.source.onReadable();
+  }
+
+  poll(): number {
+    const { device } = this;
+    if (device === null) return 0;
+    const { tap, meter, counters } = this.o;
+    const back = device.reclaim();
+    let packets = 0;
+    let bytes = 0;
+    this.blocked = false;
+    while (packets < BATCH && bytes < BATCH_BYTES) {
+      if (!device.roomForLent() || !this.stock(device)) {
+        this.blocked = true;
+        break;
+      }
+      const n = tap.readv(this.table.address, PAGES + 1) - this.vnetBytes;
+      if (n <= 0) break;
+      packets++;
+      bytes += n;
+      this.take(device, n);
+    }
+    if (packets === 0) return back;
+    meter.lap(CPU.stack);
+    device.push();
+    counters.v[T.fromPackets] += packets;
+    counters.v[T.fromBytes] += bytes;
+    counters.commit();
+    meter.lap(CPU.netfront);
+    return packets;
+  }
+
+  arm(): boolean {
+    const { device } = this;
+    const { source } = this.o;
+    source.want(device !== null && !this.blocked);
+    return device !== null && this.blocked && device.arm();
+  }
+
+  /** @returns false when there are not enough buffers for the longest packet */
+  private stock(device: LendingTxDevice): boolean {
+    while (this.lentCount < PAGES) {
+      const id = device.lend();
+      if (id < 0) return false;
+      this.lent[this.lentCount] = id;
+      this.table.set(++this.lentCount, device.placeOf(id), PAGE_SIZE);
+    }
+    return true;
+  }
+
+  private take(device: LendingTxDevice, bytes: number): void {
+    const { vnet, lent } = this;
+    const v = this.o.counters.v;
+    const at = device.placeOf(lent[0]);
+    const linear = bytes < PAGE_SIZE ? bytes : PAGE_SIZE;
+    const kind = this.vnetBytes === 0 ? PACKET_PLAIN : vnet.read(this.header, at, linear, bytes);
+    if (kind === PACKET_MALFORMED || (kind === PACKET_BLANK && bytes > PAGE_SIZE) || bytes > device.maxBytes) {
+      v[T.dropMalformed]++;
+      return;
+    }
+    if (kind === PACKET_GSO) {
+      v[T.fromFrames] += Math.ceil((bytes - vnet.headerBytes) / vnet.gsoSize);
+      device.stageLent(lent, bytes, vnet.gsoSize, vnet.csumStart, vnet.headerBytes, vnet.csumOffset);
+      this.used(device, Math.ceil(bytes / PAGE_SIZE));
+      return;
+    }
+    v[T.fromFrames]++;
+    let start = 0;
+    if (kind === PACKET_BLANK) {
+      // The path fills in what netif has flags for: TCP and UDP over IPv4. All else is done here.
+      if (this.isKnown(at)) start = vnet.csumStart;
+      else vnet.fill(at, bytes);
+    }
+    if (bytes <= COPY_BYTES && device.room(bytes)) {
+      device.stage(at, bytes, 0, start, 0, vnet.csumOffset);
+      return;
+    }
+    device.stageLent(lent, bytes, 0, start, 0, vnet.csumOffset);
+    this.used(device, Math.ceil(bytes / PAGE_SIZE));
+  }
+
+  private isKnown(at: number): boolean {
+    const { u8 } = this.mem;
+    const protocol = u8[at + ETH + 9];
+    const ipv4 = u8[at + 12] === 8 && u8[at + 13] === 0;
+    const there = this.vnet.csumStart === ETH + ((u8[at + ETH] & 15) << 2);
+    return ipv4 && there && (protocol === PROTO_TCP || protocol === PROTO_UDP);
+  }
+
+  /** The first n buffers are the device's again: the last ones take their places. */
+  private used(device: LendingTxDevice, n: number): void {
+    const { lent, table } = this;
+    const rest = this.lentCount - n;
+    for (let i = 0; i < n && i < rest; i++) {
+      lent[i] = lent[this.lentCount - 1 - i];
+      table.set(i + 1, device.placeOf(lent[i]), PAGE_SIZE);
+    }
+    this.lentCount = rest;
+  }
+}

@@ -1,0 +1,155 @@
+/** The guest: an unprivileged domain with one vif, a network stack and an application. Puts the parts together. */
+import { randomBytes } from 'node:crypto';
+import { CPU_CONTROL } from '@grantline/shared/clock/cpu-meter.js';
+import { Rng } from '@grantline/shared/clock/rng.js';
+import { NET_COUNTERS } from '@grantline/shared/net/net-counters.js';
+import { TCP_APP_COUNTERS } from '@grantline/shared/net-apps/tcp-app-counters.js';
+import { GuestNet } from '@grantline/shared/stack/guest-net.js';
+import { GuestApps } from './control/guest-apps.js';
+import { txUsers } from './control/tx-users.js';
+import { parseIp } from '@grantline/shared/frame/ipv4.js';
+import {
+  DRIVER_COUNTERS,
+  GUEST_CPU,
+  NETFRONT_COUNTERS,
+  NETFRONT_TX_COUNTERS,
+  SENDER_COUNTERS,
+  WEB_COUNTERS,
+} from '@grantline/shared/counters/names.js';
+import { slots } from '@grantline/shared/counters/block.js';
+import { vifName } from '@grantline/shared/abi/xenbus.js';
+import { parseMac } from '@grantline/shared/frame/ethernet.js';
+import type { TapDevice } from '@grantline/shared/mem/tun.js';
+import { RxTap } from '@grantline/shared/capture/rx-tap.js';
+import { startService } from '@grantline/shared/service/app.js';
+import { addRecordRoutes } from '@grantline/shared/service/recorded.js';
+import { makeReceiver } from '@grantline/shared/stack/receiver.js';
+import { SendApp } from '@grantline/shared/stack/send-app.js';
+import { AppControl } from './control/app-control.js';
+import { addPoolRoute } from './control/pool-api.js';
+import { SendControl } from '@grantline/shared/service/send-control.js';
+import { VifControl } from './control/vif-control.js';
+import type { VifHost } from './control/vif-host.js';
+import { TapGuest, openGuestTap } from './control/tap-guest.js';
+import { readOwnAddress } from './control/own-address.js';
+import { PagePool } from './data/page-pool.js';
+
+/** Addresses only: memory, event pages, counters, and what the applications keep (64 MiB when all is recorded). */
+const SPACE_BYTES = 384 << 20;
+
+/** Runs until its lifeline ends it. @throws UsageError for what the user can put right */
+export async function runGuest(): Promise<void> {
+  const cpu = slots(GUEST_CPU);
+  let device: TapDevice | null = null;
+  let netDueUs = (): number => Infinity;
+  let webIsOn = (): boolean => false;
+  const service = await startService({
+    kind: 'guest',
+    spaceBytes: SPACE_BYTES,
+    components: GUEST_CPU,
+    dump: () => ({
+      memory: { freePages: pages.free, quarantinedPages: pages.quarantined, freeGrants: grants.free },
+      vif: vif.describe(),
+      application: application.describe(),
+      tap: kernel?.describe() ?? null,
+      net: { ...net.describe(), connections: web.connections },
+    }),
+    whilePrivileged: async (env, client) => void (device = await openGuestTap(env, client)),
+    dueUs: () => netDueUs(),
+    between: () => (webIsOn() ? cpu.application : CPU_CONTROL),
+    gauges: () => [{ family: 'grantline_pool_grants', labels, value: vif.connection?.pool?.added ?? 0 }],
+  });
+  const { domid, mem, space, counters, xenstore, grants, client, channels, loop, log, http, meter } = service;
+  const labels = { vif: vifName(domid, 0) };
+  const pages = new PagePool(mem, service.memory, service.memoryPages);
+  const own = await readOwnAddress(xenstore, domid);
+  const addresses = { macs: [parseMac(own.mac)], ips: [parseIp(own.ip)] };
+  const { stack, apps } = makeReceiver(space, counters, labels.vif, addresses);
+
+  const sendApp = new SendApp({
+    space,
+    counters: counters.block('sender', labels, SENDER_COUNTERS),
+    meter,
+    components: { device: cpu.netfront, application: cpu.application },
+  });
+  const sender: SendControl = new SendControl(sendApp, () => loop.schedule(sender), apps.respond);
+  loop.add(sender);
+  const web = new GuestApps();
+  const net = new GuestNet({
+    space,
+    measured: stack,
+    rng: new Rng(randomBytes(4).readUInt32LE()),
+    address: {
+      mac: addresses.macs[0],
+      ip: addresses.ips[0],
+      prefix: own.prefix,
+      ...(own.gateway === null ? {} : { gateway: parseIp(own.gateway) }),
+    },
+    counters: counters.block('net', labels, NET_COUNTERS),
+    meter,
+    components: { device: cpu.netfront, stack: cpu.stack, application: cpu.application },
+    wake: () => loop.schedule(net),
+    onEvents: () => {
+      // Node's streams go on in ticks and promises, which run between the loop's turns.
+      if (web.connections > 0) loop.leave();
+    },
+  });
+  netDueUs = () => net.dueUs();
+  webIsOn = () => web.connections > 0;
+  loop.add(net);
+  await web.serve(
+    net.stack,
+    `guest${domid}`,
+    counters.block('tcpApp', labels, TCP_APP_COUNTERS),
+    counters.block('web', labels, WEB_COUNTERS),
+  );
+
+  const kernel = device === null ? null : new TapGuest({ ...service, labels }, device);
+  const tap = service.captures.tap('guest', labels.vif);
+  const taps = { rx: new RxTap(tap), tx: tap };
+  stack.tap = net.tap = taps.rx;
+  if (kernel !== null) kernel.sink.capture = taps.rx;
+
+  const host: VifHost = {
+    taps,
+    domid,
+    mem,
+    pages,
+    grants,
+    client,
+    xenstore,
+    channels,
+    loop,
+    laps: meter,
+    netfront: counters.block('netfront', labels, NETFRONT_COUNTERS),
+    driver: counters.block('driver', labels, DRIVER_COUNTERS),
+    netfrontTx: counters.block('netfrontTx', labels, NETFRONT_TX_COUNTERS),
+    sender: kernel?.source ?? txUsers(sender, net),
+    log,
+    after(ms, then) {
+      const timer = setTimeout(then, ms);
+      return () => clearTimeout(timer);
+    },
+    sink(lro) {
+      stack.lroOn = net.lro = lro;
+      if (kernel === null) return net;
+      kernel.sink.lro = lro;
+      return kernel.sink;
+    },
+  };
+  const vif = new VifControl(host, () => void application.announce());
+  const application = new AppControl({
+    ...{ domid, xenstore, stack, apps, own, sender, log },
+    onRun: (run) => (net.measuringAll = run.mode === 'record'),
+    vifReady: () => vif.ready,
+  });
+  addRecordRoutes(http, apps.record);
+  sender.addRoutes(http);
+  addPoolRoute(http, vif);
+  service.lifeline.onStop(() => web.close());
+  service.lifeline.onStop(() => vif.end());
+  await vif.begin();
+  // Runs are measured in the own stack: a guest whose stack is a kernel never gets ready for one.
+  if (kernel === null) await application.begin();
+  await service.open();
+}

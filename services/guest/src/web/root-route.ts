@@ -1,0 +1,11 @@
+/** GET /: the small answer. */
+import { RootBody } from '@grantline/shared/web/web-api.js';
+import type { WebInstance } from './app.js';
+
+export function addRoot(app: WebInstance, name: string): void {
+  app.get('/', { schema: { response: { 200: RootBody } } }, (request): RootBody => ({
+    service: 'grantline',
+    name,
+    id: request.id === '' ? null : request.id,
+  }));
+}

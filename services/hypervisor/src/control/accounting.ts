@@ -1,0 +1,106 @@
+/** Whose CPU time the hypervisor spends. Handlers of hypercalls are timed with two clock reads per message and charged to
+ *  the calling domain; what the main thread's CPU clock shows beyond them (sockets, the event loop) is charged by number
+ *  of messages. The sum of all parts is the thread's CPU time exactly. docs/measuring.md tells the method. */
+import { performance } from 'node:perf_hooks';
+import type { CounterBlock } from '@grantline/shared/counters/block.js';
+import { slots } from '@grantline/shared/counters/block.js';
+import { HYPERCALL_COUNTERS, HYPERVISOR_CPU } from '@grantline/shared/counters/names.js';
+import { threadCpuNs } from '@grantline/shared/mem/libc.js';
+
+const C = slots(HYPERCALL_COUNTERS);
+const CPU = slots(HYPERVISOR_CPU);
+
+/** One domain's share since the last settling. */
+export class Account {
+  readonly block: CounterBlock;
+  /** Monotonic nanoseconds in hypercall handlers. */
+  handlerNs = 0;
+  /** Hypercall messages. */
+  messages = 0;
+
+  /** @param block of HYPERCALL_COUNTERS */
+  constructor(block: CounterBlock) {
+    this.block = block;
+  }
+}
+
+export interface CpuClocks {
+  /** CPU time of the main thread, nanoseconds. */
+  threadCpuNs(): number;
+  /** Time in which the event loop was not waiting, nanoseconds, from any origin. */
+  activeNs(): number;
+}
+
+const systemClocks: CpuClocks = {
+  threadCpuNs,
+  activeNs: () => performance.eventLoopUtilization().active * 1e6,
+};
+
+export class Accounting {
+  /** Monotonic nanoseconds in handlers of JSON operations since the last settling. */
+  controlNs = 0;
+  private readonly cpu: CounterBlock;
+  private readonly clocks: CpuClocks;
+  private readonly accounts = new Set<Account>();
+  private lastCpu: number;
+  private lastActive: number;
+
+  /** @param cpu block of HYPERVISOR_CPU */
+  constructor(cpu: CounterBlock, clocks: CpuClocks = systemClocks) {
+    this.cpu = cpu;
+    this.clocks = clocks;
+    this.lastCpu = clocks.threadCpuNs();
+    this.lastActive = clocks.activeNs();
+  }
+
+  open(block: CounterBlock): Account {
+    const account = new Account(block);
+    this.accounts.add(account);
+    return account;
+  }
+
+  /** The domain is gone; what it has used stays in its counters. */
+  close(account: Account): void {
+    this.settle();
+    this.accounts.delete(account);
+  }
+
+  /** Turns what was timed since the last call into counters, and commits them. */
+  settle(): void {
+    const cpu = this.clocks.threadCpuNs();
+    const active = this.clocks.activeNs();
+    const spent = cpu - this.lastCpu;
+    const scale = this.scale(spent, active - this.lastActive);
+    this.lastCpu = cpu;
+    this.lastActive = active;
+    let messages = 0;
+    let rest = spent - this.controlNs * scale;
+    for (const a of this.accounts) {
+      messages += a.messages;
+      rest -= a.handlerNs * scale;
+    }
+    this.cpu.v[CPU.control] += this.controlNs * scale;
+    this.controlNs = 0;
+    if (messages > 0) this.cpu.v[CPU.transport] += rest;
+    else this.cpu.v[CPU.control] += rest;
+    for (const a of this.accounts) {
+      this.cpu.v[CPU.hypercalls] += a.handlerNs * scale;
+      a.block.v[C.cpuNs] += a.handlerNs * scale;
+      if (messages > 0) a.block.v[C.transportNs] += (rest * a.messages) / messages;
+      a.handlerNs = 0;
+      a.messages = 0;
+      a.block.commit();
+    }
+    this.cpu.commit();
+  }
+
+  /** Handlers are timed by the monotonic clock, which runs on while other processes have the core. Being put aside hits
+   *  all that the loop does alike, so all is scaled by the share of the core that the loop got while it was active. */
+  private scale(spent: number, active: number): number {
+    let timed = this.controlNs;
+    for (const a of this.accounts) timed += a.handlerNs;
+    if (timed <= 0) return 0;
+    const share = active > 0 ? Math.min(1, spent / active) : 1;
+    return Math.min(share, spent / timed);
+  }
+}

@@ -1,0 +1,16 @@
+/** Parts of schemas that several routes have. */
+import { Type } from 'typebox';
+
+export const Nullable = <T extends Type.TSchema>(schema: T) => Type.Union([schema, Type.Null()]);
+export const Empty = Type.Object({});
+export const Domid = Type.Object({ domid: Type.Integer({ minimum: 0, maximum: 0xffff }) });
+
+export const Factors = Type.Object({
+  path: Type.String(),
+  nicQueues: Type.String(),
+  grants: Type.String(),
+  bufferBytes: Type.Integer(),
+  lro: Type.Boolean(),
+  tso: Type.Boolean(),
+  batching: Type.Boolean(),
+});

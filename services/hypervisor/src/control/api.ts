@@ -1,0 +1,106 @@
+/** The operator's HTTP API. docs/wire/control-plane.md section 4; /documentation shows the schemas. */
+import type { DomId } from '@grantline/shared/abi/page.js';
+import type { ServiceHttp } from '@grantline/shared/service/http.js';
+import { Type } from 'typebox';
+import { configurationName } from '@grantline/shared/config/factors.js';
+import { guardOf, type Guard } from './api-guard.js';
+import { Domid, Empty, Factors, Nullable } from './api-schemas.js';
+import { addConfig } from './config-api.js';
+import { addExperiment } from './experiment-api.js';
+import { DirectoryError } from './files.js';
+import type { Hypervisor } from './hypervisor.js';
+import { addInspection } from './inspect-api.js';
+import { StoreError } from './store-path.js';
+import { addRate } from './rate-api.js';
+import { addTargets } from './targets-api.js';
+
+const DomainBody = Type.Object({
+  domid: Type.Integer(),
+  kind: Type.String(),
+  name: Type.String(),
+  state: Type.Union([Type.Literal('created'), Type.Literal('running'), Type.Literal('dead')]),
+  pid: Nullable(Type.Integer()),
+  http: Nullable(Type.String()),
+  mac: Nullable(Type.String()),
+  ip: Nullable(Type.String()),
+});
+
+const TestbedBody = Type.Object({
+  dir: Type.String(),
+  config: Factors,
+  /** Name of the configuration that has these factors, or 'custom'. */
+  configuration: Type.String(),
+  generation: Type.Integer(),
+  domains: Type.Array(DomainBody),
+});
+
+/** Adds the routes. */
+export function addApi(app: ServiceHttp, hv: Hypervisor): void {
+  const guarded = guardOf(hv.token);
+  app.setErrorHandler((error: Error & { statusCode?: number; validation?: unknown }, _request, reply) => {
+    const status = statusOf(error);
+    if (status >= 500 && status !== 507) app.log.error({ err: error }, 'a call failed');
+    void reply.code(status).send({ statusCode: status, error: error.name, message: error.message });
+  });
+  addTestbed(app, hv, guarded);
+  addConfig(app, hv, guarded);
+  addRate(app, hv, guarded);
+  addExperiment(app, hv, guarded);
+  addInspection(app, hv, guarded);
+  addTargets(app, hv);
+}
+
+function addTestbed(app: ServiceHttp, hv: Hypervisor, guarded: Guard): void {
+  app.get('/api/testbed', { schema: { summary: 'What there is', response: { 200: TestbedBody } } }, () => ({
+    dir: hv.files.dir,
+    config: hv.toolstack.factors,
+    configuration: configurationName(hv.toolstack.factors),
+    generation: hv.toolstack.generation,
+    domains: hv.domains.list().map(({ memoryPages: _, joined: _joined, captureKey: _key, ...d }) => d),
+  }));
+  const Kind = Type.Union([Type.Literal('guest'), Type.Literal('driver-domain'), Type.Literal('nic')]);
+  app.post(
+    '/api/domains',
+    {
+      ...guarded,
+      schema: { summary: 'Creates a domain', body: Type.Object({ kind: Kind }), response: { 200: Credentials } },
+    },
+    (request) => {
+      const { domain, secret } = hv.domains.create(request.body.kind);
+      return { domid: domain.domid, secret, dir: hv.files.dir, ...hv.files.identityOf(domain.domid) };
+    },
+  );
+  app.delete(
+    '/api/domains/:domid',
+    { ...guarded, schema: { summary: 'Destroys a domain', params: Domid, response: { 200: Empty } } },
+    (request) => {
+      hv.domains.destroy(request.params.domid as DomId);
+      return {};
+    },
+  );
+  app.post(
+    '/api/shutdown',
+    { ...guarded, schema: { summary: 'Ends all', response: { 200: Empty } } },
+    (_request, reply) => {
+      // After the answer: the socket that it goes out by is one of those that will be closed.
+      reply.raw.once('finish', () => setImmediate(() => hv.onShutdown()));
+      return reply.send({});
+    },
+  );
+}
+
+const Credentials = Type.Object({
+  domid: Type.Integer(),
+  secret: Type.String(),
+  dir: Type.String(),
+  uid: Nullable(Type.Integer()),
+  gid: Nullable(Type.Integer()),
+  groups: Type.Array(Type.Integer()),
+});
+
+function statusOf(error: Error & { statusCode?: number; validation?: unknown }): number {
+  if (error instanceof StoreError) return 400;
+  // Short of shared memory; whoever asked can do something about it, and the message says what.
+  if (error instanceof DirectoryError) return 507;
+  return error.statusCode ?? (error.validation === undefined ? 500 : 400);
+}

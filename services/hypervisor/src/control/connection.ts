@@ -1,0 +1,147 @@
+/** One domain's connection: tells messages apart, keeps hypercall replies in order, and bounds what a domain can make
+ *  the hypervisor hold for it. */
+import type { DomId } from '@grantline/shared/abi/page.js';
+import type { RawData, WebSocket } from 'ws';
+import type { HypercallRunner, Reply } from './hypercall-runner.js';
+
+/** Bytes that may wait for a domain which does not read; then it is cut off. */
+const BACKLOG_BYTES = 4 << 20;
+/** Messages that may wait behind a batch that waits for the NIC. */
+const BACKLOG_MESSAGES = 4096;
+const CLOSE_LIMIT_MS = 500;
+
+export interface ConnectionWorld {
+  /** Executes a request; may throw, or return a promise. */
+  request(op: string, args: unknown): unknown;
+  /** A message was neither hypercall nor request; the connection is closing. */
+  garbage(what: string): void;
+  tooSlow(): void;
+  closed(): void;
+}
+
+interface Request {
+  id: number;
+  op: string;
+  args: unknown;
+}
+
+export class Connection {
+  readonly domid: DomId;
+  private readonly ws: WebSocket;
+  private readonly runner: HypercallRunner;
+  private readonly world: ConnectionWorld;
+  /** Messages behind a batch whose reply must wait. */
+  private readonly behind: Buffer[] = [];
+  private held = false;
+  private readonly onReleased = (reply: Reply): void => this.released(reply);
+
+  constructor(ws: WebSocket, domid: DomId, runner: HypercallRunner, world: ConnectionWorld) {
+    this.ws = ws;
+    this.domid = domid;
+    this.runner = runner;
+    this.world = world;
+    ws.on('message', (data: RawData, binary: boolean) => {
+      if (ws.readyState !== ws.OPEN) return;
+      if (!binary) this.text(data as Buffer);
+      else if (this.held) this.queue(data as Buffer);
+      else this.hypercall(data as Buffer);
+    });
+    // A message that is too long or no proper frame: ws has closed the connection already.
+    ws.on('error', (error) => world.garbage(error.message));
+    ws.on('close', () => world.closed());
+  }
+
+  sendText(text: string): void {
+    if (this.ws.readyState !== this.ws.OPEN) return;
+    this.ws.send(text);
+    if (this.ws.bufferedAmount > BACKLOG_BYTES) this.tooSlow();
+  }
+
+  /** Ends politely, and by force if the other end does not answer. */
+  close(code: number, reason: string): void {
+    this.ws.close(code, reason);
+    setTimeout(() => this.ws.terminate(), CLOSE_LIMIT_MS).unref();
+  }
+
+  terminate(): void {
+    this.ws.terminate();
+  }
+
+  private hypercall(message: Buffer): void {
+    const reply = this.runner.run(this.domid, message, this.onReleased);
+    if (reply === 'garbage') return this.garbage('a binary message that is no hypercall');
+    if (reply === 'held') this.held = true;
+    else this.sendReply(reply);
+  }
+
+  private queue(message: Buffer): void {
+    if (this.behind.length === BACKLOG_MESSAGES) return this.tooSlow();
+    this.behind.push(message);
+  }
+
+  private released(reply: Reply): void {
+    this.held = false;
+    this.sendReply(reply);
+    while (!this.held && this.behind.length > 0 && this.ws.readyState === this.ws.OPEN)
+      this.hypercall(this.behind.shift()!);
+  }
+
+  private sendReply(reply: Reply): void {
+    if (this.ws.readyState !== this.ws.OPEN) return this.runner.free(reply);
+    this.ws.send(reply.buffer.subarray(0, reply.bytes));
+    const waiting = this.ws.bufferedAmount;
+    // Written in one go, as nearly always: the buffer serves again. Otherwise the socket still has it.
+    if (waiting === 0) this.runner.free(reply);
+    else if (waiting > BACKLOG_BYTES) this.tooSlow();
+  }
+
+  private text(data: Buffer): void {
+    const request = parseRequest(data);
+    if (request === null) return this.garbage('a text message that is no request');
+    try {
+      const result = this.world.request(request.op, request.args);
+      if (result instanceof Promise) {
+        result.then(
+          (r: unknown) => this.answer(request.id, r),
+          (error: unknown) => this.refuse(request.id, error),
+        );
+      } else {
+        this.answer(request.id, result);
+      }
+    } catch (error) {
+      this.refuse(request.id, error);
+    }
+  }
+
+  private answer(id: number, result: unknown): void {
+    this.sendText(JSON.stringify({ id, result }));
+  }
+
+  private refuse(id: number, error: unknown): void {
+    const { code = 'EIO', message = 'failed' } = error as { code?: string; message?: string };
+    this.sendText(JSON.stringify({ id, error: { code, message } }));
+  }
+
+  private garbage(what: string): void {
+    this.world.garbage(what);
+    this.close(1008, what);
+  }
+
+  private tooSlow(): void {
+    this.world.tooSlow();
+    this.ws.terminate();
+  }
+}
+
+function parseRequest(data: Buffer): Request | null {
+  let v: unknown;
+  try {
+    v = JSON.parse(data.toString('utf8'));
+  } catch {
+    return null;
+  }
+  if (typeof v !== 'object' || v === null || Array.isArray(v)) return null;
+  const { id, op, args = {} } = v as Record<string, unknown>;
+  if (typeof id !== 'number' || !Number.isSafeInteger(id) || typeof op !== 'string') return null;
+  return { id, op, args };
+}

@@ -1,0 +1,67 @@
+/** Executes the JSON operations. Every one acts as the domain whose socket it came by: there is no argument that says
+ *  who calls. */
+import type { DomId, Port } from '@grantline/shared/abi/page.js';
+import { DOMID_NIC } from '@grantline/shared/abi/page.js';
+import type { Domains } from './domains.js';
+import { ordered, type EventChannels } from './evtchn.js';
+import type { TestbedFiles } from './files.js';
+import type { NicControl } from './nic-control.js';
+import { OpError, checkOp, type OpArgs, type OpName } from './op-schemas.js';
+import type { XenStore } from './xenstore.js';
+
+type Handlers = { [N in OpName]: (caller: DomId, args: OpArgs<N>) => unknown };
+
+export class ControlOps {
+  private readonly handlers: Handlers;
+
+  constructor(domains: Domains, store: XenStore, evtchn: EventChannels, nic: NicControl, files: TestbedFiles) {
+    // Told to these two only: where names are secret, they are what keeps others out.
+    const pathsOf = (caller: DomId, remote: DomId): { page: string; doorbell: string } => ({
+      page: files.eventPageOf(...ordered(caller, remote)),
+      doorbell: files.doorbellOf(remote),
+    });
+    this.handlers = {
+      'evtchn.allocUnbound': (caller, a) => {
+        const remote = a.remote as DomId;
+        const port = evtchn.allocUnbound(caller, remote);
+        return { port, ...pathsOf(caller, remote) };
+      },
+      'evtchn.bindInterdomain': (caller, a) => {
+        const remote = a.remote as DomId;
+        const port = evtchn.bindInterdomain(caller, remote, a.remotePort as Port);
+        return { port, ...pathsOf(caller, remote) };
+      },
+      'evtchn.close': (caller, a) => done(evtchn.close(caller, a.port as Port)),
+      'evtchn.status': (caller, a) => evtchn.status(caller, a.port as Port),
+      'xs.read': (caller, a) => ({ value: store.read(caller, a.path) }),
+      'xs.write': (caller, a) => done(store.write(caller, a.path, a.value)),
+      'xs.mkdir': (caller, a) => done(store.mkdir(caller, a.path)),
+      'xs.rm': (caller, a) => done(store.rm(caller, a.path)),
+      'xs.directory': (caller, a) => ({ entries: store.directory(caller, a.path) }),
+      'xs.transaction': (caller, a) => done(store.transaction(caller, a.ops)),
+      'xs.watch': (caller, a) => done(store.watch(caller, a.path, a.token)),
+      'xs.unwatch': (caller, a) => done(store.unwatch(caller, a.path, a.token)),
+      'nic.attach': (caller, a) => nic.attach(caller, a),
+      'nic.detach': (caller, a) => nic.detach(caller, a.queue),
+      'service.announce': (caller, a) => {
+        const domain = domains.get(caller)!;
+        domain.http = a.http;
+        domain.pid = a.pid;
+        return {};
+      },
+      reply: (caller, a) => {
+        if (caller !== DOMID_NIC) throw new OpError('EPERM', 'only the nic replies');
+        return done(nic.reply(a.rid, a.result, a.error));
+      },
+    };
+  }
+
+  /** @returns the result, or a promise of it for what the nic has to answer
+   *  @throws Error with a `code`: StoreError, EvtchnError, OpError */
+  run(caller: DomId, op: string, args: unknown): unknown {
+    checkOp(op, args);
+    return (this.handlers[op] as (caller: DomId, args: unknown) => unknown)(caller, args);
+  }
+}
+
+const done = (_: void): Record<string, never> => ({});

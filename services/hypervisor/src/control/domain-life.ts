@@ -1,0 +1,119 @@
+/** What a domain's birth and death do to all parts of the hypervisor, in the order that keeps others safe. */
+import { DOMID_DRIVER, DOMID_NIC, PAGE_SIZE, type DomId } from '@grantline/shared/abi/page.js';
+import type { CounterFile } from '@grantline/shared/counters/file.js';
+import { HYPERCALL_COUNTERS } from '@grantline/shared/counters/names.js';
+import type { DmaQuiesce } from '../data/dma-table.js';
+import type { DomainDeath } from '../data/domain-death.js';
+import type { DomainTable } from '../data/domain-memory.js';
+import type { Account, Accounting } from './accounting.js';
+import type { Domain, DomainWorld } from './domains.js';
+import type { EventChannels } from './evtchn.js';
+import type { TestbedFiles } from './files.js';
+import type { HypercallRunner } from './hypercall-runner.js';
+import type { HypercallServer } from './hypercall-server.js';
+import type { MappedFiles } from './mapped-files.js';
+import type { NicControl } from './nic-control.js';
+import type { Toolstack } from './toolstack.js';
+import type { XenStore } from './xenstore.js';
+
+/** The parts that a domain has something in. */
+export interface LifeParts {
+  readonly files: TestbedFiles;
+  readonly mapped: MappedFiles;
+  readonly memory: DomainTable;
+  readonly death: DomainDeath;
+  readonly quiesce: DmaQuiesce;
+  readonly runner: HypercallRunner;
+  readonly accounting: Accounting;
+  readonly counterFile: CounterFile;
+  readonly evtchn: EventChannels;
+  readonly nic: NicControl;
+  readonly store: XenStore;
+  readonly toolstack: Toolstack;
+  readonly server: HypercallServer;
+  /** Sends the watch events that have fired. */
+  readonly deliver: () => void;
+}
+
+export class DomainLife implements DomainWorld {
+  private readonly parts: () => LifeParts;
+  private readonly accounts = new Map<DomId, Account>();
+  /** Dead domains whose unmapping the NIC has still to let go of. */
+  private readonly dying = new Set<DomId>();
+
+  /** @param parts asked for at each use: they are made after the list of domains, which some of them need */
+  constructor(parts: () => LifeParts) {
+    this.parts = parts;
+  }
+
+  accountOf(domid: DomId): Account | undefined {
+    return this.accounts.get(domid);
+  }
+
+  build({ domid, memoryPages }: Domain): void {
+    const { files, mapped, memory, counterFile, accounting } = this.parts();
+    const bytes = memoryPages * PAGE_SIZE;
+    files.makeDomain(domid, bytes);
+    try {
+      const base = mapped.map(files.memory(domid), bytes, true);
+      const block = counterFile.block('hypercalls', { domain: String(domid) }, HYPERCALL_COUNTERS);
+      memory.add(domid, base, memoryPages, block);
+      this.accounts.set(domid, accounting.open(block));
+    } catch (error) {
+      files.removeDomain(domid);
+      throw error;
+    }
+    // A nic that was killed in the middle of a burst has left the count odd.
+    if (domid === DOMID_NIC) files.resetBurst();
+  }
+
+  born(domain: Domain): void {
+    const { toolstack, deliver } = this.parts();
+    toolstack.domainBorn(domain);
+    for (const to of [DOMID_DRIVER, DOMID_NIC]) if (to !== domain.domid) this.announce(to, domain);
+    deliver();
+  }
+
+  /** Tells `to` that there is such a domain. */
+  announce(to: DomId, { domid, kind, memoryPages, ip }: Domain): void {
+    const { server, files } = this.parts();
+    server.send(to, 'domain.new', { domid, kind, memoryPages, memory: files.memoryOf(domid), ip });
+  }
+
+  bury(domain: Domain): void {
+    const { server, evtchn, quiesce, nic, store, death, toolstack, runner, deliver } = this.parts();
+    const { domid } = domain;
+    server.drop(domid, `domain ${domid} is destroyed`);
+    evtchn.closeAll(domid);
+    if (domid === DOMID_NIC) {
+      quiesce.nicPresent = false;
+      nic.nicGone();
+    }
+    nic.domainGone(domid);
+    const pending = death.begin(domid);
+    store.forget(domid);
+    for (const to of [DOMID_DRIVER, DOMID_NIC]) server.send(to, 'domain.gone', { domid });
+    // Only when nothing of others is pinned by the dead domain any more: that is what "Closed" tells a netfront.
+    const ended = (): void => {
+      this.dying.delete(domid);
+      toolstack.domainDied(domain);
+      deliver();
+    };
+    if (pending === null) return ended();
+    this.dying.add(domid);
+    runner.wait(pending, this.accounts.get(domid), ended);
+  }
+
+  reap({ domid, memoryPages }: Domain): boolean {
+    const { memory, death, mapped, files, accounting } = this.parts();
+    const dead = memory.get(domid);
+    if (this.dying.has(domid) || death.pinned(domid) > 0 || dead === null || dead.maptrack.used > 0) return false;
+    memory.remove(domid);
+    mapped.unmap(dead.base, memoryPages * PAGE_SIZE);
+    files.removeDomain(domid);
+    const account = this.accounts.get(domid);
+    if (account !== undefined) accounting.close(account);
+    this.accounts.delete(domid);
+    return true;
+  }
+}

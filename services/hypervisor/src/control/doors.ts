@@ -1,0 +1,68 @@
+/** Where the hypervisor is reached: by everybody at an address, by domains of this machine at a socket file. Both speak
+ *  HTTP, and WebSocket for domains. */
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { ListenAddress } from '@grantline/shared/service/env.js';
+import { createHttp, listenHttp, type HttpOptions, type ServiceHttp } from '@grantline/shared/service/http.js';
+import type { TestbedFiles } from './files.js';
+import type { HypercallServer } from './hypercall-server.js';
+
+export interface DoorsOptions {
+  http: Omit<HttpOptions, 'name' | 'domain' | 'ready'>;
+  /** Adds the hypervisor's own routes. */
+  addRoutes: (http: ServiceHttp) => void;
+  /** Called before each request over HTTP is looked at. */
+  beforeRequest: () => void;
+  server: HypercallServer;
+  /** The socket file is for hypercalls only: guests that are on another network have no business with the rest. */
+  hypercallsOnly: boolean;
+  files: TestbedFiles;
+}
+
+export class Doors {
+  private readonly o: DoorsOptions;
+  private http: ServiceHttp | null = null;
+  private unix: Server | null = null;
+
+  constructor(options: DoorsOptions) {
+    this.o = options;
+  }
+
+  /** @returns the URL. @throws UsageError when the address cannot be had; then `close` is still to be called */
+  async open(listen: ListenAddress): Promise<string> {
+    const { server, files, beforeRequest } = this.o;
+    const http = await createHttp({ ...this.o.http, name: 'hypervisor', domain: 'hypervisor', ready: () => true });
+    this.http = http;
+    http.addHook('onRequest', (_request, _reply, next) => {
+      beforeRequest();
+      next();
+    });
+    this.o.addRoutes(http);
+    server.attach(http.server);
+    const url = await listenHttp(http, listen);
+    const unix = createServer((request, response) => {
+      if (this.o.hypercallsOnly) response.writeHead(404).end();
+      else http.routing(request, response);
+    });
+    this.unix = unix;
+    server.attach(unix);
+    await new Promise<void>((resolve, reject) => {
+      unix.once('error', reject);
+      unix.listen(files.socket, resolve);
+    });
+    files.openSocket();
+    const { port } = http.server.address() as AddressInfo;
+    this.o.http.log.info({ url, dir: files.dir, port }, 'ready');
+    return url;
+  }
+
+  async close(): Promise<void> {
+    await this.http?.close();
+    const { unix } = this;
+    if (unix === null) return;
+    await new Promise<void>((resolve) => {
+      unix.close(() => resolve());
+      unix.closeAllConnections();
+    });
+  }
+}

@@ -1,0 +1,100 @@
+/** Between the socket and the grant operations: result buffers, the clock around each handler, and the batches that must
+ *  wait until the NIC has let go of what they unmapped. */
+import type { DomId } from '@grantline/shared/abi/page.js';
+import { nowNs } from '@grantline/shared/clock/clock.js';
+import { REPLY_MAX_BYTES, type GrantOps } from '../data/grant-ops.js';
+import type { PendingUnmap } from '../data/pending-unmap.js';
+import type { Account } from './accounting.js';
+
+/** A reply and the buffer it stands in, which serves again and again. */
+export interface Reply {
+  readonly buffer: Buffer;
+  bytes: number;
+}
+
+interface Held {
+  readonly pending: PendingUnmap;
+  readonly account: Account | undefined;
+  readonly onSettled: () => void;
+}
+
+/** Buffers kept for use again. */
+const SPARE_BUFFERS = 32;
+/** A burst of the NIC takes microseconds; a NIC that is still in one after so many looks has been stopped. */
+const EAGER_POLLS = 1000;
+
+export class HypercallRunner {
+  private readonly ops: GrantOps;
+  private readonly accountOf: (domid: DomId) => Account | undefined;
+  private readonly spare: Reply[] = [];
+  private held: Held[] = [];
+  private polling = false;
+  private polls = 0;
+  private readonly onImmediate = (): void => this.poll();
+
+  constructor(ops: GrantOps, accountOf: (domid: DomId) => Account | undefined) {
+    this.ops = ops;
+    this.accountOf = accountOf;
+  }
+
+  /** Executes one message.
+   *  @param onReleased called later with the reply when this returns 'held'
+   *  @returns the reply; give it to free() once it is written */
+  run(caller: DomId, message: Buffer, onReleased: (reply: Reply) => void): Reply | 'held' | 'garbage' {
+    const reply = this.spare.pop() ?? { buffer: Buffer.allocUnsafeSlow(REPLY_MAX_BYTES), bytes: 0 };
+    const account = this.accountOf(caller);
+    const start = nowNs();
+    const { replyBytes, pending } = this.ops.executeMessage(caller, message, reply.buffer);
+    if (account !== undefined) {
+      account.handlerNs += nowNs() - start;
+      account.messages++;
+    }
+    if (replyBytes === 0) {
+      this.free(reply);
+      return 'garbage';
+    }
+    reply.bytes = replyBytes;
+    if (pending === null) return reply;
+    this.wait(pending, account, () => onReleased(reply));
+    return 'held';
+  }
+
+  /** The reply has been written: its buffer serves again. */
+  free(reply: Reply): void {
+    if (this.spare.length < SPARE_BUFFERS) this.spare.push(reply);
+  }
+
+  /** Finishes `pending` as soon as the NIC has let go, then calls `onSettled`. Also for the death of a domain: pins of
+   *  others hang on it, so it is finished whether or not anybody still waits for it. */
+  wait(pending: PendingUnmap, account: Account | undefined, onSettled: () => void): void {
+    this.held.push({ pending, account, onSettled });
+    this.polls = 0;
+    this.kick();
+  }
+
+  get waiting(): number {
+    return this.held.length;
+  }
+
+  private kick(): void {
+    if (this.polling) return;
+    this.polling = true;
+    if (this.polls++ < EAGER_POLLS) setImmediate(this.onImmediate);
+    else setTimeout(this.onImmediate, 1);
+  }
+
+  private poll(): void {
+    this.polling = false;
+    const held = this.held;
+    this.held = [];
+    for (const h of held) {
+      const start = nowNs();
+      const settled = this.ops.settled(h.pending);
+      if (settled) this.ops.finishUnmap(h.pending);
+      if (h.account !== undefined) h.account.handlerNs += nowNs() - start;
+      if (settled) h.onSettled();
+      else this.held.push(h);
+    }
+    if (this.held.length > 0) this.kick();
+  }
+}

@@ -1,0 +1,171 @@
+/** The socket by which domains reach the hypervisor: who may connect, and one connection for each domain.
+ *  docs/wire/control-plane.md section 3. */
+import { STATUS_CODES, type IncomingMessage, type Server } from 'node:http';
+import type { Duplex } from 'node:stream';
+import type { DomId } from '@grantline/shared/abi/page.js';
+import type { Log } from '@grantline/shared/service/log.js';
+import { WebSocketServer } from 'ws';
+import { Connection } from './connection.js';
+import type { Domain, Domains } from './domains.js';
+import type { HypercallRunner } from './hypercall-runner.js';
+import type { CounterBlock } from '@grantline/shared/counters/block.js';
+import { slots } from '@grantline/shared/counters/block.js';
+import { CONTROL_COUNTERS } from '@grantline/shared/counters/names.js';
+
+/** Bytes of one message at most. */
+export const MAX_MESSAGE_BYTES = 64 * 1024;
+
+const C = slots(CONTROL_COUNTERS);
+
+export interface ServerWorld {
+  /** The domain has connected; what is sent now comes before all else. */
+  connected(domain: Domain): void;
+  /** Makes a domain for whoever holds the join token of that kind. @throws Error with a statusCode */
+  join(kind: string, token: string): Domain;
+  /** Executes a JSON operation. */
+  request(caller: DomId, op: string, args: unknown): unknown;
+  /** The socket is closed. */
+  disconnected(domid: DomId): void;
+}
+
+interface Refusal {
+  readonly status: number;
+  readonly why: string;
+}
+const refusal = (status: number, why = ''): Refusal => ({ status, why });
+
+export class HypercallServer {
+  private readonly domains: Domains;
+  private readonly runner: HypercallRunner;
+  private readonly world: ServerWorld;
+  private readonly log: Log;
+  private readonly counters: CounterBlock;
+  private readonly wss = new WebSocketServer({
+    noServer: true,
+    clientTracking: false,
+    perMessageDeflate: false,
+    maxPayload: MAX_MESSAGE_BYTES,
+  });
+  private readonly connections = new Map<DomId, Connection>();
+  private closing = false;
+
+  /** @param counters block of CONTROL_COUNTERS */
+  constructor(domains: Domains, runner: HypercallRunner, world: ServerWorld, log: Log, counters: CounterBlock) {
+    this.domains = domains;
+    this.runner = runner;
+    this.world = world;
+    this.log = log;
+    this.counters = counters;
+  }
+
+  /** Takes over the upgrades of an HTTP server. */
+  attach(server: Server): void {
+    server.on('upgrade', (request, socket, head) => this.upgrade(request, socket, head));
+  }
+
+  isConnected(domid: DomId): boolean {
+    return this.connections.has(domid);
+  }
+
+  get connectedCount(): number {
+    return this.connections.size;
+  }
+
+  /** Sends an event to a domain; to one that is not connected it is lost, as it would be in Xen. */
+  send(domid: DomId, event: string, args: object): void {
+    const connection = this.connections.get(domid);
+    if (connection === undefined) return;
+    this.counters.v[C.events]++;
+    connection.sendText(JSON.stringify({ event, args }));
+  }
+
+  /** Closes a domain's socket from this side, and forgets it: a successor with the number may connect at once. */
+  drop(domid: DomId, reason: string): void {
+    const connection = this.connections.get(domid);
+    this.connections.delete(domid);
+    connection?.close(1000, reason);
+  }
+
+  /** Closes all sockets, which tells every domain to end, and waits until they are closed.
+   *  @param limitMs after that the rest is cut off */
+  async closeAll(limitMs: number): Promise<void> {
+    this.closing = true;
+    for (const c of this.connections.values()) c.close(1001, 'the testbed ends');
+    const end = performance.now() + limitMs;
+    while (this.connections.size > 0 && performance.now() < end) await new Promise((r) => setTimeout(r, 10));
+    for (const c of this.connections.values()) c.terminate();
+  }
+
+  private upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    socket.on('error', () => socket.destroy());
+    const domain = this.judge(request);
+    if ('status' in domain) {
+      this.counters.v[C.refused]++;
+      const { status, why } = domain;
+      socket.end(
+        `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nConnection: close\r\n` +
+          `Content-Type: text/plain\r\nContent-Length: ${Buffer.byteLength(why)}\r\n\r\n${why}`,
+      );
+      return;
+    }
+    this.wss.handleUpgrade(request, socket, head, (ws) => {
+      this.counters.v[C.connections]++;
+      const connection = new Connection(ws, domain.domid, this.runner, {
+        request: (op, args) => this.request(domain.domid, op, args),
+        garbage: (what) => {
+          this.counters.v[C.garbage]++;
+          this.log.warn({ domid: domain.domid }, `closed for ${what}`);
+        },
+        tooSlow: () => {
+          this.counters.v[C.tooSlow]++;
+          this.log.warn({ domid: domain.domid }, 'closed because it does not read what it is sent');
+        },
+        closed: () => {
+          if (this.connections.get(domain.domid) !== connection) return;
+          this.connections.delete(domain.domid);
+          this.world.disconnected(domain.domid);
+        },
+      });
+      this.connections.set(domain.domid, connection);
+      domain.state = 'running';
+      this.world.connected(domain);
+    });
+    // A handshake that was no good after all: a domain that lives by its connection would stay without one.
+    if (domain.joined && domain.state === 'created') this.world.disconnected(domain.domid);
+  }
+
+  /** @returns the domain that may connect, or the refusal */
+  private judge(request: IncomingMessage): Domain | Refusal {
+    if (this.closing) return refusal(503, 'the testbed ends');
+    if ((request.url ?? '').split('?')[0] !== '/hypercall') return refusal(404);
+    const bearer = /^Bearer (\S+)$/.exec(request.headers.authorization ?? '')?.[1];
+    if (bearer === undefined) return refusal(401);
+    const kind = request.headers['x-grantline-join'];
+    if (typeof kind === 'string') return this.join(kind, bearer);
+    const domid = request.headers['x-grantline-domid'];
+    if (typeof domid !== 'string' || !/^\d{1,5}$/.test(domid)) return refusal(401);
+    const domain = this.domains.claim(Number(domid), bearer);
+    if (domain === null) return refusal(401);
+    return this.connections.has(domain.domid) ? refusal(409) : domain;
+  }
+
+  private join(kind: string, token: string): Domain | Refusal {
+    try {
+      return this.world.join(kind, token);
+    } catch (error) {
+      const { statusCode, message } = error as Error & { statusCode?: number };
+      // Short of shared memory, for one: the message says what, and trying again may help.
+      return refusal(statusCode ?? 507, message);
+    }
+  }
+
+  private request(domid: DomId, op: string, args: unknown): unknown {
+    this.counters.v[C.requests]++;
+    try {
+      return this.world.request(domid, op, args);
+    } catch (error) {
+      this.counters.v[C.failedRequests]++;
+      throw error;
+    }
+  }
+}

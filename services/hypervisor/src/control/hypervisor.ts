@@ -1,0 +1,254 @@
+/** Puts the parts of the hypervisor together. main.ts starts it with the environment; tests start it on a directory. */
+import { PAGE_SIZE, DOMID_CONTROL, DOMID_NIC, type DomId } from '@grantline/shared/abi/page.js';
+import { DMA_TABLE_BYTES } from '@grantline/shared/abi/dma.js';
+import { nowNs } from '@grantline/shared/clock/clock.js';
+import type { CounterBlock } from '@grantline/shared/counters/block.js';
+import { CounterFile } from '@grantline/shared/counters/file.js';
+import { CONTROL_COUNTERS, HYPERVISOR_CPU } from '@grantline/shared/counters/names.js';
+import { AddressSpace } from '@grantline/shared/mem/address-space.js';
+import type { ListenAddress, RoleGroups } from '@grantline/shared/service/env.js';
+import type { Log } from '@grantline/shared/service/log.js';
+import { CPU_KIND } from '@grantline/shared/service/metrics.js';
+import { DmaQuiesce, DmaTable } from '../data/dma-table.js';
+import { DomainDeath } from '../data/domain-death.js';
+import { DomainTable } from '../data/domain-memory.js';
+import { GrantOps } from '../data/grant-ops.js';
+import { Accounting } from './accounting.js';
+import { addApi } from './api.js';
+import { ControlOps } from './control-ops.js';
+import { DomainLife } from './domain-life.js';
+import { Domains, type Domain } from './domains.js';
+import { Doors } from './doors.js';
+import { EventPages } from './event-pages.js';
+import { EventChannels, type PortInfo } from './evtchn.js';
+import { Experiment } from './experiment.js';
+import { TestbedFiles } from './files.js';
+import { HypercallServer } from './hypercall-server.js';
+import { HypercallRunner } from './hypercall-runner.js';
+import { Joins } from './joins.js';
+import { MappedFiles } from './mapped-files.js';
+import { NIC_TIMEOUT_MS, NicControl } from './nic-control.js';
+import { readings } from './readings.js';
+import { Toolstack } from './toolstack.js';
+import { XenStore } from './xenstore.js';
+
+/** Addresses only: the memory of every domain that there can be, and the small pages. */
+const SPACE_BYTES = 512 << 20;
+const SETTLE_EVERY_MS = 1000;
+/** How long domains have to close their sockets when all ends. */
+const GOODBYE_MS = 2000;
+
+export interface HypervisorOptions {
+  dir: string;
+  /** The operator's token. */
+  token: string;
+  listen: ListenAddress;
+  log: Log;
+  /** Called at POST /api/shutdown. */
+  onShutdown: () => void;
+  /** Groups of the roles, where each role runs as a user of its own. */
+  roles?: RoleGroups | null;
+  /** Remove what a killed hypervisor left in the directory. */
+  reclaim?: boolean;
+  /** Milliseconds that the nic has to answer. */
+  nicTimeoutMs?: number;
+}
+
+export class Hypervisor {
+  readonly files: TestbedFiles;
+  readonly domains: Domains;
+  readonly store = new XenStore();
+  readonly evtchn: EventChannels;
+  private readonly joins: Joins;
+  readonly toolstack: Toolstack;
+  readonly nic: NicControl;
+  readonly space: AddressSpace;
+  readonly memory: DomainTable;
+  readonly server: HypercallServer;
+  readonly accounting: Accounting;
+  readonly token: string;
+  readonly onShutdown: () => void;
+  readonly mapped: MappedFiles;
+  private readonly life: DomainLife;
+  private readonly pages: EventPages;
+  readonly dma: DmaTable;
+  readonly quiesce: DmaQuiesce;
+  readonly death: DomainDeath;
+  readonly runner: HypercallRunner;
+  private readonly ops: ControlOps;
+  readonly counterFile: CounterFile;
+  private readonly control: CounterBlock;
+  private readonly settler: NodeJS.Timeout;
+  private readonly doors: Doors;
+  readonly experiment = new Experiment();
+  /** How often each domain has connected. */
+  readonly starts = new Map<DomId, number>();
+  /** Where others reach it; null until it listens. */
+  url: string | null = null;
+
+  /** Takes the directory and makes what belongs to no domain. @throws UsageError when the directory cannot be had, or
+   *  shared memory is short; then nothing is left behind */
+  constructor(o: HypervisorOptions) {
+    this.token = o.token;
+    this.onShutdown = o.onShutdown;
+    this.files = new TestbedFiles(o.dir, { roles: o.roles ?? null, reclaim: o.reclaim ?? false });
+    try {
+      this.files.makeDma();
+      this.files.writeToken(o.token);
+      this.space = new AddressSpace(SPACE_BYTES);
+      this.mapped = new MappedFiles(this.space);
+      const { mem } = this.space;
+      this.counterFile = new CounterFile(this.space, this.files.counters(DOMID_CONTROL));
+      this.dma = new DmaTable(mem, this.mapped.map(this.files.dmaTable, DMA_TABLE_BYTES, true));
+      this.quiesce = new DmaQuiesce(mem, this.mapped.map(this.files.dmaBurst, PAGE_SIZE, false));
+    } catch (error) {
+      this.files.removeAll();
+      throw error;
+    }
+    const { mem } = this.space;
+    this.quiesce.nicPresent = false;
+    this.memory = new DomainTable(mem);
+    this.pages = new EventPages(this.files, this.mapped);
+    this.evtchn = new EventChannels({
+      exists: (domid) => this.domains.isLive(domid),
+      openPage: (low, high) => this.pages.open(low, high),
+      closePage: (low, high) => this.pages.close(low, high),
+      clearPort: (owner, peer, port) => this.pages.clear(owner, peer, port),
+      raise: (owner, peer, port) => this.pages.raise(owner, peer, port),
+      onBound: (owner, port, _peer, remotePort) => this.server.send(owner, 'evtchn.bound', { port, remotePort }),
+      onUnbound: (owner, port) => this.server.send(owner, 'evtchn.unbound', { port }),
+    });
+    this.life = new DomainLife(() => this);
+    this.domains = new Domains(this.life);
+    this.joins = new Joins(this.files, this.domains);
+    this.toolstack = new Toolstack(this.store, this.domains);
+    const grants = new GrantOps(mem, this.memory, this.dma, this.quiesce, (domid) =>
+      this.toolstack.isDirect(domid as DomId),
+    );
+    this.death = new DomainDeath(this.memory, this.dma, this.quiesce, grants);
+    this.runner = new HypercallRunner(grants, (domid) => this.life.accountOf(domid));
+    this.nic = new NicControl(
+      {
+        present: () => this.server.isConnected(DOMID_NIC),
+        send: (event, args) => this.server.send(DOMID_NIC, event, args),
+        isLive: (domid) => this.domains.isLive(domid),
+        isDirect: (guest) => this.toolstack.isDirect(guest),
+        isOwnDma: (dpn, context) => this.dma.isSelf(dpn, context),
+        macOf: (guest) => this.domains.get(guest)?.mac ?? '',
+      },
+      this.evtchn,
+      o.nicTimeoutMs ?? NIC_TIMEOUT_MS,
+    );
+    this.ops = new ControlOps(this.domains, this.store, this.evtchn, this.nic, this.files);
+    this.accounting = new Accounting(this.counterFile.block(CPU_KIND, {}, HYPERVISOR_CPU));
+    this.control = this.counterFile.block('control', {}, CONTROL_COUNTERS);
+    this.server = new HypercallServer(
+      this.domains,
+      this.runner,
+      {
+        connected: (d) => this.connected(d),
+        join: (kind, token) => this.joins.enter(kind, token),
+        request: (caller, op, args) => this.request(caller, op, args),
+        disconnected: (domid) => this.domains.ended(domid),
+      },
+      o.log,
+      this.control,
+    );
+    this.doors = new Doors({
+      http: {
+        log: o.log,
+        counterFile: this.counterFile,
+        dump: () => this.dump(),
+        gauges: () => readings(this),
+      },
+      addRoutes: (http) => addApi(http, this),
+      // What anybody reads must be complete, and a reset must not leave anything to be counted later.
+      beforeRequest: () => this.accounting.settle(),
+      server: this.server,
+      hypercallsOnly: (o.roles ?? null) !== null,
+      files: this.files,
+    });
+    this.settler = setInterval(() => {
+      this.accounting.settle();
+      this.control.commit();
+    }, SETTLE_EVERY_MS);
+  }
+
+  /** Makes a hypervisor that answers. @throws UsageError also when the address cannot be had; nothing is left behind */
+  static async start(o: HypervisorOptions): Promise<{ hypervisor: Hypervisor; url: string }> {
+    const hypervisor = new Hypervisor(o);
+    try {
+      const url = await hypervisor.doors.open(o.listen);
+      hypervisor.url = url;
+      return { hypervisor, url };
+    } catch (error) {
+      await hypervisor.stop();
+      throw error;
+    }
+  }
+
+  /** Tells all domains to end, waits for them, and removes all files. */
+  async stop(): Promise<void> {
+    clearInterval(this.settler);
+    await this.server.closeAll(GOODBYE_MS);
+    this.domains.stop();
+    this.nic.nicGone();
+    await this.doors.close();
+    this.files.removeAll();
+  }
+
+  /** Delivers the watch events that have fired. */
+  readonly deliver = (): void => {
+    for (const { domid, path, token } of this.store.takeEvents()) this.server.send(domid, 'xs.watch', { path, token });
+  };
+
+  /** The open ports of a domain, and whether an event is pending on each. */
+  portsOf(domid: DomId): (PortInfo & { pending: boolean })[] {
+    return this.evtchn.list(domid).map((p) => ({ ...p, pending: this.pages.isPending(domid, p.remote, p.port) }));
+  }
+
+  /** A counter of the sockets, for tests and dumps. */
+  counter(name: (typeof CONTROL_COUNTERS)[number]): number {
+    return this.control.v[CONTROL_COUNTERS.indexOf(name)];
+  }
+
+  /** State for GET /dump. */
+  dump(): object {
+    return {
+      domains: this.domains.list(),
+      connected: this.server.connectedCount,
+      queues: this.nic.list(),
+      lateNicReplies: this.nic.lateReplies,
+      dmaEntries: this.dma.used,
+      heldBatches: this.runner.waiting,
+      ports: this.domains.live().map(({ domid }) => ({ domid, ports: this.portsOf(domid) })),
+      config: { generation: this.toolstack.generation, factors: this.toolstack.factors, vifs: this.toolstack.vifs() },
+    };
+  }
+
+  private request(caller: DomId, op: string, args: unknown): unknown {
+    const start = nowNs();
+    // The caller has its reply before the events that it caused: those go out at the end of this turn.
+    queueMicrotask(this.deliver);
+    try {
+      return this.ops.run(caller, op, args);
+    } finally {
+      this.accounting.controlNs += nowNs() - start;
+    }
+  }
+
+  private connected(domain: Domain): void {
+    const { domid, kind, memoryPages } = domain;
+    this.starts.set(domid, (this.starts.get(domid) ?? 0) + 1);
+    if (domid === DOMID_NIC) this.quiesce.nicPresent = true;
+    const guests = this.domains.guests().map((g) => g.domid);
+    const joined = domain.joined ? { ...this.files.identityOf(domid), ...this.joins.placeOf(domain) } : {};
+    const home = this.files.homeOf(domid);
+    this.server.send(domid, 'welcome', {
+      ...{ domid, kind, memoryPages, guests, home, captureKey: domain.captureKey },
+      ...joined,
+    });
+    if (kind === 'guest') return;
+    for (const other of this.domains.live()) if (other.domid !== domid) this.life.announce(domid, other);
+  }
+}

@@ -1,0 +1,157 @@
+/** NIC queues: who may attach one, and the way to the nic and back. The nic trusts what comes from here; so every right
+ *  is checked here, and nothing of a request is passed on unjudged. */
+import { DOMID_DRIVER, DOMID_NIC, MAX_GUESTS, type DomId, type Port } from '@grantline/shared/abi/page.js';
+import type { EventChannels } from './evtchn.js';
+import { OpError, type AttachArgs } from './op-schemas.js';
+
+/** What attaching needs to know of the rest. */
+export interface NicWorld {
+  /** True when the nic is connected. */
+  present(): boolean;
+  /** Sends an event to the nic. */
+  send(event: string, args: object): void;
+  isLive(domid: DomId): boolean;
+  /** The vif's path factor is direct. */
+  isDirect(guest: DomId): boolean;
+  /** The entry is live and `context` made it of its own page. */
+  isOwnDma(dpn: number, context: DomId): boolean;
+  macOf(guest: DomId): string;
+}
+
+interface Waiting {
+  resolve(result: unknown): void;
+  reject(error: OpError): void;
+  timer: NodeJS.Timeout;
+}
+
+interface Queue {
+  /** Its number with the nic. */
+  readonly own: number;
+  readonly attacher: DomId;
+  readonly target: DomId;
+}
+
+export const NIC_TIMEOUT_MS = 5000;
+/** Numbers of queues of one nic are below; those of the next nic are higher, so that a late detach means no queue of it. */
+const QUEUES_PER_NIC = 1 << 16;
+
+export class NicControl {
+  /** Answers of the nic to requests that had timed out or were never made. */
+  lateReplies = 0;
+  private readonly world: NicWorld;
+  private readonly ports: EventChannels;
+  private readonly timeoutMs: number;
+  private readonly waiting = new Map<number, Waiting>();
+  private readonly abandoned = new Set<number>();
+  private readonly queues = new Map<number, Queue>();
+  private nextRid = 1;
+  private firstQueue = 0;
+
+  constructor(world: NicWorld, ports: EventChannels, timeoutMs = NIC_TIMEOUT_MS) {
+    this.world = world;
+    this.ports = ports;
+    this.timeoutMs = timeoutMs;
+  }
+
+  /** @throws OpError EPERM, EINVAL, ENODEV no nic, ETIMEDOUT, or what the nic answers */
+  async attach(caller: DomId, args: AttachArgs): Promise<{ queue: number }> {
+    const mac = this.checkRights(caller, args);
+    this.checkMemory(caller, args);
+    const result = await this.ask('nic.attach', { context: caller, ...args, mac });
+    const own = (result as { queue?: unknown } | null)?.queue;
+    if (typeof own !== 'number' || !Number.isInteger(own) || own < 0 || own >= QUEUES_PER_NIC)
+      throw new OpError('EIO', 'the nic answered no queue');
+    const queue = this.firstQueue + own;
+    this.queues.set(queue, { own, attacher: caller, target: args.target as DomId });
+    return { queue };
+  }
+
+  /** @throws OpError ENOENT no such queue, EPERM somebody else's, ENODEV, ETIMEDOUT */
+  async detach(caller: DomId, queue: number): Promise<Record<string, never>> {
+    const known = this.queues.get(queue);
+    if (known === undefined) throw new OpError('ENOENT', `there is no queue ${queue}`);
+    if (known.attacher !== caller) throw new OpError('EPERM', `queue ${queue} is not domain ${caller}'s`);
+    await this.ask('nic.detach', { queue: known.own });
+    // A new one may have got the number while the answer was on its way.
+    if (this.queues.get(queue) === known) this.queues.delete(queue);
+    return {};
+  }
+
+  /** The nic's answer. */
+  reply(rid: number, result: unknown, error: { code: string; message: string } | undefined): void {
+    const waiting = this.waiting.get(rid);
+    if (waiting === undefined) {
+      this.lateReplies++;
+      const queue = (result as { queue?: unknown } | null | undefined)?.queue;
+      // An attach that came through after its time: nobody knows of the queue, so it must go.
+      if (this.abandoned.delete(rid) && typeof queue === 'number')
+        void this.ask('nic.detach', { queue }).catch(() => {});
+      return;
+    }
+    this.waiting.delete(rid);
+    clearTimeout(waiting.timer);
+    if (error === undefined) waiting.resolve(result);
+    else waiting.reject(new OpError(error.code, `nic: ${error.message}`));
+  }
+
+  /** The nic is dead: its queues are gone, and no answer will come. */
+  nicGone(): void {
+    for (const w of this.waiting.values()) {
+      clearTimeout(w.timer);
+      w.reject(new OpError('ENODEV', 'the nic has gone'));
+    }
+    this.waiting.clear();
+    this.abandoned.clear();
+    this.queues.clear();
+    this.firstQueue += QUEUES_PER_NIC;
+  }
+
+  /** A domain is dead; the nic hears of it and detaches the queues itself. */
+  domainGone(domid: DomId): void {
+    for (const [queue, q] of this.queues) if (q.attacher === domid || q.target === domid) this.queues.delete(queue);
+  }
+
+  /** For inspection. */
+  list(): { queue: number; attacher: number; target: number }[] {
+    return [...this.queues].map(([queue, q]) => ({ queue, attacher: q.attacher, target: q.target }));
+  }
+
+  /** @returns the address that the queue filters by */
+  private checkRights(caller: DomId, { target, mac }: AttachArgs): string | null {
+    if (caller === DOMID_DRIVER) {
+      if (target !== caller && (target < 1 || target > MAX_GUESTS || !this.world.isLive(target as DomId)))
+        throw new OpError('EINVAL', `there is no guest ${target}`);
+      return mac;
+    }
+    if (caller === DOMID_NIC) throw new OpError('EPERM', 'the nic does not attach queues');
+    if (target !== caller) throw new OpError('EPERM', 'a guest attaches a queue for itself only');
+    if (!this.world.isDirect(caller)) throw new OpError('EPERM', "the path of this guest's vif is not direct");
+    // Whatever it asked for: frames for others must not get into its queue.
+    return this.world.macOf(caller);
+  }
+
+  private checkMemory(caller: DomId, { header, avail, comp, port }: AttachArgs): void {
+    for (const dpn of [header, avail, comp])
+      if (!this.world.isOwnDma(dpn, caller))
+        throw new OpError('EINVAL', `dpn ${dpn} is not a page of domain ${caller}`);
+    if (new Set([header, avail, comp]).size !== 3)
+      throw new OpError('EINVAL', 'header, avail and comp are three pages');
+    const { status, remote } = this.ports.status(caller, port as Port);
+    if (status !== 'unbound' || remote !== DOMID_NIC)
+      throw new OpError('EINVAL', `port ${port} is not unbound for the nic`);
+  }
+
+  private ask(event: string, args: object): Promise<unknown> {
+    if (!this.world.present()) return Promise.reject(new OpError('ENODEV', 'there is no nic'));
+    const rid = this.nextRid++;
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => {
+        this.waiting.delete(rid);
+        if (event === 'nic.attach') this.abandoned.add(rid);
+        reject(new OpError('ETIMEDOUT', `the nic did not answer ${event}`));
+      }, this.timeoutMs);
+      this.waiting.set(rid, { resolve, reject, timer });
+      this.world.send(event, { rid, ...args });
+    });
+  }
+}

@@ -1,0 +1,234 @@
+/** The toolstack: writes what domains find in xenstore when they start, and reads from it how far they are.
+ *  Paths, owners and values: docs/wire/xenstore-paths.md. */
+import { DOMID_CONTROL, DOMID_DRIVER, type DomId } from '@grantline/shared/abi/page.js';
+import { XENBUS, XENBUS_NAMES, backendPath, domainPath, frontendPath, vifName } from '@grantline/shared/abi/xenbus.js';
+import { CONFIGURATIONS, changeFactors, factorKeys, type Factors } from '@grantline/shared/config/factors.js';
+import { NETWORK_PREFIX, OUTER_IP } from '@grantline/shared/config/network.js';
+import { RUN_PATH, type RunSettings } from '@grantline/shared/config/run.js';
+import type { Domain, Domains } from './domains.js';
+import type { XenStore } from './xenstore.js';
+
+/** A guest has one interface. */
+const DEV = 0;
+/** What is shown of a guest's error at most: it may write anything. */
+const ERROR_CHARS = 200;
+
+export interface VifStatus {
+  vif: string;
+  guest: DomId;
+  /** Names of xenbus states. */
+  backend: string;
+  frontend: string;
+  /** Generations that the ends have taken over; null: none yet. */
+  backendAck: number | null;
+  frontendAck: number | null;
+  /** What netback and netfront say is wrong. */
+  error: string | null;
+}
+
+export class Toolstack {
+  factors: Factors = CONFIGURATIONS.baseline;
+  generation = 1;
+  run: RunSettings | null = null;
+  /** Limit of guests that have none of their own, "bytes,usec". */
+  private rate: string | null = null;
+  private readonly ownRates = new Map<DomId, string | null>();
+  private readonly store: XenStore;
+  private readonly domains: Domains;
+
+  constructor(store: XenStore, domains: Domains) {
+    this.store = store;
+    this.domains = domains;
+    for (const path of ['/local', '/local/domain', '/tool']) store.own(path, DOMID_CONTROL, 'all');
+  }
+
+  /** A domain is born: its own directory; a guest's vif; for a new driver domain, the vifs of all guests. */
+  domainBorn(domain: Domain): void {
+    const { domid, kind } = domain;
+    const home = domainPath(domid);
+    this.store.own(home, DOMID_CONTROL, [domid, DOMID_DRIVER]);
+    this.store.own(`${home}/name`, DOMID_CONTROL, [domid, DOMID_DRIVER], domain.name);
+    this.store.own(`${home}/data`, domid, []);
+    if (kind === 'guest') this.makeVif(domain);
+    if (kind === 'driver-domain') for (const guest of this.domains.guests()) this.makeBackend(guest);
+  }
+
+  /** A domain is dead. A guest's directories go. The driver domain's vifs are set to Closed: nothing uses the guests'
+   *  grants any more, and each netfront can take them back and wait for a successor. */
+  domainDied(domain: Domain): void {
+    this.remove(domainPath(domain.domid));
+    if (domain.kind === 'guest') {
+      this.ownRates.delete(domain.domid);
+      this.remove(parentOfVif(domain.domid));
+    }
+    if (domain.kind === 'driver-domain') {
+      for (const guest of this.domains.guests()) {
+        this.makeBackend(guest);
+        this.store.write(DOMID_CONTROL, this.backend(guest.domid, 'state'), String(XENBUS.closed));
+      }
+    }
+  }
+
+  /** Writes factors into each vif's backend directory, the generation last.
+   *  @returns the new generation @throws Error for an unknown factor or value */
+  configure(change: Record<string, unknown>): number {
+    this.factors = changeFactors(this.factors, change);
+    this.generation++;
+    for (const guest of this.domains.guests()) this.writeFactors(guest.domid);
+    return this.generation;
+  }
+
+  /** Limits what a guest may send, or all of them, also those to come. @param rate "bytes,usec"; null: no limit */
+  setRate(rate: string | null, guest?: DomId): void {
+    if (guest === undefined) {
+      this.rate = rate;
+      this.ownRates.clear();
+    } else this.ownRates.set(guest, rate);
+    for (const { domid } of this.domains.guests()) if (guest === undefined || domid === guest) this.writeRate(domid);
+  }
+
+  rates(): { vif: string; rate: string | null }[] {
+    return this.domains.guests().map(({ domid }) => ({ vif: vifName(domid, DEV), rate: this.rateOf(domid) }));
+  }
+
+  vifs(): VifStatus[] {
+    return this.domains.guests().map(({ domid }) => ({
+      vif: vifName(domid, DEV),
+      guest: domid,
+      backend: stateName(this.store.peek(this.backend(domid, 'state'))),
+      frontend: stateName(this.store.peek(this.frontend(domid, 'state'))),
+      backendAck: numberOrNull(this.store.peek(this.backend(domid, 'generation-ack'))),
+      frontendAck: numberOrNull(this.store.peek(this.frontend(domid, 'generation-ack'))),
+      error: this.errorOf(domid),
+    }));
+  }
+
+  /** What the two ends say is wrong; either may be waiting for the other because of it. */
+  private errorOf(guest: DomId): string | null {
+    const back = this.store.peek(this.backend(guest, 'error'));
+    const front = this.store.peek(this.frontend(guest, 'error'));
+    const said = [back, front && `frontend: ${front.slice(0, ERROR_CHARS)}`].filter((text) => text);
+    return said.length > 0 ? said.join('; ') : null;
+  }
+
+  /** True when every vif is where the current generation wants it (section 7). */
+  settled(): boolean {
+    const g = this.generation;
+    return this.vifs().every((v) =>
+      this.factors.path === 'native'
+        ? v.backend === 'closed' && v.frontend === 'closed' && v.backendAck === g
+        : v.backend === 'connected' && v.frontend === 'connected' && v.backendAck === g && v.frontendAck === g,
+    );
+  }
+
+  startRun(run: RunSettings): void {
+    this.run = run;
+    this.store.write(DOMID_CONTROL, RUN_PATH, JSON.stringify(run));
+  }
+
+  /** The receivers that have made themselves ready for the current run. */
+  ready(): DomId[] {
+    const run = this.run;
+    if (run === null) return [];
+    const isReady = (d: Domain): boolean => this.store.peek(`${domainPath(d.domid)}/data/run-ready`) === String(run.id);
+    return this.domains
+      .live()
+      .filter(isReady)
+      .map((d) => d.domid);
+  }
+
+  /** True when the guest may drive its NIC queue itself, by what the toolstack wrote for its vif. */
+  isDirect(guest: DomId): boolean {
+    return this.store.peek(this.backend(guest, 'path')) === 'direct';
+  }
+
+  /** A guest's backend directory has gone already when the driver domain died first. */
+  private remove(path: string): void {
+    if (this.store.subtree(path) !== null) this.store.rm(DOMID_CONTROL, path);
+  }
+
+  private makeVif(guest: Domain): void {
+    const front = frontendPath(guest.domid, DEV);
+    for (const dir of [`${domainPath(guest.domid)}/device`, `${domainPath(guest.domid)}/device/vif`])
+      this.store.own(dir, DOMID_CONTROL, [guest.domid, DOMID_DRIVER]);
+    this.makeBackend(guest);
+    this.store.own(front, guest.domid, [DOMID_DRIVER]);
+    this.put(front, {
+      backend: backendPath(DOMID_DRIVER, guest.domid, DEV),
+      'backend-id': String(DOMID_DRIVER),
+      handle: String(DEV),
+      mac: guest.mac ?? '',
+      ip: guest.ip ?? '',
+      prefix: String(NETWORK_PREFIX),
+      gateway: OUTER_IP,
+    });
+    this.store.own(`${front}/state`, guest.domid, [DOMID_DRIVER], String(XENBUS.initialising));
+  }
+
+  /** Afresh: nothing of a dead netback is left. Only the vif's own directory is the driver domain's, so that it cannot
+   *  make directories for guests that are not there. */
+  private makeBackend(guest: Domain): void {
+    const { domid } = guest;
+    const back = backendPath(DOMID_DRIVER, domid, DEV);
+    const top = `${domainPath(DOMID_DRIVER)}/backend`;
+    for (const dir of [top, `${top}/vif`]) this.store.own(dir, DOMID_CONTROL, [DOMID_DRIVER]);
+    this.store.own(parentOfVif(domid), DOMID_CONTROL, [DOMID_DRIVER, domid]);
+    this.store.rm(DOMID_CONTROL, back);
+    this.store.own(back, DOMID_DRIVER, [domid]);
+    this.put(back, {
+      frontend: frontendPath(domid, DEV),
+      'frontend-id': String(domid),
+      handle: String(DEV),
+      mac: guest.mac ?? '',
+      ip: guest.ip ?? '',
+      online: '1',
+    });
+    if (this.rateOf(domid) !== null) this.writeRate(domid);
+    this.writeFactors(domid);
+  }
+
+  private rateOf(guest: DomId): string | null {
+    return this.ownRates.has(guest) ? (this.ownRates.get(guest) ?? null) : this.rate;
+  }
+
+  private writeRate(guest: DomId): void {
+    const rate = this.rateOf(guest);
+    if (rate === null) this.remove(this.backend(guest, 'rate'));
+    else this.put(backendPath(DOMID_DRIVER, guest, DEV), { rate });
+  }
+
+  private writeFactors(guest: DomId): void {
+    this.put(backendPath(DOMID_DRIVER, guest, DEV), {
+      ...factorKeys(this.factors),
+      generation: String(this.generation),
+    });
+  }
+
+  /** All or none, in order. What the toolstack writes stays its own: the directory's owner can read it only. */
+  private put(dir: string, values: Record<string, string>): void {
+    const ops = Object.entries(values).map(([name, value]) => ({
+      op: 'write' as const,
+      path: `${dir}/${name}`,
+      value,
+    }));
+    this.store.transaction(DOMID_CONTROL, ops);
+  }
+
+  private backend(guest: DomId, key: string): string {
+    return `${backendPath(DOMID_DRIVER, guest, DEV)}/${key}`;
+  }
+
+  private frontend(guest: DomId, key: string): string {
+    return `${frontendPath(guest, DEV)}/${key}`;
+  }
+}
+
+const parentOfVif = (guest: DomId): string => `${domainPath(DOMID_DRIVER)}/backend/vif/${guest}`;
+
+/** What a hostile end wrote is shown as it is only if it is a state. */
+function stateName(text: string | null): string {
+  return text !== null && /^[0-6]$/.test(text) ? XENBUS_NAMES[Number(text)] : XENBUS_NAMES[XENBUS.unknown];
+}
+
+const numberOrNull = (text: string | null): number | null =>
+  text !== null && /^\d{1,15}$/.test(text) ? Number(text) : null;

@@ -1,0 +1,153 @@
+import t from 'tap';
+import { Peer, bed, type Bed, type Event } from './control-bed.js';
+
+const MODERATION = { moderationFrames: 0, moderationUs: 0 };
+
+async function queueArgs(who: Peer): Promise<Record<string, unknown>> {
+  const [header, avail, comp] = await who.mapSelf([10, 11, 12]);
+  const { port } = await who.ask('evtchn.allocUnbound', { remote: 1001 });
+  return { target: who.domid, header, avail, comp, port, mac: null, vlan: null, ...MODERATION };
+}
+
+/** A nic that answers as told. */
+function answering(nic: Peer, answer: (event: string) => object): void {
+  nic.ws.on('message', (data: Buffer) => {
+    const m = JSON.parse(data.toString()) as Event;
+    if (m.event?.startsWith('nic.')) void nic.call('reply', { rid: m.args.rid, ...answer(m.event) });
+  });
+}
+
+async function direct(b: Bed): Promise<void> {
+  t.equal((await b.api('PUT', '/api/config', { path: 'direct' })).status, 200);
+}
+
+t.test(
+  'attach goes to the nic with the caller as its context, and the answer comes back; detach by the attacher only',
+  async (t) => {
+    const b = await bed();
+    t.teardown(() => b.close());
+    const nic = await b.open('nic');
+    const dd = await b.open('driver-domain');
+    const g = await b.open('guest');
+    answering(nic, (event) => ({ result: event === 'nic.attach' ? { queue: 3 } : {} }));
+    const args = await queueArgs(dd);
+    const mac = '00:16:3e:00:00:01';
+    t.same(await dd.ask('nic.attach', { ...args, target: 1, mac }), { queue: 3 });
+    t.match(await nic.event('nic.attach'), { ...args, target: 1, mac, context: 1000 });
+    t.equal(await g.ask('nic.detach', { queue: 3 }), 'EPERM');
+    t.equal(await dd.ask('nic.detach', { queue: 4 }), 'ENOENT');
+    t.same(await dd.ask('nic.detach', { queue: 3 }), {});
+    t.match(await nic.event('nic.detach'), { queue: 3 });
+    t.equal(await dd.ask('nic.detach', { queue: 3 }), 'ENOENT', 'it is gone');
+  },
+);
+
+t.test('a refusal of the nic comes back with its code', async (t) => {
+  const b = await bed();
+  t.teardown(() => b.close());
+  const nic = await b.open('nic');
+  const dd = await b.open('driver-domain');
+  answering(nic, () => ({ error: { code: 'EBUSY', message: 'there is a default queue' } }));
+  t.equal(await dd.ask('nic.attach', await queueArgs(dd)), 'EBUSY');
+});
+
+t.test(
+  "H40: pages that are not the caller's own, and ports that are not for the nic, never reach the nic",
+  async (t) => {
+    const b = await bed();
+    t.teardown(() => b.close());
+    const nic = await b.open('nic');
+    const dd = await b.open('driver-domain');
+    await b.open('guest');
+    const args = await queueArgs(dd);
+    const { port: forGuest } = await dd.ask('evtchn.allocUnbound', { remote: 1 });
+    for (const wrong of [
+      { header: 0 },
+      { header: 65535 },
+      { avail: 4000 },
+      { comp: args.header },
+      { port: forGuest },
+      { port: 900 },
+      { target: 2 },
+      { target: 1001 },
+      { target: 0 },
+      { mac: 'broadcast' },
+      { vlan: 4096 },
+      { moderationUs: -1 },
+      { context: 1 },
+    ])
+      t.equal(await dd.ask('nic.attach', { ...args, ...wrong }), 'EINVAL', JSON.stringify(wrong));
+    t.equal(nic.events.filter((e) => e.event === 'nic.attach').length, 0);
+  },
+);
+
+t.test('H42: a guest attaches for itself only, only when its path is direct, and with its own address', async (t) => {
+  const b = await bed();
+  t.teardown(() => b.close());
+  const nic = await b.open('nic');
+  await b.open('driver-domain');
+  const g = await b.open('guest');
+  await b.open('guest');
+  answering(nic, () => ({ result: { queue: 0 } }));
+  const early = await g.hypercall(0x100, 1, Buffer.from([10, 0, 0, 0, 2, 0, 0, 0]));
+  t.ok(early.readInt16LE(8) < 0, 'no DMA of its own while the path is split');
+  const bare = { target: 1, header: 1, avail: 2, comp: 3, port: 1, mac: null, vlan: null, ...MODERATION };
+  t.equal(await g.ask('nic.attach', bare), 'EPERM');
+  await direct(b);
+  const args = await queueArgs(g);
+  t.equal(await g.ask('nic.attach', { ...args, target: 2 }), 'EPERM');
+  t.equal(await g.ask('nic.attach', { ...args, target: 1000 }), 'EPERM');
+  t.equal(await nic.ask('nic.attach', args), 'EPERM');
+  t.same(await g.ask('nic.attach', { ...args, mac: '00:16:3e:00:00:02' }), { queue: 0 });
+  t.match(await nic.event('nic.attach'), { context: 1, target: 1, mac: '00:16:3e:00:00:01' });
+  const second = await queueArgs(g);
+  t.same(await g.ask('nic.attach', second), { queue: 0 });
+  t.match(await nic.event('nic.attach', 2), { mac: '00:16:3e:00:00:01' }, 'nor can it have the default queue');
+});
+
+t.test(
+  'no nic is ENODEV, also when it dies before it answers; no answer is ETIMEDOUT, and a late queue is detached',
+  async (t) => {
+    const b = await bed(50);
+    t.teardown(() => b.close());
+    const dd = await b.open('driver-domain');
+    const { secret } = await b.create('nic');
+    const args = await dd.mapSelf([10, 11, 12]).then(async ([header, avail, comp]) => {
+      const { port } = await dd.ask('evtchn.allocUnbound', { remote: 1001 });
+      return { target: 1000, header, avail, comp, port, mac: null, vlan: null, ...MODERATION };
+    });
+    t.equal(await dd.ask('nic.attach', args), 'ENODEV');
+    const nic = await Peer.connect(b.url, 1001, secret);
+    t.equal(await dd.ask('nic.attach', args), 'ETIMEDOUT');
+    const { rid } = await nic.event('nic.attach');
+    t.same(await nic.ask('reply', { rid, result: { queue: 5 } }), {});
+    t.match(await nic.event('nic.detach'), { queue: 5 });
+    t.same(await nic.ask('reply', { rid: 999, result: {} }), {}, 'an answer to nothing does no harm');
+    const pending = dd.ask('nic.attach', args);
+    await nic.event('nic.attach', 2);
+    nic.ws.terminate();
+    t.equal(await pending, 'ENODEV');
+  },
+);
+
+t.test('a queue number is never used again by the next nic: a late detach means no queue of it', async (t) => {
+  const b = await bed();
+  t.teardown(() => b.close());
+  const dd = await b.open('driver-domain');
+  const numbers: number[] = [];
+  for (let life = 0; life < 2; life++) {
+    const nic = await b.open('nic');
+    answering(nic, (event) => ({ result: event === 'nic.attach' ? { queue: 3 } : {} }));
+    const { queue } = (await dd.ask('nic.attach', await queueArgs(dd))) as { queue: number };
+    numbers.push(queue);
+    if (life === 0) {
+      nic.ws.terminate();
+      await dd.event('domain.gone');
+      continue;
+    }
+    t.equal(await dd.ask('nic.detach', { queue: numbers[0] }), 'ENOENT');
+    t.same(await dd.ask('nic.detach', { queue }), {});
+    t.match(await nic.event('nic.detach'), { queue: 3 }, 'the nic is told its own number');
+  }
+  t.not(numbers[0], numbers[1]);
+});

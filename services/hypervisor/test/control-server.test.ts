@@ -1,0 +1,309 @@
+import { closeSync, existsSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { Doorbell } from '@grantline/shared/mem/doorbell.js';
+import { bed, upgradeStatus, Peer } from './control-bed.js';
+
+t.test('only a living domain with its own secret may connect, and only once', async (t) => {
+  const b = await bed();
+  t.teardown(() => b.close());
+  const one = await b.create('guest');
+  const two = await b.create('guest');
+  const as = (domid: string, secret: string): Promise<number> =>
+    upgradeStatus(b.url, { 'x-grantline-domid': domid, authorization: `Bearer ${secret}` });
+  t.equal(await as('1', 'wrong'), 401);
+  t.equal(await as('1', two.secret), 401, "another domain's secret");
+  t.equal(await as('9', one.secret), 401);
+  t.equal(await as('-1', one.secret), 401);
+  t.equal(await as('__proto__', one.secret), 401);
+  t.equal(await upgradeStatus(b.url, { 'x-grantline-domid': '1' }), 401);
+  t.equal(await upgradeStatus(b.url, { authorization: `Bearer ${one.secret}` }), 401);
+  const peer = await Peer.connect(b.url, one.domid, one.secret);
+  t.same(peer.events[0], {
+    event: 'welcome',
+    args: {
+      ...{ domid: 1, kind: 'guest', memoryPages: 1024, guests: [1, 2], home: 'domain/1' },
+      captureKey: b.hv.domains.get(1)!.captureKey,
+    },
+  });
+  const other = await Peer.connect(b.url, two.domid, two.secret);
+  t.match(other.events[0].args.captureKey, /^[0-9a-f]{64}$/);
+  t.not(other.events[0].args.captureKey, peer.events[0].args.captureKey, 'a key of captures is for one domain alone');
+  t.equal(await as('1', one.secret), 409);
+  peer.ws.close();
+  await peer.until(() => peer.closeCode !== null);
+  while ((await b.api('GET', '/api/testbed')).body.domains[0].state !== 'dead')
+    await new Promise((r) => setImmediate(r));
+  t.equal(await as('1', one.secret), 401, 'a dead domain does not come back');
+});
+
+t.test('a domain acts as itself only: there is no way to say "I am another"', async (t) => {
+  const b = await bed();
+  t.teardown(() => b.close());
+  const dd = await b.open('driver-domain');
+  const g1 = await b.open('guest');
+  const g2 = await b.open('guest');
+  t.same(await g1.ask('xs.write', { path: 'data/x', value: '1' }), {});
+  t.equal(await g2.ask('xs.read', { path: '/local/domain/1/data/x' }), 'EACCES');
+  t.equal(await g1.ask('evtchn.allocUnbound', { remote: 1000, domid: 2 }), 'EINVAL', 'unknown arguments are refused');
+  const { port } = await g1.ask('evtchn.allocUnbound', { remote: 1000 });
+  t.equal(await g2.ask('evtchn.close', { port }), 'EINVAL');
+  t.equal(await g2.ask('reply', { rid: 1, result: {} }), 'EPERM');
+  t.equal(await dd.ask('reply', { rid: 1, result: {} }), 'EPERM');
+  t.same(await g1.ask('xs.directory', { path: 'device/vif/0' }), {
+    entries: ['backend', 'backend-id', 'gateway', 'handle', 'ip', 'mac', 'prefix', 'state'],
+  });
+  t.equal(await g1.ask('xs.write', { path: 'device/vif/0/mac', value: 'x' }), 'EACCES', 'H36');
+  t.equal(
+    await g1.ask('xs.write', { path: '/local/domain/1000/backend/vif/1/0/path', value: 'direct' }),
+    'EACCES',
+    'H36',
+  );
+  t.equal(await dd.ask('xs.write', { path: '/local/domain/1000/backend/vif/1/0/path', value: 'direct' }), 'EACCES');
+  t.equal(
+    await dd.ask('xs.write', { path: '/local/domain/1000/backend/vif/7/0/state', value: '2' }),
+    'EACCES',
+    'no vif for a guest that is not there',
+  );
+  t.same(await dd.ask('xs.write', { path: '/local/domain/1000/backend/vif/1/0/state', value: '2' }), {});
+});
+
+t.test('wrong arguments and unknown operations get EINVAL, and the connection lives on', async (t) => {
+  const b = await bed();
+  t.teardown(() => b.close());
+  const g = await b.open('guest');
+  const wrong: [string, unknown][] = [
+    ['xs.read', {}],
+    ['xs.read', { path: 7 }],
+    ['xs.read', []],
+    ['xs.read', null],
+    ['xs.read', 'path'],
+    ['xs.write', { path: 'data', value: 1 }],
+    ['xs.transaction', { ops: [{ op: 'chmod', path: 'data' }] }],
+    ['evtchn.allocUnbound', { remote: 1.5 }],
+    ['evtchn.allocUnbound', { remote: '1000' }],
+    ['evtchn.allocUnbound', { remote: 0x7ff0 }],
+    ['evtchn.bindInterdomain', { remote: 1000, remotePort: -1 }],
+    ['nic.attach', { target: 1 }],
+    ['service.announce', { http: 'file:///etc/passwd', pid: 1 }],
+    ['constructor', {}],
+    ['__proto__', {}],
+    ['nonsense', {}],
+  ];
+  for (const [op, args] of wrong) t.equal(await g.ask(op, args as object), 'EINVAL', `${op} ${JSON.stringify(args)}`);
+  t.same(await g.ask('xs.read', { path: 'data' }), { value: '' });
+});
+
+t.test('garbage closes the connection, is counted, and the domain is dead', async (t) => {
+  const b = await bed();
+  t.teardown(() => b.close());
+  const messages: [string | Buffer, number][] = [
+    ['no json', 1008],
+    ['[]', 1008],
+    ['{"op":"xs.read"}', 1008],
+    ['{"id":"1","op":"xs.read"}', 1008],
+    [Buffer.alloc(0), 1008],
+    [Buffer.alloc(7), 1008],
+    // ws itself refuses what is too long, with the code that RFC 6455 has for it.
+    [Buffer.alloc(65537), 1009],
+    ['x'.repeat(65537), 1009],
+  ];
+  for (const [message, closeCode] of messages) {
+    const g = await b.open('guest');
+    g.ws.send(message);
+    await g.until(() => g.closeCode !== null);
+    t.equal(g.closeCode, closeCode);
+    await t.resolves(until(() => b.hv.domains.get(g.domid)?.state === 'dead'));
+  }
+  t.equal(b.hv.counter('garbage'), messages.length);
+  const alive = await b.open('guest');
+  t.same(await alive.ask('xs.read', { path: 'data' }), { value: '' });
+});
+
+t.test('hypercalls are answered in order, and a batch that is no good says why', async (t) => {
+  const b = await bed();
+  t.teardown(() => b.close());
+  const dd = await b.open('driver-domain');
+  const dpns = await dd.mapSelf([10, 11]);
+  t.ok(dpns.every((d) => d > 0));
+  const reply = await dd.hypercall(99, 1, Buffer.alloc(8), 5);
+  t.equal(reply.readUInt32LE(0), 5);
+  t.equal(reply.readInt16LE(4), -38);
+  for (let seq = 0; seq < 200; seq++) {
+    const head = Buffer.alloc(8);
+    head.writeUInt32LE(seq, 0);
+    head.writeUInt16LE(seq % 2 ? 1 : 0x101, 4);
+    dd.ws.send(head);
+  }
+  await dd.until(() => dd.binary.length >= 202);
+  t.same(
+    dd.binary.slice(2).map((r) => r.readUInt32LE(0)),
+    Array.from({ length: 200 }, (_, i) => i),
+  );
+});
+
+t.test('a batch waits while the NIC is inside a burst; what comes behind it keeps its place', async (t) => {
+  const b = await bed();
+  t.teardown(() => b.close());
+  const dd = await b.open('driver-domain');
+  const nic = await b.open('nic');
+  const [dpn] = await dd.mapSelf([10]);
+  const burst = join(b.dir, 'dma/burst');
+  writeWord(burst, 1);
+  const unmap = Buffer.alloc(12);
+  unmap.writeUInt16LE(0x101, 4);
+  unmap.writeUInt16LE(1, 6);
+  unmap.writeUInt32LE(dpn, 8);
+  dd.ws.send(unmap);
+  const other = Buffer.alloc(8);
+  other.writeUInt32LE(1, 0);
+  dd.ws.send(other);
+  // Requests are not held up; once this is answered, the two batches have been seen.
+  t.same(await dd.ask('xs.read', { path: 'data' }), { value: '' });
+  t.equal(dd.binary.length, 1, 'only the reply to mapSelf so far');
+  writeWord(burst, 2);
+  await dd.until(() => dd.binary.length === 3);
+  t.equal(dd.binary[1].readUInt32LE(0), 0);
+  t.equal(dd.binary[1].readInt16LE(8), 0);
+  t.equal(dd.binary[2].readUInt32LE(0), 1);
+  // And a nic that dies in the middle of a burst holds up nobody.
+  const [again] = await dd.mapSelf([10]);
+  writeWord(burst, 3);
+  unmap.writeUInt32LE(again, 8);
+  dd.ws.send(unmap);
+  nic.ws.terminate();
+  await dd.until(() => dd.binary.length === 5);
+  t.equal(dd.binary[4].readInt16LE(8), 0);
+});
+
+t.test(
+  'an event channel between two domains: page, doorbells, pending bit of the binder, bound and unbound',
+  async (t) => {
+    const b = await bed();
+    t.teardown(() => b.close());
+    const dd = await b.open('driver-domain');
+    const g = await b.open('guest');
+    const bell = new Doorbell(join(b.dir, 'domain/1000/doorbell'));
+    t.teardown(() => bell.close());
+    const a = await g.ask('evtchn.allocUnbound', { remote: 1000 });
+    t.same(a, { port: 1, page: 'evtchn/1-1000', doorbell: 'domain/1000/doorbell' });
+    const bound = await dd.ask('evtchn.bindInterdomain', { remote: 1, remotePort: a.port });
+    t.same(bound, { port: 1, page: 'evtchn/1-1000', doorbell: 'domain/1/doorbell' });
+    t.same(await g.event('evtchn.bound'), { port: 1, remotePort: 1 });
+    t.ok(bell.wait(1e6), 'the binder is rung');
+    const page = readFileSync(join(b.dir, 'evtchn/1-1000'));
+    t.equal(page.readUInt32LE(2048 + 128), 1 << 1, 'its port is pending');
+    t.equal(page.readUInt32LE(128), 0);
+    t.same((await b.api('GET', '/api/domains/1000/ports')).body, {
+      ports: [{ port: 1, status: 'interdomain', remote: 1, remotePort: 1, pending: true }],
+    });
+    t.same(await dd.ask('evtchn.close', { port: 1 }), {});
+    t.same(await g.event('evtchn.unbound'), { port: 1 });
+    t.ok(existsSync(join(b.dir, 'evtchn/1-1000')));
+    t.same(await g.ask('evtchn.close', { port: 1 }), {});
+    t.notOk(existsSync(join(b.dir, 'evtchn/1-1000')), 'the page goes with the last channel');
+  },
+);
+
+t.test('a caller has its reply before the watch event that it caused; a transaction fires once', async (t) => {
+  const b = await bed();
+  t.teardown(() => b.close());
+  const g = await b.open('guest');
+  const dd = await b.open('driver-domain');
+  const path = '/local/domain/1/device/vif/0/state';
+  t.same(await dd.ask('xs.watch', { path, token: 'w' }), {});
+  t.same(await dd.event('xs.watch'), { path, token: 'w' });
+  t.ok(dd.order.indexOf('reply 1') < dd.order.indexOf('xs.watch'));
+  const ops = [1, 2, 3].map((v) => ({ op: 'write', path, value: String(v) }));
+  t.same(await g.ask('xs.transaction', { ops }), {});
+  t.same(await dd.event('xs.watch', 2), { path, token: 'w' });
+  t.same(await dd.ask('xs.read', { path }), { value: '3' });
+  t.equal(dd.events.filter((e) => e.event === 'xs.watch').length, 2);
+  t.equal(await g.ask('xs.transaction', { ops: [...ops, { op: 'rm', path: '/tool' }] }), 'EACCES');
+});
+
+t.test('the driver domain and the nic hear of domains that come and go; the nic of all that were there', async (t) => {
+  const b = await bed();
+  t.teardown(() => b.close());
+  const dd = await b.open('driver-domain');
+  const g = await b.open('guest');
+  t.match(await dd.event('domain.new'), { domid: 1, kind: 'guest', memoryPages: 1024, memory: 'domain/1/memory' });
+  const nic = await b.open('nic');
+  await nic.event('domain.new', 2);
+  t.same(
+    nic.events.filter((e) => e.event === 'domain.new').map((e) => e.args.domid),
+    [1, 1000],
+  );
+  g.ws.terminate();
+  t.same(await dd.event('domain.gone'), { domid: 1 });
+  t.same(await nic.event('domain.gone'), { domid: 1 });
+  t.equal((await b.api('GET', '/api/xenstore?path=/local/domain/1')).status, 404);
+  t.equal((await b.api('GET', '/api/xenstore?path=/local/domain/1000/backend/vif/1')).status, 404);
+  await until(() => !existsSync(join(b.dir, 'domain/1')));
+  t.notOk(existsSync(join(b.dir, 'domain/1')), 'its files are gone');
+});
+
+t.test('a dead driver domain leaves vifs that are Closed, and a successor starts afresh', async (t) => {
+  const b = await bed();
+  t.teardown(() => b.close());
+  const dd = await b.open('driver-domain');
+  const g = await b.open('guest');
+  const state = '/local/domain/1000/backend/vif/1/0/state';
+  await dd.ask('xs.write', { path: state, value: '4' });
+  await g.ask('xs.watch', { path: state, token: 'w' });
+  await g.event('xs.watch');
+  dd.ws.terminate();
+  t.same(await g.event('xs.watch', 2), { path: state, token: 'w' });
+  t.same(await g.ask('xs.read', { path: state }), { value: '6' });
+  t.equal((await b.api('POST', '/api/domains', { kind: 'nic' })).status, 200);
+  t.equal((await b.api('POST', '/api/domains', { kind: 'nic' })).status, 409, 'one nic at a time');
+  const again = await b.open('driver-domain');
+  t.equal(again.domid, 1000);
+  t.same(again.events[0].args.guests, [1]);
+  t.equal(await again.ask('xs.read', { path: state }), 'ENOENT');
+  t.same(await again.ask('xs.write', { path: state, value: '2' }), {});
+});
+
+t.test('a page that the driver domain has mapped stays until it is unmapped, although its guest is dead', async (t) => {
+  const b = await bed();
+  t.teardown(() => b.close());
+  const dd = await b.open('driver-domain');
+  const g = await b.open('guest');
+  const base = b.hv.memory.get(1)!.base;
+  const { u16, u32 } = b.hv.space.mem;
+  u16[(base + 8 * 8 + 2) >> 1] = 1000;
+  u32[(base + 8 * 8 + 4) >> 2] = 20;
+  u16[(base + 8 * 8) >> 1] = 1;
+  const map = Buffer.alloc(32);
+  map.writeUInt32LE(2, 8);
+  map.writeUInt32LE(8, 12);
+  map.writeUInt16LE(1, 16);
+  const reply = await dd.hypercall(0, 1, map);
+  t.equal(reply.readInt16LE(8), 0);
+  t.match((await b.api('GET', '/api/domains/1/grants')).body.entries, [
+    { gref: 8, domid: 1000, frame: 20, pins: { hostWrite: 1 } },
+  ]);
+  g.ws.terminate();
+  await dd.event('domain.gone');
+  t.ok(existsSync(join(b.dir, 'domain/1/memory')));
+  t.equal((await b.api('GET', '/api/testbed')).body.domains[0].state, 'dead');
+  const unmap = Buffer.alloc(24);
+  unmap.writeUInt32LE(1, 0);
+  unmap.writeUInt32LE(reply.readUInt32LE(12), 16);
+  t.equal((await dd.hypercall(1, 1, unmap)).readInt16LE(8), 0);
+  await until(() => !existsSync(join(b.dir, 'domain/1')));
+  t.equal((await b.create('guest')).domid, 2, 'the number is not used again');
+});
+
+async function until(ok: () => boolean): Promise<void> {
+  while (!ok()) await new Promise((r) => setTimeout(r, 5));
+}
+
+/** The nic's burst count, as the nic would write it. */
+function writeWord(path: string, value: number): void {
+  const fd = openSync(path, 'r+');
+  const word = Buffer.alloc(4);
+  word.writeUInt32LE(value);
+  writeSync(fd, word, 0, 4, 0);
+  closeSync(fd);
+}

@@ -1,0 +1,251 @@
+/** Queues come and go, domains come and go: the hypervisor's events to the NIC. docs/wire/control-plane.md section 3. */
+import { resolve } from 'node:path';
+import { NICQ_SIZE } from '@grantline/shared/abi/nic-queue.js';
+import { DOMID_DRIVER, MAX_GUESTS, PAGE_SIZE, parseDomId, type DomId, type Port } from '@grantline/shared/abi/page.js';
+import { vifName } from '@grantline/shared/abi/xenbus.js';
+import { parseMac } from '@grantline/shared/capture/rewrite.js';
+import type { CounterBlock } from '@grantline/shared/counters/block.js';
+import type { CounterFile } from '@grantline/shared/counters/file.js';
+import { NIC_QUEUE_COUNTERS, NIC_TX_COUNTERS } from '@grantline/shared/counters/names.js';
+import type { EventChannel, EventChannels } from '@grantline/shared/evtchn/channel.js';
+import type { HypervisorClient } from '@grantline/shared/hypervisor/client.js';
+import type { AttachArgs as QueueArgs } from '@grantline/shared/hypervisor/nic-queue.js';
+import type { WireError } from '@grantline/shared/hypervisor/wire.js';
+import type { AddressSpace } from '@grantline/shared/mem/address-space.js';
+import type { Reading } from '@grantline/shared/service/metrics.js';
+import { closeSync, openSync } from 'node:fs';
+import type { DmaTable } from '../data/dma.js';
+import type { Nic } from '../data/nic.js';
+import type { NicTx } from '../data/nic-tx.js';
+import type { QueueSettings } from '../data/queue-types.js';
+import { NicQueue } from '../data/rx-queue.js';
+import { postedIn, postedReadings } from './posted.js';
+import { NicTxQueue } from '../data/tx-queue.js';
+
+/** Arguments of the event nic.attach: what the driver asked for, and who it is. */
+export interface AttachArgs extends QueueArgs {
+  rid: number;
+  /** Domain that drives the queue. */
+  context: number;
+}
+
+/** What this needs of the service. */
+export interface AttachHost {
+  client: Pick<HypervisorClient, 'onEvent' | 'reply'>;
+  channels: Pick<EventChannels, 'bindInterdomain'>;
+  space: AddressSpace;
+  counters: CounterFile;
+  log: { warn(o: object, msg: string): void; info(o: object, msg: string): void };
+  dir: string;
+  dma: DmaTable;
+  nic: Nic;
+  nicTx: NicTx;
+  /** The driver of a receive queue rang: there are buffers. */
+  onDriver: () => void;
+  /** The driver of a transmit queue rang: there are packets. */
+  onSender: () => void;
+  /** A guest is there, with this address; it is gone. */
+  onGuest?: (domid: DomId, ip: string) => void;
+  onGuestGone?: (domid: DomId) => void;
+}
+
+interface Attached {
+  queue: NicQueue;
+  channel: EventChannel;
+}
+
+interface Place {
+  at: number;
+  bytes: number;
+}
+
+class Refused extends Error {
+  readonly code: string;
+  constructor(code: string, message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
+export class Attachments {
+  private readonly host: AttachHost;
+  private readonly attached = new Map<number, Attached>();
+  private readonly senders = new Map<number, { queue: NicTxQueue; channel: EventChannel }>();
+  /** Where a domain's memory is mapped; its successor of the same number gets the same addresses. */
+  private readonly places = new Map<DomId, Place>();
+  /** Queues that there can be: the default one, and one for each guest. */
+  private readonly names = new Map<DomId | null, string>([[null, 'default']]);
+  /** One after the other: an attach waits for the hypervisor between its steps. */
+  private chain: Promise<void> = Promise.resolve();
+
+  constructor(host: AttachHost) {
+    this.host = host;
+    const { client } = host;
+    this.count('default');
+    client.onEvent<{ domid: number; memoryPages: number; memory: string; ip?: string | null }>('domain.new', (e) =>
+      this.enqueue(() => {
+        this.addDomain(e.domid, e.memoryPages, e.memory);
+        if (typeof e.ip === 'string') host.onGuest?.(parseDomId(e.domid), e.ip);
+      }),
+    );
+    client.onEvent<{ domid: number }>('domain.gone', (e) => this.enqueue(() => this.removeDomain(e.domid)));
+    client.onEvent<AttachArgs>('nic.attach', (e) => this.enqueue(() => this.answer(e.rid, () => this.attach(e))));
+    client.onEvent<{ rid: number; queue: number }>('nic.detach', (e) =>
+      this.enqueue(() => this.answer(e.rid, () => this.detach(e.queue))),
+    );
+  }
+
+  /** Resolves when all that has come so far is done. */
+  settled(): Promise<void> {
+    return this.chain;
+  }
+
+  /** How many buffers wait in each queue now. */
+  readings(): Reading[] {
+    const { space, dma } = this.host;
+    const queues = [...this.attached.values()].map((a) => a.queue);
+    const posted = new Map(queues.map((q) => [q.settings.name, postedIn(space.mem, dma, q)]));
+    return postedReadings(this.names.values(), posted);
+  }
+
+  /** Closes all channels, for the end of the service. */
+  async close(): Promise<void> {
+    for (const id of [...this.attached.keys(), ...this.senders.keys()]) await this.detach(id);
+  }
+
+  private enqueue(job: () => Promise<void> | void): void {
+    this.chain = this.chain
+      .then(job)
+      .catch((err: unknown) => this.host.log.warn({ err }, 'an event of the hypervisor failed'));
+  }
+
+  private async answer(rid: number, job: () => Promise<object>): Promise<void> {
+    let result: object | null = null;
+    let error: WireError | undefined;
+    try {
+      result = await job();
+    } catch (err) {
+      const code = (err as { code?: unknown }).code;
+      error = {
+        code: typeof code === 'string' ? code : 'EINVAL',
+        message: err instanceof Error ? err.message : String(err),
+      };
+      this.host.log.warn({ rid, err: error.message }, 'refused');
+    }
+    await this.host.client.reply(rid, result, error);
+  }
+
+  private async attach(a: AttachArgs): Promise<{ queue: number }> {
+    const { channels } = this.host;
+    const tx = a.direction === 'tx';
+    const mac = a.mac === null || a.mac === undefined ? null : parseMac(a.mac);
+    const vlan = a.vlan ?? null;
+    if (vlan !== null && !(Number.isInteger(vlan) && vlan >= 0 && vlan <= 4095))
+      throw new Refused('EINVAL', `VLAN ${vlan} is not 0 to 4095`);
+    const name = tx && a.target !== a.context ? vifName(parseDomId(a.target), 0) : queueName(a, tx ? null : mac, vlan);
+    const channel = await channels.bindInterdomain(parseDomId(a.context), a.port as Port);
+    try {
+      const settings = {
+        name,
+        context: a.context,
+        target: a.target,
+        headerDpn: a.header,
+        availDpn: a.avail,
+        compDpn: a.comp,
+        // A guest's own address, from the hypervisor; what the driver domain sends was judged by its bridge.
+        mac: tx && a.context !== DOMID_DRIVER ? mac : null,
+        moderationFrames: Math.min(NICQ_SIZE, Math.max(1, Number(a.moderationFrames) || 1)),
+        moderationUs: Math.max(0, Number(a.moderationUs) || 0),
+      };
+      return { queue: tx ? this.addSender(settings, channel) : this.addReceiver(settings, channel, mac, vlan) };
+    } catch (err) {
+      await channel.close();
+      throw err;
+    }
+  }
+
+  private addReceiver(settings: QueueSettings, channel: EventChannel, mac: number | null, vlan: number | null): number {
+    const { nic, dma, space, onDriver } = this.host;
+    const queue = new NicQueue(space.mem, dma, nic.guard, settings, channel, this.count(settings.name));
+    const id = nic.attach(queue, mac, vlan);
+    if (id === -1)
+      throw new Refused(
+        'EEXIST',
+        mac === null ? 'there is a default queue' : `the address of ${settings.name} is taken`,
+      );
+    if (id < 0) throw new Refused('ENOSPC', 'there are no more queues');
+    channel.onEvent(onDriver);
+    this.attached.set(id, { queue, channel });
+    onDriver();
+    return id;
+  }
+
+  private addSender(settings: QueueSettings, channel: EventChannel): number {
+    const { nic, nicTx, dma, space, onSender } = this.host;
+    const block = this.countTx(settings.name);
+    const queue = new NicTxQueue(space.mem, dma, nic.guard, settings, channel, block, nicTx.line);
+    const id = nicTx.attach(queue);
+    if (id < 0) throw new Refused('ENOSPC', 'there are no more queues');
+    channel.onEvent(onSender);
+    this.senders.set(id, { queue, channel });
+    onSender();
+    return id;
+  }
+
+  /** The counters of a queue; they are there before it is, so that nobody misses their first step. */
+  private count(name: string): CounterBlock {
+    this.countTx(name);
+    return this.host.counters.block('nicQueue', { queue: name }, NIC_QUEUE_COUNTERS);
+  }
+
+  private countTx(name: string): CounterBlock {
+    return this.host.counters.block('nicTx', { queue: name }, NIC_TX_COUNTERS);
+  }
+
+  private async detach(id: number): Promise<object> {
+    const found = this.attached.get(id) ?? this.senders.get(id);
+    if (found === undefined) throw new Refused('ENOENT', `there is no queue ${id}`);
+    if (this.attached.delete(id)) this.host.nic.detach(id);
+    else if (this.senders.delete(id)) this.host.nicTx.detach(id);
+    // The port may have gone with its domain.
+    await found.channel.close().catch(() => {});
+    return {};
+  }
+
+  private addDomain(domid: number, memoryPages: number, memory: string): void {
+    const { space, dma, dir } = this.host;
+    const id = parseDomId(domid);
+    const bytes = memoryPages * PAGE_SIZE;
+    const old = this.places.get(id);
+    const at = old !== undefined && old.bytes >= bytes ? old.at : space.reserve(bytes);
+    const fd = openSync(resolve(dir, memory), 'r+');
+    try {
+      space.mapFd(at, fd, 0, bytes, true);
+    } finally {
+      closeSync(fd);
+    }
+    this.places.set(id, { at, bytes: Math.max(bytes, old?.at === at ? old.bytes : 0) });
+    dma.addDomain(id, at, memoryPages);
+    if (id > MAX_GUESTS) return;
+    const name = vifName(id, 0);
+    this.names.set(id, name);
+    this.count(name);
+  }
+
+  private async removeDomain(domid: number): Promise<void> {
+    const id = parseDomId(domid);
+    for (const [queue, { queue: q }] of [...this.attached, ...this.senders])
+      if (q.settings.context === id || q.settings.target === id) await this.detach(queue);
+    this.names.delete(id);
+    this.host.onGuestGone?.(id);
+    const place = this.places.get(id);
+    if (!this.host.dma.removeDomain(id) || place === undefined) return;
+    this.host.space.unmap(place.at, place.bytes);
+  }
+}
+
+/** Label of the queue's counters: 'default', or the vif that it belongs to. */
+function queueName(a: AttachArgs, mac: number | null, vlan: number | null): string {
+  if (mac === null) return 'default';
+  return vifName(parseDomId(a.target), 0) + (vlan === null ? '' : `-vlan${vlan}`);
+}

@@ -1,0 +1,124 @@
+/** The edge: ordinary TCP ports of the host whose connections the outer stack carries to guests, one port for each guest.
+ *  What is sent through it is not looked at. services/nic/README.md */
+import { createServer, type AddressInfo, type Server } from 'node:net';
+import { nowNs } from '@grantline/shared/clock/clock.js';
+import { WEB_PORT } from '@grantline/shared/config/network.js';
+import { parseIp } from '@grantline/shared/frame/ipv4.js';
+import type { NetStack } from '@grantline/shared/net/stack.js';
+import type { ListenAddress } from '@grantline/shared/service/env.js';
+import { EdgeRelay } from './edge-relay.js';
+
+/** Connections of one guest's port; more are refused by a reset. */
+export const EDGE_CONNECTIONS = 4096;
+const BACKLOG = 1024;
+const MAX_DOORS = 256;
+const keyOf = (domid: number, port: number): string => `${domid}:${port}`;
+
+interface Door {
+  domid: number;
+  ip: string;
+  /** Of the guest. */
+  port: number;
+  server: Server;
+  relays: Set<EdgeRelay>;
+}
+
+/** As GET /edge tells it. */
+export interface EdgeDoor {
+  domid: number;
+  ip: string;
+  /** The guest's port: 80 unless asked for. */
+  port: number;
+  /** host:port; null while it does not listen. */
+  address: string | null;
+  connections: number;
+}
+
+export class Edge {
+  private readonly stack: NetStack;
+  private readonly listen: ListenAddress;
+  private readonly log: { warn(o: object, msg: string): void };
+  /** By guest and port. */
+  private readonly doors = new Map<string, Door>();
+  private readonly ips = new Map<number, string>();
+  private count = 0;
+  private readonly tick = (): void => this.stack.poll(nowNs());
+
+  constructor(stack: NetStack, listen: ListenAddress, log: Edge['log']) {
+    this.stack = stack;
+    this.listen = listen;
+    this.log = log;
+  }
+
+  /** Connections that are open now. */
+  get connections(): number {
+    return this.count;
+  }
+
+  /** There is a guest: opens the way to its web application. @returns once it listens, or cannot (which is logged) */
+  async add(domid: number, ip: string): Promise<void> {
+    await this.remove(domid);
+    this.ips.set(domid, ip);
+    const { port } = this.listen;
+    await this.openDoor(domid, ip, WEB_PORT, port === 0 ? 0 : port + domid - 1);
+  }
+
+  /** Opens a way to another port of a guest's, on a free port of the host.
+   *  @returns the door; null when there is no such guest, or too many doors */
+  async open(domid: number, port: number): Promise<EdgeDoor | null> {
+    const ip = this.ips.get(domid);
+    if (ip === undefined || this.doors.size >= MAX_DOORS) return null;
+    if (!this.doors.has(keyOf(domid, port))) await this.openDoor(domid, ip, port, 0);
+    return this.list().find((d) => d.domid === domid && d.port === port) ?? null;
+  }
+
+  private async openDoor(domid: number, ip: string, port: number, at: number): Promise<void> {
+    const relays = new Set<EdgeRelay>();
+    const server = createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true }, (socket) => {
+      this.count++;
+      const relay = new EdgeRelay(socket, this.tick, (over) => {
+        relays.delete(over);
+        this.count--;
+      });
+      relays.add(relay);
+      this.tick();
+      relay.begin(this.stack.connect(parseIp(ip), port, relay));
+    });
+    server.maxConnections = EDGE_CONNECTIONS;
+    await new Promise<void>((done) => {
+      server.once('listening', done);
+      server.on('error', (err) => {
+        this.log.warn({ err, domid, port: at }, 'the edge cannot listen for this guest: choose another GRANTLINE_EDGE');
+        done();
+      });
+      server.listen({ host: this.listen.host, port: at, backlog: BACKLOG });
+    });
+    this.doors.set(keyOf(domid, port), { domid, ip, port, server, relays });
+  }
+
+  /** The guest is gone: its ports close, and whoever was connected sees a reset. */
+  async remove(domid: number): Promise<void> {
+    this.ips.delete(domid);
+    for (const [key, door] of [...this.doors]) {
+      if (door.domid !== domid) continue;
+      this.doors.delete(key);
+      const closed = new Promise((done) => door.server.close(done));
+      this.tick();
+      for (const relay of [...door.relays]) relay.abort();
+      await closed;
+    }
+  }
+
+  async close(): Promise<void> {
+    for (const domid of [...this.ips.keys()]) await this.remove(domid);
+  }
+
+  list(): EdgeDoor[] {
+    return [...this.doors.values()].map(({ domid, ip, port, server, relays }) => {
+      const at = server.address() as AddressInfo | null;
+      const address =
+        at === null ? null : at.family === 'IPv6' ? `[${at.address}]:${at.port}` : `${at.address}:${at.port}`;
+      return { domid, ip, port, address, connections: relays.size };
+    });
+  }
+}

@@ -1,0 +1,89 @@
+/** Which station stands at the far end: chosen once, at the start, by GRANTLINE_FAR_END. */
+import { randomBytes } from 'node:crypto';
+import { Rng } from '@grantline/shared/clock/rng.js';
+import { NETWORK_PREFIX, OUTER_IP, OUTER_MAC } from '@grantline/shared/config/network.js';
+import type { CounterFile } from '@grantline/shared/counters/file.js';
+import { parseMac } from '@grantline/shared/frame/ethernet.js';
+import { parseIp } from '@grantline/shared/frame/ipv4.js';
+import { NET_COUNTERS } from '@grantline/shared/net/net-counters.js';
+import { TAP_COUNTERS } from '@grantline/shared/counters/names.js';
+import type { AddressSpace } from '@grantline/shared/mem/address-space.js';
+import { WakeSource, type Doorbell } from '@grantline/shared/mem/doorbell.js';
+import type { TapDevice } from '@grantline/shared/mem/tun.js';
+import { openTapOr } from '@grantline/shared/tap/refusal.js';
+import { UsageError, type ServiceEnv } from '@grantline/shared/service/env.js';
+import type { Cable } from '../data/cable.js';
+import { OuterStack } from '../data/outer-stack.js';
+import type { Station } from '../data/station.js';
+import { TapStation } from '../data/tap-station.js';
+import { TCP_APP_COUNTERS } from '@grantline/shared/net-apps/tcp-app-counters.js';
+import { Pinger } from './pinger.js';
+import { Streams } from './streams.js';
+import { Edge } from './edge.js';
+
+/** What a station may use. */
+export interface StationHost {
+  env: ServiceEnv;
+  space: AddressSpace;
+  counters: CounterFile;
+  cable: Cable;
+  meter: { readonly now: number; lap(component: number): void };
+  log: { warn(o: object, msg: string): void };
+  /** Puts the station to work. */
+  wake: () => void;
+  doorbell: Doorbell;
+  /** The device, with farEnd of kind 'tap'. */
+  tap: TapDevice | null;
+}
+
+export interface FarEndParts {
+  station: Station | null;
+  /** With the stack only. */
+  edge: Edge | null;
+  streams: Streams | null;
+  pinger: Pinger | null;
+  outer: OuterStack | null;
+}
+
+/** Makes the device that the environment asks for; the rights for it go afterwards. @throws UsageError */
+export function openFarTap(env: ServiceEnv): TapDevice | null {
+  const { farEnd, tapOffload } = env;
+  if (farEnd.kind !== 'tap') return null;
+  const ip = { address: OUTER_IP, prefix: NETWORK_PREFIX };
+  return openTapOr(
+    { name: farEnd.name, netns: farEnd.netns, mac: OUTER_MAC, ip, offload: tapOffload },
+    ({ what, todo }) => new UsageError(`${what}: ${todo}`),
+  );
+}
+
+function makeTap(host: StationHost): TapStation {
+  const { space, cable, meter, tap, doorbell } = host;
+  if (tap === null) throw new Error('the device was not made');
+  const source = new WakeSource(tap.fd, host.wake);
+  doorbell.source = source;
+  const counters = host.counters.block('tap', { device: 'far' }, TAP_COUNTERS);
+  return new TapStation({ space, cable, tap, counters, meter, source });
+}
+
+/** @throws UsageError for what the user can put right */
+export function makeStation(host: StationHost): FarEndParts {
+  const choice = host.env.farEnd;
+  const none = { edge: null, streams: null, pinger: null, outer: null };
+  if (choice.kind === 'none') return { station: null, ...none };
+  if (choice.kind === 'tap') return { station: makeTap(host), ...none };
+  const outer = new OuterStack({
+    space: host.space,
+    cable: host.cable,
+    meter: host.meter,
+    address: { mac: parseMac(OUTER_MAC), ip: parseIp(OUTER_IP), prefix: NETWORK_PREFIX },
+    rng: new Rng(randomBytes(4).readUInt32LE()),
+    counters: host.counters.block('net', { stack: 'outer' }, NET_COUNTERS),
+    wake: host.wake,
+  });
+  const edge = new Edge(outer.stack, host.env.edge, host.log);
+  const appCounters = host.counters.block('tcpApp', { stack: 'outer' }, TCP_APP_COUNTERS);
+  const streams = new Streams(outer.stack, appCounters);
+  const pinger = new Pinger(outer.stack, host.wake);
+  outer.sockets = () => edge.connections > 0;
+  return { station: outer, edge, streams, pinger, outer };
+}

@@ -1,0 +1,86 @@
+/** TCP streams that measure: connections of the outer stack to the guests' discard or chargen ports, as many bytes as go. */
+import { nowNs } from '@grantline/shared/clock/clock.js';
+import { CHARGEN_PORT, DISCARD_PORT } from '@grantline/shared/config/network.js';
+import { parseIp } from '@grantline/shared/frame/ipv4.js';
+import { BulkApp, bulkMemory, type AppCounters, type BulkMemory } from '@grantline/shared/net-apps/bulk.js';
+import type { Connection } from '@grantline/shared/net/connection.js';
+import type { NetStack } from '@grantline/shared/net/stack.js';
+import type { ConnectionEvents } from '@grantline/shared/net/tcb.js';
+
+export interface StreamPlan {
+  /** Addresses of the guests. */
+  ips: string[];
+  /** As the guests see it. */
+  direction: 'rx' | 'tx';
+  /** To each guest. */
+  streams: number;
+}
+
+class Stream implements ConnectionEvents {
+  connection: Connection | null = null;
+  open = false;
+  closed = false;
+  private app: BulkApp | null = null;
+  private readonly memory: BulkMemory;
+  private readonly sends: boolean;
+
+  constructor(memory: BulkMemory, sends: boolean) {
+    this.memory = memory;
+    this.sends = sends;
+  }
+
+  onOpen(): void {
+    this.open = true;
+    this.app = new BulkApp(this.connection!, this.memory, this.sends);
+    this.app.onOpen();
+  }
+  onReadable(): void {
+    this.app?.onReadable();
+  }
+  onEnd(): void {
+    this.app?.onEnd();
+  }
+  onWritable(): void {
+    this.app?.onWritable();
+  }
+  onClose(error: number): void {
+    this.open = false;
+    this.closed = true;
+    this.app?.onClose(error);
+  }
+}
+
+export class Streams {
+  private readonly stack: NetStack;
+  private readonly memory: BulkMemory;
+  private list: Stream[] = [];
+
+  constructor(stack: NetStack, counters: AppCounters) {
+    this.stack = stack;
+    this.memory = bulkMemory(counters);
+  }
+
+  start(plan: StreamPlan): void {
+    this.stop();
+    this.stack.poll(nowNs());
+    const sends = plan.direction === 'rx';
+    for (const ip of plan.ips) {
+      for (let i = 0; i < plan.streams; i++) {
+        const stream = new Stream(this.memory, sends);
+        stream.connection = this.stack.connect(parseIp(ip), sends ? DISCARD_PORT : CHARGEN_PORT, stream);
+        if (stream.connection !== null) this.list.push(stream);
+      }
+    }
+  }
+
+  /** Ends all of them by resets: what is under way does not count any more. */
+  stop(): void {
+    this.stack.poll(nowNs());
+    for (const { connection, closed } of this.list) if (!closed) connection?.abort();
+    this.list = [];
+  }
+
+  status(): { streams: number; open: number } {
+    return { streams: this.list.length, open: this.list.filter((s) => s.open).length };
+  }
+}

@@ -1,0 +1,83 @@
+/** Private memory that frames are sent from: the generator's templates, held frames, and a loaded capture. */
+import type { Capture } from '@grantline/shared/capture/capture.js';
+import type { MacRewriter } from '@grantline/shared/capture/rewrite.js';
+import { TEMPLATE_BYTES } from '@grantline/shared/frame/flow-templates.js';
+import { MAX_GUESTS } from '@grantline/shared/abi/page.js';
+import type { AddressSpace } from '@grantline/shared/mem/address-space.js';
+import { HOLD_BYTES } from './generator.js';
+import { MIN_FRAME_BYTES } from './nic.js';
+import type { LoadedCapture } from './replay.js';
+
+/** Largest capture, as it lies in memory. */
+export const CAPTURE_BYTES_MAX = 128 << 20;
+/** Frames start on cache lines. */
+const ALIGN = 64;
+
+export class FrameStore {
+  private readonly space: AddressSpace;
+  private templates = -1;
+  private hold = -1;
+  private room = -1;
+  private roomBytes = 0;
+
+  constructor(space: AddressSpace) {
+    this.space = space;
+  }
+
+  /** @returns byte offset of TEMPLATE_BYTES; the same for each load, for there is one at a time */
+  templatesAt(): number {
+    if (this.templates < 0) this.templates = this.space.mapPrivate(TEMPLATE_BYTES);
+    return this.templates;
+  }
+
+  /** @returns byte offset of MAX_GUESTS * HOLD_BYTES */
+  holdAt(): number {
+    if (this.hold < 0) this.hold = this.space.mapPrivate(MAX_GUESTS * HOLD_BYTES);
+    return this.hold;
+  }
+
+  /** Copies a capture's frames in, padded with zeros to 60 bytes as a sender does, with new addresses. The capture that
+   *  was there before is gone. @throws RangeError when it is too large */
+  load(capture: Capture, rewriter: MacRewriter): LoadedCapture {
+    const { count } = capture;
+    const offsets = new Int32Array(count);
+    const lengths = new Uint32Array(count);
+    const timesNs = new Float64Array(count);
+    let bytes = 0;
+    for (let i = 0; i < count; i++) {
+      lengths[i] = Math.max(capture.lengths[i], MIN_FRAME_BYTES);
+      bytes += Math.ceil(lengths[i] / ALIGN) * ALIGN;
+    }
+    if (bytes > CAPTURE_BYTES_MAX)
+      throw new RangeError(
+        `the capture's frames need ${bytes} bytes of memory; at most ${CAPTURE_BYTES_MAX} are there: cut it`,
+      );
+    const { u8 } = this.space.mem;
+    let at = this.roomFor(bytes);
+    let latest = 0;
+    for (let i = 0; i < count; i++) {
+      const from = capture.offsets[i];
+      const len = capture.lengths[i];
+      u8.set(capture.bytes.subarray(from, from + len), at);
+      u8.fill(0, at + len, at + lengths[i]);
+      rewriter.apply(u8, at, lengths[i]);
+      offsets[i] = at;
+      // Captures are not always in order of time; frames are sent in the file's order.
+      latest = Math.max(latest, capture.timesNs[i]);
+      timesNs[i] = latest;
+      at += Math.ceil(lengths[i] / ALIGN) * ALIGN;
+    }
+    return { count, offsets, lengths, timesNs };
+  }
+
+  /** Addresses cannot be given back, only memory: room grows by doubling, so that all rooms together stay bounded. */
+  private roomFor(bytes: number): number {
+    if (bytes <= this.roomBytes) return this.room;
+    if (this.roomBytes > 0) this.space.unmap(this.room, this.roomBytes);
+    this.roomBytes = 0;
+    const size = Math.max(1 << 20, 2 ** Math.ceil(Math.log2(bytes)));
+    this.room = this.space.mapPrivate(size);
+    this.roomBytes = size;
+    return this.room;
+  }
+}

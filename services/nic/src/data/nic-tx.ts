@@ -1,0 +1,150 @@
+/** The transmit side of the NIC: all transmit queues in turn, a packet each, onto the cable. */
+import { slots } from '@grantline/shared/counters/block.js';
+import { NIC_CPU } from '@grantline/shared/counters/names.js';
+import type { Poller } from '@grantline/shared/loop/data-loop.js';
+import type { Mem } from '@grantline/shared/mem/address-space.js';
+import type { PrivateMemory } from '@grantline/shared/frame/template-spec.js';
+import type { CableOut } from './cable-out.js';
+import type { BurstGuard } from './dma.js';
+import { PacketMemory } from './packet-memory.js';
+import { Segmenter } from './segmenter.js';
+import { HELD, MEMORY_FULL, NOTHING, WIRE_BUSY, type NicTxQueue } from './tx-queue.js';
+import type { Nic } from './nic.js';
+import { TxSwitch } from './tx-switch.js';
+
+const CPU = slots(NIC_CPU);
+/** Frames in a burst: it ends at the packet that passes this. */
+const BURST_FRAMES = 64;
+/** A packet that waits for another queue's buffers is looked at again at least this often. */
+const RETRY_NS = 2e6;
+/** Longest that a paced wire makes up for not having been looked at. */
+const MOST_SLACK_NS = 2e6;
+export const MAX_TX_QUEUES = 64;
+/** Numbers of transmit queues begin here: a number tells the direction. */
+export const FIRST_TX_QUEUE = 1000;
+
+/** What all transmit queues share. */
+export interface TxLine {
+  readonly out: CableOut;
+  readonly memory: PacketMemory;
+  readonly segmenter: Segmenter;
+  readonly local: TxSwitch;
+  /** The wire was free, with packets waiting, for so long before this burst: they may count as sent then. */
+  slackNs: number;
+}
+
+export class NicTx implements Poller {
+  scheduled = false;
+  readonly line: TxLine;
+  /** When it must look although nobody rings, on the meter's clock; Infinity: never. */
+  dueAtNs = Infinity;
+  private readonly guard: BurstGuard;
+  private readonly meter: { readonly now: number; lap(component: number): void };
+  private readonly queues: (NicTxQueue | null)[] = [];
+  /** A packet waits until another queue has buffers for it: whoever hears of buffers polls this. */
+  held = false;
+  private turn = 0;
+  private lookedNs = 0;
+
+  constructor(space: PrivateMemory, mem: Mem, guard: BurstGuard, nic: Nic, out: CableOut, meter: NicTx['meter']) {
+    this.guard = guard;
+    this.meter = meter;
+    const memory = new PacketMemory(space);
+    this.line = { out, memory, segmenter: new Segmenter(mem, memory), local: new TxSwitch(mem, nic), slackNs: 0 };
+  }
+
+  /** A paced wire is waited for by the clock. */
+  get patient(): boolean {
+    return this.dueAtNs === Infinity;
+  }
+
+  /** @returns the queue's number; -2 when there are too many */
+  attach(queue: NicTxQueue): number {
+    let at = this.queues.indexOf(null);
+    if (at < 0) at = this.queues.length;
+    if (at >= MAX_TX_QUEUES) return -2;
+    this.queues[at] = queue;
+    return FIRST_TX_QUEUE + at;
+  }
+
+  /** Bursts are synchronous: on return nothing reads the queue's buffers, and nothing will. */
+  detach(id: number): void {
+    const queue = this.queues[id - FIRST_TX_QUEUE] ?? null;
+    if (queue === null) return;
+    this.queues[id - FIRST_TX_QUEUE] = null;
+    queue.counters.commit();
+  }
+
+  poll(): number {
+    const { queues, line, guard, meter } = this;
+    if (queues.length === 0) return 0;
+    const wasWaiting = this.dueAtNs !== Infinity;
+    line.slackNs = wasWaiting ? Math.min(MOST_SLACK_NS, meter.now - this.lookedNs) : 0;
+    this.lookedNs = meter.now;
+    this.dueAtNs = Infinity;
+    guard.begin(meter.now);
+    this.held = false;
+    let frames = 0;
+    let idle = 0;
+    while (frames < BURST_FRAMES && idle < queues.length) {
+      this.turn = this.turn + 1 >= queues.length ? 0 : this.turn + 1;
+      const queue = queues[this.turn];
+      const n = queue === null ? NOTHING : queue.transmit();
+      if (n > 0) {
+        frames += n;
+        idle = 0;
+      } else if (n === MEMORY_FULL) {
+        // The far end takes what there is; then the same queue goes on.
+        this.settle();
+        this.turn = this.turn === 0 ? queues.length - 1 : this.turn - 1;
+      } else if (n === WIRE_BUSY) {
+        this.dueAtNs = meter.now + line.out.waitNs(meter.now);
+        break;
+      } else {
+        if (n === HELD) this.held = true;
+        idle++;
+      }
+    }
+    for (let i = 0; i < queues.length; i++) queues[i]?.endBurst();
+    line.local.endBurst();
+    guard.end();
+    this.finish(false);
+    if (frames > 0) this.settle();
+    return frames;
+  }
+
+  arm(): boolean {
+    let more = false;
+    if (this.dueAtNs === Infinity) {
+      this.guard.begin(this.meter.now);
+      for (let i = 0; i < this.queues.length; i++) if (this.queues[i]?.arm() === true) more = true;
+      this.guard.end();
+    }
+    if (!more && this.held) this.dueAtNs = this.meter.now + RETRY_NS;
+    if (!more) this.finish(true);
+    return more;
+  }
+
+  describe(): Record<string, string | number | boolean>[] {
+    return this.queues.flatMap((q, i) => (q === null ? [] : [{ queue: FIRST_TX_QUEUE + i, ...q.describe() }]));
+  }
+
+  private finish(sleeping: boolean): void {
+    const { queues } = this;
+    for (let i = 0; i < queues.length; i++) {
+      const queue = queues[i];
+      if (queue === null) continue;
+      queue.moderate(sleeping);
+      queue.counters.commit();
+    }
+    this.line.local.moderate(sleeping);
+    this.line.out.counters.commit();
+  }
+
+  private settle(): void {
+    this.meter.lap(CPU.nic);
+    this.line.out.farEnd.settle(this.meter.now);
+    this.line.memory.clear();
+    this.meter.lap(CPU.farEnd);
+  }
+}

@@ -1,0 +1,168 @@
+/** The NIC and the cable into it, as a service. README.md */
+import { join } from 'node:path';
+import { CPU_CONTROL } from '@grantline/shared/clock/cpu-meter.js';
+import { slots } from '@grantline/shared/counters/block.js';
+import { DMA_TABLE_BYTES } from '@grantline/shared/abi/dma.js';
+import { PAGE_SIZE } from '@grantline/shared/abi/page.js';
+import {
+  APP_COUNTERS,
+  CABLE_COUNTERS,
+  EGRESS_COUNTERS,
+  FAULTS_COUNTERS,
+  NIC_COUNTERS,
+  NIC_CPU,
+  REQUESTER_COUNTERS,
+  STACK_COUNTERS,
+} from '@grantline/shared/counters/names.js';
+import { parseMac } from '@grantline/shared/frame/ethernet.js';
+import { setTimerSlackNs } from '@grantline/shared/mem/libc.js';
+import type { TapDevice } from '@grantline/shared/mem/tun.js';
+import { latencyNames } from '@grantline/shared/stack/latency.js';
+import { startService } from '@grantline/shared/service/app.js';
+import { runMain } from '@grantline/shared/service/run-main.js';
+import { Attachments } from './control/attach.js';
+import { addEdgeApi } from './control/edge-api.js';
+import { addStreamApi } from './control/stream-api.js';
+import { makeStation, openFarTap } from './control/stations.js';
+import { addLoadApi } from './control/load-api.js';
+import { Loads, SENDER_MAC } from './control/loads.js';
+import { addFaultApi } from './control/fault-api.js';
+import { addRequestApi } from './control/request-api.js';
+import { Requests } from './control/requests.js';
+import { addSinkApi } from './control/sink-api.js';
+import { Cable } from './data/cable.js';
+import { CableInjector } from './data/cable-faults.js';
+import { CableOut, NOBODY } from './data/cable-out.js';
+import { FarEndSwitch } from './data/far-end.js';
+import type { Station } from './data/station.js';
+import { BurstGuard, DmaTable } from './data/dma.js';
+import { MacTap } from './data/mac-tap.js';
+import { Nic } from './data/nic.js';
+import { NicTx } from './data/nic-tx.js';
+import { Sink } from './data/sink.js';
+
+/** Room for the memory of all domains, the templates and a capture. Reserving costs nothing. */
+const SPACE_BYTES = 640 << 20;
+/** Timed sleeps end within a microsecond of what was asked: a wake-up 50 us late is 40 full frames at 10 Gb/s. */
+const TIMER_SLACK_NS = 1000;
+
+const CPU = slots(NIC_CPU);
+
+await runMain('nic', async () => {
+  let loads: Loads | null = null;
+  let requests: Requests | null = null;
+  let station: Station | null = null;
+  let tap: TapDevice | null = null;
+  let wireDueUs = (): number => Infinity;
+  let faultsDueUs = (): number => Infinity;
+  let stationDueUs = (): number => Infinity;
+  const s = await startService({
+    kind: 'nic',
+    spaceBytes: SPACE_BYTES,
+    components: NIC_CPU,
+    dump: () => ({
+      load: loads?.status() ?? null,
+      requests: requests?.status() ?? null,
+      queues: [...nic.describe(), ...nicTx.describe()],
+      farEnd: station === null ? null : { station: station.name, ...station.describe() },
+    }),
+    gauges: () => [
+      ...attachments.readings(),
+      { family: 'grantline_link_bytes_per_second', value: ((cable.gbps ?? 0) * 1e9) / 8 },
+    ],
+    dueUs: () =>
+      Math.min(loads?.dueUs() ?? Infinity, requests?.dueUs() ?? Infinity, wireDueUs(), stationDueUs(), faultsDueUs()),
+    whilePrivileged: (env) => void (tap = openFarTap(env)),
+    sockets: () => station?.waiting === true,
+    between: () => (station?.waiting === true ? CPU.outer : CPU_CONTROL),
+  });
+  setTimerSlackNs(TIMER_SLACK_NS);
+  const dma = new DmaTable(s.mem, s.space.mapFile(join(s.env.dir, 'dma', 'table'), DMA_TABLE_BYTES, false));
+  const guard = new BurstGuard(s.mem, s.space.mapFile(join(s.env.dir, 'dma', 'burst'), PAGE_SIZE, true));
+  const nic = new Nic(s.mem, guard, s.counters.block('nic', {}, NIC_COUNTERS));
+  const cable = new Cable(nic, s.meter, s.counters.block('cable', {}, CABLE_COUNTERS));
+  const cableOut = new CableOut(s.counters.block('egress', {}, EGRESS_COUNTERS));
+  const nicTx = new NicTx(s.space, s.mem, guard, nic, cableOut, s.meter);
+  wireDueUs = () => {
+    if (nicTx.dueAtNs === Infinity) return Infinity;
+    nicTx.scheduled = true;
+    return Math.max(0, (nicTx.dueAtNs - s.meter.now) / 1000);
+  };
+  const far = { far: 'cable' };
+  const sink = new Sink(s.space, {
+    stack: s.counters.block('stack', far, STACK_COUNTERS),
+    app: s.counters.block('app', far, APP_COUNTERS),
+    latency: s.counters.block('latency', far, latencyNames()),
+  });
+  const macTap = new MacTap(s.mem);
+  nic.tap = cableOut.tap = macTap;
+  s.captures.onTap = (tap, vif, mac) => {
+    if (mac !== undefined) macTap.add(tap, vif, mac);
+  };
+  const parts = makeStation({
+    ...{
+      env: s.env,
+      space: s.space,
+      counters: s.counters,
+      cable,
+      meter: s.meter,
+      log: s.log,
+      doorbell: s.doorbell,
+      tap,
+    },
+    wake: () => {
+      if (station !== null) s.loop.schedule(station);
+    },
+  });
+  const { edge } = parts;
+  station = parts.station;
+  stationDueUs = () => Math.max(0, ((station?.dueAtNs() ?? Infinity) - s.meter.now) / 1000);
+  cableOut.farEnd = new FarEndSwitch(s.mem, sink, station ?? NOBODY, parseMac(SENDER_MAC), cableOut.counters, s.meter);
+  const faultCounters = {
+    in: s.counters.block('faults', { direction: 'in' }, FAULTS_COUNTERS),
+    out: s.counters.block('faults', { direction: 'out' }, FAULTS_COUNTERS),
+  };
+  const injector = new CableInjector({ space: s.space, cable, out: cableOut, counters: faultCounters });
+  faultsDueUs = () => injector.dueUs();
+  loads = new Loads(s.space, cable, s.loop);
+  const requester = s.counters.block('requester', {}, REQUESTER_COUNTERS);
+  requests = new Requests({ space: s.space, cable, loop: s.loop, sink, counters: requester, loads });
+  const attachments = new Attachments({
+    client: s.client,
+    channels: s.channels,
+    space: s.space,
+    counters: s.counters,
+    log: s.log,
+    dir: s.env.dir,
+    dma,
+    nic,
+    nicTx,
+    // The sender is on the loop's list whenever the loop sleeps (Loads.dueUs): a ring is enough to make it look.
+    onDriver: () => {
+      if (nicTx.held) s.loop.schedule(nicTx);
+      s.loop.kick();
+    },
+    onSender: () => s.loop.schedule(nicTx),
+    onGuest: (domid, ip) => void edge?.add(domid, ip),
+    onGuestGone: (domid) => void edge?.remove(domid),
+  });
+  s.lifeline.onStop(() => attachments.close());
+  s.lifeline.onStop(() => loads?.stop());
+  s.lifeline.onStop(() => requests?.end());
+  s.lifeline.onStop(() => station?.close());
+  s.lifeline.onStop(() => edge?.close());
+  s.loop.add(nicTx);
+  s.loop.add(injector);
+  if (station !== null) s.loop.add(station);
+  addLoadApi(s.http, loads);
+  addRequestApi(s.http, requests);
+  addFaultApi(s.http, injector, faultCounters, () => s.loop.schedule(injector));
+  addSinkApi(s.http, sink, cableOut);
+  addEdgeApi(s.http, edge);
+  addStreamApi(s.http, parts, loads, (gbps) => {
+    cable.setSpeed(gbps);
+    cableOut.setSpeed(gbps);
+  });
+  await attachments.settled();
+  await s.open();
+});

@@ -1,0 +1,144 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { PAGE_SIZE, type DomId } from '@grantline/shared/abi/page.js';
+import { CounterFile } from '@grantline/shared/counters/file.js';
+import type { EventChannel } from '@grantline/shared/evtchn/channel.js';
+import type { WireError } from '@grantline/shared/hypervisor/wire.js';
+import { AddressSpace } from '@grantline/shared/mem/address-space.js';
+import { EGRESS_COUNTERS } from '@grantline/shared/counters/names.js';
+import { CableOut } from '../src/data/cable-out.js';
+import { NicTx } from '../src/data/nic-tx.js';
+import { DriverQueue } from '@grantline/shared/nicq/driver-queue.js';
+import { Attachments, type AttachArgs } from '../src/control/attach.js';
+import { Kit } from './kit.js';
+
+const MAC = '02:00:00:00:00:01';
+
+function setUp(t: { teardown(fn: () => void): unknown }) {
+  const dir = mkdtempSync(`/dev/shm/grantline-test-${process.pid}-`);
+  t.teardown(() => rmSync(dir, { recursive: true, force: true }));
+  const kit = new Kit();
+  const space = new AddressSpace(16 << 20);
+  const handlers = new Map<string, (args: never) => void>();
+  const replies: { rid: number; result: { queue?: number } | null; error: WireError | undefined }[] = [];
+  const closed: number[] = [];
+  let rings = 0;
+  const host = {
+    client: {
+      onEvent: (name: string, fn: (args: never) => void) => void handlers.set(name, fn),
+      reply: (rid: number, result: object | null, error?: WireError) =>
+        Promise.resolve(void replies.push({ rid, result, error })),
+    },
+    channels: {
+      bindInterdomain: (_remote: DomId, port: number) => {
+        if (port === 99) return Promise.reject(Object.assign(new Error('no such port'), { code: 'EINVAL' }));
+        const channel = { notify: () => true, onEvent: () => {}, close: () => Promise.resolve(void closed.push(port)) };
+        return Promise.resolve(channel as unknown as EventChannel);
+      },
+    },
+    // The queue's memory is the kit's; only counters and domain memory are mapped for real.
+    space: Object.assign(Object.create(space) as AddressSpace, { mem: kit.mem }),
+    counters: new CounterFile(space, join(dir, 'counters')),
+    log: { warn: () => {}, info: () => {} },
+    dir,
+    dma: kit.dma,
+    nic: kit.nic,
+    nicTx: new NicTx(
+      { mem: kit.mem, mapPrivate: () => kit.frames },
+      kit.mem,
+      kit.guard,
+      kit.nic,
+      new CableOut(kit.block('egress', EGRESS_COUNTERS)),
+      { now: 0, lap: () => {} },
+    ),
+    onSender: () => void rings++,
+    onDriver: () => void rings++,
+  };
+  const attachments = new Attachments(host);
+  const send = async (event: string, args: object): Promise<void> => {
+    handlers.get(event)!(args as never);
+    await attachments.settled();
+  };
+  const pages = (domid: number): Pick<AttachArgs, 'header' | 'avail' | 'comp'> => {
+    new DriverQueue(kit.mem, kit.page(domid, 0));
+    return { header: kit.map(domid, domid, 0), avail: kit.map(domid, domid, 1), comp: kit.map(domid, domid, 2) };
+  };
+  let rid = 0;
+  const attach = async (context: number, target: number, over: Partial<AttachArgs> = {}) => {
+    const args = {
+      rid: ++rid,
+      context,
+      target,
+      ...pages(context),
+      port: 5,
+      mac: MAC,
+      vlan: null,
+      moderationFrames: 8,
+      moderationUs: 20,
+    };
+    await send('nic.attach', { ...args, ...over });
+    return replies.at(-1)!;
+  };
+  return { dir, kit, space, send, attach, replies, closed, dma: kit.dma, rings: () => rings };
+}
+
+t.test('attach answers the queue’s number, detach answers when the channel is closed', async (t) => {
+  const { attach, send, replies, closed, kit } = setUp(t);
+  t.match(await attach(1000, 1), { rid: 1, result: { queue: 0 }, error: undefined });
+  t.match(kit.nic.queue(0)?.settings, { name: 'vif1.0', context: 1000, target: 1, moderationFrames: 8 });
+  t.match(await attach(1000, 1000, { mac: null }), { result: { queue: 1 } });
+  t.equal(kit.nic.queue(1)?.settings.name, 'default');
+  await send('nic.detach', { rid: 7, queue: 0 });
+  t.match(replies.at(-1), { rid: 7, result: {}, error: undefined });
+  t.same(closed, [5]);
+  t.equal(kit.nic.queue(0), null);
+  await send('nic.detach', { rid: 8, queue: 0 });
+  t.match(replies.at(-1), { rid: 8, result: null, error: { code: 'ENOENT' } });
+});
+
+t.test(
+  'two queues with one MAC, two default queues, foreign pages and bad values are refused, and the channel is closed',
+  async (t) => {
+    const { attach, closed, kit } = setUp(t);
+    await attach(1000, 1);
+    t.match(await attach(2, 2), { error: { code: 'EEXIST' } });
+    await attach(1000, 1000, { mac: null });
+    t.match(await attach(2, 2, { mac: null }), { error: { code: 'EEXIST' } });
+    t.match(await attach(2, 2, { mac: '02:00:00:00:00:02', header: kit.map(3, 3, 0) }), {
+      error: { code: 'EINVAL', message: /DMA table/ },
+    });
+    t.equal(closed.length, 3);
+    t.match(await attach(2, 2, { mac: 'nonsense' }), { error: { code: 'EINVAL' } });
+    t.match(await attach(2, 2, { vlan: 4096 }), { error: { code: 'EINVAL' } });
+    t.match(await attach(2, 2, { mac: '02:00:00:00:00:02', port: 99 }), { error: { code: 'EINVAL' } });
+    t.match(await attach(2, 2, { mac: MAC, vlan: 7 }), { result: { queue: 2 } }, 'another VLAN is another place');
+  },
+);
+
+t.test('a domain that goes takes its queues with it, driven or targeted, and its memory is unmapped', async (t) => {
+  const { attach, send, dir, dma, kit, space } = setUp(t);
+  await attach(1000, 1);
+  await attach(2, 2, { mac: '02:00:00:00:00:02' });
+  await attach(3, 3, { mac: '02:00:00:00:00:03' });
+  mkdirSync(join(dir, 'domain', '1'), { recursive: true });
+  writeFileSync(join(dir, 'domain', '1', 'memory'), Buffer.alloc(4 * PAGE_SIZE, 0x5a));
+  await send('domain.new', { domid: 1, memoryPages: 4, memory: 'domain/1/memory' });
+  const at = dma.lookup(kit.map(1000, 1, 3), 1000, 1);
+  t.equal(space.mem.u8[at], 0x5a);
+  t.equal(dma.lookup(kit.map(1000, 1, 4), 1000, 1), -1, 'a page beyond the memory');
+  await send('domain.gone', { domid: 1 });
+  t.equal(kit.nic.queue(0), null);
+  t.equal(dma.lookup(kit.map(1000, 1, 3), 1000, 1), -1);
+  await send('domain.gone', { domid: 2 });
+  t.equal(kit.nic.queue(1), null);
+  t.not(kit.nic.queue(2), null);
+  await send('domain.new', { domid: 1, memoryPages: 4, memory: 'domain/1/memory' });
+  t.equal(dma.lookup(kit.map(1000, 1, 3), 1000, 1), at, 'its successor gets the same addresses');
+});
+
+t.test('a domain whose memory cannot be opened does not stop the events behind it', async (t) => {
+  const { attach, send } = setUp(t);
+  await send('domain.new', { domid: 3, memoryPages: 4, memory: 'domain/3/memory' });
+  t.match(await attach(1000, 1), { result: { queue: 0 } });
+});

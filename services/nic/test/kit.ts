@@ -1,0 +1,226 @@
+/** A NIC over plain memory, with a DMA table, domains and drivers, for the tests. Not a test itself. */
+import {
+  DMA_CONTEXT,
+  DMA_ENTRY_BYTES,
+  DMA_FLAGS,
+  DMA_OWNER,
+  DMA_PFN,
+  DMA_TABLE_BYTES,
+  DMA_VALID,
+  DMA_WRITE,
+} from '@grantline/shared/abi/dma.js';
+import { NICQ_COMP_EOP, NICQ_COMP_ERROR, NICQ_PAGES } from '@grantline/shared/abi/nic-queue.js';
+import { PAGE_SIZE, type DomId } from '@grantline/shared/abi/page.js';
+import { CounterBlock } from '@grantline/shared/counters/block.js';
+import { CABLE_COUNTERS, NIC_COUNTERS, NIC_QUEUE_COUNTERS } from '@grantline/shared/counters/names.js';
+import { memOver, type Mem } from '@grantline/shared/mem/address-space.js';
+import { DriverQueue } from '@grantline/shared/nicq/driver-queue.js';
+import { Cable, type Laps } from '../src/data/cable.js';
+import { BurstGuard, DmaTable } from '../src/data/dma.js';
+import { Nic } from '../src/data/nic.js';
+import { NicQueue } from '../src/data/rx-queue.js';
+
+/** Pages of each domain in the kit. */
+export const DOMAIN_PAGES = 1024;
+const DOMAINS = 4;
+const PRIVATE_BYTES = 8 << 20;
+
+/** Time that stands still until told. */
+export class TestLaps implements Laps {
+  now = 1e12;
+  laps = 0;
+  lapShared(): void {
+    this.laps++;
+  }
+}
+
+export interface Frame {
+  bytes: number[];
+  flags: number;
+}
+
+export class Kit {
+  readonly mem: Mem;
+  readonly dma: DmaTable;
+  readonly guard: BurstGuard;
+  readonly nic: Nic;
+  readonly cable: Cable;
+  readonly laps = new TestLaps();
+  /** Byte offset of private memory for frames. */
+  readonly frames: number;
+  private readonly bases = new Map<number, number>();
+  private readonly table: number;
+  private next: number;
+  private nextDpn = 1;
+
+  constructor() {
+    this.mem = memOver(
+      new ArrayBuffer(PAGE_SIZE * 20 + DMA_TABLE_BYTES + DOMAINS * DOMAIN_PAGES * PAGE_SIZE + PRIVATE_BYTES),
+    );
+    this.next = PAGE_SIZE;
+    this.table = this.take(DMA_TABLE_BYTES);
+    this.dma = new DmaTable(this.mem, this.table);
+    this.guard = new BurstGuard(this.mem, this.take(PAGE_SIZE));
+    for (const domid of [1, 2, 3, 1000]) {
+      const base = this.take(DOMAIN_PAGES * PAGE_SIZE);
+      this.bases.set(domid, base);
+      this.dma.addDomain(domid as DomId, base, DOMAIN_PAGES);
+    }
+    this.frames = this.take(PRIVATE_BYTES);
+    this.nic = new Nic(this.mem, this.guard, this.block('nic', NIC_COUNTERS));
+    this.cable = new Cable(this.nic, this.laps, this.block('cable', CABLE_COUNTERS));
+  }
+
+  /** Byte offset of a page. */
+  page(domid: number, pfn: number): number {
+    return this.bases.get(domid)! + pfn * PAGE_SIZE;
+  }
+
+  /** Makes a table entry. @returns its number */
+  map(context: number, owner: number, pfn: number, flags = DMA_VALID | DMA_WRITE): number {
+    const dpn = this.nextDpn++;
+    const at = this.table + dpn * DMA_ENTRY_BYTES;
+    this.mem.u32[(at + DMA_FLAGS) >> 2] = flags;
+    this.mem.u32[(at + DMA_CONTEXT) >> 2] = context;
+    this.mem.u32[(at + DMA_OWNER) >> 2] = owner;
+    this.mem.u32[(at + DMA_PFN) >> 2] = pfn;
+    return dpn;
+  }
+
+  unmap(dpn: number): void {
+    this.mem.u32[(this.table + dpn * DMA_ENTRY_BYTES + DMA_FLAGS) >> 2] = 0;
+  }
+
+  block(kind: string, names: readonly string[]): CounterBlock {
+    return new CounterBlock(memOver(new ArrayBuffer(1024)), 0, kind, {}, names);
+  }
+
+  /** A queue and its driver. Pages 0 to 2 of the context's memory (from `pfn`) are the queue's. */
+  queue(context: number, target: number, pfn = 0, moderationFrames = 1, moderationUs = 0): TestQueue {
+    const dpns = Array.from({ length: NICQ_PAGES }, (_, i) => this.map(context, context, pfn + i));
+    const driver = new DriverQueue(this.mem, this.page(context, pfn));
+    const [headerDpn, availDpn, compDpn] = dpns as [number, number, number];
+    const settings = { name: 'q', context, target, headerDpn, availDpn, compDpn, moderationFrames, moderationUs };
+    const rings = { count: 0 };
+    const channel = { notify: () => void rings.count++ };
+    const queue = new NicQueue(
+      this.mem,
+      this.dma,
+      this.guard,
+      settings,
+      channel,
+      this.block('nicQueue', NIC_QUEUE_COUNTERS),
+    );
+    return new TestQueue(this, queue, driver, dpns, rings, this.page(context, pfn));
+  }
+
+  /** Writes a frame into private memory. @returns its byte offset */
+  frame(mac: number, len: number, fill = 7, at = this.frames): number {
+    this.mem.u8.fill(fill, at, at + len);
+    for (let i = 0; i < 6; i++) this.mem.u8[at + i] = Math.floor(mac / 2 ** (40 - 8 * i)) % 256;
+    return at;
+  }
+
+  /** One burst with one frame. @returns the status */
+  receive(off: number, len: number): number {
+    this.guard.begin(this.laps.now);
+    const status = this.nic.receive(off, len);
+    this.nic.endBurst();
+    this.guard.end();
+    this.nic.moderate(false);
+    return status;
+  }
+
+  private take(bytes: number): number {
+    const at = this.next;
+    this.next += Math.ceil(bytes / 64) * 64;
+    return at;
+  }
+}
+
+export class TestQueue {
+  readonly queue: NicQueue;
+  readonly driver: DriverQueue;
+  readonly dpns: number[];
+  readonly rings: { count: number };
+  /** Byte offset of the header page. */
+  readonly header: number;
+  private readonly kit: Kit;
+  private readonly pages = new Map<number, number>();
+  private readonly posted: { at: number; len: number }[] = [];
+
+  constructor(
+    kit: Kit,
+    queue: NicQueue,
+    driver: DriverQueue,
+    dpns: number[],
+    rings: { count: number },
+    header: number,
+  ) {
+    this.kit = kit;
+    this.queue = queue;
+    this.driver = driver;
+    this.dpns = dpns;
+    this.rings = rings;
+    this.header = header;
+  }
+
+  get counters(): Record<string, number> {
+    this.queue.counters.commit();
+    return this.queue.counters.read();
+  }
+
+  /** Posts a buffer; `at` is where its data is expected. */
+  post(dpn: number, offset: number, len: number, at: number): void {
+    this.driver.post(dpn, offset, len);
+    this.driver.publish();
+    this.posted.push({ at, len });
+  }
+
+  /** Posts n full pages of the target, from `pfn` on. A page keeps its table entry from call to call. */
+  postPages(n: number, pfn = 16): void {
+    const { context, target } = this.queue.settings;
+    for (let i = pfn; i < pfn + n; i++) {
+      const dpn = this.pages.get(i) ?? this.kit.map(context, target, i);
+      this.pages.set(i, dpn);
+      this.post(dpn, 0, PAGE_SIZE, this.kit.page(target, i));
+    }
+  }
+
+  /** Takes all completions and posts their buffers again, without looking at the frames. @returns how many */
+  recycle(): number {
+    const n = this.driver.completed();
+    this.driver.consume(n);
+    this.posted.splice(0, n);
+    this.postPages(n);
+    return n;
+  }
+
+  /** Takes all completions. @returns whole frames; `errors` counts refused buffers */
+  take(): { frames: Frame[]; errors: number } {
+    const { mem } = this.kit;
+    const frames: Frame[] = [];
+    let errors = 0;
+    let bytes: number[] = [];
+    const n = this.driver.completed();
+    for (let i = 0; i < n; i++) {
+      const at = this.driver.completion(i);
+      const len = mem.u16[at >> 1];
+      const flags = mem.u16[(at >> 1) + 1];
+      const buffer = this.posted.shift()!;
+      if ((flags & NICQ_COMP_ERROR) !== 0) {
+        errors++;
+        if (bytes.length > 0 || len !== 0) throw new Error('an error inside a frame, or with data');
+        continue;
+      }
+      if (len > buffer.len) throw new Error(`${len} bytes in a buffer of ${buffer.len}`);
+      bytes.push(...mem.u8.subarray(buffer.at, buffer.at + len));
+      if ((flags & NICQ_COMP_EOP) === 0) continue;
+      frames.push({ bytes, flags });
+      bytes = [];
+    }
+    this.driver.consume(n);
+    if (bytes.length > 0) throw new Error('a frame without an end');
+    return { frames, errors };
+  }
+}

@@ -1,0 +1,42 @@
+/** Monotonic time. The origin is the system's (CLOCK_MONOTONIC), so that times of different processes can be compared. */
+
+/** Difference between the system's clock and performance.now. The first readings of either are slow (they load code), so
+ *  the tightest of several brackets counts: an error here would be one in every latency between two processes. */
+function findOrigin(): number {
+  let best = Infinity;
+  let origin = 0;
+  for (let i = 0; i < 50; i++) {
+    const before = Number(process.hrtime.bigint());
+    const now = performance.now() * 1e6;
+    const after = Number(process.hrtime.bigint());
+    if (after - before >= best) continue;
+    best = after - before;
+    origin = (before + after) / 2 - now;
+  }
+  return origin;
+}
+
+const origin = findOrigin();
+
+/** Nanoseconds since the machine started; exact to about 0.1 us. Costs 55 ns: once per batch. */
+export const nowNs = (): number => origin + performance.now() * 1e6;
+
+export interface Clock {
+  nowNs(): number;
+}
+
+export const systemClock: Clock = { nowNs };
+
+/** A clock for tests: stands still until told. */
+export class ManualClock implements Clock {
+  private now: number;
+  constructor(startNs = 0) {
+    this.now = startNs;
+  }
+  nowNs(): number {
+    return this.now;
+  }
+  advanceNs(ns: number): void {
+    this.now += ns;
+  }
+}

@@ -1,0 +1,51 @@
+/** What /tool/run says: a run of frames that receivers are to get ready for. docs/wire/control-plane.md section 8. */
+
+export const RUN_PATH = '/tool/run';
+
+const MODES = ['verify', 'record', 'off', 'respond'] as const;
+/** What becomes of the frames: checked against what the generator sent, kept byte for byte, only copied, or (requests)
+ *  answered, and all others checked. */
+export type RunMode = (typeof MODES)[number];
+
+/** As the experimenter asks for it and the toolstack writes it. */
+export interface RunSettings {
+  id: number;
+  seed: number;
+  mode: RunMode;
+  /** Bytes, without FCS. */
+  frameSizes: number[];
+  /** Domains that receive, or send. */
+  guests: number[];
+  /** Given where the guests send: what, and to whom. stack/tool-run.ts reads it. */
+  direction?: 'rx' | 'tx' | 'rr';
+  protocol?: string;
+  flows?: number;
+  to?: { mac: string; ip: string };
+  /** Guests that send to other guests, and to whom; the others only receive. */
+  pairs?: { from: number; to: { mac: string; ip: string } }[];
+  order?: number[];
+}
+
+/** As a receiver reads it: the id is only to be written back. */
+export interface Run extends Pick<RunSettings, 'seed' | 'mode' | 'frameSizes' | 'guests'> {
+  id: string;
+}
+
+/** @returns null when the text is no run */
+export function parseRun(text: string | null): Run | null {
+  let v: Partial<Record<keyof Run, unknown>> | null;
+  try {
+    v = JSON.parse(text ?? 'null') as typeof v;
+  } catch {
+    return null;
+  }
+  if (typeof v !== 'object' || v === null) return null;
+  const { id, seed, frameSizes, guests } = v;
+  const mode = MODES.find((m) => m === v.mode);
+  if ((typeof id !== 'string' && typeof id !== 'number') || typeof seed !== 'number' || !mode) return null;
+  if (!areCounts(frameSizes) || !areCounts(guests)) return null;
+  return { id: String(id), seed, mode, frameSizes, guests };
+}
+
+const areCounts = (list: unknown): list is number[] =>
+  Array.isArray(list) && list.every((n) => Number.isInteger(n) && n >= 0);

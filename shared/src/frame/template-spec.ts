@@ -1,0 +1,90 @@
+/** What a generator is asked for, and whether it can be had. */
+import type { Mem } from '../mem/address-space.js';
+import { ETH_BYTES, ETH_MAX_FRAME, ETH_MIN_FRAME } from './ethernet.js';
+import { IP_BYTES } from './ipv4.js';
+import { PATTERN_VARIANTS } from './pattern.js';
+import { STAMP_BYTES, STAMP_FLOWS, UDP_HALF } from './stamp.js';
+import { TCP_TS_BYTES } from './tcp.js';
+import { UDP_BYTES } from './udp.js';
+
+/** Shortest frame that can be TCP with timestamps and a stamp. */
+export const TCP_MIN_FRAME = ETH_BYTES + IP_BYTES + TCP_TS_BYTES + STAMP_BYTES;
+/** Shortest frame at all: UDP with a stamp. */
+export const UDP_MIN_FRAME = ETH_BYTES + IP_BYTES + UDP_BYTES + STAMP_BYTES;
+/** Most memory that the templates of one load take. */
+export const TEMPLATE_BYTES = 4 << 20;
+
+const SLOT_ALIGN = 64;
+
+/** Part of an AddressSpace that private memory comes from. */
+export interface PrivateMemory {
+  readonly mem: Mem;
+  /** @returns the byte offset of zeroed private memory, page aligned. @throws RangeError when there is no room */
+  mapPrivate(bytes: number): number;
+}
+
+export interface FlowSpec {
+  /** Number in the stamp, unique; below 2048 when the load mixes UDP and TCP, else below 4096. */
+  flowId: number;
+  /** Which receiver, counted from 0: variants rotate per receiver. */
+  guestIndex: number;
+  dstMac: string;
+  srcMac: string;
+  dstIp: string;
+  srcIp: string;
+  srcPort: number;
+  dstPort: number;
+}
+
+export interface TemplateSpec {
+  seed: number;
+  flows: readonly FlowSpec[];
+  /** Frame lengths in bytes, header included, FCS not; 60 to 9014. */
+  sizes: readonly number[];
+  /** auto: TCP where the frame is long enough (84 bytes), else UDP. */
+  protocol: 'auto' | 'udp' | 'tcp';
+  /** Stamp sequence of each flow's first frame; 0 unless a test says otherwise. */
+  firstSequence?: number;
+}
+
+/** Memory that a template of that length takes. */
+export const slotBytes = (size: number): number => Math.ceil(size / SLOT_ALIGN) * SLOT_ALIGN;
+
+/** Is a frame of that length TCP? */
+export const isTcpSize = (size: number, protocol: TemplateSpec['protocol']): boolean =>
+  protocol !== 'udp' && size >= TCP_MIN_FRAME;
+
+const onceBytes = (spec: TemplateSpec): number =>
+  spec.sizes.reduce((sum, size) => sum + slotBytes(size), 0) * PATTERN_VARIANTS;
+
+/** Can each flow have templates of its own? */
+export const fitsPerFlow = (spec: TemplateSpec): boolean => onceBytes(spec) * spec.flows.length <= TEMPLATE_BYTES;
+
+/** Bytes of private memory that a load's templates take; more than TEMPLATE_BYTES when it cannot be served at all. */
+export const templateBytes = (spec: TemplateSpec): number =>
+  onceBytes(spec) * (fitsPerFlow(spec) ? spec.flows.length : 1);
+
+/** @throws RangeError when frames of that kind cannot be made */
+export function checkSpec(spec: TemplateSpec): void {
+  if (spec.flows.length === 0) throw new RangeError('a load needs at least one flow');
+  if (spec.sizes.length === 0) throw new RangeError('a load needs at least one frame size');
+  for (const size of spec.sizes) {
+    if (!Number.isInteger(size) || size < ETH_MIN_FRAME || size > ETH_MAX_FRAME)
+      throw new RangeError(`a frame of ${size} bytes is not within ${ETH_MIN_FRAME} to ${ETH_MAX_FRAME}`);
+    if (spec.protocol === 'tcp' && size < TCP_MIN_FRAME)
+      throw new RangeError(`a frame of ${size} bytes is too short for TCP: at least ${TCP_MIN_FRAME}`);
+  }
+  const tcp = spec.sizes.filter((size) => isTcpSize(size, spec.protocol)).length;
+  const limit = tcp > 0 && tcp < spec.sizes.length ? UDP_HALF : STAMP_FLOWS;
+  const seen = new Set<number>();
+  for (const { flowId, guestIndex } of spec.flows) {
+    if (!Number.isInteger(flowId) || flowId < 0 || flowId >= limit)
+      throw new RangeError(`flow ${flowId} is not below ${limit}`);
+    if (seen.has(flowId)) throw new RangeError(`flow ${flowId} is given twice`);
+    if (!Number.isInteger(guestIndex) || guestIndex < 0 || guestIndex >= STAMP_FLOWS)
+      throw new RangeError(`guest index ${guestIndex} is out of range`);
+    seen.add(flowId);
+  }
+  if (templateBytes(spec) > TEMPLATE_BYTES)
+    throw new RangeError(`${spec.sizes.length} frame sizes need more than ${TEMPLATE_BYTES} bytes of templates`);
+}

@@ -1,0 +1,157 @@
+/** A window of inaccessible addresses into which pages that peers granted are mapped, one slot each. Xen's grant map is
+ *  a real mapping, and so is this: what is not mapped faults. docs/adr/0006.
+ *
+ *  The hypervisor decides; this only does what it said yes to. */
+import { closeSync, openSync } from 'node:fs';
+import { GNTMAP_HOST_MAP, GNTMAP_READONLY, GNTST, GNTST_NAMES } from '../abi/grant-table.js';
+import { PAGE_SHIFT, PAGE_SIZE, type DomId, type GrantHandle, type Gref, type Pfn } from '../abi/page.js';
+import type { HypercallPort } from '../hypervisor/client.js';
+import type { AddressSpace } from '../mem/address-space.js';
+import { MapBatch, UnmapBatch } from './batches.js';
+
+/** A grant mapped by mapGrant. */
+export interface MappedGrant {
+  /** Byte offset of the page in the address space. */
+  offset: number;
+  handle: GrantHandle;
+}
+
+/** A grant operation that the hypervisor refused; status is its GNTST_* value. */
+export class GrantError extends Error {
+  override readonly name = 'GrantError';
+  readonly status: number;
+  constructor(what: string, status: number) {
+    super(`${what}: ${GNTST_NAMES[-status] ?? status}`);
+    this.status = status;
+  }
+}
+
+export class GrantWindow {
+  readonly slots: number;
+  private readonly space: AddressSpace;
+  private readonly memoryOf: (domid: DomId) => string;
+  private readonly base: number;
+  private readonly freeList: Uint32Array;
+  private freeCount: number;
+  private readonly used: Uint8Array;
+  private readonly files = new Map<DomId, number>();
+
+  /** @param memoryOf path of a domain's memory; throws when there is no such domain
+   *  @param slots pages that can be mapped at a time */
+  constructor(space: AddressSpace, memoryOf: (domid: DomId) => string, slots: number) {
+    this.space = space;
+    this.memoryOf = memoryOf;
+    this.slots = slots;
+    // A page in front stays unmapped. It also keeps offset 0, "no host address" in an unmap, from being a slot.
+    this.base = space.reserve((slots + 1) * PAGE_SIZE) + PAGE_SIZE;
+    this.freeList = new Uint32Array(slots);
+    this.used = new Uint8Array(slots);
+    this.freeCount = 0;
+    for (let i = slots - 1; i >= 0; i--) this.freeList[this.freeCount++] = i;
+  }
+
+  /** Slots not taken. */
+  get free(): number {
+    return this.freeCount;
+  }
+
+  /** Takes a slot without mapping anything into it. @returns its byte offset, or -1 when the window is full */
+  take(): number {
+    if (this.freeCount === 0) return -1;
+    const slot = this.freeList[--this.freeCount];
+    this.used[slot] = 1;
+    return this.base + slot * PAGE_SIZE;
+  }
+
+  /** Maps page `pfn` of a domain's memory at a slot that was taken.
+   *  @throws Error when the operating system does not let us have the page */
+  mapAt(offset: number, domid: DomId, pfn: Pfn, writable = true): void {
+    this.slotOf(offset);
+    this.space.mapFd(offset, this.fileOf(domid), pfn * PAGE_SIZE, PAGE_SIZE, writable);
+  }
+
+  /** Takes a slot and maps page `pfn` of a domain's memory, after the hypervisor said yes to the grant.
+   *  @returns its byte offset, or -1 when the window is full */
+  map(domid: DomId, pfn: Pfn, writable = true): number {
+    const offset = this.take();
+    if (offset < 0) return -1;
+    try {
+      this.mapAt(offset, domid, pfn, writable);
+    } catch (err) {
+      this.give(offset);
+      throw err;
+    }
+    return offset;
+  }
+
+  /** Makes the page inaccessible again and gives the slot back. To be done before the hypervisor is told. */
+  unmap(offset: number): void {
+    this.slotOf(offset);
+    this.space.unmap(offset, PAGE_SIZE);
+    this.give(offset);
+  }
+
+  /** Asks the hypervisor for a host mapping of a grant and maps it. For rings, not for the data path.
+   *  @throws GrantError when the hypervisor refuses, RangeError when the window is full */
+  async mapGrant(client: HypercallPort, domid: DomId, gref: Gref, readonly = false): Promise<MappedGrant> {
+    const offset = this.take();
+    if (offset < 0) throw new RangeError('the grant window is full');
+    try {
+      const batch = new MapBatch(1);
+      batch.add(readonly ? GNTMAP_HOST_MAP | GNTMAP_READONLY : GNTMAP_HOST_MAP, gref, domid, offset);
+      await batch.sendAsync(client);
+      if (batch.status(0) !== GNTST.okay)
+        throw new GrantError(`map of gref ${gref} of domain ${domid}`, batch.status(0));
+      this.mapAt(offset, domid, batch.pfn(0), !readonly);
+      return { offset, handle: batch.handle(0) };
+    } catch (err) {
+      this.give(offset);
+      throw err;
+    }
+  }
+
+  /** Undoes mapGrant: inaccessible first, then the hypervisor lets go of it. @throws GrantError when it refuses */
+  async unmapGrant(client: HypercallPort, mapped: MappedGrant): Promise<void> {
+    this.unmap(mapped.offset);
+    const batch = new UnmapBatch(1);
+    batch.add(mapped.handle, 0, mapped.offset);
+    await batch.sendAsync(client);
+    if (batch.status(0) !== GNTST.okay) throw new GrantError(`unmap of handle ${mapped.handle}`, batch.status(0));
+  }
+
+  /** Forgets a domain that is gone, so that a new one of that number is opened anew. Its mappings stay until unmapped. */
+  forget(domid: DomId): void {
+    const fd = this.files.get(domid);
+    if (fd === undefined) return;
+    this.files.delete(domid);
+    closeSync(fd);
+  }
+
+  /** Unmaps all and closes the files. */
+  close(): void {
+    for (let slot = 0; slot < this.slots; slot++) if (this.used[slot]) this.unmap(this.base + slot * PAGE_SIZE);
+    for (const domid of [...this.files.keys()]) this.forget(domid);
+  }
+
+  private fileOf(domid: DomId): number {
+    let fd = this.files.get(domid);
+    if (fd === undefined) {
+      fd = openSync(this.memoryOf(domid), 'r+');
+      this.files.set(domid, fd);
+    }
+    return fd;
+  }
+
+  private give(offset: number): void {
+    const slot = this.slotOf(offset);
+    this.used[slot] = 0;
+    this.freeList[this.freeCount++] = slot;
+  }
+
+  private slotOf(offset: number): number {
+    const slot = (offset - this.base) >> PAGE_SHIFT;
+    if (slot < 0 || slot >= this.slots || offset % PAGE_SIZE !== 0 || this.used[slot] === 0)
+      throw new RangeError(`${offset} is no slot in use of this window`);
+    return slot;
+  }
+}

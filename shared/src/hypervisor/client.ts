@@ -1,0 +1,119 @@
+/** A domain's connection to the hypervisor: hypercall batches (binary), requests and events (JSON).
+ *  docs/wire/control-plane.md section 3, docs/wire/hypercall.md.
+ *
+ *  There is no reconnecting: a domain whose socket closed is dead for the hypervisor. */
+import { resolve } from 'node:path';
+import type { DomId } from '../abi/page.js';
+import type { ServiceEnv, ServiceKind } from '../service/env.js';
+import { UsageError } from '../service/usage-error.js';
+import type { Log } from '../service/log.js';
+import type { Identity } from '../service/privileges.js';
+import { CONNECT_LIMIT_MS, callerOf, openSocket, whileNotUp } from './dial.js';
+import { Link, type Welcome } from './link.js';
+import type { WireError } from './wire.js';
+
+export { HypervisorError } from './wire.js';
+
+/** The part of the client that batches need. */
+export interface HypercallPort {
+  hypercall(bytes: Buffer, onReply: (reply: Buffer) => void): void;
+}
+
+export class HypervisorClient implements HypercallPort {
+  readonly domid: DomId;
+  readonly kind: ServiceKind;
+  readonly memoryPages: number;
+  /** Guests that there were at the start. */
+  readonly guests: readonly DomId[];
+  /** GRANTLINE_DIR: paths from the hypervisor that are not absolute are relative to it. */
+  readonly dir: string;
+  /** The domain's own directory, absolute. */
+  readonly home: string;
+  /** Of whoever may read the domain's captures (docs/wire/capture.md). */
+  readonly captureKey: string;
+  /** Whom a domain that joined should run as; null when the environment says it. */
+  readonly identity: Identity | null;
+  /** On which core, of a domain that joined; null: not told. */
+  readonly core: number | null;
+  readonly nativeCore: number | null;
+  /** Hypercall batches sent since the start. */
+  batches = 0;
+  private readonly link: Link;
+
+  private constructor(link: Link, welcome: Welcome, dir: string, joined: boolean) {
+    this.link = link;
+    this.domid = welcome.domid;
+    this.kind = welcome.kind;
+    this.memoryPages = welcome.memoryPages;
+    this.guests = welcome.guests;
+    this.dir = dir;
+    this.home = resolve(dir, welcome.home);
+    this.captureKey = welcome.captureKey;
+    this.identity = joined ? welcome : null;
+    this.core = welcome.core;
+    this.nativeCore = welcome.nativeCore;
+  }
+
+  /** Connects; with a join token, becomes a domain by that. Waits up to 10 s for a hypervisor that is not up.
+   *  @throws UsageError when there is none, or it refuses the secret or the token */
+  static async connect(env: ServiceEnv, log: Log, limitMs = CONNECT_LIMIT_MS): Promise<HypervisorClient> {
+    const link = await whileNotUp(env, limitMs, async () => {
+      const l = new Link(log);
+      await openSocket(env.hypervisor, callerOf(env), (ws) => l.attach(ws));
+      return l;
+    });
+    const welcome = await link.welcome;
+    if (
+      (env.domid !== null && welcome.domid !== env.domid) ||
+      (env.kind !== welcome.kind && env.kind !== 'hypervisor')
+    ) {
+      void link.close();
+      throw new UsageError(`domain ${welcome.domid} is a ${welcome.kind}, not a ${env.kind}: check GRANTLINE_DOMID`);
+    }
+    return new HypervisorClient(link, welcome, env.dir, env.domid === null);
+  }
+
+  /** Asks the hypervisor for something. @throws HypervisorError with the code of the refusal, or ECLOSED */
+  request<T = Record<string, never>>(op: string, args: object): Promise<T> {
+    return this.link.request(op, args) as Promise<T>;
+  }
+
+  /** Answers an event that carries a `rid` (the nic's). @param error when the request is refused */
+  async reply(rid: number, result: object | null, error?: WireError): Promise<void> {
+    await this.link.request('reply', error === undefined ? { rid, result: result ?? {} } : { rid, error });
+  }
+
+  /** Calls `fn` at each event of that name. Events that came before anybody asked are delivered now, in order. */
+  onEvent<A = Record<string, unknown>>(name: string, fn: (args: A) => void): void {
+    this.link.onEvent(name, fn as (args: unknown) => void);
+  }
+
+  /** Calls `fn` once when the socket is closed, by whomever; at once when it is closed already. */
+  onClose(fn: (reason: string) => void): void {
+    this.link.onClose(fn);
+  }
+
+  /** Sends a hypercall batch: a whole message of which the first four bytes (seq) are filled in here.
+   *
+   *  The bytes are not copied: they must stay as they are until `onReply` is called. Then the hypervisor has read them.
+   *  Replies come in the order of the calls. After the socket has closed no reply comes.
+   *  @param onReply gets the whole reply; it may keep it */
+  hypercall(bytes: Buffer, onReply: (reply: Buffer) => void): void {
+    this.batches++;
+    this.link.hypercall(bytes, onReply);
+  }
+
+  /** Hypercall batches whose replies are due. */
+  get inFlight(): number {
+    return this.link.inFlight;
+  }
+
+  get closed(): boolean {
+    return this.link.closedWhy !== null;
+  }
+
+  /** Closes the socket; the domain is then dead. Resolves when it is closed. */
+  close(): Promise<void> {
+    return this.link.close();
+  }
+}

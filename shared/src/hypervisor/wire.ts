@@ -1,0 +1,51 @@
+/** The JSON side of the hypervisor socket. docs/wire/control-plane.md section 3. */
+
+/** Code and text of a refused request; `code` is an errno name or a word of the hypervisor's. */
+export interface WireError {
+  code: string;
+  message: string;
+}
+
+export interface WireReply {
+  id: number;
+  result?: unknown;
+  error?: WireError;
+}
+
+export interface WireEvent {
+  event: string;
+  args: unknown;
+}
+
+/** A request that the hypervisor refused, or that its closed socket swallowed (code ECLOSED). */
+export class HypervisorError extends Error {
+  override readonly name = 'HypervisorError';
+  readonly code: string;
+  constructor(error: WireError, op: string) {
+    super(`${op}: ${error.message} (${error.code})`);
+    this.code = error.code;
+  }
+}
+
+/** Refused for now, and nobody's fault: the same request may succeed soon. */
+export class NotNow extends Error {
+  override readonly name = 'NotNow';
+}
+
+const isObject = (v: unknown): v is Record<string, unknown> => typeof v === 'object' && v !== null && !Array.isArray(v);
+
+/** Reads a text message. @returns null when it is neither a reply nor an event */
+export function parseWire(text: string): WireReply | WireEvent | null {
+  let v: unknown;
+  try {
+    v = JSON.parse(text);
+  } catch {
+    return null;
+  }
+  if (!isObject(v)) return null;
+  if (typeof v.event === 'string') return { event: v.event, args: v.args ?? {} };
+  if (typeof v.id !== 'number') return null;
+  if (v.error === undefined) return { id: v.id, result: v.result };
+  if (!isObject(v.error)) return null;
+  return { id: v.id, error: { code: String(v.error.code), message: String(v.error.message) } };
+}

@@ -1,0 +1,101 @@
+/** A domain's doorbell: a FIFO on the shared-memory file system. Its owner reads, its peers write one byte.
+ *
+ *  A FIFO and not a futex in shared memory: whoever may wake a domain can do just that. With a shared futex word, a
+ *  hostile peer could rewrite the word and so suppress the wake-ups of others. docs/adr/0005 has the measurements. */
+import { closeSync, constants, openSync } from 'node:fs';
+import { Watch, drainFd, pokeFd, waitReadable } from './libc.js';
+
+/** A descriptor that may end its owner's sleep beside the doorbell, as long as it is wanted: a TAP device. */
+export class WakeSource {
+  wanted = false;
+  readonly fd: number;
+  readonly onReadable: () => void;
+  private watch: Watch | null = null;
+
+  constructor(fd: number, onReadable: () => void) {
+    this.fd = fd;
+    this.onReadable = onReadable;
+  }
+
+  /** @param on false: it may be readable as long as it likes, nobody can take anything from it now */
+  want(on: boolean): void {
+    this.wanted = on;
+    if (!on) this.watch?.stop();
+    else if (this.watch !== null) this.watch.start();
+    else {
+      this.watch = new Watch(this.fd, () => {
+        // Once is enough: who reads asks again when there is nothing left.
+        this.watch?.stop();
+        this.onReadable();
+      });
+    }
+  }
+
+  close(): void {
+    this.wanted = false;
+    this.watch?.close();
+    this.watch = null;
+  }
+}
+
+/** The owner's end. */
+export class Doorbell {
+  /** At most one. */
+  source: WakeSource | null = null;
+  private readonly fd: number;
+  private watch: Watch | null = null;
+  private onRing: (() => void) | null = null;
+
+  /** @param path an existing FIFO */
+  constructor(path: string) {
+    // Read-write: with no writer around, a read-only FIFO would be "readable" (end of file) for ever.
+    this.fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
+  }
+
+  /** Sleeps in the kernel. @returns true when rung, false after `timeoutUs` */
+  wait(timeoutUs: number): boolean {
+    const { source } = this;
+    const ready = waitReadable(this.fd, source?.wanted === true ? source.fd : -1, timeoutUs);
+    if ((ready & 1) !== 0) drainFd(this.fd);
+    if ((ready & 2) !== 0) source?.onReadable();
+    return ready !== 0;
+  }
+
+  /** From now on the event loop calls `onRing` at each ring, until unwatched. */
+  startWatch(onRing: () => void): void {
+    this.onRing = onRing;
+    if (this.watch !== null) return this.watch.start();
+    this.watch = new Watch(this.fd, () => {
+      drainFd(this.fd);
+      this.onRing?.();
+    });
+  }
+
+  stopWatch(): void {
+    this.watch?.stop();
+  }
+
+  close(): void {
+    this.watch?.close();
+    this.source?.close();
+    closeSync(this.fd);
+  }
+}
+
+/** A peer's end: all that it can do is ring. */
+export class Ringer {
+  private readonly fd: number;
+
+  constructor(path: string) {
+    // Fails with ENXIO while the owner has not opened its end: an owner opens its doorbell before it does anything else.
+    this.fd = openSync(path, constants.O_WRONLY | constants.O_NONBLOCK);
+  }
+
+  ring(): void {
+    pokeFd(this.fd);
+  }
+
+  close(): void {
+    closeSync(this.fd);
+  }
+}

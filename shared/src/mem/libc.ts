@@ -1,0 +1,166 @@
+/** The few C library calls that this project makes. Only this folder imports koffi (checked by the architecture test). */
+import koffi from 'koffi';
+
+const libc = koffi.load('libc.so.6');
+
+const mmap = libc.func('void *mmap(void *addr, size_t length, int prot, int flags, int fd, int64_t offset)');
+const memset = libc.func('void *memset(void *s, int c, size_t n)');
+const munmap = libc.func('int munmap(void *addr, size_t length)');
+const mkfifo = libc.func('int mkfifo(const char *path, unsigned int mode)');
+const ppoll = libc.func('int ppoll(void *fds, unsigned long nfds, void *timeout, void *sigmask)');
+const read = libc.func('int64_t read(int fd, void *buf, size_t count)');
+const write = libc.func('int64_t write(int fd, void *buf, size_t count)');
+const clockGettime = libc.func('int clock_gettime(int clock, void *ts)');
+const fallocate = libc.func('int posix_fallocate(int fd, int64_t offset, int64_t len)');
+const prctl = libc.func('int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)');
+const schedYield = libc.func('int sched_yield()');
+const flock = libc.func('int flock(int fd, int operation)');
+const setaffinity = libc.func('int sched_setaffinity(int pid, size_t len, void *mask)');
+
+export const PROT_NONE = 0;
+export const PROT_READ = 1;
+export const PROT_WRITE = 2;
+export const MAP_SHARED = 0x01;
+export const MAP_PRIVATE = 0x02;
+export const MAP_FIXED = 0x10;
+export const MAP_ANONYMOUS = 0x20;
+export const MAP_NORESERVE = 0x4000;
+export const MAP_POPULATE = 0x8000;
+
+const MAP_FAILED = 0xffffffffffffffffn;
+
+/** An address in this process. koffi hands pointers out as BigInt, some small integers as Number: always BigInt here. */
+export type Address = bigint;
+
+/** Maps `length` bytes. @throws Error with the errno when the kernel refuses */
+export function mapPages(
+  at: Address,
+  length: number,
+  prot: number,
+  flags: number,
+  fd: number,
+  offset: number,
+): Address {
+  const got = BigInt(mmap(at === 0n ? null : at, length, prot, flags, fd, BigInt(offset)) as bigint | number);
+  if (got === MAP_FAILED) throw new Error(`mmap of ${length} bytes failed with errno ${koffi.errno()}`);
+  return got;
+}
+
+/** Unmaps for good. Views over the range must not be touched afterwards: that would be a page fault. */
+export function unmapPages(at: Address, length: number): void {
+  if ((munmap(at, length) as number) !== 0) throw new Error(`munmap failed with errno ${koffi.errno()}`);
+}
+
+/** Where a buffer's bytes lie; only for one that the engine never moves, as a WebAssembly memory's. */
+export function addressOf(buffer: ArrayBuffer): Address {
+  // Setting no bytes: the call returns the address that it was given.
+  return BigInt(memset(buffer, 0, 0) as bigint | number);
+}
+
+/** @throws Error when the file exists or the directory does not */
+export function makeFifo(path: string, mode: number): void {
+  if ((mkfifo(path, mode) as number) !== 0) throw new Error(`mkfifo ${path} failed with errno ${koffi.errno()}`);
+}
+
+/** Reserves tmpfs pages now, so that a full file system is an error here and not a SIGBUS later.
+ *  @throws Error with code ENOSPC in its message when the space is not there */
+export function reserveFile(fd: number, length: number): void {
+  const errno = fallocate(fd, 0n, BigInt(length)) as number;
+  if (errno !== 0)
+    throw new Error(errno === 28 ? 'ENOSPC: shared memory is full' : `posix_fallocate failed with errno ${errno}`);
+}
+
+const LOCK_EX = 2;
+const LOCK_NB = 4;
+/** Locks an open file until it is closed, also by the death of the process; containers on one kernel see the same lock.
+ *  @returns false when somebody else has it */
+export function lockFile(fd: number): boolean {
+  return (flock(fd, LOCK_EX | LOCK_NB) as number) === 0;
+}
+
+const POLLIN = 1;
+const pollFds = Buffer.alloc(16);
+const pollTimeout = Buffer.alloc(16);
+pollFds.writeInt16LE(POLLIN, 4);
+pollFds.writeInt16LE(POLLIN, 12);
+/** Sleeps until one of two descriptors is readable or `timeoutUs` passed. @param second -1: there is only one
+ *  @returns bit 0: the first is readable, or broken; bit 1: the second */
+export function waitReadable(fd: number, second: number, timeoutUs: number): number {
+  pollFds.writeInt32LE(fd, 0);
+  pollFds.writeInt32LE(second, 8);
+  pollTimeout.writeInt32LE(Math.floor(timeoutUs / 1e6), 0);
+  pollTimeout.writeInt32LE(Math.floor((timeoutUs % 1e6) * 1000), 8);
+  if ((ppoll(pollFds, second < 0 ? 1 : 2, pollTimeout, null) as number) <= 0) return 0;
+  return (pollFds.readInt16LE(6) !== 0 ? 1 : 0) | (second >= 0 && pollFds.readInt16LE(14) !== 0 ? 2 : 0);
+}
+
+const drainBuffer = Buffer.alloc(4096);
+/** Empties a non-blocking FIFO. */
+export function drainFd(fd: number): void {
+  while (Number(read(fd, drainBuffer, drainBuffer.length)) === drainBuffer.length);
+}
+
+const oneByte = Buffer.from([1]);
+/** Writes one byte to a non-blocking FIFO; a full FIFO has been rung already, so its refusal is no error. */
+export function pokeFd(fd: number): void {
+  write(fd, oneByte, 1);
+}
+
+const timespec = Buffer.alloc(16);
+const CLOCK_THREAD_CPUTIME_ID = 3;
+const CLOCK_PROCESS_CPUTIME_ID = 2;
+function clockNs(clock: number): number {
+  clockGettime(clock, timespec);
+  return timespec.readUInt32LE(0) * 1e9 + timespec.readUInt32LE(8);
+}
+/** CPU time of the calling thread, nanoseconds. Costs about half a microsecond: once per wake-up, not per batch. */
+export const threadCpuNs = (): number => clockNs(CLOCK_THREAD_CPUTIME_ID);
+/** CPU time of all threads of this process, nanoseconds. */
+export const processCpuNs = (): number => clockNs(CLOCK_PROCESS_CPUTIME_ID);
+
+/** Lets another runnable thread have this core. Returns at once when there is none. */
+export function yieldCore(): void {
+  schedYield();
+}
+
+const PR_SET_TIMERSLACK = 29;
+/** Makes timed sleeps of this thread end when asked, not up to 50 us later. */
+export function setTimerSlackNs(ns: number): void {
+  prctl(PR_SET_TIMERSLACK, ns, 0, 0, 0);
+}
+
+/** Lets this thread run only on the given core. @returns false when the kernel refuses */
+export function pinToCore(core: number): boolean {
+  const mask = Buffer.alloc(128);
+  mask[core >> 3] = 1 << (core & 7);
+  return (setaffinity(0, mask.length, mask) as number) === 0;
+}
+
+/** Calls back from the event loop whenever a descriptor is readable, while switched on. */
+export class Watch {
+  private readonly handle: ReturnType<typeof koffi.node.poll>;
+  private readonly onReadable: () => void;
+  private on = true;
+
+  constructor(fd: number, onReadable: () => void) {
+    this.onReadable = onReadable;
+    this.handle = koffi.node.poll(fd, { readable: true }, onReadable);
+  }
+
+  start(): void {
+    if (this.on) return;
+    this.on = true;
+    this.handle.start({ readable: true }, this.onReadable);
+  }
+
+  stop(): void {
+    if (!this.on) return;
+    this.on = false;
+    this.handle.stop();
+  }
+
+  close(): void {
+    this.on = false;
+    this.handle.close();
+  }
+}

@@ -1,0 +1,99 @@
+/** Connections by address and port, and who listens. The hash is keyed: nobody can aim connections at one bucket. */
+import type { Host } from './host.js';
+import type { ConnectionEvents, Tcb } from './tcb.js';
+import { TIME_WAIT } from './tcp-state.js';
+
+const BUCKETS = 1 << 14;
+
+/** Somebody who waits for connections to a port. */
+export interface Listener {
+  readonly port: number;
+  /** Most connections in SYN-RECEIVED; the oldest gives way. */
+  readonly backlog: number;
+  readonly halfOpen: Set<Tcb>;
+  /** A connection is established. @returns who takes it, or null: it is reset */
+  accept(tcb: Tcb): ConnectionEvents | null;
+}
+
+export class TcpTable {
+  readonly listeners = new Map<number, Listener>();
+  /** Connections in TIME-WAIT, the oldest first. */
+  readonly timeWait = new Set<Tcb>();
+  /** All in the table. */
+  count = 0;
+  private readonly host: Host;
+  private readonly buckets: (Tcb | null)[] = new Array<Tcb | null>(BUCKETS).fill(null);
+  private nextPort: number;
+
+  constructor(host: Host) {
+    this.host = host;
+    this.nextPort = host.rng.below(0x10000);
+  }
+
+  /** Connections, TIME-WAIT apart. */
+  get active(): number {
+    return this.count - this.timeWait.size;
+  }
+
+  hashOf(localIp: number, localPort: number, remoteIp: number, remotePort: number): number {
+    return this.host.hash.of(localIp, remoteIp, (localPort << 16) | remotePort, 0);
+  }
+
+  find(localIp: number, localPort: number, remoteIp: number, remotePort: number): Tcb | null {
+    let t = this.buckets[this.hashOf(localIp, localPort, remoteIp, remotePort) & (BUCKETS - 1)];
+    while (
+      t !== null &&
+      (t.remotePort !== remotePort || t.localPort !== localPort || t.remoteIp !== remoteIp || t.localIp !== localIp)
+    )
+      t = t.hashNext;
+    return t;
+  }
+
+  insert(tcb: Tcb): void {
+    const bucket = tcb.hash & (BUCKETS - 1);
+    tcb.hashNext = this.buckets[bucket];
+    this.buckets[bucket] = tcb;
+    tcb.inTable = true;
+    this.count++;
+  }
+
+  remove(tcb: Tcb): void {
+    if (!tcb.inTable) return;
+    tcb.inTable = false;
+    this.count--;
+    if (tcb.state === TIME_WAIT) this.timeWait.delete(tcb);
+    const bucket = tcb.hash & (BUCKETS - 1);
+    let t = this.buckets[bucket];
+    if (t === tcb) {
+      this.buckets[bucket] = tcb.hashNext;
+    } else {
+      while (t!.hashNext !== tcb) t = t!.hashNext;
+      t!.hashNext = tcb.hashNext;
+    }
+    tcb.hashNext = null;
+  }
+
+  /** All connections, for sweeps. */
+  forEach(visit: (tcb: Tcb) => void): void {
+    for (const head of this.buckets)
+      for (let t = head; t !== null;) {
+        const next: Tcb | null = t.hashNext;
+        visit(t);
+        t = next;
+      }
+  }
+
+  /** A port for a connection from here, that no connection to the same peer has (RFC 6056, algorithm 3).
+   *  @returns 0 when all are taken */
+  ephemeralPort(remoteIp: number, remotePort: number): number {
+    const { host } = this;
+    const { ephemeralFirst, ephemeralLast } = host.set;
+    const range = ephemeralLast - ephemeralFirst + 1;
+    const offset = host.hash.of(host.ip, remoteIp, remotePort, 1) >>> 0;
+    for (let i = 0; i < range; i++) {
+      const port = ephemeralFirst + ((offset + this.nextPort++) % range);
+      if (!this.listeners.has(port) && this.find(host.ip, port, remoteIp, remotePort) === null) return port;
+    }
+    return 0;
+  }
+}

@@ -1,0 +1,44 @@
+/** The receive window: what is promised to the peer. Source: RFC 9293, 3.8.6.2.2 (silly windows), RFC 7323, 2. */
+import { seqDist } from './seq.js';
+import type { Tcb } from './tcb.js';
+
+/** Most that the window field can say at that scale, and the buffer holds. One unit of the scale is kept back, because
+ *  the field is rounded up: rounded down, the edge would move to the left as data arrives. */
+export function receiveLimit(tcb: Tcb): number {
+  const unit = 1 << tcb.rcvScale;
+  return Math.min(tcb.tcp.host.set.receiveBuffer - unit, 0xffff << tcb.rcvScale);
+}
+
+/** Shift that lets 16 bits stand for a buffer. */
+export function scaleFor(bytes: number): number {
+  let shift = 0;
+  while (shift < 14 && 0xffff << shift < bytes) shift++;
+  return shift;
+}
+
+/** How far the right edge could move now. */
+function growth(tcb: Tcb): number {
+  const used = tcb.rx.used;
+  let free = receiveLimit(tcb) - used;
+  // With little memory left, promise what is there already, and a segment to go on with.
+  if (tcb.tcp.arena.isLow) free = Math.min(free, Math.max(tcb.rx.capacity - used, 2 * tcb.rcvMss));
+  return (tcb.rcvNxt + free - tcb.rcvAdv) | 0;
+}
+
+/** Moves the right edge, if it is worth it. @returns the window, in bytes, as the field at the scale says it */
+export function advanceWindow(tcb: Tcb): number {
+  const more = growth(tcb);
+  if (more > 0 && more >= Math.min(tcb.rcvMss, receiveLimit(tcb) >> 1)) tcb.rcvAdv = (tcb.rcvAdv + more) | 0;
+  const unit = (1 << tcb.rcvScale) - 1;
+  const window = Math.min((Math.max(0, seqDist(tcb.rcvNxt, tcb.rcvAdv)) + unit) & ~unit, 0xffff << tcb.rcvScale);
+  tcb.rcvAdv = (tcb.rcvNxt + window) | 0;
+  return window;
+}
+
+/** The application has read: is it time to say so? Not for every few bytes, and not while much is still promised. */
+export function windowUpdateDue(tcb: Tcb): boolean {
+  const limit = receiveLimit(tcb);
+  const left = seqDist(tcb.rcvNxt, tcb.rcvAdv);
+  if (2 * left > limit) return false;
+  return growth(tcb) >= Math.min(2 * tcb.rcvMss, limit >> 1);
+}

@@ -1,0 +1,148 @@
+/** The HTTP server that every service has: health, metrics, counters, dump, and a page that documents them.
+ *  docs/wire/control-plane.md section 4. */
+import { hostname } from 'node:os';
+import swagger from '@fastify/swagger';
+import swaggerUi from '@fastify/swagger-ui';
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
+import { fastify, LogController, type FastifyBaseLogger, type FastifyInstance, type RawServerDefault } from 'fastify';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { Type } from 'typebox';
+import { nowNs } from '../clock/clock.js';
+import type { CounterFile } from '../counters/file.js';
+import { processCpuNs, threadCpuNs } from '../mem/libc.js';
+import type { ListenAddress } from './env.js';
+import { UsageError } from './usage-error.js';
+import type { Log } from './log.js';
+import { ServiceMetrics, type Reading } from './metrics.js';
+
+/** A fastify server whose routes take TypeBox schemas. */
+export type ServiceHttp = FastifyInstance<
+  RawServerDefault,
+  IncomingMessage,
+  ServerResponse,
+  FastifyBaseLogger,
+  TypeBoxTypeProvider
+>;
+
+export interface HttpOptions {
+  /** Name of the service, the title of its documentation. */
+  name: string;
+  /** The domain that the service is, as others call it (domain-name.ts): label of its metrics. */
+  domain: string;
+  log: Log;
+  /** null: the service has no counters. */
+  counterFile: CounterFile | null;
+  /** False: /health/ready answers 503. */
+  ready: () => boolean;
+  /** State of rings, queues and so on, as plain JSON. */
+  dump: () => unknown;
+  /** What /metrics shows besides the counters; read at each scrape, on the data thread. */
+  gauges?: () => Iterable<Reading>;
+  /** Called after POST /counters/reset emptied the counter file. */
+  onReset?: () => void;
+}
+
+/** Body of GET /counters. Times in nanoseconds, atNs on the clock that all processes share. */
+export const CountersBody = Type.Object({
+  atNs: Type.Number(),
+  processCpuNs: Type.Number(),
+  dataThreadCpuNs: Type.Number(),
+  rssBytes: Type.Number(),
+  blocks: Type.Array(
+    Type.Object({
+      kind: Type.String(),
+      labels: Type.Record(Type.String(), Type.String()),
+      values: Type.Record(Type.String(), Type.Number()),
+    }),
+  ),
+});
+export type CountersBody = Type.Static<typeof CountersBody>;
+
+const Status = Type.Object({ status: Type.String() });
+
+/** Makes the server; further routes can be added before it listens. Must be called on the data thread, whose CPU time
+ *  /counters tells. */
+export async function createHttp(o: HttpOptions): Promise<ServiceHttp> {
+  const loggerInstance: FastifyBaseLogger = o.log;
+  const app: ServiceHttp = fastify({
+    loggerInstance,
+    // A line for every scrape would drown the rest.
+    logController: new LogController({ disableRequestLogging: true }),
+    // Idle keep-alive connections must not hold up the end of the service.
+    forceCloseConnections: true,
+  }).withTypeProvider<TypeBoxTypeProvider>();
+  await app.register(swagger, {
+    openapi: { info: { title: `grantline ${o.name}`, description: 'Grantline testbed', version: '0.1.0' } },
+  });
+  await app.register(swaggerUi, { routePrefix: '/documentation' });
+  addHealth(app, o);
+  addCounters(app, o);
+  app.get('/dump', { schema: { summary: 'Rings, queues and state', response: { 200: Type.Unknown() } } }, () =>
+    o.dump(),
+  );
+  return app;
+}
+
+/** Listens and tells the URL under which others reach the server.
+ *  @throws UsageError when the address cannot be had */
+export async function listenHttp(app: ServiceHttp, at: ListenAddress): Promise<string> {
+  try {
+    await app.listen({ host: at.host, port: at.port });
+  } catch (err) {
+    const code = (err as NodeJS.ErrnoException).code;
+    const where = `${at.host}:${at.port}`;
+    if (code === 'EADDRINUSE')
+      throw new UsageError(`${where} is in use: stop what listens there, or set GRANTLINE_HTTP`);
+    if (code === 'EADDRNOTAVAIL' || code === 'ENOTFOUND' || code === 'EACCES' || code === 'EAI_AGAIN')
+      throw new UsageError(`cannot listen on ${where} (${code}): set GRANTLINE_HTTP to an address of this machine`);
+    throw err;
+  }
+  const bound = app.server.address();
+  const port = typeof bound === 'object' && bound !== null ? bound.port : at.port;
+  // "Any address" is none that others could use.
+  const host = at.host === '0.0.0.0' || at.host === '::' ? hostname() : at.host;
+  return `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
+}
+
+function addHealth(app: ServiceHttp, o: HttpOptions): void {
+  app.get('/health/live', { schema: { summary: 'The process answers', response: { 200: Status } } }, () => ({
+    status: 'live',
+  }));
+  app.get(
+    '/health/ready',
+    { schema: { summary: 'The service can do its work', response: { 200: Status, 503: Status } } },
+    (_request, reply) => {
+      if (o.ready()) return { status: 'ready' };
+      reply.code(503);
+      return { status: 'not ready' };
+    },
+  );
+}
+
+function addCounters(app: ServiceHttp, o: HttpOptions): void {
+  const metrics = new ServiceMetrics(o);
+  app.get(
+    '/metrics',
+    { schema: { summary: 'For Prometheus', response: { 200: Type.String() } } },
+    async (_request, reply) => {
+      const text = await metrics.text();
+      return reply.type(metrics.contentType).send(text);
+    },
+  );
+  app.get('/counters', { schema: { summary: 'All counters, and CPU time', response: { 200: CountersBody } } }, () => ({
+    atNs: nowNs(),
+    processCpuNs: processCpuNs(),
+    dataThreadCpuNs: threadCpuNs(),
+    rssBytes: process.memoryUsage.rss(),
+    blocks: o.counterFile?.snapshot() ?? [],
+  }));
+  app.post(
+    '/counters/reset',
+    { schema: { summary: 'All counters to zero; /metrics goes on counting', response: { 200: Type.Object({}) } } },
+    () => {
+      o.counterFile?.reset();
+      o.onReset?.();
+      return {};
+    },
+  );
+}

@@ -1,0 +1,116 @@
+/** Which counter of the TCP/IP stack is shown as which metric: see metrics-counters.ts. What a stack does not use is a dropped
+ *  frame of the component tcpip; what happened besides is an event. tx and rx are the stack's own view, for each stack. */
+import type { TCP_APP_COUNTERS } from '../net-apps/tcp-app-counters.js';
+import type { WEB_COUNTERS } from '../counters/names.js';
+import type { NET_COUNTERS } from '../net/net-counters.js';
+import type { Shown, Target } from './metrics-counters.js';
+import type { FamilyName } from './metrics-families.js';
+import type { Labels } from './metrics-family.js';
+
+const RX = { direction: 'rx' } as const;
+const TX = { direction: 'tx' } as const;
+const to = (family: FamilyName, labels: Labels): [Target] => [{ family, labels, scale: 1 }];
+const drop = (reason: string): [Target] => to('grantline_dropped_frames_total', { component: 'tcpip', reason });
+const event = (op: string): [Target] => to('grantline_tcpip_events_total', { op });
+
+export const tcpApp: { readonly [K in (typeof TCP_APP_COUNTERS)[number]]: Shown } = {
+  connections: event('app_connections'),
+  receivedBytes: to('grantline_tcp_app_bytes_total', RX),
+  sentBytes: to('grantline_tcp_app_bytes_total', TX),
+  resets: event('app_resets'),
+};
+
+export const web: { readonly [K in (typeof WEB_COUNTERS)[number]]: Shown } = {
+  ok: to('grantline_http_requests_total', { op: 'ok' }),
+  clientErrors: to('grantline_http_requests_total', { op: 'client_error' }),
+  serverErrors: to('grantline_http_requests_total', { op: 'server_error' }),
+};
+
+export const net: { readonly [K in (typeof NET_COUNTERS)[number]]: Shown } = {
+  inPackets: to('grantline_tcpip_packets_total', RX),
+  inBytes: to('grantline_tcpip_bytes_total', RX),
+  outPackets: to('grantline_tcpip_packets_total', TX),
+  outBytes: to('grantline_tcpip_bytes_total', TX),
+  linkFull: event('link_full'),
+  dropShort: drop('short'),
+  dropOversize: drop('oversize'),
+  dropNotMine: drop('not_mine'),
+  dropEtherType: drop('ether_type'),
+  arpIn: event('arp_in'),
+  arpOut: event('arp_out'),
+  arpBad: drop('arp_bad'),
+  arpConflict: event('arp_conflict'),
+  arpIgnored: event('arp_ignored'),
+  arpEvicted: event('arp_evicted'),
+  arpFailed: event('arp_failed'),
+  arpQueueDrop: drop('arp_queue_drop'),
+  ipBadHeader: drop('ip_bad_header'),
+  ipBadChecksum: drop('ip_bad_checksum'),
+  ipBadSource: drop('ip_bad_source'),
+  ipNotMine: drop('ip_not_mine'),
+  ipSourceRoute: drop('ip_source_route'),
+  ipNoProtocol: drop('ip_no_protocol'),
+  ipNoRoute: event('ip_no_route'),
+  ipFragmentsIn: event('ip_fragments_in'),
+  ipFragmentsOut: event('ip_fragments_out'),
+  ipReassembled: event('ip_reassembled'),
+  ipReassemblyTimeout: drop('ip_reassembly_timeout'),
+  ipReassemblyOverlap: drop('ip_reassembly_overlap'),
+  ipReassemblyBad: drop('ip_reassembly_bad'),
+  ipReassemblyEvicted: drop('ip_reassembly_evicted'),
+  icmpBad: drop('icmp_bad'),
+  icmpEchoes: event('icmp_echoes'),
+  icmpIgnored: drop('icmp_ignored'),
+  icmpLimited: event('icmp_limited'),
+  icmpUnreachableOut: event('icmp_unreachable_out'),
+  icmpErrorsIn: event('icmp_errors_in'),
+  udpIn: event('udp_in'),
+  udpOut: event('udp_out'),
+  udpBadHeader: drop('udp_bad_header'),
+  udpBadChecksum: drop('udp_bad_checksum'),
+  udpNoPort: drop('udp_no_port'),
+  tcpIn: to('grantline_tcp_segments_total', RX),
+  tcpInBytes: to('grantline_tcp_payload_bytes_total', RX),
+  tcpCoalesced: event('tcp_coalesced'),
+  tcpBadHeader: drop('tcp_bad_header'),
+  tcpBadChecksum: drop('tcp_bad_checksum'),
+  tcpBadOptions: drop('tcp_bad_options'),
+  tcpNoConnection: drop('tcp_no_connection'),
+  tcpBadAck: drop('tcp_bad_ack'),
+  tcpOutOfWindow: drop('tcp_out_of_window'),
+  tcpDuplicate: drop('tcp_duplicate'),
+  tcpOverlap: event('tcp_overlap'),
+  tcpOutOfOrder: event('tcp_out_of_order'),
+  tcpTooManyGaps: drop('tcp_too_many_gaps'),
+  tcpNoMemory: drop('tcp_no_memory'),
+  tcpPaws: drop('tcp_paws'),
+  tcpNoTimestamp: drop('tcp_no_timestamp'),
+  tcpUrgent: event('tcp_urgent'),
+  tcpDataAfterClose: drop('tcp_data_after_close'),
+  tcpDupAcksIn: event('tcp_dup_acks_in'),
+  tcpResetsIn: event('tcp_resets_in'),
+  tcpOut: to('grantline_tcp_segments_total', TX),
+  tcpOutBytes: to('grantline_tcp_payload_bytes_total', TX),
+  tcpRetransmits: event('tcp_retransmits'),
+  tcpRetransmitBytes: event('tcp_retransmit_bytes'),
+  tcpTimeouts: event('tcp_timeouts'),
+  tcpFastRecoveries: event('tcp_fast_recoveries'),
+  tcpSackReneging: event('tcp_sack_reneging'),
+  tcpDelayedAcks: event('tcp_delayed_acks'),
+  tcpProbes: event('tcp_probes'),
+  tcpKeepAlives: event('tcp_keep_alives'),
+  tcpChallengeAcks: event('tcp_challenge_acks'),
+  tcpLimited: event('tcp_limited'),
+  tcpResetsOut: event('tcp_resets_out'),
+  tcpActiveOpens: event('tcp_active_opens'),
+  tcpPassiveOpens: event('tcp_passive_opens'),
+  tcpOpened: event('tcp_opened'),
+  tcpClosed: event('tcp_closed'),
+  tcpTimedOut: event('tcp_timed_out'),
+  tcpUnreachable: event('tcp_unreachable'),
+  tcpPersistTimeout: event('tcp_persist_timeout'),
+  tcpConnLimit: drop('tcp_conn_limit'),
+  tcpBacklogEvicted: event('tcp_backlog_evicted'),
+  tcpTimeWaitEvicted: event('tcp_time_wait_evicted'),
+  tcpTimeWaitReused: event('tcp_time_wait_reused'),
+};

@@ -1,0 +1,39 @@
+/** Routes to what the application of a recorded run kept. */
+import { Type } from 'typebox';
+import { writePcap } from '../capture/write-pcap.js';
+import type { RecordApp } from '../stack/record-app.js';
+import type { ServiceHttp } from './http.js';
+
+/** Body of GET /recorded/summary; the digest is of the set of frames, whatever their order. */
+const Summary = Type.Object({
+  frames: Type.Number(),
+  bytes: Type.Number(),
+  notKept: Type.Number(),
+  digest: Type.String(),
+});
+
+export function addRecordRoutes(http: ServiceHttp, record: RecordApp): void {
+  http.get(
+    '/recorded',
+    {
+      schema: {
+        summary: 'Frames of a recorded run as a pcap file; the times only tell their order',
+        response: { 200: Type.Unknown() },
+      },
+    },
+    (_request, reply) => {
+      const frames = [...record.frames()].map((bytes, i) => ({ timeNs: i * 1000, bytes }));
+      return reply.type('application/vnd.tcpdump.pcap').send(Buffer.from(writePcap(frames).buffer));
+    },
+  );
+  http.get(
+    '/recorded/summary',
+    {
+      schema: {
+        summary: 'How many frames a recorded run kept, and the digest of their set',
+        response: { 200: Summary },
+      },
+    },
+    () => ({ frames: record.count, bytes: record.bytes, notKept: record.notKept, digest: record.digest() }),
+  );
+}

@@ -1,0 +1,79 @@
+/** What a guest (in `native` the driver domain) sends in a run: /tool/run says what, POST /send says when. docs/wire/control-plane.md section 8. */
+import type { ServiceHttp } from './http.js';
+import type { Poller } from '../loop/data-loop.js';
+import type { TxDevice } from '../nicq/tx-device.js';
+import type { RespondApp } from '../stack/respond-app.js';
+import type { SendApp, SendRun } from '../stack/send-app.js';
+import { Type } from 'typebox';
+
+const Status = Type.Object({ sending: Type.Boolean() });
+const Refusal = Type.Object({ error: Type.String() });
+
+export class SendControl implements Poller {
+  scheduled = false;
+  private readonly app: SendApp;
+  private readonly responder: Pick<RespondApp, 'attach' | 'prepare' | 'flush' | 'wake'> | null;
+  private readonly wake: () => void;
+  private tso = false;
+  private run: SendRun | null = null;
+  private hasDevice = false;
+
+  /** @param wake puts this poller to work
+   *  @param responder sends through the same device */
+  constructor(app: SendApp, wake: () => void, responder: SendControl['responder'] = null) {
+    this.app = app;
+    this.wake = wake;
+    this.responder = responder;
+    if (responder !== null) responder.wake = wake;
+  }
+
+  /** What packets go through from now on; null: nothing. */
+  attach(device: TxDevice | null, tso: boolean): void {
+    this.app.attach(device);
+    this.responder?.attach(device);
+    this.hasDevice = device !== null;
+    if (tso !== this.tso && this.run !== null && device !== null) this.prepareApp(this.run, tso);
+    if (device !== null) this.tso = tso;
+  }
+
+  /** A run begins that this guest sends in. @throws RangeError when frames of that kind cannot be made */
+  prepare(run: SendRun): void {
+    this.run = run;
+    this.prepareApp(run, this.tso);
+  }
+
+  poll(): number {
+    return this.app.poll() + (this.responder?.flush() ?? 0);
+  }
+
+  arm(): boolean {
+    return this.app.arm();
+  }
+
+  private prepareApp(run: SendRun, tso: boolean): void {
+    if (run.responds !== true) this.app.prepare(run, tso);
+    else this.responder?.prepare(run);
+  }
+
+  /** Routes that start and stop sending. */
+  addRoutes(http: ServiceHttp): void {
+    const status = (): { sending: boolean } => ({ sending: this.app.running });
+    http.get('/send', { schema: { summary: 'Whether frames are being sent', response: { 200: Status } } }, status);
+    http.post(
+      '/send',
+      { schema: { summary: 'Send the frames of the run', response: { 200: Status, 409: Refusal } } },
+      (_request, reply) => {
+        if (!this.app.start()) {
+          reply.code(409);
+          return { error: this.hasDevice ? 'no run that sends was announced' : 'the vif is not connected' };
+        }
+        this.wake();
+        return status();
+      },
+    );
+    http.delete('/send', { schema: { summary: 'Send no more', response: { 200: Status } } }, () => {
+      this.app.stop();
+      return status();
+    });
+  }
+}

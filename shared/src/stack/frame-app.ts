@@ -1,0 +1,34 @@
+/** What stands at the end of the receive path: something that takes payload out of the buffers into its own memory.
+ *
+ *  Called by RxStack.deliver, on the data thread: begin, then segment (or raw) for each, then end. Nothing may be kept
+ *  of the batch after end: its buffers go back to the ring. */
+
+/** Most pieces in one batch, as the driver gives them. */
+export const MAX_PIECES = 256;
+/** Most parts that they are listed as: a bulk packet is listed by the frames that it stands for. */
+export const MAX_LISTED = 8192;
+
+/** Parts of buffers, in order. One object for the life of a stack; its contents change from batch to batch. */
+export interface PieceList {
+  /** Byte offset in the address space. */
+  readonly off: Int32Array;
+  /** Bytes. */
+  readonly len: Int32Array;
+  /** At the last piece of each Ethernet frame: the frame's length, header included; 0 at the pieces before. */
+  readonly frameBytes: Int32Array;
+}
+
+export interface FrameApp {
+  /** True: wants whole frames as they arrived, before the stack looks into them (`raw`). False: payload (`segment`). */
+  readonly wantsRaw: boolean;
+  /** @param nowNs time at which the batch is delivered */
+  begin(nowNs: number): void;
+  /** Transport payload of one segment: the pieces from..to-1, of one frame or of several that were coalesced. A frame
+   *  without payload is one piece of length 0.
+   *  @param socket the number given to RxStack.listen */
+  segment(pieces: PieceList, from: number, to: number, socket: number): void;
+  /** One frame, Ethernet header first: the pieces from..to-1. */
+  raw(pieces: PieceList, from: number, to: number): void;
+  /** The batch is over; counters are committed. */
+  end(): void;
+}

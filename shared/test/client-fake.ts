@@ -1,0 +1,151 @@
+/** A hypervisor for tests: real sockets, made-up answers. Not a test itself. */
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { createServer, type IncomingMessage, type Server } from 'node:http';
+import { join } from 'node:path';
+import type { Duplex } from 'node:stream';
+import { WebSocketServer, type WebSocket } from 'ws';
+import { pino } from 'pino';
+import type { DomId } from '../src/abi/page.js';
+import type { ServiceEnv } from '../src/service/env.js';
+
+export const quiet = pino({ level: 'silent' });
+
+/** A directory on tmpfs, named after this process. */
+export function testDir(): string {
+  return mkdtempSync(`/dev/shm/grantline-test-${process.pid}-`);
+}
+
+export type Answer = (op: string, args: Record<string, unknown>, fake: FakeHypervisor) => unknown;
+
+export class FakeHypervisor {
+  readonly dir: string;
+  readonly secret = 'open sesame';
+  readonly joinToken = 'let me in';
+  /** Kinds that came with the join token. */
+  readonly joined: unknown[] = [];
+  /** Requests that came, as op and args. */
+  readonly asked: { op: string; args: Record<string, unknown> }[] = [];
+  welcome: Record<string, unknown> = { domid: 3, kind: 'guest', memoryPages: 16, guests: [], home: 'domain/3' };
+  /** Throw an object with a code to refuse. */
+  answer: Answer = () => ({});
+  /** Gets each batch; by default it is echoed with rc 0 and no results. */
+  onBatch: (batch: Buffer, ws: WebSocket) => void = (batch, ws) => {
+    const reply = Buffer.alloc(8);
+    reply.writeUInt32LE(batch.readUInt32LE(0), 0);
+    reply.writeUInt16LE(batch.readUInt16LE(6), 6);
+    ws.send(reply);
+  };
+  connections = 0;
+  ws: WebSocket | null = null;
+  private readonly http: Server;
+  private readonly wss = new WebSocketServer({ noServer: true, perMessageDeflate: false });
+
+  constructor(dir = testDir()) {
+    this.dir = dir;
+    this.http = createServer((_req, res) => res.writeHead(404).end());
+    this.http.on('upgrade', (req, socket, head) => this.upgrade(req, socket, head));
+  }
+
+  get socket(): string {
+    return join(this.dir, 'hypervisor.sock');
+  }
+
+  listen(): Promise<void> {
+    return new Promise((resolve) => this.http.listen(this.socket, resolve));
+  }
+
+  /** On TCP instead. @returns the port */
+  listenTcp(): Promise<number> {
+    return new Promise((resolve) => {
+      this.http.listen(0, '127.0.0.1', () => resolve((this.http.address() as { port: number }).port));
+    });
+  }
+
+  event(event: string, args: object): void {
+    this.ws?.send(JSON.stringify({ event, args }));
+  }
+
+  close(): void {
+    for (const ws of this.wss.clients) ws.terminate();
+    this.http.close();
+    this.http.closeAllConnections();
+    rmSync(this.dir, { recursive: true, force: true });
+  }
+
+  /** Settings of a domain of this hypervisor. */
+  env(over: Partial<ServiceEnv> = {}): ServiceEnv {
+    return {
+      kind: 'guest',
+      dir: this.dir,
+      hypervisor: `ws+unix://${this.socket}`,
+      domid: 3 as DomId,
+      secret: this.secret,
+      join: null,
+      token: null,
+      http: { host: '127.0.0.1', port: 0 },
+      uid: null,
+      gid: null,
+      groups: [],
+      log: 'silent',
+      core: null,
+      nativeCore: null,
+      roles: null,
+      reclaim: false,
+      lifeline: false,
+      farEnd: { kind: 'stack' },
+      edge: { host: '127.0.0.1', port: 0 },
+      tap: null,
+      tapOffload: true,
+      ...over,
+    };
+  }
+
+  private upgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {
+    const domid = String(this.welcome.domid);
+    if (req.url !== '/hypercall') return void socket.end('HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n');
+    const joining = req.headers['x-grantline-join'];
+    if (joining !== undefined && req.headers.authorization === `Bearer ${this.joinToken}`) this.joined.push(joining);
+    else if (req.headers['x-grantline-domid'] !== domid || req.headers.authorization !== `Bearer ${this.secret}`)
+      return void socket.end('HTTP/1.1 401 Unauthorized\r\nconnection: close\r\n\r\n');
+    if (this.ws?.readyState === 1) return void socket.end('HTTP/1.1 409 Conflict\r\nconnection: close\r\n\r\n');
+    this.wss.handleUpgrade(req, socket, head, (ws) => this.serve(ws));
+  }
+
+  private serve(ws: WebSocket): void {
+    this.connections++;
+    this.ws = ws;
+    this.event('welcome', this.welcome);
+    ws.on('message', (data: Buffer, binary: boolean) => {
+      if (binary) return this.onBatch(data, ws);
+      const { id, op, args } = JSON.parse(data.toString()) as { id: number; op: string; args: Record<string, unknown> };
+      this.asked.push({ op, args });
+      try {
+        ws.send(JSON.stringify({ id, result: this.answer(op, args, this) }));
+      } catch (err) {
+        const { code, message } = err as { code: string; message: string };
+        ws.send(JSON.stringify({ id, error: { code, message } }));
+      }
+    });
+  }
+}
+
+/** An error that the fake hands out as a refusal. */
+export function refuse(code: string): Error {
+  return Object.assign(new Error(`refused with ${code}`), { code });
+}
+
+/** Lets sockets and timers have some turns until `ok`, or fails after a minute, which a busy machine needs. */
+export async function until(ok: () => boolean): Promise<void> {
+  for (const end = Date.now() + 60_000; Date.now() < end;) {
+    if (ok()) return;
+    await new Promise((resolve) => setTimeout(resolve, 2));
+  }
+  throw new Error('it did not happen');
+}
+
+/** Makes the domain's directory as the hypervisor does. */
+export function domainDir(dir: string, domid: number): string {
+  const home = join(dir, 'domain', String(domid));
+  mkdirSync(home, { recursive: true });
+  return home;
+}

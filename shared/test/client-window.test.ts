@@ -1,0 +1,117 @@
+import t, { type Test } from 'tap';
+import { spawnSync } from 'node:child_process';
+import { closeSync, openSync, readdirSync, rmSync, writeFileSync, readSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { GNTST } from '../src/abi/grant-table.js';
+import { PAGE_SIZE, type DomId, type Gref, type Pfn } from '../src/abi/page.js';
+import { GrantError, GrantWindow } from '../src/grant/window.js';
+import { AddressSpace } from '../src/mem/address-space.js';
+import { domainDir, testDir } from './client-fake.js';
+
+const ONE = 1 as DomId;
+
+/** A domain 1 with four pages, page p filled with p + 1. */
+function bed(t: Test, slots = 2): { dir: string; memory: string; space: AddressSpace; window: GrantWindow } {
+  const dir = testDir();
+  const memory = join(domainDir(dir, 1), 'memory');
+  writeFileSync(memory, Buffer.concat([1, 2, 3, 4].map((b) => Buffer.alloc(PAGE_SIZE, b))));
+  const space = new AddressSpace(1 << 20);
+  const window = new GrantWindow(space, (domid) => join(dir, 'domain', String(domid), 'memory'), slots);
+  t.teardown(() => {
+    window.close();
+    rmSync(dir, { recursive: true });
+  });
+  return { dir, memory, space, window };
+}
+
+t.test('a mapped page is the granter’s page, in both directions', (t) => {
+  const { memory, space, window } = bed(t);
+  const at = window.map(ONE, 2 as Pfn);
+  t.equal(space.mem.u8[at], 3);
+  t.equal(space.mem.u8[at + PAGE_SIZE - 1], 3);
+  space.mem.u8[at + 5] = 99;
+  const fd = openSync(memory, 'r');
+  const byte = Buffer.alloc(1);
+  readSync(fd, byte, 0, 1, 2 * PAGE_SIZE + 5);
+  closeSync(fd);
+  t.equal(byte[0], 99);
+  t.end();
+});
+
+t.test('slots are taken and recycled; a full window says so', (t) => {
+  const { window, space } = bed(t);
+  const a = window.map(ONE, 0 as Pfn);
+  const b = window.map(ONE, 1 as Pfn);
+  t.not(a, b);
+  t.equal(window.map(ONE, 2 as Pfn), -1);
+  window.unmap(a);
+  t.equal(window.free, 1);
+  t.equal(window.map(ONE, 3 as Pfn), a);
+  t.equal(space.mem.u8[a], 4);
+  t.throws(() => window.unmap(a + 1), RangeError);
+  t.throws(() => window.unmap(a + 16 * PAGE_SIZE), RangeError);
+  window.unmap(a);
+  t.throws(() => window.unmap(a), RangeError, 'not twice');
+  t.end();
+});
+
+t.test('the memory of a domain is opened once, and not at all after it is forgotten', (t) => {
+  const { window } = bed(t, 8);
+  const open = (): number => readdirSync('/proc/self/fd').length;
+  window.map(ONE, 0 as Pfn);
+  const before = open();
+  for (let p = 0; p < 4; p++) window.map(ONE, p as Pfn);
+  t.equal(open(), before);
+  window.forget(ONE);
+  window.forget(ONE);
+  t.equal(open(), before - 1);
+  t.end();
+});
+
+t.test('a domain that cannot be opened costs no slot', (t) => {
+  const { window } = bed(t);
+  t.throws(() => window.map(9 as DomId, 0 as Pfn), { code: 'ENOENT' });
+  t.equal(window.free, 2);
+  t.end();
+});
+
+t.test('mapGrant maps what the hypervisor says, unmapGrant names handle and address', async (t) => {
+  const { window, space } = bed(t);
+  const sent: string[] = [];
+  const replies = [
+    '0000000000000100 0000 0000 07000000 03000000 00000000',
+    '0000000000000100 0000',
+    '0000000000000100 fdff 0000 ffffffff 00000000 00000000',
+  ];
+  const port = {
+    hypercall(bytes: Buffer, onReply: (reply: Buffer) => void): void {
+      sent.push(bytes.toString('hex'));
+      onReply(Buffer.from(replies.shift()!.replace(/ /g, ''), 'hex'));
+    },
+  };
+  const m = await window.mapGrant(port, ONE, 8 as Gref);
+  t.equal(space.mem.u8[m.offset], 4);
+  t.equal(m.handle, 7);
+  await window.unmapGrant(port, m);
+  const address = Buffer.alloc(8);
+  address.writeUInt32LE(m.offset, 0);
+  t.equal(sent[1], `0000000001000100${address.toString('hex')}00000000000000000700000000000000`);
+  t.equal(window.free, 2);
+  await t.rejects(window.mapGrant(port, ONE, 9 as Gref), { name: 'GrantError', status: GNTST.badGntref });
+  t.equal(window.free, 2, 'a refused map costs no slot');
+  t.match(new GrantError('map', GNTST.badGntref).message, 'badGntref');
+});
+
+t.test('a read of a page that is not mapped any more ends that process by SIGSEGV, and nothing else', (t) => {
+  const { dir } = bed(t);
+  const child = fileURLToPath(new URL('./client-window-child.js', import.meta.url));
+  const run = (what: string) => spawnSync(process.execPath, [child, dir, what], { encoding: 'utf8' });
+  t.equal(run('mapped').stdout, 'read 3\n');
+  for (const what of ['unmapped', 'guard']) {
+    const r = run(what);
+    t.equal(r.signal, 'SIGSEGV', what);
+    t.equal(r.stdout, '');
+  }
+  t.end();
+});

@@ -1,0 +1,130 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import t, { type Test as T } from 'tap';
+import { CPU_COMMON, CpuMeter } from '../src/clock/cpu-meter.js';
+import { CounterFile } from '../src/counters/file.js';
+import { slots } from '../src/counters/block.js';
+import { DataLoop, LOOP_COUNTERS, type Poller } from '../src/loop/data-loop.js';
+import { AddressSpace } from '../src/mem/address-space.js';
+import { Doorbell, Ringer } from '../src/mem/doorbell.js';
+import { makeFifo, processCpuNs } from '../src/mem/libc.js';
+
+const C = slots(LOOP_COUNTERS);
+
+/** A loop over a real FIFO, with one poller that has `work` units to do. */
+function setUp(t: T): {
+  loop: DataLoop;
+  ringer: Ringer;
+  poller: Poller & { work: number; done: number };
+  counters: Float64Array;
+  cpu: Float64Array;
+  state: { waiting: boolean; onDispatch: (() => void) | null };
+} {
+  const dir = mkdtempSync('/dev/shm/grantline-loop-');
+  makeFifo(join(dir, 'bell'), 0o600);
+  const file = new CounterFile(new AddressSpace(1 << 20), join(dir, 'counters'));
+  const cpuBlock = file.block('cpu', {}, [...CPU_COMMON, 'rest']);
+  const counters = file.block('loop', {}, LOOP_COUNTERS);
+  const doorbell = new Doorbell(join(dir, 'bell'));
+  const ringer = new Ringer(join(dir, 'bell'));
+  const state: { waiting: boolean; onDispatch: (() => void) | null } = { waiting: false, onDispatch: null };
+  const poller = {
+    scheduled: false,
+    work: 0,
+    done: 0,
+    poll(): number {
+      if (this.work === 0) return 0;
+      this.work--;
+      this.done++;
+      return 1;
+    },
+    arm(): boolean {
+      return this.work > 0;
+    },
+  };
+  const loop: DataLoop = new DataLoop({
+    doorbell,
+    meter: new CpuMeter(cpuBlock),
+    counters,
+    dispatch: () => {
+      state.onDispatch?.();
+      if (poller.work > 0) poller.scheduled = true;
+    },
+    waiting: () => state.waiting,
+    rest: 3,
+  });
+  loop.add(poller);
+  t.teardown(() => {
+    loop.stop();
+    doorbell.close();
+    ringer.close();
+    rmSync(dir, { recursive: true, force: true });
+  });
+  return { loop, ringer, poller, counters: counters.v, cpu: cpuBlock.v, state };
+}
+
+const sleep = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms));
+
+t.test('work that appears together with a ring is done, in short sleeps and in deep ones', async (t) => {
+  const { ringer, poller, counters, state } = setUp(t);
+  for (const waiting of [false, true]) {
+    state.waiting = waiting;
+    for (let i = 1; i <= 30; i++) {
+      const before = poller.done;
+      poller.work += 3;
+      ringer.ring();
+      await sleep(i % 3);
+      while (poller.done < before + 3) await sleep(1);
+    }
+  }
+  t.equal(poller.done, 180);
+  t.ok(counters[C.deepSleeps] > 0);
+});
+
+t.test('an event between arming and sleeping is not lost', async (t) => {
+  const { ringer, poller, state } = setUp(t);
+  const arm = poller.arm.bind(poller);
+  let rounds = 0;
+  poller.arm = () => {
+    const more = arm();
+    if (rounds < 200 && !more) {
+      // The peer publishes right after our last look: its ring has to end the sleep that follows.
+      rounds++;
+      poller.work++;
+      ringer.ring();
+    }
+    return more;
+  };
+  state.waiting = false;
+  ringer.ring();
+  while (poller.done < 200) await sleep(1);
+  t.equal(poller.done, 200);
+});
+
+t.test('an idle loop sleeps in the event loop and uses no CPU time', async (t) => {
+  const { counters } = setUp(t);
+  await sleep(60);
+  const turns = counters[C.turns];
+  const cpu = processCpuNs();
+  await sleep(300);
+  t.equal(counters[C.turns], turns, 'no turn without an event');
+  t.ok(processCpuNs() - cpu < 100e6);
+});
+
+t.test('sockets have their turn while the data path is busy', async (t) => {
+  const { poller, ringer } = setUp(t);
+  poller.work = 5_000_000;
+  ringer.ring();
+  await sleep(5);
+  t.ok(poller.work > 0, 'a timer ran before the work was done');
+});
+
+t.test('each loop has counted its CPU time in parts', async (t) => {
+  const { poller, ringer, cpu } = setUp(t);
+  poller.work = 300_000;
+  ringer.ring();
+  while (poller.work > 0) await sleep(5);
+  await sleep(30);
+  t.ok(cpu[3] > 1e6, 'the poller was charged');
+  t.ok(cpu[0] + cpu[1] > 0, 'waking and control were charged');
+});

@@ -1,0 +1,237 @@
+/** Two domains in one process: two address spaces over the same page file, two FIFOs, and a hypervisor in between. */
+import t, { type Test } from 'tap';
+import { mkdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { PAGE_SIZE, type DomId, type Port } from '../src/abi/page.js';
+import { EventChannels, type EvtchnTransport } from '../src/evtchn/channel.js';
+import { EventSide } from '../src/evtchn/event-page.js';
+import { AddressSpace } from '../src/mem/address-space.js';
+import { Doorbell } from '../src/mem/doorbell.js';
+import { makeFifo } from '../src/mem/libc.js';
+import { domainDir, testDir } from './client-fake.js';
+
+const A = 1 as DomId;
+const B = 1000 as DomId;
+
+/** Gives out ports and tells the other end, as the hypervisor does; paths relative to the directory. */
+class World {
+  readonly dir = testDir();
+  readonly closed: number[] = [];
+  private readonly handlers = new Map<DomId, Map<string, (args: unknown) => void>>();
+  private next: Record<number, number> = { [A]: 1, [B]: 40 };
+
+  constructor() {
+    mkdirSync(join(this.dir, 'evtchn'));
+    writeFileSync(join(this.dir, 'evtchn/1-1000'), '');
+    truncateSync(join(this.dir, 'evtchn/1-1000'), PAGE_SIZE);
+    for (const d of [A, B]) makeFifo(join(domainDir(this.dir, d), 'doorbell'), 0o600);
+  }
+
+  transport(domid: DomId): EvtchnTransport {
+    const handlers = new Map<string, (args: unknown) => void>();
+    this.handlers.set(domid, handlers);
+    const request = (op: string, args: Record<string, number>): Promise<unknown> => {
+      if (op === 'evtchn.close') {
+        this.closed.push(args.port);
+        return Promise.resolve({});
+      }
+      const remote = args.remote as DomId;
+      const port = this.next[domid]++;
+      if (op === 'evtchn.bindInterdomain')
+        this.emit(remote, 'evtchn.bound', { port: args.remotePort, remotePort: port });
+      return Promise.resolve({ port, page: 'evtchn/1-1000', doorbell: `domain/${remote}/doorbell` });
+    };
+    return {
+      domid,
+      dir: this.dir,
+      request: request as EvtchnTransport['request'],
+      onEvent: (name, fn) => void handlers.set(name, fn as (args: unknown) => void),
+    };
+  }
+
+  emit(domid: DomId, event: string, args: object): void {
+    this.handlers.get(domid)!.get(event)!(args);
+  }
+}
+
+interface Bed {
+  world: World;
+  a: EventChannels;
+  b: EventChannels;
+  spaceA: AddressSpace;
+  bellA: Doorbell;
+  bellB: Doorbell;
+}
+
+function bed(t: Test): Bed {
+  const world = new World();
+  const [spaceA, spaceB] = [new AddressSpace(1 << 20), new AddressSpace(1 << 20)];
+  const bellA = new Doorbell(join(world.dir, 'domain/1/doorbell'));
+  const bellB = new Doorbell(join(world.dir, 'domain/1000/doorbell'));
+  const a = new EventChannels(world.transport(A), spaceA);
+  const b = new EventChannels(world.transport(B), spaceB);
+  t.teardown(() => {
+    a.close();
+    b.close();
+    bellA.close();
+    bellB.close();
+    rmSync(world.dir, { recursive: true });
+  });
+  return { world, a, b, spaceA, bellA, bellB };
+}
+
+t.test('sends before anybody is bound are dropped and counted; the bind kicks once', async (t) => {
+  const { a, b, bellB } = bed(t);
+  const ca = await a.allocUnbound(B);
+  t.equal(ca.notify(), false);
+  t.equal(ca.dropped, 1);
+  t.notOk(bellB.wait(0));
+  const cb = await b.bindInterdomain(A, ca.port);
+  t.ok(ca.bound && cb.bound);
+  t.ok(bellB.wait(0), 'kicked');
+  let events = 0;
+  cb.onEvent(() => events++);
+  t.equal(b.dispatch(), 1);
+  t.equal(events, 1);
+});
+
+async function pair(t: Test) {
+  const w = bed(t);
+  const ca = await w.a.allocUnbound(B);
+  const cb = await w.b.bindInterdomain(A, ca.port);
+  w.b.dispatch();
+  w.bellB.wait(0);
+  return { ...w, ca, cb };
+}
+
+t.test('events coalesce: one ring and one handler call until it is taken', async (t) => {
+  const { a, ca, cb, bellA } = await pair(t);
+  let events = 0;
+  ca.onEvent(() => events++);
+  t.same([cb.notify(), cb.notify(), cb.notify()], [true, false, false]);
+  t.ok(bellA.wait(0));
+  t.notOk(bellA.wait(0));
+  t.equal(a.dispatch(), 1);
+  t.equal(a.dispatch(), 0);
+  t.equal(events, 1);
+  t.equal(cb.rings, 1);
+  t.equal(cb.coalesced, 2);
+  t.ok(cb.notify(), 'after it was taken the next one rings');
+});
+
+t.test('a masked port is marked without a ring; the unmask tells', async (t) => {
+  const { a, ca, cb, bellA } = await pair(t);
+  ca.mask();
+  t.equal(cb.notify(), false);
+  t.notOk(bellA.wait(0));
+  t.equal(a.dispatch(), 0);
+  t.equal(ca.unmask(), true);
+  t.equal(a.dispatch(), 1);
+  t.equal(ca.unmask(), false);
+});
+
+t.test('no wake-up is lost: an event after the last look and before the sleep ends the sleep at once', async (t) => {
+  const { a, ca, cb, bellA } = await pair(t);
+  let events = 0;
+  ca.onEvent(() => events++);
+  for (let i = 0; i < 100; i++) {
+    t.equal(a.dispatch(), 0);
+    cb.notify();
+    if (!bellA.wait(10e6)) t.fail('slept through an event');
+    a.dispatch();
+  }
+  t.equal(events, 100);
+});
+
+t.test('an event that comes while its handler runs is not lost', async (t) => {
+  const { a, ca, cb, bellA } = await pair(t);
+  let events = 0;
+  ca.onEvent(() => {
+    if (events++ === 0) t.ok(cb.notify());
+  });
+  cb.notify();
+  a.dispatch();
+  t.ok(bellA.wait(0));
+  t.equal(events + a.dispatch(), 2);
+});
+
+t.test('two channels of one pair share page and doorbell; each handler gets its own events', async (t) => {
+  const { a, b, ca, cb } = await pair(t);
+  const ca2 = await a.allocUnbound(B);
+  const cb2 = await b.bindInterdomain(A, ca2.port);
+  b.dispatch();
+  const seen: string[] = [];
+  ca.onEvent(() => seen.push('first'));
+  ca2.onEvent(() => seen.push('second'));
+  cb2.notify();
+  a.dispatch();
+  cb.notify();
+  a.dispatch();
+  t.same(seen, ['second', 'first']);
+});
+
+t.test('bits of ports that a peer does not have are counted and do nothing', async (t) => {
+  const { a, b, spaceA } = await pair(t);
+  // The first page that A mapped is the pair's.
+  const side = new EventSide(spaceA.mem, 0, A, B);
+  side.raise(700 as Port);
+  side.raise(1023 as Port);
+  t.equal(a.dispatch(), 2);
+  t.equal(a.stray, 2);
+  t.equal(b.dispatch(), 0);
+});
+
+t.test('a handler may close its own channel; afterwards nothing touches the page', async (t) => {
+  const { world, a, ca, cb } = await pair(t);
+  ca.onEvent(() => void ca.close());
+  cb.notify();
+  t.equal(a.dispatch(), 1);
+  await ca.close();
+  t.same(world.closed, [ca.port]);
+  ca.mask();
+  t.equal(ca.unmask(), false);
+  t.equal(ca.notify(), false);
+  t.equal(a.dispatch(), 0);
+  t.same(a.list(), []);
+});
+
+t.test(
+  'when the other end closes, sends are dropped; when it returns with a new doorbell, it is rung there',
+  async (t) => {
+    const { world, a, ca, bellB } = await pair(t);
+    let gone = 0;
+    ca.onUnbound(() => gone++);
+    world.emit(A, 'evtchn.unbound', { port: ca.port });
+    world.emit(A, 'evtchn.unbound', { port: ca.port });
+    t.equal(gone, 1);
+    t.equal(ca.notify(), false);
+    t.equal(ca.dropped, 1);
+    const path = join(world.dir, 'domain/1000/doorbell');
+    rmSync(path);
+    makeFifo(path, 0o600);
+    const bell = new Doorbell(path);
+    t.teardown(() => bell.close());
+    bellB.wait(0);
+    world.emit(A, 'evtchn.bound', { port: ca.port, remotePort: 41 });
+    t.ok(ca.bound);
+    t.ok(bell.wait(0));
+    t.notOk(bellB.wait(0));
+    a.close();
+  },
+);
+
+t.test('a bound event before the port is known here binds it when it is', async (t) => {
+  const { world, a, bellB } = bed(t);
+  world.emit(A, 'evtchn.bound', { port: 1, remotePort: 77 });
+  const ca = await a.allocUnbound(B);
+  t.ok(ca.bound);
+  t.ok(bellB.wait(0));
+});
+
+t.test('a peer that died before it could be rung fails the bind and leaves nothing', async (t) => {
+  const { world, b } = bed(t);
+  rmSync(join(world.dir, 'domain/1/doorbell'));
+  await t.rejects(b.bindInterdomain(A, 9 as Port), { code: 'ENOENT' });
+  t.same(b.list(), []);
+  t.equal(world.closed.length, 1);
+});

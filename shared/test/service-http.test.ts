@@ -1,0 +1,98 @@
+import t, { type Test } from 'tap';
+import { createServer } from 'node:net';
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { CounterFile } from '../src/counters/file.js';
+import { NIC_QUEUE_COUNTERS } from '../src/counters/names.js';
+import { AddressSpace } from '../src/mem/address-space.js';
+import { createHttp, listenHttp, type CountersBody, type ServiceHttp } from '../src/service/http.js';
+import { UsageError } from '../src/service/env.js';
+import { quiet, testDir } from './client-fake.js';
+
+interface Bed {
+  app: ServiceHttp;
+  file: CounterFile;
+  state: { ready: boolean; resets: number };
+}
+
+async function bed(t: Test): Promise<Bed> {
+  const dir = testDir();
+  const file = new CounterFile(new AddressSpace(1 << 20), join(dir, 'counters'));
+  const state = { ready: false, resets: 0 };
+  const app = await createHttp({
+    name: 'test',
+    domain: 'guest1',
+    log: quiet,
+    counterFile: file,
+    ready: () => state.ready,
+    dump: () => ({ rings: [1, 2] }),
+    onReset: () => state.resets++,
+  });
+  t.teardown(async () => {
+    await app.close();
+    rmSync(dir, { recursive: true });
+  });
+  return { app, file, state };
+}
+
+t.test('ready is 503 until the service is ready; live always answers', async (t) => {
+  const { app, state } = await bed(t);
+  t.equal((await app.inject('/health/ready')).statusCode, 503);
+  t.equal((await app.inject('/health/live')).statusCode, 200);
+  state.ready = true;
+  const r = await app.inject('/health/ready');
+  t.equal(r.statusCode, 200);
+  t.same(r.json(), { status: 'ready' });
+});
+
+t.test('counters are told by block, with CPU time and memory, and can be reset', async (t) => {
+  const { app, file, state } = await bed(t);
+  const block = file.block('nicQueue', { queue: 'vif1.0' }, NIC_QUEUE_COUNTERS);
+  block.v[0] = 5;
+  block.commit();
+  const body = (await app.inject('/counters')).json<CountersBody>();
+  t.ok(body.atNs > 0 && body.processCpuNs >= body.dataThreadCpuNs && body.dataThreadCpuNs > 0 && body.rssBytes > 1e6);
+  t.equal(body.blocks.length, 1);
+  t.equal(body.blocks[0].kind, 'nicQueue');
+  t.same(body.blocks[0].labels, { queue: 'vif1.0' });
+  t.equal(body.blocks[0].values.frames, 5);
+  t.equal(Object.keys(body.blocks[0].values).length, NIC_QUEUE_COUNTERS.length);
+  t.equal((await app.inject({ method: 'POST', url: '/counters/reset' })).statusCode, 200);
+  t.equal((await app.inject('/counters')).json<CountersBody>().blocks[0].values.frames, 0);
+  t.equal(state.resets, 1);
+});
+
+t.test('dump is whatever the service tells', async (t) => {
+  const { app } = await bed(t);
+  t.same((await app.inject('/dump')).json(), { rings: [1, 2] });
+});
+
+t.test('the OpenAPI page names every route, also those that a service adds', async (t) => {
+  const { app } = await bed(t);
+  app.get('/load', { schema: { summary: 'own route' } }, () => ({}));
+  await app.ready();
+  const doc = (await app.inject('/documentation/json')).json<{ paths: Record<string, unknown> }>();
+  for (const path of ['/health/live', '/health/ready', '/metrics', '/counters', '/counters/reset', '/dump', '/load'])
+    t.ok(doc.paths[path], path);
+  t.equal((await app.inject('/documentation')).statusCode, 200);
+});
+
+t.test('it listens on a free port and tells the URL; a port in use is a usage error of one line', async (t) => {
+  const { app } = await bed(t);
+  const url = await listenHttp(app, { host: '127.0.0.1', port: 0 });
+  t.equal((await fetch(`${url}/health/live`)).status, 200);
+  const busy = createServer().listen(0, '127.0.0.1');
+  t.teardown(() => busy.close());
+  await new Promise((resolve) => busy.once('listening', resolve));
+  const port = (busy.address() as { port: number }).port;
+  const { app: second } = await bed(t);
+  await t.rejects(
+    listenHttp(second, { host: '127.0.0.1', port }),
+    new UsageError(`127.0.0.1:${port} is in use: stop what listens there, or set GRANTLINE_HTTP`),
+  );
+  const { app: third } = await bed(t);
+  await t.rejects(
+    listenHttp(third, { host: '192.0.2.1', port: 0 }),
+    /set GRANTLINE_HTTP to an address of this machine/,
+  );
+});
