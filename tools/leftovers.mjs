@@ -1,18 +1,56 @@
-// Fails when a testbed left a process or a shared file behind.
+// Fails when a testbed left a process, a shared file or a container behind.
+//   node tools/leftovers.mjs              what there is now
+//   node tools/leftovers.mjs --list       the same, as lines to compare with later; never fails
+//   node tools/leftovers.mjs --but FILE   what there is now and was not when FILE was written
+import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 
-const left = [];
-for (const name of existsSync('/dev/shm') ? readdirSync('/dev/shm') : [])
-  if (name.startsWith('grantline')) left.push(`/dev/shm/${name}`);
-for (const pid of readdirSync('/proc').filter((n) => /^\d+$/.test(n))) {
-  try {
-    const args = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
-    if (args.some((a) => /services\/(hypervisor|driver-domain|guest|nic)\/dist\/src\/main\.js$/.test(a)))
-      left.push(`process ${pid}: ${args.join(' ')}`);
-  } catch {
-    // The process ended while we looked.
+const SERVICE = /services\/(hypervisor|driver-domain|guest|nic)\/dist\/src\/main\.js$/;
+const CONTAINERS = ['ps', '-a', '--no-trunc', '--filter', 'name=grantline', '--format', '{{.ID}} {{.Names}}'];
+
+function* files() {
+  for (const name of existsSync('/dev/shm') ? readdirSync('/dev/shm') : [])
+    if (name.startsWith('grantline')) yield `/dev/shm/${name}`;
+}
+
+function* processes() {
+  for (const pid of readdirSync('/proc').filter((n) => /^\d+$/.test(n))) {
+    try {
+      const args = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+      if (!args.some((a) => SERVICE.test(a))) continue;
+      // The 20th word behind the name: when it was started. A number alone may have had another owner.
+      const since = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ')[19];
+      yield `process ${pid}, started at ${since}: ${args.join(' ').trim()}`;
+    } catch {
+      // The process ended while we looked.
+    }
   }
 }
-for (const line of left) console.error(`left behind: ${line}`);
-console.log(left.length === 0 ? 'nothing left behind' : `${left.length} left behind`);
-process.exit(left.length === 0 ? 0 : 1);
+
+function containers() {
+  try {
+    const said = execFileSync('docker', CONTAINERS, {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+      timeout: 20_000,
+    });
+    return said
+      .split('\n')
+      .filter(Boolean)
+      .map((line) => `container ${line}`);
+  } catch {
+    return [];
+  }
+}
+
+const found = [...files(), ...processes(), ...containers()];
+const [option, file = ''] = process.argv.slice(2);
+if (option === '--list') {
+  for (const line of found) console.log(line);
+} else {
+  const known = new Set(option === '--but' ? readFileSync(file, 'utf8').split('\n') : []);
+  const left = found.filter((line) => !known.has(line));
+  for (const line of left) console.error(`left behind: ${line}`);
+  console.log(left.length === 0 ? 'nothing left behind' : `${left.length} left behind`);
+  process.exit(left.length === 0 ? 0 : 1);
+}

@@ -1,5 +1,5 @@
-// npm test: sets up a fresh clone and runs all tests. Arguments go to tap.
-import { spawnSync } from 'node:child_process';
+// npm test: sets up a fresh clone and runs all tests. Arguments go to tap: files, or --reporter=NAME to see it tap's way.
+import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { root, setup, step } from './setup.mjs';
@@ -12,5 +12,23 @@ if (!existsSync(built)) {
   step('preparing the test runner (tap build)', process.execPath, [tap, 'build']);
   writeFileSync(built, '');
 }
-const done = spawnSync(process.execPath, [tap, ...process.argv.slice(2)], { cwd: root, stdio: 'inherit' });
-process.exit(done.status ?? 1);
+const args = process.argv.slice(2);
+if (args.some((a) => a.startsWith('--reporter') || a.startsWith('-R'))) {
+  process.exit(spawnSync(process.execPath, [tap, ...args], { cwd: root, stdio: 'inherit' }).status ?? 1);
+}
+
+const { tellTap } = await import('./tap-lines.mjs');
+const started = Date.now();
+const child = spawn(process.execPath, [tap, '--reporter=tap', ...args], {
+  cwd: root,
+  stdio: ['ignore', 'pipe', 'inherit'],
+});
+// An interrupt reaches tap too, which ends its tests; this waits for the last of them to tell.
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal));
+const ended = new Promise((done) => child.once('close', done));
+const { passed, failed, skipped } = await tellTap(child.stdout, (line) => console.log(line));
+const status = await ended;
+console.log(
+  `tests: ${passed} passed, ${failed} failed, ${skipped} skipped (${Math.round((Date.now() - started) / 1000)} s)`,
+);
+process.exit(status ?? 1);
