@@ -12,6 +12,7 @@ import { dateOf, factorsTable, mixLines, notedLines, notedTable, provenanceTable
 import {
   bottleneckLines,
   faultsOf,
+  gainLines,
   guestsLines,
   headlineOf,
   intervalLine,
@@ -54,37 +55,57 @@ export interface ReportDocument {
 
 const present = <T>(...all: readonly (T | null)[]): T[] => all.filter((x): x is T => x !== null);
 
-/** Sections of every report. */
-const OF_ALL = ['sound', 'void', 'settings'];
-
-/** @param csv whether report.csv stands beside the report */
-export function documentOf(m: Model, csv: boolean): ReportDocument {
+/** @param ladders the model of each ladder, when several were measured; else `m` alone
+ *  @param csv whether report.csv stands beside the report */
+export function documentOf(m: Model, ladders: readonly Model[], csv: boolean): ReportDocument {
   const requests = requestRows(m);
+  const headline = headlineOf(ladders[0]);
+  return {
+    title: `Grantline comparison of ${dateOf(m.sources[0].file.date)}`,
+    headline:
+      requests.length > 0
+        ? requestHeadline(requests, faultsOf(m))
+        : { ...headline, rest: [...headline.rest, ...ladders.slice(1).flatMap(gainLines)] },
+    settings: settingsLine(m),
+    sections:
+      requests.length > 0
+        ? // What frames delivered says nothing of round trips.
+          [requestSection(requests), ...ofAll(m)]
+        : [...ladders.flatMap(ladderSections), ...ofAll(m)],
+    data: [
+      ...m.sources.map(dataOf),
+      ...(csv ? [{ path: 'report.csv', label: 'report.csv: one row for each run' }] : []),
+    ],
+  };
+}
+
+/** What one ladder delivered, and what it cost. */
+function ladderSections(m: Model): Section[] {
   const latency = latencyPlot(m);
   const guests = guestsPlot(m);
   const guestRows = guestsTable(m);
   const several = m.main.some((g) => g.runs.length > 1);
-  const sections: (Section | null)[] = [
+  const ofPaper = m.main.some((g) => g.median.direction === 'rx');
+  const sections = present<Section>(
     {
       id: 'throughput',
       title: 'Throughput',
       lines: [],
-      figure: {
-        plot: throughputPlot(m),
-        caption: `Every dot is a run, ${several ? 'the first at the top of its row; ' : ''}the upright bar is the median${m.noted.length > 0 ? '; hollow dots are runs with a note' : ''}. ${several ? `${intervalLine(m)} ` : ''}Dashed: what the paper reports. ${m.lineGbps === null ? 'The link is unlimited, so there is no line rate.' : 'The line rate counts what the table counts: frames with their Ethernet header, without FCS, preamble and gap.'}`,
-      },
+      figure: { plot: throughputPlot(m), caption: throughputCaption(m, several, ofPaper) },
       tables: [throughputTable(m)],
     },
-    {
-      id: 'paper',
-      title: 'Beside the paper',
-      lines: [
-        ...orderLines(m, PAPER_ORDER),
-        `The paper's abstract has two figures; the steps between them are not quoted here. Its 10 Gb/s was the whole link, so its gain is a lower bound of what its optimisations are worth. ${PAPER_TITLE}.`,
-      ],
-      figure: null,
-      tables: [paperTable(m)],
-    },
+    ofPaper
+      ? {
+          id: 'paper',
+          title: 'Beside the paper',
+          lines: [
+            ...orderLines(m, PAPER_ORDER),
+            `The paper's abstract has two figures; the steps between them are not quoted here. Its 10 Gb/s was the whole link, so its gain is a lower bound of what its optimisations are worth. ${PAPER_TITLE}.`,
+          ],
+          figure: null,
+          tables: [paperTable(m)],
+        }
+      : null,
     {
       id: 'cpu',
       title: 'Where the time goes',
@@ -126,13 +147,27 @@ export function documentOf(m: Model, csv: boolean): ReportDocument {
                 },
           tables: [guestRows],
         },
-    {
-      id: 'sound',
-      title: 'Is anything missing?',
-      lines: [],
-      figure: null,
-      tables: [lossTable(m), trustTable(m)],
-    },
+  );
+  const { ladder } = m;
+  if (ladder === null) return sections;
+  return sections.map((s) => ({ ...s, id: `${s.id}${ladder.file}`, title: `${s.title}: ${ladder.title}` }));
+}
+
+function throughputCaption(m: Model, several: boolean, ofPaper: boolean): string {
+  return [
+    `Every dot is a run, ${several ? 'the first at the top of its row; ' : ''}the upright bar is the median${m.noted.length > 0 ? '; hollow dots are runs with a note' : ''}.`,
+    ...(several ? [intervalLine(m)] : []),
+    ...(ofPaper ? ['Dashed: what the paper reports.'] : []),
+    m.lineGbps === null
+      ? 'The link is unlimited, so there is no line rate.'
+      : 'The line rate counts what the table counts: frames with their Ethernet header, without FCS, preamble and gap.',
+  ].join(' ');
+}
+
+/** Sections of every report. */
+function ofAll(m: Model): Section[] {
+  return [
+    { id: 'sound', title: 'Is anything missing?', lines: [], figure: null, tables: [lossTable(m), trustTable(m)] },
     {
       id: 'void',
       title: 'What is doubtful',
@@ -148,20 +183,6 @@ export function documentOf(m: Model, csv: boolean): ReportDocument {
       tables: [factorsTable(m), provenanceTable(m)],
     },
   ];
-  return {
-    title: `Grantline comparison of ${dateOf(m.sources[0].file.date)}`,
-    headline: requests.length > 0 ? requestHeadline(requests, faultsOf(m)) : headlineOf(m),
-    settings: settingsLine(m),
-    // What frames delivered says nothing of round trips.
-    sections:
-      requests.length > 0
-        ? [requestSection(requests), ...present(...sections).filter((s) => OF_ALL.includes(s.id))]
-        : present(...sections),
-    data: [
-      ...m.sources.map(dataOf),
-      ...(csv ? [{ path: 'report.csv', label: 'report.csv: one row for each run' }] : []),
-    ],
-  };
 }
 
 function dataOf({ path, file }: Source): { path: string; label: string } {

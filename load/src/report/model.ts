@@ -1,6 +1,7 @@
 /** What a report speaks of, worked out from the results files: runs grouped by configuration and number of guests. Pure. */
 import { configurationNames } from '@grantline/shared/config/factors.js';
 import { requestsTitle } from '../runner/compare.js';
+import { counted } from './format.js';
 import { lineRate } from '../runner/frame-sizes.js';
 import { configKey, type ConfigKey } from './palette.js';
 import type { Source } from './read.js';
@@ -10,6 +11,17 @@ import { median, medianIndex, medianInterval, spreadOf, type MedianInterval, typ
 /** Behind the name of a configuration whose runs were of what guests send. */
 const TRANSMIT = ' (transmit)';
 const BETWEEN = ' (guest to guest)';
+
+/** What was measured together in one comparison but is no more comparable than miles and hours: each gets figures of its own. */
+const LADDERS = [
+  { direction: 'rx', title: 'receive', file: '' },
+  { direction: 'tx', title: 'transmit', file: '-transmit' },
+  { direction: 'guest-to-guest', title: 'guest to guest', file: '-guest-to-guest' },
+] as const;
+export type Ladder = (typeof LADDERS)[number];
+
+/** What is put behind the names of a plot's file where there are several ladders. */
+export const LADDER_FILES: readonly string[] = LADDERS.map((l) => l.file);
 
 /** The configuration's name, without what stands behind it here. */
 export const plainName = (config: string): string => config.replace(/ \(.*\)$/, '');
@@ -36,6 +48,8 @@ export interface Noted {
 }
 
 export interface Model {
+  /** Which of several ladders this is of; null: of everything. */
+  ladder: Ladder | null;
   sources: readonly Source[];
   settings: CompareResults['settings'];
   /** Numbers of guests that were measured, ascending. */
@@ -65,7 +79,25 @@ function namedByDirection(source: Source): Source {
 
 /** @param given at least one, of the same settings but for guests */
 export function modelOf(given: readonly Source[]): Model {
-  const sources = given.map(namedByDirection);
+  return modelAs(given.map(namedByDirection), null);
+}
+
+/** The model of each ladder that was measured, when there are several; else the one of everything. */
+export function laddersOf(given: readonly Source[]): Model[] {
+  const of = (l: Ladder): Source[] =>
+    given.map((s) => ({
+      ...s,
+      file: { ...s.file, runs: s.file.runs.filter((r) => (r.direction ?? 'rx') === l.direction) },
+    }));
+  const measured = LADDERS.map((ladder) => ({ ladder, sources: of(ladder).filter((s) => s.file.runs.length > 0) }));
+  const some = measured.filter((l) => l.sources.length > 0);
+  const all = some.reduce((n, l) => n + l.sources.reduce((k, s) => k + s.file.runs.length, 0), 0);
+  const every = given.reduce((n, s) => n + s.file.runs.length, 0);
+  if (some.length < 2 || all < every) return [modelOf(given)];
+  return some.map(({ ladder, sources }) => modelAs(sources, ladder));
+}
+
+function modelAs(sources: readonly Source[], ladder: Ladder | null): Model {
   const runs = sources.flatMap((s) => s.file.runs);
   const names = inOrder([...new Set(runs.map((r) => r.config))]);
   const guests = [...new Set(runs.map((r) => r.guests))].sort((a, b) => a - b);
@@ -77,6 +109,7 @@ export function modelOf(given: readonly Source[]): Model {
   const main = groups.filter((g) => g.guests === shown);
   const bytes = main[0].median.frameBytes;
   return {
+    ladder,
     sources,
     settings,
     guests,
@@ -137,6 +170,10 @@ export function byGuests(m: Model): (readonly Group[])[] {
   const names = [...new Set(m.groups.map((g) => g.config))];
   return names.map((name) => m.groups.filter((g) => g.config === name)).filter((own) => own.length > 1);
 }
+
+/** "receive, 1 guest": what all figures of a model are of. */
+export const subjectOf = (m: Model): string =>
+  `${m.ladder === null ? '' : `${m.ladder.title}, `}${counted(m.shown, 'guest')}`;
 
 /** Gb/s of the median run, by the same rule as the table on the screen. */
 export const rateOf = (g: Group): number => g.median.delivered.gbps;

@@ -2,14 +2,24 @@
  *  So a bottleneck that moves from one domain to another is seen to move. Pure. */
 import { scaleLinear } from 'd3-scale';
 import { stack } from 'd3-shape';
-import { counted, nanos } from './format.js';
+import { nanos } from './format.js';
 import { markup, type Markup } from './markup.js';
-import { componentNs, componentsOf, CPU_GROUPS, type CpuGroup, type Group, type Model } from './model.js';
+import { componentNs, componentsOf, CPU_GROUPS, subjectOf, type CpuGroup, type Group, type Model } from './model.js';
 import { COMPONENT_LABELS, COMPONENT_ORDER, isComponent, type ComponentKey } from './palette.js';
-import { componentFill, fitted, legend, line, rect, text, type LegendItem, type Plot } from './svg.js';
+import {
+  componentFill,
+  fitted,
+  legend,
+  line,
+  nameColumn,
+  rect,
+  text,
+  textWidth,
+  type LegendItem,
+  type Plot,
+} from './svg.js';
 
 const WIDTH = 820;
-const LEFT = 124;
 const TOP = 44;
 const ROW = 34;
 const BAR = 20;
@@ -18,7 +28,7 @@ const GAP = 12;
 const NIC_GAP = 30;
 /** Room for the figure at the end of a bar. */
 const FIGURE = 46;
-const NARROWEST = 92;
+const NARROWEST = 112;
 
 type Part = ComponentKey | 'other';
 
@@ -32,15 +42,16 @@ interface Panel {
 
 export function cpuPlot(m: Model): Plot {
   const bottom = TOP + m.main.length * ROW;
-  const { panels, perNs } = layout(m);
+  const left = nameColumn(m.main);
+  const { panels, perNs } = layout(m, left);
   const used = new Set(panels.flatMap((p) => p.parts));
   const items: LegendItem[] = [...COMPONENT_ORDER, 'other' as const]
     .filter((k) => used.has(k))
     .map((k) => ({ label: labelOf(k), fill: componentFill(k) }));
-  const keys = legend(items, LEFT, bottom + 50, WIDTH - LEFT - 20);
+  const keys = legend(items, left, bottom + 50, WIDTH - left - 20);
   return {
-    name: 'cpu-per-frame',
-    title: `CPU time per delivered frame, ${counted(m.shown, 'guest')}`,
+    name: `cpu-per-frame${m.ladder?.file ?? ''}`,
+    title: `CPU time per delivered frame, ${subjectOf(m)}`,
     desc: `Nanoseconds of CPU time for each delivered frame. ${m.main
       .map((g) => {
         const c = g.median.cpuNsPerFrame;
@@ -50,11 +61,11 @@ export function cpuPlot(m: Model): Plot {
     width: WIDTH,
     height: bottom + 50 + keys.height + 6,
     body: markup`${m.main.map((g, i) =>
-      text(LEFT - 10, TOP + i * ROW + ROW / 2 + 4, fitted(g.config, LEFT - 14, 13), {
+      text(left - 10, TOP + i * ROW + ROW / 2 + 4, fitted(g.config, left - 14, 13), {
         anchor: 'end',
         class: 'gl-text gl-head',
       }),
-    )}${panels.map((p) => panelOf(p, m.main, perNs, bottom))}${text(LEFT, bottom + 38, 'CPU ns per delivered frame, one scale for all panels', { class: 'gl-muted gl-small' })}${keys.body}`,
+    )}${panels.map((p) => panelOf(p, m.main, perNs, bottom))}${text(left, bottom + 38, 'CPU ns per delivered frame, one scale for all panels', { class: 'gl-muted gl-small' })}${keys.body}`,
   };
 }
 
@@ -69,7 +80,7 @@ function partNs(g: Group, group: CpuGroup, part: Part): number {
 }
 
 /** One scale for all panels, each as wide as its longest bar needs. */
-function layout(m: Model): { panels: Panel[]; perNs: number } {
+function layout(m: Model, left: number): { panels: Panel[]; perNs: number } {
   const runs = m.main.map((g) => g.median);
   const drafts = CPU_GROUPS.map(({ key, label }) => {
     const names = componentsOf(key, runs);
@@ -78,7 +89,7 @@ function layout(m: Model): { panels: Panel[]; perNs: number } {
     const most = Math.max(0, ...m.main.map((g) => parts.reduce((sum, p) => sum + partNs(g, key, p), 0)));
     return { key, label, parts, most };
   });
-  const room = WIDTH - LEFT - 12 - GAP * (drafts.length - 2) - NIC_GAP;
+  const room = WIDTH - left - 12 - GAP * (drafts.length - 2) - NIC_GAP;
   let perNs = 0;
   const narrow = new Set<CpuGroup>();
   // Panels that would be too narrow for their title get what it needs, the others share the rest.
@@ -90,7 +101,7 @@ function layout(m: Model): { panels: Panel[]; perNs: number } {
     again = tight.length > 0 && tight.length < wide.length;
     for (const d of tight) narrow.add(d.key);
   }
-  let x = LEFT;
+  let x = left;
   const panels = drafts.map(({ key, label, parts, most }) => {
     if (key === 'nic') x += NIC_GAP - GAP;
     const width = Math.max(NARROWEST, most * perNs + FIGURE);
@@ -105,10 +116,14 @@ function panelOf(panel: Panel, groups: readonly Group[], perNs: number, bottom: 
   const span = (panel.width - FIGURE) / (perNs || 1);
   const scale = scaleLinear([0, span], [panel.x, panel.x + panel.width - FIGURE]);
   const ticks = scale.ticks(Math.max(2, Math.floor((panel.width - FIGURE) / 50)));
-  const grid = ticks.map(
-    (v) =>
-      markup`${line(scale(v), TOP - 6, scale(v), bottom, 'gl-grid')}${text(scale(v), bottom + 16, nanos(v), { anchor: 'middle', class: 'gl-muted gl-small' })}`,
-  );
+  let free = -Infinity;
+  const grid = ticks.map((v) => {
+    const half = textWidth(nanos(v), 11) / 2;
+    const fits = scale(v) - half > free;
+    if (fits) free = scale(v) + half + 4;
+    const label = fits ? text(scale(v), bottom + 16, nanos(v), { anchor: 'middle', class: 'gl-muted gl-small' }) : null;
+    return markup`${line(scale(v), TOP - 6, scale(v), bottom, 'gl-grid')}${label}`;
+  });
   const layers = stack<Group, Part>()
     .keys(panel.parts)
     .value((g, part) => partNs(g, panel.key, part))(groups);

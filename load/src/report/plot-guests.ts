@@ -35,8 +35,8 @@ export function guestsPlot(m: Model): Plot | null {
       ? null
       : markup`${line(LEFT, y(m.lineGbps), WIDTH - RIGHT, y(m.lineGbps), 'gl-mark')}${text(LEFT + 4, y(m.lineGbps) - 5, `line rate, ${gbps(m.lineGbps)}`, { class: 'gl-text gl-small' })}`;
   return {
-    name: 'guests',
-    title: 'Throughput of all guests together, by number of guests',
+    name: `guests${m.ladder?.file ?? ''}`,
+    title: `Throughput of all guests together, by number of guests${m.ladder === null ? '' : `, ${m.ladder.title}`}`,
     desc: `Delivered Gb/s. ${several
       .map((own) => `${own[0].config}: ${own.map((g) => `${gbps(rateOf(g))} with ${g.guests}`).join(', ')}.`)
       .join(' ')}`,

@@ -1,14 +1,13 @@
 /** Latency percentiles by configuration, on a logarithmic axis. Pure. */
 import { scaleLog } from 'd3-scale';
 import { symbol, symbolCircle, symbolDiamond, symbolSquare, symbolTriangle, type SymbolType } from 'd3-shape';
-import { counted, micros } from './format.js';
+import { micros } from './format.js';
 import { markup, type Markup } from './markup.js';
-import type { Group, Model } from './model.js';
+import { subjectOf, type Group, type Model } from './model.js';
 import type { RunResult } from './schema.js';
-import { at, configFill, configStroke, fitted, line, text, type Plot } from './svg.js';
+import { at, configFill, configStroke, fitted, line, nameColumn, text, type Plot } from './svg.js';
 
 const WIDTH = 820;
-const LEFT = 124;
 const RIGHT = 30;
 const TOP = 34;
 const ROW = 34;
@@ -32,7 +31,8 @@ export function latencyPlot(m: Model): Plot | null {
   const all = groups.flatMap((g) => MARKS.map(({ key }) => Math.max(LEAST, g.median.latencyUs?.[key] ?? LEAST)));
   const low = 10 ** Math.floor(Math.log10(Math.min(...all)));
   const high = 10 ** Math.ceil(Math.log10(Math.max(...all) * 1.0001));
-  const x = scaleLog([low, high], [LEFT, WIDTH - RIGHT]);
+  const left = nameColumn(groups);
+  const x = scaleLog([low, high], [left, WIDTH - RIGHT]);
   const decades: number[] = [];
   for (let v = low; v <= high * 1.0001; v *= 10) decades.push(v);
   const axis = decades.map(
@@ -40,8 +40,8 @@ export function latencyPlot(m: Model): Plot | null {
       markup`${line(x(v), TOP, x(v), bottom, 'gl-grid')}${text(x(v), bottom + 18, timeOf(v), { anchor: 'middle', class: 'gl-muted' })}`,
   );
   return {
-    name: 'latency',
-    title: `Latency percentiles by configuration, ${counted(m.shown, 'guest')}`,
+    name: `latency${m.ladder?.file ?? ''}`,
+    title: `Latency percentiles by configuration, ${subjectOf(m)}`,
     desc: `From the sender's stamp to the application's memory, logarithmic. ${groups
       .map(
         (g) =>
@@ -50,7 +50,7 @@ export function latencyPlot(m: Model): Plot | null {
       .join(' ')}`,
     width: WIDTH,
     height: bottom + 30,
-    body: markup`${keys()}${axis}${groups.map((g, i) => row(g, x, TOP + i * ROW + ROW / 2))}`,
+    body: markup`${keys(left)}${axis}${groups.map((g, i) => row(g, x, left, TOP + i * ROW + ROW / 2))}`,
   };
 }
 
@@ -66,15 +66,15 @@ function shapeAt(shape: SymbolType, px: number, py: number, name: string, label:
   return markup`<path transform="translate(${at(px)} ${at(py)})" d="${d}" class="${name} gl-edge">${tip}</path>`;
 }
 
-function keys(): Markup {
-  return markup`${MARKS.map(({ label, shape }, i) => markup`${shapeAt(shape, LEFT + 6 + i * 90, 14, 'gl-muted', null)}${text(LEFT + 18 + i * 90, 18, label)}`)}`;
+function keys(left: number): Markup {
+  return markup`${MARKS.map(({ label, shape }, i) => markup`${shapeAt(shape, left + 6 + i * 90, 14, 'gl-muted', null)}${text(left + 18 + i * 90, 18, label)}`)}`;
 }
 
-function row(g: Group, x: (v: number) => number, y: number): Markup {
+function row(g: Group, x: (v: number) => number, left: number, y: number): Markup {
   const latency = g.median.latencyUs;
   if (latency === null) return markup``;
   const px = (key: keyof Latency): number => x(Math.max(LEAST, latency[key]));
-  return markup`${text(LEFT - 10, y + 4, fitted(g.config, LEFT - 14, 13), { anchor: 'end', class: 'gl-text gl-head' })}${line(
+  return markup`${text(left - 10, y + 4, fitted(g.config, left - 14, 13), { anchor: 'end', class: 'gl-text gl-head' })}${line(
     px('p50'),
     y,
     px('p999'),

@@ -1,13 +1,12 @@
 /** Throughput by configuration: a dot for each run, the median, its interval, and the marks to compare with. Pure. */
 import { scaleLinear } from 'd3-scale';
-import { counted, gbps } from './format.js';
+import { gbps } from './format.js';
 import { markup, type Markup } from './markup.js';
-import { rateOf, type Group, type Model } from './model.js';
-import { configFill, dot, fitted, line, rect, text, type Plot } from './svg.js';
+import { rateOf, subjectOf, type Group, type Model } from './model.js';
+import { configFill, dot, fitted, line, nameColumn, rect, text, type Plot } from './svg.js';
 import { PAPER } from './paper.js';
 
 const WIDTH = 820;
-const LEFT = 124;
 const RIGHT = 118;
 const ROW = 46;
 
@@ -19,10 +18,11 @@ interface MarkLine {
 
 export function throughputPlot(m: Model): Plot {
   const marks = marksOf(m);
-  const top = 14 + marks.length * 16;
+  const left = nameColumn(m.main);
+  const top = 20 + marks.length * 16;
   const bottom = top + m.main.length * ROW;
   const most = Math.max(...m.main.flatMap((g) => g.gbps), ...marks.map((k) => k.gbps));
-  const x = scaleLinear([0, most], [LEFT, WIDTH - RIGHT]).nice();
+  const x = scaleLinear([0, most > 0 ? most : 1], [left, WIDTH - RIGHT]).nice();
   const axis = x
     .ticks(8)
     .map(
@@ -30,13 +30,13 @@ export function throughputPlot(m: Model): Plot {
         markup`${line(x(v), top, x(v), bottom, 'gl-grid')}${text(x(v), bottom + 18, String(v), { anchor: 'middle', class: 'gl-muted' })}`,
     );
   const body = markup`${axis}${marks.map((k, i) => markLine(k, x(k.gbps), 14 + i * 16, bottom))}
-  ${m.main.map((g, i) => row(g, x, top + i * ROW))}
-  ${text((LEFT + WIDTH - RIGHT) / 2, bottom + 36, 'Gb/s delivered', { anchor: 'middle', class: 'gl-muted' })}
+  ${m.main.map((g, i) => row(g, x, left, top + i * ROW))}
+  ${text((left + WIDTH - RIGHT) / 2, bottom + 36, 'Gb/s delivered', { anchor: 'middle', class: 'gl-muted' })}
   ${text(WIDTH - RIGHT + 14, top - 8, 'median', { class: 'gl-muted gl-small' })}`;
   return {
-    name: 'throughput',
-    title: `Throughput by configuration, ${counted(m.shown, 'guest')}`,
-    desc: `Delivered Gb/s, a dot for each run. Medians: ${m.main.map((g) => `${g.config} ${gbps(rateOf(g))}`).join(', ')}. Marks: ${marks.map((k) => k.label).join(', ')}.`,
+    name: `throughput${m.ladder?.file ?? ''}`,
+    title: `Throughput by configuration, ${subjectOf(m)}`,
+    desc: `Delivered Gb/s, a dot for each run. Medians: ${m.main.map((g) => `${g.config} ${gbps(rateOf(g))}`).join(', ')}.${marks.length > 0 ? ` Marks: ${marks.map((k) => k.label).join(', ')}.` : ''}`,
     width: WIDTH,
     height: bottom + 46,
     body,
@@ -44,10 +44,13 @@ export function throughputPlot(m: Model): Plot {
 }
 
 function marksOf(m: Model): MarkLine[] {
-  const marks: MarkLine[] = [
-    { gbps: PAPER.baselineGbps, label: `the paper's baseline, ${PAPER.baselineGbps}`, dashed: true },
-    { gbps: PAPER.optimisedGbps, label: `the paper's optimised, ${PAPER.optimisedGbps}`, dashed: true },
-  ];
+  const marks: MarkLine[] = [];
+  // What the paper measured is receive.
+  if (m.main.some((g) => g.median.direction === 'rx'))
+    marks.push(
+      { gbps: PAPER.baselineGbps, label: `the paper's baseline, ${PAPER.baselineGbps}`, dashed: true },
+      { gbps: PAPER.optimisedGbps, label: `the paper's optimised, ${PAPER.optimisedGbps}`, dashed: true },
+    );
   if (m.lineGbps !== null)
     marks.push({
       gbps: m.lineGbps,
@@ -68,7 +71,7 @@ function markLine(mark: MarkLine, x: number, y: number, bottom: number): Markup 
   )}`;
 }
 
-function row(g: Group, x: (v: number) => number, top: number): Markup {
+function row(g: Group, x: (v: number) => number, left: number, top: number): Markup {
   const middle = top + ROW / 2;
   const n = g.runs.length;
   const r = n <= 12 ? 3.5 : n <= 40 ? 2.5 : 1.5;
@@ -84,7 +87,7 @@ function row(g: Group, x: (v: number) => number, top: number): Markup {
     ),
   );
   const value = WIDTH - RIGHT + 14;
-  return markup`${text(LEFT - 10, middle + 4, fitted(g.config, LEFT - 14, 13), { anchor: 'end', class: 'gl-text gl-head' })}${rect(
+  return markup`${text(left - 10, middle + 4, fitted(g.config, left - 14, 13), { anchor: 'end', class: 'gl-text gl-head' })}${rect(
     x(g.interval.low),
     middle - 7,
     x(g.interval.high) - x(g.interval.low),

@@ -58,6 +58,16 @@ export function headlineOf(m: Model): Headline {
   };
 }
 
+/** What a ladder beside the first one comes to. */
+export function gainLines(m: Model): string[] {
+  const gain = gainOf(m);
+  if (m.ladder === null || gain === null) return [];
+  const { title } = m.ladder;
+  return [
+    `${title[0].toUpperCase()}${title.slice(1)}: ${gbps(gain.from)} to ${gbps(gain.to)} Gb/s from baseline to optimised, ${times(gain.ratio)} times.`,
+  ];
+}
+
 /** What makes every figure worthless: it is said first. */
 export function faultsOf(m: Model): string[] {
   const runs = m.groups.flatMap((g) => g.runs);

@@ -110,12 +110,19 @@ export function dot(x: number, y: number, r: number, key: ConfigKey, hollow: boo
   return markup`<circle cx="${at(x)}" cy="${at(y)}" r="${radius}" class="${name}" stroke-width="${edge}"><title>${label}</title></circle>`;
 }
 
+/** Of a character of a bold name, as a share of its height. */
+const HEAD_WIDTH = 0.6;
+
 /** Width of a text of 12 pixels, roughly: there is nothing here to measure it with. */
 export const textWidth = (s: string, size = 12): number => s.length * size * 0.56;
 
+/** Width of the column of names left of a plot. */
+export const nameColumn = (rows: readonly { config: string }[]): number =>
+  Math.max(124, Math.min(210, Math.ceil(Math.max(...rows.map((r) => r.config.length)) * 13 * HEAD_WIDTH) + 18));
+
 /** Names that would run out of their column are cut; tables have them whole. */
 export function fitted(name: string, width: number, size = 12): string {
-  const room = Math.floor(width / (size * 0.56));
+  const room = Math.floor(width / (size * HEAD_WIDTH));
   return name.length <= room ? name : `${name.slice(0, Math.max(1, room - 1))}…`;
 }
 

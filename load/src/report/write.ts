@@ -6,7 +6,7 @@ import { reportCsv } from './csv.js';
 import { documentOf } from './document.js';
 import { reportHtml } from './html.js';
 import { reportMarkdown } from './markdown.js';
-import { modelOf } from './model.js';
+import { LADDER_FILES, laddersOf, modelOf } from './model.js';
 import { readSources, type Source } from './read.js';
 import { renderPlot } from './svg.js';
 
@@ -15,12 +15,15 @@ export interface ReportOptions {
 }
 
 /** Plots that a report may or may not have: one of an earlier report must not stay beside a later one. */
-const OPTIONAL = ['throughput.svg', 'cpu-per-frame.svg', 'latency.svg', 'guests.svg', 'round-trips.svg'];
+const OPTIONAL = [
+  ...['throughput', 'cpu-per-frame', 'latency', 'guests'].flatMap((n) => LADDER_FILES.map((f) => `${n}${f}.svg`)),
+  'round-trips.svg',
+];
 
 /** The files of a report by name. Pure: the same results give the same bytes. */
 export function reportFiles(sources: readonly Source[], options: ReportOptions): Map<string, string> {
   const model = modelOf(sources);
-  const doc = documentOf(model, options.csv);
+  const doc = documentOf(model, laddersOf(sources), options.csv);
   const files = new Map<string, string>();
   files.set('report.html', reportHtml(doc));
   files.set('report.md', reportMarkdown(doc));
