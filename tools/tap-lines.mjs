@@ -52,9 +52,11 @@ function follow(parser, path, seen, details) {
 function note(result, path, seen, details) {
   seen.failed++;
   details.push(`failed: ${[...path, result.name].join(' > ')}`);
-  const { diff = '', ...rest } = result.diag ?? {};
-  const lines = [...JSON.stringify(rest, null, 2).split('\n').slice(1, -1), ...diff.split('\n')];
-  details.push(...lines.slice(0, DIAGNOSTIC_LINES));
+  const { diff = '', at, ...rest } = result.diag ?? {};
+  if (at !== undefined) details.push(`  at ${at.fileName}:${at.lineNumber}`);
+  for (const bulky of ['source', 'stack']) if (diff !== '') delete rest[bulky];
+  const lines = [...JSON.stringify(rest, null, 2).split('\n').slice(1, -1), ...diff.trimEnd().split('\n')];
+  details.push(...lines.filter(Boolean).slice(0, DIAGNOSTIC_LINES));
 }
 
 /** @param {Result} result */
