@@ -1,6 +1,6 @@
 /** npm run bench: all scenarios, one table of what was asked for and what was reached, JSON with every run. */
+import { writeFileSync } from 'node:fs';
 import { join, relative, resolve } from 'node:path';
-import Table from 'cli-table3';
 import { Command, CommanderError } from 'commander';
 import { exitCodeOf, RunError, UserError } from '../cli/errors.js';
 import { parseRepeat, parseSeconds } from '../cli/options.js';
@@ -10,7 +10,8 @@ import { terminalProgress } from '../report/progress.js';
 import { resultsDir, writeJson } from '../report/results.js';
 import type { BenchSettings, Measured } from './scenario.js';
 import { SCENARIOS } from './scenarios.js';
-import { figure, judgeCheck, wantedText, type Check } from './targets.js';
+import { benchMarkdown, benchTable, machineLine } from './table.js';
+import { judgeCheck } from './targets.js';
 
 interface BenchArguments {
   runs: string;
@@ -19,6 +20,7 @@ interface BenchArguments {
   idleSeconds: string;
   only?: string;
   json?: string;
+  markdown?: string;
   dir?: string;
 }
 
@@ -61,32 +63,13 @@ async function bench(args: BenchArguments): Promise<boolean> {
   progress.clear();
   const checks = all.flatMap((s) => s.checks);
   process.stdout.write(`${benchTable(checks)}\n`);
-  process.stdout.write(
-    `${host.cpu}, ${host.cores} cores, Linux ${host.kernel}, Node ${host.node}; medians of ${settings.runs} runs.\n`,
-  );
+  process.stdout.write(`${machineLine(host, settings)}\n`);
+  if (args.markdown !== undefined) {
+    const text = benchMarkdown(checks, host, settings, new Date().toISOString(), process.argv.slice(2));
+    writeFileSync(resolve(args.markdown), text);
+  }
   process.stdout.write(`Results: ${relative(process.cwd(), join(dir, 'bench.json'))}\n`);
   return checks.every((c) => judgeCheck(c) === 'PASS');
-}
-
-function benchTable(checks: readonly Check[]): string {
-  const table = new Table({
-    head: ['measured', 'median', 'min', 'max', 'unit', 'asked for', ''],
-    colAligns: ['left', 'right', 'right', 'right', 'left', 'left', 'left'],
-    style: { head: [], border: [], compact: true },
-  });
-  for (const c of checks) {
-    const isInformation = 'atLeast' in c.wanted && c.wanted.atLeast === 0;
-    table.push([
-      c.name,
-      figure(c.value),
-      figure(c.min),
-      figure(c.max),
-      c.unit,
-      isInformation ? '' : wantedText(c),
-      isInformation ? '' : judgeCheck(c),
-    ]);
-  }
-  return table.toString();
 }
 
 const program = new Command('bench')
@@ -97,6 +80,7 @@ const program = new Command('bench')
   .option('--idle-seconds <s>', 'of the idle testbed', '5')
   .option('--only <a,b>', `scenarios: ${SCENARIOS.map((s) => s.name).join(', ')}`)
   .option('--json <file>', 'write the results here too')
+  .option('--markdown <file>', 'write the table here as Markdown')
   .option('--dir <dir>', 'directory of the testbed')
   .exitOverride()
   .configureOutput({ writeErr: () => {} });
