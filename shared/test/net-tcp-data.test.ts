@@ -90,6 +90,52 @@ t.test('RFC 9293, 3.10.7.4: what lies outside the window is cut off or acknowled
   t.end();
 });
 
+t.test(
+  'RFC 9293, 3.8.6: nothing is sent beyond the edge that the peer promised, whatever order its segments come in',
+  (t) => {
+    const d = new Drill();
+    const p = d.accept(quiet(), { win: 20_000 });
+    p.connection!.write(new Uint8Array(100_000));
+    d.stack.flush();
+    let edge = 0;
+    const note = (out: Out[]): void => out.forEach((o) => (edge = Math.max(edge, o.seq + o.len)));
+    note(d.sent());
+    const give = (seq: number, data: number, acked: number): void => {
+      d.receive(d.segment({ flags: 'A', seq, ack: 1 + acked * full, data, win: 20_000 - acked * full }));
+      note(d.sent());
+    };
+    // Its data was lost; its acknowledgements stand behind that. Then the data comes again, with the latest acknowledgement.
+    give(1 + full, 0, 4);
+    give(1, full, 10);
+    give(1 + full, full, 13);
+    t.ok(edge <= 20_001, `sent up to ${edge}`);
+    t.ok(edge >= 18_000, 'and all that fits');
+    t.end();
+  },
+);
+
+t.test(
+  'RFC 9293, 3.8.6: to a peer that took its window back, acknowledgements stand where it still accepts them',
+  (t) => {
+    const d = new Drill();
+    const p = d.accept(quiet(), { win: 20_000 });
+    p.connection!.write(new Uint8Array(10 * full));
+    d.stack.flush();
+    d.sent();
+    t.same(d.give({ flags: 'A', seq: 1, ack: 1 + full, win: 1000 }), []);
+    t.same(d.give({ flags: 'A', seq: 1, ack: 1 + full, win: 1000, data: full }), []);
+    t.same(
+      d.give({ flags: 'A', seq: 1 + full, ack: 1 + full, win: 1000, data: full }),
+      [`A ${1 + full + 1000}+0 ${1 + 2 * full}`],
+      'at the right edge of its window, not behind what it will not look at',
+    );
+    t.same(d.give({ flags: 'A', seq: 1 + 5 * full, ack: 1 + full, win: 0, data: full }), [
+      `A ${1 + full}+0 ${1 + 2 * full}`,
+    ]);
+    t.end();
+  },
+);
+
 t.test('a FIN that comes before its data waits for it', (t) => {
   const d = new Drill();
   const p = d.accept();

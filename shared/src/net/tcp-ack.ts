@@ -69,8 +69,11 @@ export function processAck(tcb: Tcb, seg: Segment): number {
   return finAcked ? ACK_FIN : ACK_OK;
 }
 
+/** RFC 9293 goes by the sequence number alone. But a retransmission has an old one, and may bring the latest acknowledgement:
+ *  if that moved sndUna without the window, the right edge would move by as much, and we would send what the peer drops. */
 function updateWindow(tcb: Tcb, seg: Segment, window: number): void {
-  const newer = seqLt(tcb.sndWl1, seg.seq) || (tcb.sndWl1 === seg.seq && seqGe(seg.ack, tcb.sndWl2));
+  const newer =
+    seqGt(seg.ack, tcb.sndUna) || seqLt(tcb.sndWl1, seg.seq) || (tcb.sndWl1 === seg.seq && seqGe(seg.ack, tcb.sndWl2));
   if (seqLt(seg.ack, tcb.sndUna) || !newer) return;
   const grown = window > tcb.sndWnd;
   tcb.sndWnd = window;

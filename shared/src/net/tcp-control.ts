@@ -7,6 +7,7 @@ import { C } from './host.js';
 import type { Segment } from './segment.js';
 import type { Tcb } from './tcb.js';
 import type { TcpContext } from './tcp-context.js';
+import { bareSeq } from './tcp-segment.js';
 import { CLOSED, ERR_NONE, ESTABLISHED, EV_CLOSE, SYN_RECEIVED, SYN_SENT, TIME_WAIT } from './tcp-state.js';
 
 /** Challenges per connection and half second (RFC 5961, 7). Counted per connection: a common limit can be probed by
@@ -19,7 +20,7 @@ export function closeWith(tcb: Tcb, error: number, reset = false): void {
   if (tcb.state === CLOSED) return;
   const { tcp } = tcb;
   if (reset && tcb.state >= SYN_RECEIVED && tcb.state !== TIME_WAIT)
-    sendReset(tcp, tcb.remoteIp, tcb.remotePort, tcb.localPort, tcb.sndNxt, tcb.rcvNxt, TCP_FLAG_ACK);
+    sendReset(tcp, tcb.remoteIp, tcb.remotePort, tcb.localPort, bareSeq(tcb), tcb.rcvNxt, TCP_FLAG_ACK);
   if (tcb.listener !== null) tcb.listener.halfOpen.delete(tcb);
   tcp.table.remove(tcb);
   tcp.host.timers.remove(tcb);

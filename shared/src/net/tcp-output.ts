@@ -6,7 +6,7 @@ import { holeEnd, nextHole, pipe, restartAfterIdle } from './recovery.js';
 import { seqGt } from './seq.js';
 import type { Tcb } from './tcb.js';
 import { CA_OPEN, ESTABLISHED, SYN_RECEIVED, SYN_SENT, TIME_WAIT } from './tcp-state.js';
-import { advanceSent, optionBytes, sendSegment, sendSyn } from './tcp-segment.js';
+import { advanceSent, bareSeq, optionBytes, sendSegment, sendSyn } from './tcp-segment.js';
 import { startPersist, startRetransmit } from './tcp-timers.js';
 
 const HEADERS = 40;
@@ -17,7 +17,7 @@ export function output(tcb: Tcb): boolean {
   if (tcb.state === SYN_SENT || tcb.state === SYN_RECEIVED) return outputSyn(tcb);
   if (tcb.state < ESTABLISHED) return true;
   // Data segments carry no SACK blocks: there would be no room beside a full payload.
-  if (tcb.ackNow && tcb.gaps !== null && tcb.gaps.count > 0 && !sendSegment(tcb, tcb.sndNxt, 0, 0)) return false;
+  if (tcb.ackNow && tcb.gaps !== null && tcb.gaps.count > 0 && !sendSegment(tcb, bareSeq(tcb), 0, 0)) return false;
   if (tcb.state !== TIME_WAIT && !outputData(tcb)) return false;
   if (tcb.keepDue) {
     // A byte before the window: whoever is there has to answer (RFC 9293, 3.8.4).
@@ -25,13 +25,13 @@ export function output(tcb: Tcb): boolean {
     tcb.keepDue = false;
     tcb.tcp.host.v[C.tcpKeepAlives]++;
   }
-  return !tcb.ackNow || sendSegment(tcb, tcb.sndNxt, 0, 0);
+  return !tcb.ackNow || sendSegment(tcb, bareSeq(tcb), 0, 0);
 }
 
 /** Sends an acknowledgement at once, or with the next flush when the link is full or the address unknown. */
 export function acknowledge(tcb: Tcb): void {
   tcb.ackNow = true;
-  if (tcb.state < ESTABLISHED || !routeReady(tcb) || !sendSegment(tcb, tcb.sndNxt, 0, 0)) tcb.tcp.markDirty(tcb);
+  if (tcb.state < ESTABLISHED || !routeReady(tcb) || !sendSegment(tcb, bareSeq(tcb), 0, 0)) tcb.tcp.markDirty(tcb);
 }
 
 function routeReady(tcb: Tcb): boolean {

@@ -17,7 +17,7 @@ import {
 } from '../frame/tcp.js';
 import { fastSum } from '../frame/fast-sum.js';
 import { C } from './host.js';
-import { seqMax } from './seq.js';
+import { seqMax, seqMin } from './seq.js';
 import type { Tcb } from './tcb.js';
 import { SYN_RECEIVED } from './tcp-state.js';
 import { SYN_OPTION_BYTES, TS_OPTION_BYTES, writeSackHead, writeSynOptions, writeTimestamps } from './tcp-options.js';
@@ -30,6 +30,12 @@ const SACKS = 4;
 
 /** Bytes of options in every segment but a SYN. */
 export const optionBytes = (tcb: Tcb): number => (tcb.tsOk ? TS_OPTION_BYTES : 0);
+
+/** Sequence number of a segment without payload. Not beyond the peer's window, although we may have sent more before the
+ *  peer took it back: what stands outside is dropped, with its acknowledgement (RFC 9293, 3.8.6). */
+export function bareSeq(tcb: Tcb): number {
+  return seqMin(tcb.sndNxt, (tcb.sndUna + tcb.sndWnd) | 0);
+}
 
 /** Sends payload bytes from a sequence number on; none: an acknowledgement, with SACK blocks if there are gaps.
  *  @param flags TCP_* bits beside ACK @returns false when the link is full */
