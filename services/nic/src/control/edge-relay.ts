@@ -9,6 +9,9 @@ import { ERR_NONE } from '@grantline/shared/net/tcp-state.js';
 const CHUNK = 1 << 18;
 /** Silence after which the guest is asked whether it is there. */
 const KEEP_ALIVE_MS = 60_000;
+/** How long a client may leave the end of an answer unread whose connection to the guest is over: no timer of the stack's
+ *  watches over that memory any more. */
+const PATIENCE_MS = 300_000;
 
 export class EdgeRelay implements ConnectionEvents {
   private readonly socket: Socket;
@@ -22,9 +25,11 @@ export class EdgeRelay implements ConnectionEvents {
   private ended = false;
   private clogged = false;
   private over = false;
+  private readonly patienceMs: number;
 
-  constructor(socket: Socket, tick: () => void, onOver: (relay: EdgeRelay) => void) {
+  constructor(socket: Socket, tick: () => void, onOver: (relay: EdgeRelay) => void, patienceMs = PATIENCE_MS) {
     this.socket = socket;
+    this.patienceMs = patienceMs;
     this.tick = tick;
     this.onOver = onOver;
     socket.setNoDelay(true);
@@ -76,12 +81,16 @@ export class EdgeRelay implements ConnectionEvents {
   }
 
   onClose(error: number): void {
-    // An end in order is closed with the socket: until then it may hold bytes that have not been read.
-    if (error !== ERR_NONE) {
-      this.connection?.close();
-      this.connection = null;
-      this.socket.resetAndDestroy();
-    } else if (!this.socket.writableEnded) this.socket.end();
+    // After an end in order there may be bytes that the client has not had yet: they can still be read, and the end is
+    // behind them. The connection is closed with the socket.
+    if (error === ERR_NONE) {
+      this.pull();
+      this.socket.setTimeout(this.patienceMs, () => this.abort());
+      return;
+    }
+    this.connection?.close();
+    this.connection = null;
+    this.socket.resetAndDestroy();
   }
 
   private fromClient(chunk: Buffer): void {

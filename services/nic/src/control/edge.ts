@@ -21,6 +21,8 @@ interface Door {
   port: number;
   server: Server;
   relays: Set<EdgeRelay>;
+  /** Resolves once it listens, or cannot. */
+  ready: Promise<void>;
 }
 
 /** As GET /edge tells it. */
@@ -41,13 +43,16 @@ export class Edge {
   /** By guest and port. */
   private readonly doors = new Map<string, Door>();
   private readonly ips = new Map<number, string>();
+  private readonly most: number;
   private count = 0;
   private readonly tick = (): void => this.stack.poll(nowNs());
 
-  constructor(stack: NetStack, listen: ListenAddress, log: Edge['log']) {
+  /** @param most connections of one door */
+  constructor(stack: NetStack, listen: ListenAddress, log: Edge['log'], most = EDGE_CONNECTIONS) {
     this.stack = stack;
     this.listen = listen;
     this.log = log;
+    this.most = most;
   }
 
   /** Connections that are open now. */
@@ -57,24 +62,35 @@ export class Edge {
 
   /** There is a guest: opens the way to its web application. @returns once it listens, or cannot (which is logged) */
   async add(domid: number, ip: string): Promise<void> {
-    await this.remove(domid);
+    const gone = this.remove(domid);
     this.ips.set(domid, ip);
     const { port } = this.listen;
-    await this.openDoor(domid, ip, WEB_PORT, port === 0 ? 0 : port + domid - 1);
+    await this.openDoor(domid, ip, WEB_PORT, port === 0 ? 0 : port + domid - 1, gone).ready;
   }
 
   /** Opens a way to another port of a guest's, on a free port of the host.
    *  @returns the door; null when there is no such guest, or too many doors */
   async open(domid: number, port: number): Promise<EdgeDoor | null> {
     const ip = this.ips.get(domid);
-    if (ip === undefined || this.doors.size >= MAX_DOORS) return null;
-    if (!this.doors.has(keyOf(domid, port))) await this.openDoor(domid, ip, port, 0);
+    if (ip === undefined) return null;
+    let door = this.doors.get(keyOf(domid, port));
+    if (door === undefined) {
+      if (this.doors.size >= MAX_DOORS) return null;
+      door = this.openDoor(domid, ip, port, 0);
+    }
+    await door.ready;
     return this.list().find((d) => d.domid === domid && d.port === port) ?? null;
   }
 
-  private async openDoor(domid: number, ip: string, port: number, at: number): Promise<void> {
+  /** The door is in the list at once, so that nobody opens it a second time, and who takes the guest away finds it.
+   *  @param after what has to be over before it may listen */
+  private openDoor(domid: number, ip: string, port: number, at: number, after?: Promise<void>): Door {
     const relays = new Set<EdgeRelay>();
     const server = createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true }, (socket) => {
+      if (relays.size >= this.most) {
+        socket.resetAndDestroy();
+        return;
+      }
       this.count++;
       const relay = new EdgeRelay(socket, this.tick, (over) => {
         relays.delete(over);
@@ -84,7 +100,13 @@ export class Edge {
       this.tick();
       relay.begin(this.stack.connect(parseIp(ip), port, relay));
     });
-    server.maxConnections = EDGE_CONNECTIONS;
+    const door = { domid, ip, port, server, relays, ready: this.listening(server, domid, at, after) };
+    this.doors.set(keyOf(domid, port), door);
+    return door;
+  }
+
+  private async listening(server: Server, domid: number, at: number, after?: Promise<void>): Promise<void> {
+    await after;
     await new Promise<void>((done) => {
       server.once('listening', done);
       server.on('error', (err) => {
@@ -93,20 +115,28 @@ export class Edge {
       });
       server.listen({ host: this.listen.host, port: at, backlog: BACKLOG });
     });
-    this.doors.set(keyOf(domid, port), { domid, ip, port, server, relays });
   }
 
   /** The guest is gone: its ports close, and whoever was connected sees a reset. */
   async remove(domid: number): Promise<void> {
     this.ips.delete(domid);
-    for (const [key, door] of [...this.doors]) {
-      if (door.domid !== domid) continue;
-      this.doors.delete(key);
-      const closed = new Promise((done) => door.server.close(done));
-      this.tick();
-      for (const relay of [...door.relays]) relay.abort();
-      await closed;
-    }
+    const doors = [...this.doors].filter(([, door]) => door.domid === domid);
+    for (const [key] of doors) this.doors.delete(key);
+    await Promise.all(doors.map(([, door]) => this.shut(door)));
+  }
+
+  private async shut({ server, relays, ready }: Door): Promise<void> {
+    this.abort(relays);
+    await ready;
+    const closed = new Promise((done) => server.close(done));
+    // Those that came while it was being opened.
+    this.abort(relays);
+    await closed;
+  }
+
+  private abort(relays: Set<EdgeRelay>): void {
+    this.tick();
+    for (const relay of [...relays]) relay.abort();
   }
 
   async close(): Promise<void> {
