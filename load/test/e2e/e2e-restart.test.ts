@@ -23,7 +23,8 @@ const bed = new Supervisor({ dir, guests: 2, use: 'own', logDir: join(home, 'log
 const started: ServiceProcess[] = [];
 let client: Client;
 
-t.setTimeout(600_000);
+// Below the runner's own limit, so that it is told which test hangs, and nothing is left behind.
+t.setTimeout(220_000);
 t.before(async () => {
   mkdirSync(home, { recursive: true });
   client = await bed.start();
@@ -86,9 +87,14 @@ function exchange(at: { host: string; port: number }, body: Buffer): Promise<Buf
   return new Promise((done, fail) => {
     const socket = connect({ ...at, allowHalfOpen: true });
     const chunks: Buffer[] = [];
+    const timer = setTimeout(() => {
+      const bytes = chunks.reduce((n, c) => n + c.length, 0);
+      socket.destroy(new Error(`no end within ${LIMIT_MS / 1000} s: ${bytes} bytes of ${body.length} came back`));
+    }, LIMIT_MS);
     socket.on('data', (chunk) => chunks.push(chunk));
     socket.on('error', fail);
     socket.on('end', () => done(Buffer.concat(chunks)));
+    socket.on('close', () => clearTimeout(timer));
     socket.end(body);
   });
 }

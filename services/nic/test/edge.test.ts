@@ -45,7 +45,10 @@ class Inner {
 }
 
 /** A client, and the relay that the edge makes for it. */
-async function relayed(t: Test, patienceMs?: number): Promise<{ client: Socket; relay: EdgeRelay; inner: Inner; over: Promise<void> }> {
+async function relayed(
+  t: Test,
+  patienceMs?: number,
+): Promise<{ client: Socket; relay: EdgeRelay; inner: Inner; over: Promise<void> }> {
   const server = createServer({ allowHalfOpen: true, pauseOnConnect: true });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');
