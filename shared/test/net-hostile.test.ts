@@ -212,6 +212,26 @@ t.test('ten thousand connections opened and closed leave tables, buffers and tim
   t.end();
 });
 
+t.test('every connection that is given up is reset, however many; answers to strangers are limited', (t) => {
+  const d = new Drill({ errorsPerSecond: 10 });
+  const peers: Peer[] = [];
+  d.stack.listen(80, (c) => {
+    const p = quiet();
+    p.connection = c;
+    peers.push(p);
+    return p;
+  });
+  for (let port = 5001; port <= 5050; port++) {
+    d.give({ flags: 'S', seq: 0, port });
+    d.give({ flags: 'A', seq: 1, ack: 1, port });
+  }
+  for (const p of peers) p.connection!.abort();
+  t.equal(d.out().filter((o) => o.startsWith('RA')).length, 50);
+  for (let port = 7001; port <= 7050; port++) d.receive(d.segment({ flags: 'A', seq: 5, ack: 9, port }));
+  t.same([d.out().length, d.count('tcpLimited')], [10, 40]);
+  t.end();
+});
+
 t.test('a side that dies: the other hears of a reset as soon as it sends', (t) => {
   const world = new World();
   const client = quiet();

@@ -46,6 +46,27 @@ t.test('RFC 5681, 3.2 and 6582: three duplicates retransmit one segment; a parti
   t.end();
 });
 
+t.test('a loss after gigabytes without one is recovered from as fast as the first', (t) => {
+  const { d, ack } = busy({}, 150 * M);
+  for (let i = 0; i < 3; i++) ack(0);
+  ack(12);
+  t.equal(d.count('tcpFastRecoveries'), 1);
+  // 2^30 bytes pass, three times: the numbers of what is under way are moved on, and one acknowledgement comes.
+  let n = 12;
+  let moved = 0;
+  for (let i = 0; i < 3; i++) {
+    d.stack.tcp.context.table.forEach((tcb) => {
+      for (const key of ['sndUna', 'sndNxt', 'sndMax', 'sndWl2', 'rttSeq'] as const)
+        tcb[key] = (tcb[key] + (1 << 30)) | 0;
+    });
+    moved = (moved + (1 << 30)) | 0;
+    d.give({ flags: 'A', seq: 1, ack: (1 + ++n * M + moved) | 0 });
+  }
+  for (let i = 0; i < 3; i++) d.give({ flags: 'A', seq: 1, ack: (1 + n * M + moved) | 0 });
+  t.equal(d.count('tcpFastRecoveries'), 2);
+  t.end();
+});
+
 t.test('RFC 5681, 3.1: the window is halved by a fast retransmit and grows by one segment a round trip then', (t) => {
   const { d, ack } = busy();
   const look = (): { cwnd: number; ssthresh: number } => {

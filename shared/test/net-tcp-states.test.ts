@@ -131,6 +131,20 @@ t.test('RFC 9293, 3.10.7.4: SYN-RECEIVED', (t) => {
   t.end();
 });
 
+t.test(
+  'RFC 9293, 3.10.7.4: in SYN-RECEIVED too, what lies outside the window is answered by an acknowledgement',
+  (t) => {
+    const d = new Drill();
+    d.stack.listen(80, () => quiet());
+    d.give({ flags: 'S', seq: 0 });
+    // A client that has begun anew from the same port: so it hears of the old one, and resets it.
+    t.same(d.give({ flags: 'S', seq: 200_000 }), ['A 1+0 1']);
+    t.same(d.give({ flags: 'R', seq: 1 }), []);
+    t.equal(d.stack.held().connections, 0);
+    t.end();
+  },
+);
+
 t.test('RFC 5961, 3 to 5: resets, SYNs and acknowledgements that may be forged', (t) => {
   const d = new Drill();
   const p = d.accept();

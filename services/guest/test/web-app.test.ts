@@ -165,6 +165,13 @@ t.test('what cannot be answered is told as JSON: unknown paths, wrong sizes, bod
   t.match(await raw(s, 'no http at all\r\n\r\n'), /^HTTP\/1.1 400 [^]*"statusCode":400|^HTTP\/1.1 400 /);
   t.match(await raw(s, `GET / HTTP/1.1\r\nhost: x\r\nx: ${'y'.repeat(20_000)}\r\n\r\n`), /^HTTP\/1.1 431 /);
   t.match(await raw(s, 'GET /x HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n'), / 404 /);
+  // Paths that are no part of a URL.
+  for (const path of ['//', '//:80/ws', 'http://', '*'])
+    t.match(
+      await raw(s, `GET ${path} HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n`),
+      / 404 /,
+      path,
+    );
   t.equal((await ask(s, '/')).status, 200, 'and it goes on');
 });
 

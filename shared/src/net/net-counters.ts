@@ -86,7 +86,7 @@ export const NET_COUNTERS = [
   'tcpProbes',
   'tcpKeepAlives',
   'tcpChallengeAcks',
-  /** Resets and challenge acknowledgements not sent: too many in a row. */
+  /** Resets for segments without a connection, and challenge acknowledgements, not sent: too many in a row. */
   'tcpLimited',
   'tcpResetsOut',
   // TCP, connections

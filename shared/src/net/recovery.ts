@@ -128,6 +128,8 @@ export function onAcked(tcb: Tcb, acked: number): void {
   }
   tcb.dupAcks = 0;
   tcb.dupBytes = 0;
+  // Sequence numbers come round: what was left behind 2^31 bytes ago would seem to lie ahead, and rule recovery out.
+  if (tcb.caState === CA_OPEN && seqGt(tcb.sndUna, tcb.recover)) tcb.recover = tcb.sndUna;
   if (tcb.caState !== CA_OPEN && seqGe(tcb.sndUna, tcb.recover)) {
     // RFC 6582, 3.2, step 3, choice 1; with SACK pipe was known all the time, nothing bursts (RFC 6675, 5).
     if (tcb.caState === CA_RECOVERY && !tcb.sackOk)

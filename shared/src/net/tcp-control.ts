@@ -81,6 +81,10 @@ export function challengeAllowed(tcb: Tcb): boolean {
 /** Answers a segment for which there is no connection (RFC 9293, 3.10.7.1). */
 export function resetFor(tcp: TcpContext, seg: Segment): void {
   if ((seg.flags & TCP_RST) !== 0) return;
+  if (!tcp.resets.allow(tcp.host.now)) {
+    tcp.host.v[C.tcpLimited]++;
+    return;
+  }
   if ((seg.flags & TCP_FLAG_ACK) !== 0) {
     sendReset(tcp, seg.src, seg.srcPort, seg.dstPort, seg.ack, 0, 0);
   } else {
@@ -99,10 +103,6 @@ function sendReset(
   flags: number,
 ): void {
   const { host, out } = tcp;
-  if (!tcp.resets.allow(host.now)) {
-    host.v[C.tcpLimited]++;
-    return;
-  }
   const at = out.open(ip, PROTO_TCP, TCP_BYTES);
   if (at < 0) return;
   const { dv } = host.mem;

@@ -14,7 +14,8 @@ const HEADERS = 40;
 /** Sends what may be sent now. @returns false when the link is full: to be called again */
 export function output(tcb: Tcb): boolean {
   if (!routeReady(tcb)) return true;
-  if (tcb.state === SYN_SENT || tcb.state === SYN_RECEIVED) return outputSyn(tcb);
+  if (tcb.state === SYN_SENT) return outputSyn(tcb);
+  if (tcb.state === SYN_RECEIVED) return outputSyn(tcb) && (!tcb.ackNow || sendSegment(tcb, bareSeq(tcb), 0, 0));
   if (tcb.state < ESTABLISHED) return true;
   // Data segments carry no SACK blocks: there would be no room beside a full payload.
   if (tcb.ackNow && tcb.gaps !== null && tcb.gaps.count > 0 && !sendSegment(tcb, bareSeq(tcb), 0, 0)) return false;

@@ -34,7 +34,7 @@ export const optionBytes = (tcb: Tcb): number => (tcb.tsOk ? TS_OPTION_BYTES : 0
 /** Sequence number of a segment without payload. Not beyond the peer's window, although we may have sent more before the
  *  peer took it back: what stands outside is dropped, with its acknowledgement (RFC 9293, 3.8.6). */
 export function bareSeq(tcb: Tcb): number {
-  return seqMin(tcb.sndNxt, (tcb.sndUna + tcb.sndWnd) | 0);
+  return tcb.state === SYN_RECEIVED ? tcb.sndNxt : seqMin(tcb.sndNxt, (tcb.sndUna + tcb.sndWnd) | 0);
 }
 
 /** Sends payload bytes from a sequence number on; none: an acknowledgement, with SACK blocks if there are gaps.

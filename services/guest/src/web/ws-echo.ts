@@ -14,7 +14,8 @@ export function addEcho(server: Server): () => void {
   const echo = new WebSocketServer({ noServer: true, maxPayload: MAX_MESSAGE_BYTES, perMessageDeflate: false });
   const alive = new WeakSet<WebSocket>();
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
-    if (new URL(request.url ?? '/', 'http://guest').pathname !== '/ws') return refuse(socket);
+    // What stands there need not be part of a URL.
+    if (request.url?.split('?', 1)[0] !== '/ws') return refuse(socket);
     echo.handleUpgrade(request, socket, head, (ws) => {
       alive.add(ws);
       ws.on('pong', () => alive.add(ws));
