@@ -192,6 +192,8 @@ export class GuestNet implements NetLink {
     this.pieces = this.frames = 0;
     this.device?.reclaim();
     this.stack.flush();
+    // The device is full: before the loop sleeps it is asked to tell of room.
+    if (!this.stack.idle) this.scheduled = true;
     meter.lap(components.stack);
     this.push();
   }
