@@ -22,7 +22,7 @@ function generated(answered: number, cpuShare: number, more: Partial<Generated> 
   const latencies = new Latencies();
   for (let i = 1; i <= 1000; i++) latencies.record(i / 1000);
   return {
-    ...{ mode: 'closed', seconds: 2, answered, bodyBytes: 0, latencyUs: latencies.read(), serviceUs: null },
+    ...{ mode: 'closed', seconds: 2, answered, bodyBytes: 0, latencyUs: latencies.read(), waiting: 0, serviceUs: null },
     ...{ total: { sent: answered, answered }, errors: NONE, generator: { cpuShare, lateShare: 0 } },
     ...more,
   };

@@ -107,7 +107,10 @@ export async function loadByAutocannon(plan: LoadPlan, tell: (phase: PhaseTold) 
     tell,
     done,
     () => lines.every((line) => !line.busy),
-    () => turns.end(),
+    () => {
+      turns.end();
+      tally.waited(turns.unsent(performance.now()));
+    },
   );
   turns.end();
   for (const line of lines) if (line.busy) tally.errors.unanswered++;

@@ -60,6 +60,9 @@ export interface Generated {
   bodyBytes: number;
   /** Closed: from sending to the whole answer. Open: from the moment at which the schedule wanted it sent. */
   latencyUs: HttpLatency | null;
+  /** Open loop: requests that were due in the measured time and had found no connection when it ended. Their latency
+   *  counts as far as they had waited, which is less than it would have been. */
+  waiting: number;
   /** Open loop only: from sending, as a generator that omits would tell it. */
   serviceUs: HttpLatency | null;
   total: { sent: number; answered: number };

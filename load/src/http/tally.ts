@@ -8,11 +8,12 @@ export class Tally {
   private readonly latency = new Latencies();
   private readonly service = new Latencies();
   private measuring = false;
+  private waiting = 0;
   private all = 0;
   private answered = 0;
   private bodyBytes = 0;
-  private startedAt = 0;
-  private endedAt = 0;
+  private startedAt = Infinity;
+  private endedAt = Infinity;
   private cpuUs = 0;
 
   constructor(open: boolean) {
@@ -22,12 +23,25 @@ export class Tally {
   /** A whole and right answer. Times in milliseconds on performance.now()'s clock. */
   answer(dueAt: number, sentAt: number, bytes: number): void {
     this.all++;
-    if (!this.measuring) return;
     const now = performance.now();
-    this.answered++;
-    this.bodyBytes += bytes;
+    if (this.measuring) {
+      this.answered++;
+      this.bodyBytes += bytes;
+    }
+    // By the schedule: what was due in the measured time counts, whenever it was answered. Else a stall at its end, the
+    // longest waits of all, would be left out.
+    if (this.open ? !this.wasDue(dueAt) : !this.measuring) return;
     this.latency.record(now - dueAt);
     if (this.open) this.service.record(now - sentAt);
+  }
+
+  /** Requests of the schedule that had found no connection when the measured time was over. */
+  waited(dueAt: Iterable<number>): void {
+    for (const due of dueAt) {
+      if (!this.wasDue(due)) continue;
+      this.waiting++;
+      this.latency.record(this.endedAt - due);
+    }
   }
 
   begin(): void {
@@ -42,6 +56,10 @@ export class Tally {
     this.cpuUs = cpuNow() - this.cpuUs;
   }
 
+  private wasDue(dueAt: number): boolean {
+    return dueAt >= this.startedAt && dueAt < this.endedAt;
+  }
+
   /** @param late requests that the generator itself sent late */
   result(sent: number, late: number): Generated {
     const ms = Math.max(1, this.endedAt - this.startedAt);
@@ -52,6 +70,7 @@ export class Tally {
       answered: this.answered,
       bodyBytes: this.bodyBytes,
       latencyUs: this.latency.read(),
+      waiting: this.waiting,
       serviceUs: this.open ? this.service.read() : null,
       total: { sent, answered: this.all + wrong },
       errors: this.errors,

@@ -55,6 +55,16 @@ export class Turns {
     if (this.timer) clearInterval(this.timer);
   }
 
+  /** When those were due that were not sent until then, by the schedule. */
+  *unsent(until: number): Generator<number> {
+    if (this.rate === null || this.timer === null) return;
+    for (let n = this.started; ; n++) {
+      const dueAt = this.startedAt + (n * 1000) / this.rate;
+      if (dueAt >= until) return;
+      yield dueAt;
+    }
+  }
+
   /** @param freed a connection has just become free: what waits has waited for it */
   private send(freed: boolean): void {
     const rate = this.rate ?? 1;

@@ -32,6 +32,10 @@ export function notesOf({ generated, rate }: Load, idleShare: number): string[] 
     notes.push(
       `${(generated.answered / generated.seconds).toFixed(0)} of ${rate} requests/s were answered: the rate is above the capacity`,
     );
+  if (generated.waiting > 0)
+    notes.push(
+      `${generated.waiting} requests were due and still waited for a connection when time was up: their latency counts as far as it went`,
+    );
   if (idleShare < 0.03) notes.push('no core of the machine was idle: generator and servers took time from each other');
   return notes;
 }

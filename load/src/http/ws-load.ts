@@ -70,7 +70,10 @@ export async function loadByWebSocket(plan: LoadPlan, tell: (phase: PhaseTold) =
   });
   for (const line of lines) turns.ready(line);
   const rest = (): boolean => lines.every((line) => !line.busy);
-  await phases(plan, tally, tell, new Promise(() => {}), rest, () => turns.end());
+  await phases(plan, tally, tell, new Promise(() => {}), rest, () => {
+    turns.end();
+    tally.waited(turns.unsent(performance.now()));
+  });
   for (const line of lines) if (line.busy) tally.errors.unanswered++;
   ending = true;
   for (const ws of all) ws.terminate();
