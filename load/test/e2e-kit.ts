@@ -15,6 +15,17 @@ export const CAPTURE = join(REPOSITORY, 'load/captures/lan-http.pcap');
 /** What is promised for a machine that has nothing else to do, in seconds here: much longer where others want its cores too. */
 export const within = (seconds: number): number => (loadavg()[0] > availableParallelism() ? 10 : 1) * seconds;
 
+/** Waits until it is so. @throws after the limit */
+export async function eventually(
+  what: string,
+  so: () => boolean | Promise<boolean>,
+  lookMs = 20,
+  limitMs = 60_000,
+): Promise<void> {
+  for (const end = performance.now() + limitMs; !(await so()); await sleep(lookMs))
+    if (performance.now() > end) throw new Error(`not within ${limitMs / 1000} s: ${what}`);
+}
+
 export interface Ended {
   code: number | null;
   stdout: string;
@@ -45,7 +56,7 @@ export class Bench {
 
   /** Starts a testbed that stays, for several commands. */
   async up(guests: number): Promise<Running> {
-    const up = this.start('up', '--guests', String(guests), '--listen', '127.0.0.1:0');
+    const up = this.start('up', '--guests', String(guests), '--listen', '127.0.0.1:0', '--no-page');
     await up.until(/Running in/);
     return up;
   }

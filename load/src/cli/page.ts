@@ -28,6 +28,7 @@ export async function openPage(
 export function withPage(closing: Closing, page: LivePage | null): Closing {
   if (page === null) return closing;
   return {
+    ...(closing.unwindMs === undefined ? {} : { unwindMs: closing.unwindMs }),
     stop: async () => {
       await Promise.all([page.close('The testbed has ended.'), closing.stop()]);
     },

@@ -3,11 +3,12 @@
 import { readFileSync } from 'node:fs';
 import { Client } from '../runner/client.js';
 import { HypervisorObserver } from '../runner/hypervisor-observer.js';
-import { loadStatus, stopLoad } from '../runner/nic-load.js';
+import { loadStatus } from '../runner/nic-load.js';
 import { observers } from '../runner/observer.js';
 import { openBed, type Bed } from '../runner/run.js';
+import { quiet } from '../runner/run-load.js';
 import { UserError } from './errors.js';
-import { session } from './session.js';
+import { session, UNWIND_MS, within } from './session.js';
 
 export interface Remote {
   /** http://host:port of the hypervisor. */
@@ -109,8 +110,7 @@ export async function withRemoteBed<T>(remote: Remote, guests: number, work: (be
   const bed = await openBed(client, guests, observers(observer));
   if ((await loadStatus(bed.nic)).state === 'running')
     throw new UserError(`somebody is measuring on the testbed at ${remote.url}`, 'wait until it is idle');
-  const stop = async (): Promise<void> => {
-    await Promise.allSettled([stopLoad(bed.nic), observer.end()]);
-  };
-  return session({ stop, killNow: () => {} }, null, () => work(bed));
+  const stop = (): Promise<void> => within(UNWIND_MS, Promise.allSettled([quiet(bed), observer.end()]));
+  const closing = { stop, killNow: () => {}, unwindMs: UNWIND_MS };
+  return session(closing, null, (signal) => work({ ...bed, signal }));
 }

@@ -6,11 +6,22 @@ export interface Closing {
   stop(): Promise<void>;
   /** Ends it at once; for exits that nothing can wait for. */
   killNow(): void;
+  /** Milliseconds that work which is ended early has for undoing what it began on something that stays, before `stop`;
+   *  none when not given. */
+  unwindMs?: number;
 }
 
-/** Runs `work`; SIGINT, SIGTERM or `failure` end it early. Then stops `closing`, in every case, and gives the result or
- *  throws. A second signal while stopping ends it at once. */
-export async function session<T>(closing: Closing, failure: Promise<Error> | null, work: () => Promise<T>): Promise<T> {
+/** Together with `stop` it has 3 s; a service may not answer. */
+export const UNWIND_MS = 1200;
+
+/** Runs `work`; SIGINT, SIGTERM or `failure` end it early: its signal is aborted. Then stops `closing`, in every case, and
+ *  gives the result or throws. A second signal while stopping ends it at once. */
+export async function session<T>(
+  closing: Closing,
+  failure: Promise<Error> | null,
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const abort = new AbortController();
   let interrupt: (error: Interrupted) => void = () => {};
   const interrupted = new Promise<never>((_, reject) => {
     interrupt = reject;
@@ -28,7 +39,7 @@ export async function session<T>(closing: Closing, failure: Promise<Error> | nul
   process.on('SIGHUP', onSignal);
   process.on('exit', onExit);
   const watch = watchParent(() => onSignal('SIGTERM'));
-  const running = work();
+  const running = work(abort.signal);
   running.catch(() => {});
   const failed = failure === null ? new Promise<never>(() => {}) : failure.then((error) => Promise.reject(error));
   failed.catch(() => {});
@@ -40,6 +51,8 @@ export async function session<T>(closing: Closing, failure: Promise<Error> | nul
       throw (await Promise.race([failure, late])) ?? error;
     });
   } finally {
+    abort.abort();
+    if (closing.unwindMs !== undefined) await within(closing.unwindMs, running);
     await closing.stop();
     clearInterval(watch);
     process.off('exit', onExit);
@@ -47,6 +60,22 @@ export async function session<T>(closing: Closing, failure: Promise<Error> | nul
     process.off('SIGTERM', onSignal);
     process.off('SIGHUP', onSignal);
   }
+}
+
+/** Returns when it has ended, however, or after so long. */
+export async function within(ms: number, work: Promise<unknown>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((done) => {
+    timer = setTimeout(done, ms);
+  });
+  await Promise.race([
+    work.then(
+      () => {},
+      () => {},
+    ),
+    late,
+  ]);
+  clearTimeout(timer);
 }
 
 const PARENT_LOOK_MS = 250;

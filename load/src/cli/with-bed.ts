@@ -1,9 +1,9 @@
 /** A testbed for one command: the running one where there is one, else its own for as long as the command runs. */
 import type { Progress } from '../report/progress.js';
 import { Client } from '../runner/client.js';
-import { stopLoad } from '../runner/nic-load.js';
 import { HypervisorObserver } from '../runner/hypervisor-observer.js';
 import { openBed, type Bed } from '../runner/run.js';
+import { quiet } from '../runner/run-load.js';
 import { observers, type Observer } from '../runner/observer.js';
 import { remotePage } from '../live/remote.js';
 import { usable } from '../testbed/discover.js';
@@ -11,7 +11,7 @@ import { testbedDir } from '../testbed/paths.js';
 import { takeRunLock } from '../testbed/run-lock.js';
 import { Supervisor } from '../testbed/supervisor.js';
 import { UserError } from './errors.js';
-import { session } from './session.js';
+import { session, UNWIND_MS, within } from './session.js';
 import { openPage, tokenAt, tokenOf, withPage } from './page.js';
 import type { parsePage } from './options.js';
 
@@ -56,8 +56,8 @@ export async function withBed<T>(options: BedOptions, work: (bed: Bed) => Promis
     options.progress.line(`Using the testbed that runs in ${dir}.`);
     if (address !== undefined || page) options.progress.line(`Live page: ${page?.url ?? address}`);
     const hypervisor = new HypervisorObserver(client);
-    const stop = (): Promise<void> => hypervisor.end().finally(release);
-    return session(withPage({ stop, killNow: release }, page), null, async () => {
+    const stop = (): Promise<void> => within(UNWIND_MS, hypervisor.end()).finally(release);
+    return session(withPage({ stop, killNow: release, unwindMs: UNWIND_MS }, page), null, async (signal) => {
       page?.attach({ client, token: tokenAt(token), keeper: null });
       const pages = [
         hypervisor,
@@ -65,9 +65,9 @@ export async function withBed<T>(options: BedOptions, work: (bed: Bed) => Promis
         ...(page ? [page.observer] : []),
         ...(options.observer ? [options.observer] : []),
       ];
-      const bed = await openBed(client, options.guests, observers(...pages));
+      const bed = await openBed(client, options.guests, observers(...pages), signal);
       // The lock is ours, so a load that still runs is one of a command that was killed.
-      await stopLoad(bed.nic);
+      await quiet(bed);
       return work(bed);
     });
   }

@@ -5,8 +5,8 @@ import type { Configuration } from '@grantline/shared/config/factors.js';
 import { silent } from '../report/progress.js';
 import type { Client } from './client.js';
 import { HypervisorObserver } from './hypervisor-observer.js';
-import { stopLoad } from './nic-load.js';
 import { observers } from './observer.js';
+import { quiet } from './run-load.js';
 import { openBed, runOnce, type Bed, type RunPlan } from './run.js';
 
 export interface CycleOptions {
@@ -80,7 +80,7 @@ export class Cycle {
     this.stopped = true;
     this.abort.abort();
     await Promise.race([this.underWay, sleep(STOP_LIMIT_MS, null, { ref: false })]);
-    await Promise.allSettled([this.bed ? stopLoad(this.bed.nic) : null, this.observer?.end()]);
+    await Promise.allSettled([this.bed ? quiet(this.bed) : null, this.observer?.end()]);
   }
 
   /** The testbed as it is now, once it is complete. */
@@ -115,7 +115,7 @@ export class Cycle {
       this.members = members;
       this.observer = new HypervisorObserver(client);
       this.bed = await openBed(client, wanted, observers(this.observer));
-      await stopLoad(this.bed.nic);
+      await quiet(this.bed);
       return null;
     } catch (error) {
       this.bed = null;

@@ -49,10 +49,11 @@ export async function replayOnce(
   await loadCapture(bed.nic, plan.file, plan.mappings);
   const run = await announceRun(bed, false, { seed: 1, mode: 'record', frameSizes: [1514] });
   await client.resetCounters(services);
+  bed.signal?.throwIfAborted();
   const start = performance.now();
   const pace = plan.pace === 0 ? 'max' : plan.pace === 1 ? 'recorded' : plan.pace;
-  await startLoad(bed.nic, { kind: 'replay', run, pace, loops: plan.loops, linkGbps: null, pause: true });
   try {
+    await startLoad(bed.nic, { kind: 'replay', run, pace, loops: plan.loops, linkGbps: null, pause: true });
     await finished(bed, plan, progress);
   } finally {
     await stopLoad(bed.nic);
@@ -92,6 +93,6 @@ async function finished(bed: Bed, plan: ReplayPlan, progress: Progress): Promise
     if (performance.now() - start > limitMs)
       throw new RunError(`the capture was not sent within ${Math.round(limitMs / 1000)} s`);
     progress.live(`sending, ${((performance.now() - start) / 1000).toFixed(1)} s`);
-    await sleep(LOOK_MS);
+    await sleep(LOOK_MS, null, { signal: bed.signal });
   }
 }

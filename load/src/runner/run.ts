@@ -10,22 +10,13 @@ import type { Client, DomainInfo, ServiceAddress } from './client.js';
 import { configure } from './configure.js';
 import type { Direction } from './conservation.js';
 import { directionLabel } from './hypervisor-observer.js';
-import { setFaults } from './faults.js';
 import { figures } from './figures.js';
 import { observers, type Observer, type Phase, type Progression } from './observer.js';
-import { startStreams, stopStreams } from './edge.js';
-import { startLoad, stopLoad, type GeneratorLoad } from './nic-load.js';
-import { FAR_STATION, sendOrder, startSending, startSink, stopSending } from './send-load.js';
+import { startSink } from './send-load.js';
 import { meanFrameBytes } from './frame-sizes.js';
-import {
-  measureRequests,
-  requestRecord,
-  requestStatus,
-  startRequests,
-  stopRequests,
-  type RequestPlan,
-} from './requests.js';
+import { measureRequests, requestRecord, requestStatus, type RequestPlan } from './requests.js';
 import type { RunRecord } from './record.js';
+import { RunLoad, sendPart } from './run-load.js';
 import { inDriverDomain, inGuests, inNic, rate, sum, type Snapshot } from './snapshot.js';
 import type { Protocol } from '../cli/options.js';
 
@@ -52,9 +43,6 @@ export interface RunPlan {
   signal?: AbortSignal;
 }
 
-/** Frames of the load beside requests. */
-const BULK_BYTES = 1514;
-
 /** A testbed with the guests that take part. */
 export interface Bed {
   client: Client;
@@ -62,6 +50,8 @@ export interface Bed {
   nic: ServiceAddress;
   guests: DomainInfo[];
   observer: Observer;
+  /** Aborted: whatever goes on with it is to end, and to leave it as it was. */
+  signal?: AbortSignal;
 }
 
 const READY_LIMIT_MS = 10_000;
@@ -70,14 +60,19 @@ const DRAIN_LOOK_MS = 40;
 const LIVE_MS = 500;
 
 /** @param guests how many of the running guests take part. @throws RunError when there are fewer */
-export async function openBed(client: Client, guests: number, observer: Observer = observers()): Promise<Bed> {
+export async function openBed(
+  client: Client,
+  guests: number,
+  observer: Observer = observers(),
+  signal?: AbortSignal,
+): Promise<Bed> {
   const { domains } = await client.testbed();
   const running = domains.filter((d) => d.kind === 'guest' && d.state === 'running').sort((x, y) => x.domid - y.domid);
   if (running.length < guests) throw new RunError(`the testbed has ${running.length} guests, ${guests} are asked for`);
   const services = await client.services();
   const nic = services.find((s) => s.kind === 'nic');
   if (!nic) throw new RunError('the testbed has no NIC');
-  return { client, services, nic, guests: running.slice(0, guests), observer };
+  return { client, services, nic, guests: running.slice(0, guests), observer, ...(signal ? { signal } : {}) };
 }
 
 /** Tells the receivers what comes and waits until they are ready. @returns the run's id */
@@ -146,22 +141,6 @@ export function placeOf(bed: Bed, config: Configuration, round: number, plan: Ru
   };
 }
 
-/** What a run in which guests send adds to what is announced. */
-function sendPart(plan: RunPlan, guests: readonly DomainInfo[]): Partial<RunSettings> {
-  const { protocol, flows, frameSizes, seed } = plan;
-  // One flow to each guest, and back.
-  if (plan.direction === 'rr') return { direction: 'rr', protocol: 'udp', flows: 1, to: FAR_STATION };
-  const part = { direction: 'tx' as const, protocol, flows, to: FAR_STATION, order: sendOrder(frameSizes, seed) };
-  return plan.direction === 'guest-to-guest' ? { ...part, pairs: pairsOf(guests) } : part;
-}
-
-/** Who sends to whom: the first guest to the second, the third to the fourth. */
-const pairsOf = (guests: readonly DomainInfo[]): { from: number; to: { mac: string; ip: string } }[] =>
-  guests.flatMap((g, i) => {
-    const peer = guests[i + 1];
-    return i % 2 === 1 || !peer ? [] : [{ from: g.domid, to: { mac: peer.mac ?? '', ip: peer.ip ?? '' } }];
-  });
-
 /** Configures the testbed, runs the load, and gives the record. */
 export async function runOnce(
   bed: Bed,
@@ -195,37 +174,15 @@ export async function runOnce(
           ...(tx || rr ? sendPart(plan, bed.guests) : {}),
         });
   await client.resetCounters(services);
-  const load: GeneratorLoad = {
-    kind: 'generate',
-    run,
-    seed: plan.seed,
-    guests: bed.guests.map((g) => ({ domid: g.domid, mac: g.mac ?? '', ip: g.ip ?? '' })),
-    frameBytes: rr ? BULK_BYTES : plan.frameSizes.length === 1 ? plan.frameSizes[0] : 'imix',
-    protocol: plan.protocol,
-    flowsPerGuest: plan.flows,
-    linkGbps: plan.linkGbps,
-    pause: plan.flowControl,
-  };
-  const inRun = new Set(between ? pairsOf(bed.guests).map((p) => p.from) : bed.guests.map((g) => g.domid));
-  const { signal } = plan;
-  const senders = services.filter((s) => (native ? s.kind === 'driver-domain' : inRun.has(s.domid)));
+  const signal = plan.signal ?? bed.signal;
   signal?.throwIfAborted();
-  if (plan.faults) await setFaults(bed.nic, plan.faults);
-  if (rr) {
-    const { guests } = load;
-    const start = { seed, guests: guests.map(({ mac, ip }) => ({ mac, ip })), frameBytes: frameSizes[0], linkGbps };
-    await startRequests(bed.nic, start, rr);
-    if (rr.beside === 'bulk') await startLoad(bed.nic, load);
-  } else if (streams !== undefined) {
-    const direction = plan.direction === 'tx' ? 'tx' : 'rx';
-    await startStreams(bed.nic, { ips: bed.guests.map((g) => g.ip ?? ''), direction, streams, linkGbps });
-  } else if (tx) await startSending(senders);
-  else await startLoad(bed.nic, load);
+  const load = new RunLoad(bed, plan, native);
   let a: Snapshot;
   let b: Snapshot;
   let stealShare: number;
   let measured: Awaited<ReturnType<typeof requestStatus>> | null = null;
   try {
+    await load.begin(run);
     progress.live(`${config.name}: warming up`);
     await enter('warmup');
     await sleep(plan.warmup * 1000, null, { signal });
@@ -246,7 +203,7 @@ export async function runOnce(
         await sleep(Math.max(0, left), null, { signal });
         break;
       }
-      await sleep(LIVE_MS);
+      await sleep(LIVE_MS, null, { signal });
       const now = await client.snapshot(watched);
       const gbps = (rate(last, now, counted[0], counted[1], receivers) * 8) / 1e9;
       progress.live(
@@ -259,11 +216,7 @@ export async function runOnce(
     const cpuAfter = cpuTimes();
     stealShare = (cpuAfter.steal - cpuBefore.steal) / Math.max(1, cpuAfter.total - cpuBefore.total);
   } finally {
-    if (rr) await stopRequests(bed.nic);
-    if (streams !== undefined) await stopStreams(bed.nic);
-    else if (tx) await stopSending(senders);
-    else await stopLoad(bed.nic);
-    if (plan.faults) await setFaults(bed.nic, null);
+    await load.end();
   }
   progress.live(`${config.name}: draining`);
   await enter('drain');
