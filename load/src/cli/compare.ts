@@ -6,7 +6,6 @@ import { hostInfo } from '../report/host.js';
 import { terminalProgress } from '../report/progress.js';
 import { checkWritable, resultsDir, writeJson, type CompareFile, type CompareSettings } from '../report/results.js';
 import { compareTable, runLine } from '../report/table.js';
-import { writeReport } from '../report/write.js';
 import { compareAll, summarise, verdict } from '../runner/compare.js';
 import { REQUEST_BYTES, REQUEST_TIMEOUT_MS, type RequestPlan } from '../runner/requests.js';
 import type { RunRecord } from '../runner/record.js';
@@ -34,7 +33,7 @@ import {
 } from './options.js';
 import { chooseTarget, HYPERVISOR_OPTION, TOKEN_OPTION, withRemoteBed, type RemoteArguments } from './remote.js';
 import { NO_PAGE_OPTION, PAGE_OPTION } from './page.js';
-import { reportLine } from './report.js';
+import { reportLine } from '../report/report-line.js';
 import { withBed } from './with-bed.js';
 
 export interface CompareArguments extends RemoteArguments {
@@ -202,6 +201,8 @@ export async function compare(args: CompareArguments): Promise<CompareFile> {
   );
   const failed = verdict(records);
   try {
+    // Loaded when there is something to report: plots and schemas take longer to load than all else of the command.
+    const { writeReport } = await import('../report/write.js');
     process.stdout.write(reportLine(dir, writeReport(dir, { csv: false })));
   } catch (error) {
     // What is wrong with the run is more than a disk without room for the report.

@@ -10,7 +10,6 @@ import { hostInfo } from '../report/host.js';
 import { httpTable } from '../report/http-table.js';
 import { terminalProgress } from '../report/progress.js';
 import { checkWritable, resultsDir, writeJson } from '../report/results.js';
-import { writeHttpReport } from '../report/write-http.js';
 import type { Bed } from '../runner/run.js';
 import { UserError } from './errors.js';
 import {
@@ -25,7 +24,7 @@ import {
 } from './options.js';
 import { NO_PAGE_OPTION, PAGE_OPTION } from './page.js';
 import { chooseTarget, HYPERVISOR_OPTION, TOKEN_OPTION, withRemoteBed, type RemoteArguments } from './remote.js';
-import { reportLine } from './report.js';
+import { reportLine } from '../report/report-line.js';
 import { withBed } from './with-bed.js';
 
 interface HttpArguments extends RemoteArguments {
@@ -132,6 +131,7 @@ async function http(args: HttpArguments): Promise<void> {
   process.stdout.write(
     `Results: ${relative(process.cwd(), path) || path}${args.json === undefined ? '' : ` and ${args.json}`}\n`,
   );
+  const { writeHttpReport } = await import('../report/write-http.js');
   process.stdout.write(reportLine(dir, writeHttpReport(dir)));
   const failed = httpVerdict(runs);
   if (failed) throw failed;

@@ -1,37 +1,36 @@
 /** The grantline command: parses the line, runs a subcommand, turns errors into one line and an exit code. */
 import { Command, CommanderError } from 'commander';
-import { addCapture } from './capture.js';
-import { addCompare } from './compare.js';
-import { addCycle } from './cycle.js';
-import { addDoctor } from './doctor.js';
-import { addDump } from './dump.js';
 import { exitCodeOf, Interrupted, RunError, UserError } from './errors.js';
 import { flushed } from './flush.js';
-import { addHttp } from './http.js';
-import { addMeasure } from './measure.js';
 import { HttpError } from '../runner/http.js';
-import { addReplay } from './replay.js';
-import { addReport } from './report.js';
-import { addDown, addUp } from './up.js';
 
-function programOf(): Command {
+/** Adds a command to the program. */
+type Add = (program: Command) => void;
+
+/** In the order of the help. Each brings much with it: only the one that is asked for is loaded. */
+const COMMANDS: ReadonlyMap<string, () => Promise<Add>> = new Map([
+  ['compare', async () => (await import('./compare.js')).addCompare],
+  ['http', async () => (await import('./http.js')).addHttp],
+  ['replay', async () => (await import('./replay.js')).addReplay],
+  ['report', async () => (await import('./report.js')).addReport],
+  ['cycle', async () => (await import('./cycle.js')).addCycle],
+  ['measure', async () => (await import('./measure.js')).addMeasure],
+  ['up', async () => (await import('./up.js')).addUp],
+  ['down', async () => (await import('./up.js')).addDown],
+  ['dump', async () => (await import('./dump.js')).addDump],
+  ['capture', async () => (await import('./capture.js')).addCapture],
+  ['doctor', async () => (await import('./doctor.js')).addDoctor],
+]);
+
+async function programOf(name: string | undefined): Promise<Command> {
   const program = new Command('grantline')
     .description("Xen's driver-domain network I/O as separate services over real shared memory, measured")
     .exitOverride()
     .configureOutput({ writeErr: () => {} })
     .showSuggestionAfterError(false)
     .allowExcessArguments(false);
-  addCompare(program);
-  addHttp(program);
-  addReplay(program);
-  addReport(program);
-  addCycle(program);
-  addMeasure(program);
-  addUp(program);
-  addDown(program);
-  addDump(program);
-  addCapture(program);
-  addDoctor(program);
+  const one = COMMANDS.get(name ?? '');
+  for (const load of one === undefined ? COMMANDS.values() : [one]) (await load())(program);
   // Settings are not handed down to commands that are made by .command(): each gets its own.
   for (const command of program.commands) {
     command
@@ -45,13 +44,10 @@ function programOf(): Command {
 
 /** @returns the exit code */
 export async function main(argv: readonly string[]): Promise<number> {
-  const program = programOf();
+  const program = await programOf(argv[0]);
   try {
     if (argv.length === 0)
-      throw new UserError(
-        'no command is given',
-        `known are ${program.commands.map((c) => c.name()).join(', ')}; see grantline --help`,
-      );
+      throw new UserError('no command is given', `known are ${[...COMMANDS.keys()].join(', ')}; see grantline --help`);
     await program.parseAsync(argv, { from: 'user' });
     return typeof process.exitCode === 'number' ? process.exitCode : 0;
   } catch (error) {

@@ -1,7 +1,7 @@
 /** grantline report: the page, the text and the plots of a comparison, again from its results. */
-import { join } from 'node:path';
 import type { Command } from 'commander';
-import { fromHere, hasCompare } from '../report/read.js';
+import { hasCompare } from '../report/read.js';
+import { reportLine } from '../report/report-line.js';
 import { hasHttp, writeHttpReport } from '../report/write-http.js';
 import { writeReport } from '../report/write.js';
 
@@ -22,10 +22,4 @@ export function addReport(program: Command): void {
       if (!http || hasCompare(dir)) process.stdout.write(reportLine(dir, writeReport(dir, args)));
       if (http) process.stdout.write(reportLine(dir, writeHttpReport(dir)));
     });
-}
-
-/** "Report: results/x/report.html, with report.md, throughput.svg" and a newline. */
-export function reportLine(dir: string, names: readonly string[]): string {
-  const [page, ...others] = names;
-  return `Report: ${fromHere(join(dir, page))}, with ${others.join(', ')}\n`;
 }

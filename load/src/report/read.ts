@@ -1,6 +1,6 @@
 /** Finds and reads the results files of a folder. Every fault is one line for the operator. */
 import { readdirSync, readFileSync, statSync } from 'node:fs';
-import { join, relative } from 'node:path';
+import { join } from 'node:path';
 import { UserError } from '../cli/errors.js';
 import { asResults, faultIn, type CompareResults } from './schema.js';
 
@@ -112,6 +112,3 @@ export function checkTogether(sources: readonly Source[]): void {
 }
 
 const shown = (v: unknown): string => (v === undefined ? 'not recorded' : JSON.stringify(v));
-
-/** A path as an operator reads it: from where they are. */
-export const fromHere = (path: string): string => relative(process.cwd(), path) || '.';
