@@ -7,9 +7,10 @@ import { RunError, UserError } from '../cli/errors.js';
 import { Client, serviceName, type DomainKind, type NewDomain } from '../runner/client.js';
 import { call } from '../runner/http.js';
 import { claimTestbedFile, writeTestbedFile, type TestbedFile } from './discover.js';
-import { allowedCores, coreFor } from '@grantline/shared/service/placement.js';
+import { allowedCores } from '@grantline/shared/service/placement.js';
 import { checkPort, checkSpace, freePort, makeDir } from './preflight.js';
 import { startTimeOf } from './proc.js';
+import { identityEnv, placeEnv } from './service-env.js';
 import { ServiceProcess } from './service-process.js';
 import { entryOf, SERVICES } from './paths.js';
 
@@ -68,6 +69,8 @@ export class Supervisor {
     const host = this.o.listen?.host ?? '127.0.0.1';
     if (this.o.listen) await checkPort(host, this.o.listen.port);
     const port = this.o.listen?.port || (await freePort(host));
+    // What is made from here on, `stop` has to find: it may have been called meanwhile.
+    this.checkGoing();
 
     makeDir(dir);
     const url = `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
@@ -137,11 +140,22 @@ export class Supervisor {
   /** Destroys a guest of the running testbed; returns when its process has ended. */
   async removeGuest(client: Client, domid: number): Promise<void> {
     const name = serviceName({ kind: 'guest', domid });
+    const process = this.processes.find((p) => p.name === name);
     this.unsettled.add(name);
-    const at = this.processes.findIndex((p) => p.name === name);
-    const [process] = at < 0 ? [] : this.processes.splice(at, 1);
-    await client.deleteDomain(domid);
+    try {
+      await client.deleteDomain(domid);
+    } catch (error) {
+      // It goes on, and so does the watch over it.
+      this.unsettled.delete(name);
+      if (process?.running === false) this.forget(process);
+      throw error;
+    }
     await process?.stop(DOMAIN_GRACE_MS);
+    if (process) this.forget(process);
+  }
+
+  private forget(process: ServiceProcess): void {
+    this.processes.splice(this.processes.indexOf(process), 1);
   }
 
   /** Ends all services and removes the directory. Can be called more than once, and while starting. */
@@ -175,15 +189,14 @@ export class Supervisor {
 
   private launch(name: ServiceProcess['name'], kind: DomainKind, domain: NewDomain): void {
     const cores = this.o.pin === false ? [] : allowedCores();
-    const core = coreFor(kind, kind === 'guest' ? this.guestsStarted++ : 0, cores);
-    const place = core === null ? {} : { GRANTLINE_CORE: String(core), ...nativePlace(kind, cores) };
+    const place = placeEnv(kind, kind === 'guest' ? this.guestsStarted++ : 0, cores);
     const { taps } = this.o;
     const tap = kind === 'nic' ? taps?.nic : kind === 'guest' ? taps?.guest(domain.domid) : {};
-    this.spawn(name, kind, { ...identity(domain), ...place, ...tap });
+    this.spawn(name, kind, { ...identityEnv(domain), ...place, ...tap });
   }
 
   private spawn(name: ServiceProcess['name'], service: (typeof SERVICES)[number], env: Record<string, string>): void {
-    if (this.stopping) throw new RunError('the testbed is being stopped');
+    this.checkGoing();
     const process = new ServiceProcess({
       name,
       service,
@@ -198,6 +211,11 @@ export class Supervisor {
     void process.ended.then((how) => {
       if (!this.stopping && !this.unsettled.has(name)) this.fail(this.deathOf(process, how));
     });
+  }
+
+  /** @throws RunError once it is being stopped: nothing is begun any more that nobody would end */
+  private checkGoing(): void {
+    if (this.stopping) throw new RunError('the testbed is being stopped');
   }
 
   private deathOf(process: ServiceProcess, how: string): RunError {
@@ -231,21 +249,4 @@ export class Supervisor {
     if (how === 'exit code 2' && m) return new UserError(`${process.name}: ${m[1]}`, m[2]);
     return this.deathOf(process, how);
   }
-}
-
-/** In `native` the driver domain is the receiver: it then takes the first guest's core, which nobody else needs. */
-function nativePlace(kind: DomainKind, cores: readonly number[]): Record<string, string> {
-  const core = coreFor('guest', 0, cores);
-  return kind === 'driver-domain' && core !== null ? { GRANTLINE_NATIVE_CORE: String(core) } : {};
-}
-
-function identity(domain: NewDomain): Record<string, string> {
-  const env: Record<string, string> = { GRANTLINE_DOMID: String(domain.domid), GRANTLINE_SECRET: domain.secret };
-  // As root each domain runs under its own uid; the service drops to it by itself once it has opened what it needs.
-  if (process.getuid?.() === 0 && domain.uid !== null && domain.gid !== null) {
-    env['GRANTLINE_UID'] = String(domain.uid);
-    env['GRANTLINE_GID'] = String(domain.gid);
-    env['GRANTLINE_GROUPS'] = (domain.groups ?? []).join(',');
-  }
-  return env;
 }
