@@ -3,7 +3,7 @@
 // Takes a few minutes. Skips, saying why, where there is no Docker or the base images are not there; GRANTLINE_PULL=1
 // lets Docker fetch them.
 import { execFile, spawn } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -197,10 +197,55 @@ async function compare(guests, configs) {
   }
 }
 
+/** What Docker has of this stack. @param {string[]} what */
+async function ids(...what) {
+  const done = await run('docker', [...what, '-q', '--filter', LABEL]);
+  // No answer is not an empty one.
+  succeeded(done);
+  return done.out.split('\n').filter(Boolean);
+}
+/** Nor may containers come later: what made them may still be at it. */
+async function nothingLeft() {
+  for (const look of [1, 2]) {
+    for (const what of [
+      ['ps', '-a'],
+      ['network', 'ls'],
+      ['volume', 'ls'],
+    ]) {
+      const left = await ids(...what);
+      must(left.length === 0, `${what[0]}: ${left.join(' ')}`);
+    }
+    if (look === 1) await sleep(3000);
+  }
+}
+/** Processes of services in containers, by number: what they are, in which container, and since when.
+ *  @returns {Map<string, string>} */
+function containerProcesses() {
+  const found = new Map();
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    try {
+      const args = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+      if (!args.some((a) => /services\/(hypervisor|driver-domain|guest|nic)\/dist\/src\/main\.js$/.test(a))) continue;
+      const group = readFileSync(`/proc/${pid}/cgroup`, 'utf8').trim();
+      const id = /[0-9a-f]{64}/.exec(group)?.[0] ?? null;
+      const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+      const state = /^State:\s*(.*)$/m.exec(status)?.[1];
+      const parent = /^PPid:\s*(\d+)$/m.exec(status)?.[1];
+      if (id !== null) found.set(pid, `${args.join(' ').trim()}, ${state}, child of ${parent}, container ${id}`);
+    } catch {
+      // It has just ended.
+    }
+  }
+  return found;
+}
+/** Those of somebody else's stack. */
+const before = containerProcesses();
+for (const [pid, what] of before) console.log(`# was here before: process ${pid}: ${what}`);
+
 // Whatever happens, nothing of this stays.
 const clear = async () => {
-  const ids = (await run('docker', ['ps', '-aq', '--filter', LABEL])).out.split('\n').filter(Boolean);
-  if (ids.length > 0) await run('docker', ['rm', '-f', ...ids]);
+  const left = (await run('docker', ['ps', '-aq', '--filter', LABEL])).out.split('\n').filter(Boolean);
+  if (left.length > 0) await run('docker', ['rm', '-f', ...left]);
   await dc('down', '--volumes', '--remove-orphans', '--timeout', '5');
   rmSync(results, { recursive: true, force: true });
 };
@@ -215,7 +260,7 @@ await step('a port in use is one line and exit code 2, and nothing is started', 
   server.close();
   must(code === 2, `exit code ${code}: ${err}`);
   must(/^grantline: port \d+ on 127\.0\.0\.1 is in use - .*PROMETHEUS_PORT.*\n$/.test(err), err);
-  must((await run('docker', ['ps', '-aq', '--filter', LABEL])).out === '', 'containers were made');
+  must((await ids('ps', '-a')).length === 0, 'containers were made');
 });
 
 await step('grantline up --compose brings everything up and says where', async () => {
@@ -352,9 +397,10 @@ await step('a killed hypervisor starts again without what it left, and all domai
 });
 
 await step('every container of ours ends by itself within its grace', async () => {
-  const ids = (await dc('ps', '-q')).out.split('\n').filter(Boolean);
+  const running = (await dc('ps', '-q')).out.split('\n').filter(Boolean);
+  must(running.length > 0, 'nothing runs');
   succeeded(await dc('stop'));
-  for (const id of ids) {
+  for (const id of running) {
     const { out } = await run('docker', ['inspect', '-f', '{{.Name}} {{.State.ExitCode}}', id]);
     must(!/ 137$/.test(out.trim()), `killed: ${out.trim()}`);
   }
@@ -362,42 +408,65 @@ await step('every container of ours ends by itself within its grace', async () =
 
 await step('grantline down --compose leaves nothing', async () => {
   succeeded(await grantline('down', '--compose'));
-  for (const what of [
-    ['ps', '-a'],
-    ['network', 'ls'],
-    ['volume', 'ls'],
-  ]) {
-    const { out } = await run('docker', [...what, '-q', '--filter', LABEL]);
-    must(out.trim() === '', `${what[0]}: ${out}`);
-  }
+  await nothingLeft();
+});
+
+/** Runs the command, and interrupts it once it is so far.
+ *  @param {string[]} args @param {NodeJS.Signals} signal @param {(said: string) => unknown} soFar */
+async function interrupted(args, signal, soFar) {
+  const child = spawn(process.execPath, [join(ROOT, 'load/bin/grantline.mjs'), ...args], {
+    ...{ cwd: ROOT, env, stdio: ['ignore', 'ignore', 'pipe'] },
+  });
+  let said = '';
+  child.stderr?.on('data', (d) => (said += d));
+  const ended = new Promise((resolve) => child.once('exit', (code) => resolve(code)));
+  await until('the command is so far', async () => soFar(said), 240_000);
+  child.kill(signal);
+  const code = await ended;
+  must(code === (signal === 'SIGINT' ? 130 : 143), `exit code ${String(code)}: ${said}`);
+}
+
+await step('a signal while containers are being made leaves none', async () => {
+  await interrupted(['up', '--compose'], 'SIGTERM', async () => (await ids('ps', '-a')).length > 0);
+  await nothingLeft();
 });
 
 await step(
   'compare --compose without a stack brings up its own and leaves nothing, also when interrupted',
   async () => {
-    const child = spawn(
-      process.execPath,
-      [join(ROOT, 'load/bin/grantline.mjs'), 'compare', '--compose', '--seconds', '30', '--configs', 'optimised'],
-      { cwd: ROOT, env, stdio: ['ignore', 'ignore', 'pipe'] },
-    );
-    let said = '';
-    child.stderr.on('data', (d) => (said += d));
-    const ended = new Promise((resolve) => child.once('exit', (code) => resolve(code)));
-    await until('the run is under way', async () => said.includes('Containers ready'), 240_000);
-    await sleep(3000);
-    child.kill('SIGINT');
-    must((await ended) === 130, `exit code ${String(await ended)}: ${said}`);
-    for (const what of [
-      ['ps', '-a'],
-      ['network', 'ls'],
-      ['volume', 'ls'],
-    ]) {
-      const { out } = await run('docker', [...what, '-q', '--filter', LABEL]);
-      must(out.trim() === '', `${what[0]}: ${out}`);
+    for (const later of [0, 3000]) {
+      const args = ['compare', '--compose', '--seconds', '30', '--configs', 'optimised'];
+      await interrupted(args, 'SIGINT', async (said) => {
+        if (!said.includes('Containers ready')) return false;
+        await sleep(later);
+        return true;
+      });
+      await nothingLeft();
     }
   },
 );
 
 await clear();
+
+await step('no process outlives its container', async () => {
+  /** @type {[string, string][]} */
+  let left = [];
+  for (const end = Date.now() + 10_000; Date.now() < end; await sleep(500)) {
+    left = [...containerProcesses()].filter(([pid]) => !before.has(pid));
+    if (left.length === 0) return;
+  }
+  for (const [, what] of left) {
+    const id = /[0-9a-f]{64}$/.exec(what)?.[0] ?? '';
+    const { out, err } = await run('docker', [
+      'inspect',
+      '-f',
+      '{{.Name}} {{json .State}} {{json .Config.Labels}}',
+      id,
+    ]);
+    console.log(`#   ${id.slice(0, 12)}: ${(out || err).trim()}`);
+  }
+  throw new Error(left.map(([pid, what]) => `process ${pid}: ${what}`).join('\n'));
+});
+
 console.log(`compose: ${passed} passed, ${failed} failed`);
 process.exit(failed === 0 ? 0 : 1);

@@ -45,9 +45,14 @@ export class Bench {
     mkdirSync(this.home, { recursive: true });
   }
 
-  /** Starts the command. */
-  start(...args: string[]): Running {
-    return new Running(this, args);
+  /** Starts the command. @param words its arguments, and what to set in its environment */
+  start(...words: (string | NodeJS.ProcessEnv)[]): Running {
+    const env = Object.assign({}, ...words.filter((w) => typeof w !== 'string')) as NodeJS.ProcessEnv;
+    return new Running(
+      this,
+      words.filter((w) => typeof w === 'string'),
+      env,
+    );
   }
 
   run(...args: string[]): Promise<Ended> {
@@ -102,12 +107,13 @@ export class Running {
   private readonly bench: Bench;
   private since = performance.now();
 
-  constructor(bench: Bench, args: string[]) {
+  constructor(bench: Bench, args: string[], more: NodeJS.ProcessEnv) {
     this.bench = bench;
     const env: NodeJS.ProcessEnv = {
       ...process.env,
       GRANTLINE_DIR: bench.dir,
       GRANTLINE_RESULTS: join(bench.home, 'results'),
+      ...more,
     };
     delete env['NODE_OPTIONS'];
     this.child = spawn(process.execPath, [join(REPOSITORY, 'load/bin/grantline.mjs'), ...args], {

@@ -12,7 +12,9 @@ export async function upCompose(guests: number): Promise<void> {
   let ready = false;
   const stop = async (): Promise<void> => {
     progress.clear();
-    if (!ready && !wasRunning) await stack.down();
+    if (ready) return;
+    // What ran before stays, with as many more guests as there are by now.
+    await (wasRunning ? stack.halt() : stack.down());
   };
   await session({ stop, killNow: () => {} }, null, async () => {
     await stack.up(guests, progress);

@@ -1,6 +1,7 @@
 /** compare --compose, the outside half: the comparison runs in a container of the stack's own networks, since services
  *  announce addresses that are good only there, and what it tells is shown and kept here. */
 import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { run } from 'docker-compose';
 import { RunError, UserError } from '../cli/errors.js';
 import type { HttpPlan, MeasureLine, MeasurePlan } from '../cli/measure.js';
@@ -23,11 +24,11 @@ export async function measureInStack<T>(
   const own = !(await stack.isRunning());
   const cycles = !own && (await stack.isRunning(EXPERIMENTER));
   const name = `grantline-measure-${process.pid}-${randomBytes(3).toString('hex')}`;
-  let removed: Promise<unknown> | null = null;
-  const remove = (): Promise<unknown> => (removed ??= docker('rm', '-f', name));
+  let runs = false;
   const stop = async (): Promise<void> => {
     progress.live('putting things back');
-    await remove();
+    await stack.halt();
+    if (runs) await remove(name, own);
     if (own) await stack.down();
     else if (cycles) await stack.startService(EXPERIMENTER);
     progress.clear();
@@ -42,8 +43,21 @@ export async function measureInStack<T>(
       progress.line(`Using the containers that run${cycles ? '; their cycle of configurations pauses' : ''}.`);
       if (cycles) await stack.stopService(EXPERIMENTER);
     }
+    runs = true;
     return inside(stack, name, what, wanted, progress, onRecord);
   });
+}
+
+const REMOVE_TRIES = 4;
+const REMOVE_PAUSE_MS = 300;
+
+/** Removes the container of a measurement. @param own the whole stack goes: nothing in it has to be left as it was */
+async function remove(name: string, own: boolean): Promise<void> {
+  // It ends its load when it is asked to end.
+  if (!own) await docker('stop', '-t', '3', name);
+  // One that was just to be made appears a moment after Compose was ended.
+  for (let tries = 1; (await docker('rm', '-f', name)) === null && tries < REMOVE_TRIES; tries++)
+    await sleep(REMOVE_PAUSE_MS);
 }
 
 async function inside<T>(

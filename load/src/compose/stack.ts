@@ -4,7 +4,9 @@ import { buildOne, downAll, execCompose, upAll, upMany, type IDockerComposeOptio
 import { RunError, UserError } from '../cli/errors.js';
 import { Client, type DomainInfo } from '../runner/client.js';
 import type { Progress } from '../report/progress.js';
+import { within } from '../cli/session.js';
 import { checkPort } from '../testbed/preflight.js';
+import { descendants } from '../testbed/proc.js';
 import { docker, findEngine, type Engine } from './engine.js';
 
 /** Published on 127.0.0.1: what each is, the variable that changes the port, and what answers when it is ready. */
@@ -23,9 +25,17 @@ const READY_LIMIT_MS = 120_000;
 const LOOK_MS = 250;
 /** Seconds that containers get to end; they need less. */
 const STOP_S = '5';
+/** What Compose gets for ending itself, before it is made to. */
+const HALT_MS = 5000;
+/** What the daemon was told to make before appears within moments. */
+const DOWN_TRIES = 3;
+const DOWN_PAUSE_MS = 500;
 
 export class Stack {
   readonly engine: Engine;
+  /** Calls of Compose under way; never rejected. */
+  private readonly under = new Set<Promise<void>>();
+  private halted = false;
 
   private constructor(engine: Engine) {
     this.engine = engine;
@@ -39,9 +49,8 @@ export class Stack {
 
   /** Is a container of that service running? Of the hypervisor's: is the stack up? */
   async isRunning(service = 'hypervisor'): Promise<boolean> {
-    const { out } = await this.compose(() => execCompose('ps', ['-q', service], this.engine.options));
-    const ids = out.split('\n').filter((id) => /^[0-9a-f]{12,}$/.test(id.trim()));
-    for (const id of ids) if ((await docker('inspect', '-f', '{{.State.Running}}', id.trim())) === 'true') return true;
+    for (const id of await this.containers('-q', service))
+      if ((await docker('inspect', '-f', '{{.State.Running}}', id)) === 'true') return true;
     return false;
   }
 
@@ -81,10 +90,49 @@ export class Stack {
     }
   }
 
-  /** Ends and removes containers, networks and volumes. The image stays. */
+  /** Ends what Compose is doing for this command. A signal ends the command's own work only, and an `up` that went on would
+   *  make containers behind the back of `down`. */
+  async halt(): Promise<void> {
+    this.halted = true;
+    for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
+      if (this.under.size === 0) return;
+      // Compose may be a child of Docker's command, which does not hand every signal on.
+      for (const { pid, args } of descendants()) {
+        try {
+          if (args.some((arg) => arg.includes('compose'))) process.kill(pid, signal);
+        } catch {
+          // It has ended.
+        }
+      }
+      await within(HALT_MS, Promise.all(this.under));
+    }
+  }
+
+  /** Ends and removes containers, networks and volumes, also those that are only just being made. The image stays.
+   *  @throws RunError when something stays */
   async down(): Promise<void> {
+    await this.halt();
     const commandOptions = ['--volumes', '--remove-orphans', '--timeout', STOP_S];
-    await this.compose(() => downAll({ ...this.engine.options, commandOptions }));
+    for (let tries = 1; ; tries++) {
+      const failure = await this.call(() => downAll({ ...this.engine.options, commandOptions })).then(
+        () => null,
+        (error: Error) => error,
+      );
+      const left = await this.containers('-aq');
+      if (failure === null && left.length === 0) return;
+      if (tries === DOWN_TRIES)
+        throw failure ?? new RunError(`containers are left: ${left.join(', ')}; remove them with: docker rm -f`);
+      await sleep(DOWN_PAUSE_MS);
+    }
+  }
+
+  /** Ids of containers. @param what as `ps` takes it */
+  private async containers(...what: string[]): Promise<string[]> {
+    const { out } = await this.call(() => execCompose('ps', what, this.engine.options));
+    return out
+      .split('\n')
+      .map((id) => id.trim())
+      .filter((id) => /^[0-9a-f]{12,}$/.test(id));
   }
 
   async stopService(name: string): Promise<void> {
@@ -92,13 +140,25 @@ export class Stack {
   }
 
   async startService(name: string): Promise<void> {
-    await this.compose(() => execCompose('start', [name], this.engine.options));
+    await this.call(() => execCompose('start', [name], this.engine.options));
   }
 
-  /** Calls Compose; its failure in one line. */
+  /** Calls Compose for the command's work: not any more once that has been ended. Its failure in one line. */
   async compose<T>(call: () => Promise<T>): Promise<T> {
+    if (this.halted) throw new RunError('the containers are being put back');
+    return this.call(call);
+  }
+
+  private async call<T>(call: () => Promise<T>): Promise<T> {
+    const calling = call();
+    const over = calling.then(
+      () => {},
+      () => {},
+    );
+    this.under.add(over);
+    void over.then(() => this.under.delete(over));
     try {
-      return await call();
+      return await calling;
     } catch (error) {
       const { err, out } = error as { err?: string; out?: string };
       if (err === undefined) throw error;

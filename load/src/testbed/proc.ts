@@ -48,6 +48,36 @@ function inContainer(pid: string): boolean {
   return readlinkSync(`/proc/${pid}/ns/pid`) !== readlinkSync('/proc/self/ns/pid');
 }
 
+/** Processes that come from this one, however many others stand between, the nearest first, with their arguments. */
+export function descendants(of = process.pid): { pid: number; args: string[] }[] {
+  const children = new Map<number, number[]>();
+  for (const name of readdirSync('/proc')) {
+    const pid = Number(name);
+    const parent = Number.isInteger(pid) ? parentOf(pid) : null;
+    if (parent !== null) children.set(parent, [...(children.get(parent) ?? []), pid]);
+  }
+  const out: { pid: number; args: string[] }[] = [];
+  for (let near = children.get(of) ?? []; near.length > 0; near = near.flatMap((pid) => children.get(pid) ?? []))
+    for (const pid of near) {
+      try {
+        out.push({ pid, args: readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0') });
+      } catch {
+        // Gone.
+      }
+    }
+  return out;
+}
+
+/** Field 4 of stat; null when there is no such process. */
+function parentOf(pid: number): number | null {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
+  } catch {
+    return null;
+  }
+}
+
 export interface CpuTimes {
   /** Clock ticks of all cores. */
   total: number;
