@@ -106,9 +106,24 @@ t.test('a violation of conservation, a corrupt frame or no frame at all fails th
 
 t.test('the table is the one that was agreed on', (t) => {
   const runs = [record('baseline', 400_000, 0), record('optimised', 2_000_000, 0)];
-  const text = compareTable(summarise(configs, runs), { ...settings, repeat: 1 }, { colour: false });
+  const text = compareTable(summarise(configs, runs), runs, { ...settings, repeat: 1 }, { colour: false });
   const golden = readFileSync(new URL('../../test/golden/compare-table.txt', import.meta.url), 'utf8');
   t.equal(`${text}\n`, golden);
+  t.end();
+});
+
+t.test('what is doubtful of a run that is not the median stands below the table, too', (t) => {
+  const runs = [400_000, 300_000, 500_000].map((n, round) => record('baseline', n, round));
+  const doubtful = { ...runs[1], notes: ['stolen'], conservation: ['stack: in 1, out 0'], cpuAccountedOk: false };
+  const all = [runs[0], doubtful, runs[2]];
+  const text = compareTable(summarise([configs[0]], all), all, { ...settings, repeat: 3 }, { colour: false });
+  t.match(text, /NOT within.*Conservation at each hop: VIOLATED/);
+  t.match(text, /^note, baseline, run 2: stolen$/m);
+  const many = Array.from({ length: 50 }, (_, round) => ({ ...doubtful, round }));
+  t.match(
+    compareTable(summarise([configs[0]], many), many, settings, { colour: false }),
+    /and 30 more notes in the results/,
+  );
   t.end();
 });
 

@@ -35,6 +35,17 @@ t.test('rates come from A to B by the services own clocks', (t) => {
   t.end();
 });
 
+t.test('of TCP streams each receiver has its share of the segments', (t) => {
+  const net = (n: number): RunInput['a'] =>
+    baselineAt(0, n).map((s) =>
+      s.kind === 'guest' ? { ...s, blocks: [{ kind: 'net', labels: {}, values: { tcpIn: n * 1000 } }] } : s,
+    );
+  const r = figures(input({ tcp: true, a: net(1), b: net(3), c: net(3) }));
+  t.ok(near(r.delivered.framesPerSecond, 1000));
+  t.ok(near(r.deliveredBy['guest1'] ?? 0, 1000));
+  t.end();
+});
+
 t.test('loss is what was sent less what arrived whole and once, over the whole run', (t) => {
   t.equal(figures(input()).lost, 0);
   const c = baselineAt(1_600_000, 3.3, { 'guest1/app.duplicate': 7, 'guest1/app.corrupt': 2, 'guest1/app.foreign': 1 });

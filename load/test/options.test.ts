@@ -1,3 +1,4 @@
+import { planOf, type CompareArguments } from '../src/cli/compare-plan.js';
 import t, { type Test } from 'tap';
 import { UserError } from '../src/cli/errors.js';
 import * as o from '../src/cli/options.js';
@@ -101,5 +102,41 @@ t.test('10 Gb/s carries 812,743 frames of 1514 bytes and 14,880,952 of 60', (t) 
   t.equal(Math.floor(lineRate(10, 60)), 14880952);
   t.equal(meanFrameBytes([1514]), 1514);
   t.equal(Math.round(meanFrameBytes([60, 566, 1514]) * 10) / 10, 349.8);
+  t.end();
+});
+
+const typed: CompareArguments = {
+  ...{
+    workload: 'load',
+    set: [],
+    seconds: '3',
+    warmup: '1',
+    link: 'max',
+    pause: true,
+    pin: true,
+    repeat: '1',
+    seed: '1',
+  },
+};
+
+t.test('an option that a workload does not take is refused, not passed over', (t) => {
+  const refused: [Partial<CompareArguments>, RegExp][] = [
+    [{ rate: '100' }, /--rate is not for the workload load - leave it out, or take --workload rr/],
+    [{ inflight: '4' }, /--inflight is not for/],
+    [{ beside: 'idle' }, /--beside is not for/],
+    [{ workload: 'tcp', frame: '60' }, /--frame is not for the workload tcp/],
+    [{ workload: 'tcp', protocol: 'udp' }, /--protocol is not for/],
+    [{ workload: 'rr', direction: 'tx' }, /--direction is not for the workload rr/],
+    [{ workload: 'guest-to-guest', direction: 'both' }, /--direction is not for/],
+    [{ workload: 'guest-to-guest', guests: '1' }, /one guest has none to send to/],
+    [{ workload: 'guest-to-guest', set: ['path=native'] }, /custom has no guests/],
+    [{ workload: 'tcp', set: ['path=native'] }, /in native nothing of the guest/],
+    [{ base: 'baseline' }, /--base is given and --set is not/],
+  ];
+  for (const [args, what] of refused)
+    t.throws(() => planOf({ ...typed, ...args }), { name: 'UserError', message: what }, JSON.stringify(args));
+  t.equal(planOf({ ...typed, workload: 'guest-to-guest' }).settings.guests, 2);
+  t.equal(planOf({ ...typed, workload: 'tcp' }).configs.length, 5, 'native is left out where nobody asked for it');
+  t.equal(planOf({ ...typed, workload: 'rr', rate: '100', inflight: '4' }).series.length, 2);
   t.end();
 });

@@ -1,10 +1,12 @@
 import t from 'tap';
-import { repeatLine } from '../src/report/provenance.js';
+import { factorsTable, repeatLine } from '../src/report/provenance.js';
 import { escapeMarkdown } from '../src/report/markdown.js';
 import { css, escapeText, markup } from '../src/report/markup.js';
 import { modelOf } from '../src/report/model.js';
 import { orderLines } from '../src/report/order.js';
-import { headlineOf, intervalLine } from '../src/report/story.js';
+import { checkTogether } from '../src/report/read.js';
+import { faultsOf, headlineOf, intervalLine, settingsLine } from '../src/report/story.js';
+import { throughputTable } from '../src/report/tables.js';
 import { PAPER_ORDER } from '../src/report/paper.js';
 import { reportFiles } from '../src/report/write.js';
 import type { CompareResults } from '../src/report/schema.js';
@@ -207,5 +209,48 @@ t.test('CSV has a row for each run, CRLF, quoted fields, and no formulas', (t) =
   const first = rows[1].split(',');
   t.equal(Number(first[heads.indexOf('delivered_gbps')]), 10);
   t.equal(first[heads.indexOf('config')], 'baseline');
+  t.end();
+});
+
+/** A ladder of what guests send, slower than the other. */
+const both = (more: Partial<CompareResults['runs'][number]> = {}): CompareResults => {
+  const rx = resultsOf(LADDER);
+  const tx = resultsOf([
+    { config: 'baseline', gbps: [1, 1, 1] },
+    { config: 'optimised', gbps: [20, 20, 20] },
+  ]);
+  return { ...rx, runs: [...rx.runs, ...tx.runs.map((r) => ({ ...r, direction: 'tx' as const, ...more }))] };
+};
+
+t.test('what transmit gains is held against the baseline of transmit', (t) => {
+  const table = throughputTable(modelOf(sourcesOf(both())));
+  const gain = (name: string): string | undefined => table.rows.find(([config]) => config === name)?.[7];
+  t.equal(gain('optimised'), '4.1 ×');
+  t.equal(gain('baseline (transmit)'), '1.0 ×');
+  t.equal(gain('optimised (transmit)'), '20 ×');
+  t.end();
+});
+
+t.test('corrupt frames fail a report, unless they were corrupted on purpose', (t) => {
+  const failed = (more: Partial<CompareResults['runs'][number]>): boolean =>
+    faultsOf(modelOf(sourcesOf(both(more)))).length > 0;
+  t.equal(failed({ corrupt: 3 }), true);
+  t.equal(failed({ corrupt: 3, faults: { 'out.corrupted': 3 } }), false);
+  t.end();
+});
+
+t.test('every factor that was switched is told, and streams are not called frames', (t) => {
+  const off = resultsOf(LADDER);
+  const file = { ...off, runs: off.runs.map((r) => ({ ...r, factors: { ...r.factors, tso: false } })) };
+  t.same(factorsTable(modelOf(sourcesOf(file))).rows[0]?.at(-1), 'off');
+  const old = structuredClone(off);
+  for (const r of old.runs) delete r.factors.tso;
+  t.equal(factorsTable(modelOf(sourcesOf(old))).columns.length, 7, 'what old files do not tell is left out');
+  const tcp = { ...off, settings: { ...off.settings, workload: 'tcp', flows: 2 } };
+  t.match(settingsLine(modelOf(sourcesOf(tcp))), /1 guest, 2 TCP streams to each, unlimited link/);
+  t.throws(
+    () => checkTogether(sourcesOf(off, { ...tcp, settings: { ...tcp.settings, flows: 4 } })),
+    /differ in workload/,
+  );
   t.end();
 });

@@ -21,7 +21,7 @@ interface UpArguments {
   tap?: string;
   guestTap?: string[];
   tapOffload: boolean;
-  config: string;
+  config?: string;
   rate?: string;
   dir?: string;
   compose?: true;
@@ -36,7 +36,7 @@ export function addUp(program: Command): void {
     .option('--listen <host:port>', 'where the hypervisor answers (default: GRANTLINE_HTTP, or 127.0.0.1:7600)')
     .option(...PAGE_OPTION)
     .option(...NO_PAGE_OPTION)
-    .option('--config <name>', 'configuration that the vifs begin with', 'baseline')
+    .option('--config <name>', 'configuration that the vifs begin with (default: baseline)')
     .option(
       '--tap <name[,netns]>',
       'a TAP device at the far end of the cable: the kernel behind it talks to the guests',
@@ -57,7 +57,7 @@ export function addUp(program: Command): void {
     .option('--compose', 'in containers (docker-compose.yml), with Prometheus and Grafana; returns once all answer')
     .action(async (args: UpArguments) => {
       const guests = parseGuests(args.guests);
-      const config = parseConfig(args.config);
+      const config = parseConfig(args.config ?? 'baseline');
       const taps = parseTaps(args, guests);
       const faults = parseFaultsOption(args.faults);
       if (args.rate !== undefined) checkRate(args.rate);
@@ -70,6 +70,8 @@ export function addUp(program: Command): void {
         chooseTarget(args);
         if (args.rate !== undefined)
           throw new UserError('--rate is not for --compose', 'PUT it to /api/rate of the hypervisor');
+        if (args.config !== undefined)
+          throw new UserError('--config is not for --compose', 'the cycle in the containers takes one after another');
         if (faults !== null)
           throw new UserError('--faults and --compose do not go together', 'PUT /faults of the nic sets them');
         return (await import('./up-compose.js')).upCompose(guests);

@@ -68,7 +68,7 @@ export async function withBed<T>(options: BedOptions, work: (bed: Bed) => Promis
       const bed = await openBed(client, options.guests, observers(...pages), signal);
       // The lock is ours, so a load that still runs is one of a command that was killed.
       await quiet(bed);
-      return work(bed);
+      return work({ ...bed, testbed: await runningText(client) });
     });
   }
   const { guests, logDir, pin } = options;
@@ -89,6 +89,15 @@ export async function withBed<T>(options: BedOptions, work: (bed: Bed) => Promis
     options.progress.line(
       `Testbed ready in ${((performance.now() - start) / 1000).toFixed(1)} s: hypervisor, driver domain, NIC, ${options.guests} guest${options.guests === 1 ? '' : 's'}.`,
     );
-    return work(bed);
+    return work({ ...bed, testbed: 'its own' });
   });
+}
+
+/** A testbed that was there before, with what limits it: results are not to be taken for those of an own one. */
+export async function runningText(client: Client): Promise<string> {
+  const { rates } = await client.rates();
+  const limits = rates.flatMap(({ vif, rate }) =>
+    rate === null ? [] : [`${vif} sends ${rate} (bytes, microseconds)`],
+  );
+  return ['one that ran before', ...limits].join(', ').slice(0, 500);
 }

@@ -53,3 +53,9 @@ export function listed(parts: readonly string[]): string {
 
 /** "1 guest", "2 guests". */
 export const counted = (n: number, noun: string): string => `${whole(n)} ${noun}${n === 1 ? '' : 's'}`;
+
+/** What carries the load of a comparison. */
+export function loadText(s: { workload?: string; frameBytes: number | 'imix'; flows: number }): string {
+  if (s.workload === 'tcp') return `${counted(s.flows, 'TCP stream')} to each`;
+  return s.frameBytes === 'imix' ? 'IMIX frames' : `${s.frameBytes}-byte frames`;
+}

@@ -26,6 +26,9 @@ export const LADDER_FILES: readonly string[] = LADDERS.map((l) => l.file);
 /** The configuration's name, without what stands behind it here. */
 export const plainName = (config: string): string => config.replace(/ \(.*\)$/, '');
 
+/** The configuration that this one is to be held against: the baseline of the same ladder, which frames go by the same way. */
+export const baselineOf = (config: string): string => `baseline${config.slice(plainName(config).length)}`;
+
 /** All runs of one configuration with one number of guests, in the order in which they were made. */
 export interface Group {
   config: string;

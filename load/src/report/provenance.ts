@@ -88,8 +88,12 @@ export function provenanceTable(m: Model): DataTable {
               .join(', '),
       ),
       ...row('guests', (s) => String(s.file.settings.guests)),
+      ...row('testbed', (s) => s.file.settings.testbed ?? null),
+      ...row('workload', (s) => s.file.settings.workload ?? null),
+      ...row('faults on the cable', (s) => s.file.settings.faults ?? null),
       ...row('frames', (s) => {
-        const { frameBytes, frameSizes } = s.file.settings;
+        const { frameBytes, frameSizes, workload } = s.file.settings;
+        if (workload === 'tcp') return 'as TCP makes them';
         return frameBytes === 'imix' ? `IMIX (${frameSizes.join(', ')} bytes)` : `${frameBytes} bytes, without FCS`;
       }),
       ...row('link', ({ file: { settings: x } }) => (x.linkGbps === null ? 'unlimited' : `${x.linkGbps} Gb/s`)),
@@ -109,20 +113,21 @@ export function provenanceTable(m: Model): DataTable {
 
 /** The factors of each configuration. */
 export function factorsTable(m: Model): DataTable {
+  const onOff = (is: boolean | undefined): string => (is === undefined ? 'not recorded' : is ? 'on' : 'off');
+  const withTso = m.main.some((g) => g.median.factors.tso !== undefined);
+  const heads = ['configuration', 'path', 'NIC queues', 'grants', 'buffer', 'LRO', 'batched refills'];
   return {
     caption: 'What the configurations are',
-    columns: ['configuration', 'path', 'NIC queues', 'grants', 'buffer', 'LRO', 'batched refills'].map((head) => ({
-      head,
-      align: 'left',
-    })),
+    columns: [...heads, ...(withTso ? ['segments cut by the NIC'] : [])].map((head) => ({ head, align: 'left' })),
     rows: m.main.map(({ config, median: { factors: f } }) => [
       config,
       f.path,
       f.nicQueues,
       f.grants,
       `${f.bufferBytes} bytes`,
-      f.lro ? 'on' : 'off',
-      f.batching ? 'on' : 'off',
+      onOff(f.lro),
+      onOff(f.batching),
+      ...(withTso ? [onOff(f.tso)] : []),
     ]),
   };
 }

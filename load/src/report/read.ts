@@ -80,7 +80,7 @@ function readOne(path: string): CompareResults {
 }
 
 /** What may differ between files that are put into one report. */
-const FREE = new Set(['guests', 'repeat']);
+const FREE = new Set(['guests', 'repeat', 'testbed']);
 
 /** @throws UserError when files differ in more than the number of guests and of runs */
 export function checkTogether(sources: readonly Source[]): void {

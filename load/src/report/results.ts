@@ -7,6 +7,10 @@ import { resultsRoot } from '../testbed/paths.js';
 import type { HostInfo } from './host.js';
 
 export interface CompareSettings {
+  /** What carried the load: frames, or streams or requests (--workload). */
+  workload?: 'load' | 'guest-to-guest' | 'rr' | 'tcp';
+  /** Whose testbed it was, and limits that it had before: a running one may differ from one that the command starts. */
+  testbed?: string;
   /** Which ladders were run, in this order. */
   directions?: ('rx' | 'tx' | 'guest-to-guest' | 'rr')[];
   /** --faults as given; null: none. */

@@ -19,6 +19,8 @@ const FactorsOf = Type.Object({
   bufferBytes: Amount,
   lro: Type.Boolean(),
   batching: Type.Boolean(),
+  /** Not in files of before there was transmit. */
+  tso: Type.Optional(Type.Boolean()),
 });
 
 const Requests = Type.Object({
@@ -113,6 +115,10 @@ const CompareResults = Type.Object({
     versions: Type.Optional(Type.Record(Type.String(), Text)),
   }),
   settings: Type.Object({
+    /** Not in files of before it was recorded. */
+    workload: Type.Optional(Text),
+    testbed: Type.Optional(Text),
+    faults: Type.Optional(Type.Union([Text, Type.Null()])),
     guests: Type.Integer({ minimum: 1, maximum: 1000 }),
     frameBytes: Type.Union([Amount, Type.Literal('imix')]),
     frameSizes: Type.Array(Amount),

@@ -1,5 +1,5 @@
 /** What the figures say, in sentences. Each is made from the data and made only when the data bear it out. Pure. */
-import { counted, gbps, listed, micros, nanos, percent, times } from './format.js';
+import { counted, gbps, listed, loadText, micros, nanos, percent, times } from './format.js';
 import { byGuests, filledLink, gainOf, rateOf, shownGroup, type Model } from './model.js';
 import { PAPER } from './paper.js';
 import type { RunResult } from './schema.js';
@@ -9,8 +9,7 @@ import { medianInterval } from './stats.js';
 export function settingsLine(m: Model): string {
   const s = m.settings;
   const link = s.linkGbps === null ? 'unlimited link' : `${s.linkGbps} Gb/s link`;
-  const frames = s.frameBytes === 'imix' ? 'IMIX frames' : `${s.frameBytes}-byte frames`;
-  return `${counted(m.shown, 'guest')}, ${frames}, ${link}${s.flowControl ? '' : ' without flow control'}, ${s.seconds} s each, ${runsOf(m)}`;
+  return `${counted(m.shown, 'guest')}, ${loadText(s)}, ${link}${s.flowControl ? '' : ' without flow control'}, ${s.seconds} s each, ${runsOf(m)}`;
 }
 
 function runsOf(m: Model): string {
@@ -72,7 +71,8 @@ export function gainLines(m: Model): string[] {
 export function faultsOf(m: Model): string[] {
   const runs = m.groups.flatMap((g) => g.runs);
   const violated = runs.filter((r) => r.conservation !== 'ok').length;
-  const corrupt = runs.filter((r) => r.corrupt > 0).length;
+  // Where faults were injected they are to be found.
+  const corrupt = runs.filter((r) => r.corrupt > 0 && r.faults === undefined).length;
   return [
     ...(violated > 0 ? [`FAILED: in ${counted(violated, 'run')} frames are not accounted for.`] : []),
     ...(corrupt > 0 ? [`FAILED: in ${counted(corrupt, 'run')} frames arrived corrupt.`] : []),

@@ -1,9 +1,10 @@
 /** The table at the end of a comparison, and what the paper measured beside it. Pure: records in, text out. */
 import Table from 'cli-table3';
-import { loss, micros, small } from './format.js';
+import { counted, loadText, loss, micros, small } from './format.js';
 import { requestsTitle } from '../runner/compare.js';
 import { requestLadders, requestLine, requestRunLine } from './request-table.js';
 import { PAPER, PAPER_ORDER } from './paper.js';
+import type { Result } from '../runner/record.js';
 import type { CompareSettings, Summary } from './results.js';
 
 export interface TableOptions {
@@ -11,8 +12,20 @@ export interface TableOptions {
   colour: boolean;
 }
 
-/** The whole text: what was run, the table, the paper's line, notes. */
-export function compareTable(results: readonly Summary[], settings: CompareSettings, options: TableOptions): string {
+/** A run as far as the lines below the table tell of it. */
+type Run = Pick<
+  Result,
+  'config' | 'direction' | 'rr' | 'round' | 'conservation' | 'cpuAccounted' | 'cpuAccountedOk' | 'notes'
+>;
+
+/** The whole text: what was run, the table, the paper's line, notes.
+ *  @param runs all, not the medians alone: no doubt may be hidden by a median */
+export function compareTable(
+  results: readonly Summary[],
+  runs: readonly Run[],
+  settings: CompareSettings,
+  options: TableOptions,
+): string {
   const received = results.filter((r) => r.direction === 'rx');
   const between = results.filter((r) => r.direction === 'guest-to-guest');
   const sent = results.filter((r) => r.direction === 'tx');
@@ -31,8 +44,8 @@ export function compareTable(results: readonly Summary[], settings: CompareSetti
       : 'driver domain, hypervisor, guest: CPU ns per delivered frame; hypercalls, grant operations, copies: per delivered frame.',
     ...(received.length > 0 ? paperLines(received) : []),
     ...sentLines(received, sent),
-    cpuLine(results),
-    ...notes(results),
+    cpuLine(runs),
+    ...notes(runs),
   ].join('\n');
 }
 
@@ -105,9 +118,8 @@ function ladder(results: readonly Summary[], options: TableOptions): string {
 
 function heading(s: CompareSettings): string {
   const link = s.linkGbps === null ? 'link unlimited' : `link ${s.linkGbps} Gb/s`;
-  const frames = s.frameBytes === 'imix' ? 'IMIX frames' : `${s.frameBytes}-byte frames`;
   const repeat = s.repeat > 1 ? `, median of ${s.repeat} interleaved runs` : '';
-  return `${s.guests} guest${s.guests === 1 ? '' : 's'}, ${frames}, ${link}${s.flowControl ? '' : ' without flow control'}, ${s.seconds} s each${repeat}, seed ${s.seed}`;
+  return `${s.guests} guest${s.guests === 1 ? '' : 's'}, ${loadText(s)}, ${link}${s.flowControl ? '' : ' without flow control'}, ${s.seconds} s each${repeat}, seed ${s.seed}`;
 }
 
 /** The paper's figures beside ours; says so where the order of results differs from the paper's. */
@@ -142,7 +154,7 @@ export function paperLines(results: readonly Summary[]): string[] {
   return lines;
 }
 
-function cpuLine(results: readonly Summary[]): string {
+function cpuLine(results: readonly Run[]): string {
   const ratios = results.flatMap((r) => Object.values(r.cpuAccounted).filter((x): x is number => x !== null));
   if (ratios.length === 0) return 'CPU accounting: no process used enough to tell.';
   const low = (Math.min(...ratios) * 100).toFixed(1);
@@ -155,14 +167,18 @@ function cpuLine(results: readonly Summary[]): string {
   );
 }
 
-function notes(results: readonly Summary[]): string[] {
-  const lines: string[] = [];
-  for (const r of results)
-    for (const n of r.notes)
-      lines.push(
-        `note, ${r.config}${r.direction === 'rx' ? '' : `, ${r.rr ? requestsTitle(r.rr) : r.direction === 'tx' ? 'transmit' : r.direction}`}: ${n}`,
-      );
-  return lines;
+/** Notes that are shown: the others stand in the results. */
+const MOST_NOTES = 20;
+
+function notes(runs: readonly Run[]): string[] {
+  const repeated = runs.some((r) => r.round > 0);
+  const lines = runs.flatMap((r) => {
+    const kind = r.rr ? requestsTitle(r.rr) : r.direction === 'tx' ? 'transmit' : r.direction;
+    const which = `${r.config}${r.direction === 'rx' ? '' : `, ${kind}`}${repeated ? `, run ${r.round + 1}` : ''}`;
+    return r.notes.map((n) => `note, ${which}: ${n}`);
+  });
+  const more = lines.length - MOST_NOTES;
+  return more > 0 ? [...lines.slice(0, MOST_NOTES), `and ${counted(more, 'more note')} in the results`] : lines;
 }
 
 /** One line for a run that has just been measured. */

@@ -1,6 +1,7 @@
 /** The tables of a report as data: captions, columns and cells as text. HTML and Markdown are made from the same. Pure. */
 import { gbps, micros, nanos, percent, small, times, whole } from './format.js';
 import {
+  baselineOf,
   componentNs,
   componentsOf,
   CPU_GROUPS,
@@ -39,7 +40,10 @@ function intervalHead(groups: readonly Group[]): string {
 }
 
 export function throughputTable(m: Model): DataTable {
-  const base = shownGroup(m, 'baseline');
+  const overBaseline = (g: Group): string => {
+    const base = shownGroup(m, baselineOf(g.config));
+    return base && rateOf(base) > 0 ? `${times(rateOf(g) / rateOf(base))} ×` : '-';
+  };
   return {
     caption: 'Delivered, by configuration',
     columns: [
@@ -55,7 +59,7 @@ export function throughputTable(m: Model): DataTable {
       gbps(g.spread.min),
       gbps(g.spread.max),
       (g.median.delivered.framesPerSecond / 1e6).toFixed(3),
-      base && rateOf(base) > 0 ? `${times(rateOf(g) / rateOf(base))} ×` : '-',
+      overBaseline(g),
       ...(m.lineGbps === null ? [] : [percent(rateOf(g) / m.lineGbps, 2)]),
     ]),
   };

@@ -98,6 +98,7 @@ export class Client {
   putConfig = (factors: Factors): Promise<{ generation: number }> => this.operator('PUT', '/api/config', factors);
   /** @param rate as 100Mb/s; null: no limit */
   putRate = (rate: string | null): Promise<unknown> => this.operator('PUT', '/api/rate', { rate });
+  rates = (): Promise<{ rates: { vif: string; rate: string | null }[] }> => this.operator('GET', '/api/rate');
   config = (): Promise<ConfigStatus> => this.operator('GET', '/api/config');
   putRun = (run: RunSettings): Promise<unknown> => this.operator('PUT', '/api/run', run);
   run = (): Promise<{ run: RunSettings | null; ready: number[] }> => this.operator('GET', '/api/run');

@@ -51,7 +51,8 @@ export function checkCpu(a: Snapshot, b: Snapshot): CpuCheck {
     const total = Object.values(parts).reduce((x, y) => x + y, 0);
     const ratio = total / processNs;
     accounted[after.name] = ratio;
-    if (Math.abs(ratio - 1) > CPU_TOLERANCE) {
+    // So that no number is none, too.
+    if (!(Math.abs(ratio - 1) <= CPU_TOLERANCE)) {
       notes.push(
         `CPU time of ${after.name}: its parts add up to ${(ratio * 100).toFixed(1)} % of what the process used`,
       );

@@ -21,6 +21,7 @@ import {
   secondsBetween,
   serviceIn,
   sum,
+  type BlockKind,
   type ServiceSnapshot,
   type Snapshot,
   type Where,
@@ -114,7 +115,7 @@ export function figures(input: RunInput): Result {
       gbps: tcp ? gbps : (rate(a, b, source[0], source[2], source[3]) * (rr ? input.frameBytes : 1) * 8) / 1e9,
     },
     delivered: { frames, bytes, framesPerSecond, gbps },
-    deliveredBy: byReceiver(a, b, receivers),
+    deliveredBy: byReceiver(a, b, receivers, frameKind, frameName),
     sent,
     received,
     lost: sent - received,
@@ -171,9 +172,10 @@ function measuredSeconds(a: Snapshot, b: Snapshot): number {
   return all.length === 0 ? 0 : all.reduce((x, y) => x + y, 0) / all.length;
 }
 
-function byReceiver(a: Snapshot, b: Snapshot, receivers: Where): Record<string, number> {
+/** Frames a second by receiver, by the same counter as all of them together. */
+function byReceiver(a: Snapshot, b: Snapshot, receivers: Where, kind: BlockKind, name: string): Record<string, number> {
   const out: Record<string, number> = {};
-  for (const s of b) if (receivers(s)) out[s.name] = rate(a, b, 'app', 'frames', (x) => x.name === s.name);
+  for (const s of b) if (receivers(s)) out[s.name] = rate(a, b, kind, name, (x) => x.name === s.name);
   return out;
 }
 

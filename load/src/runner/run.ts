@@ -50,6 +50,8 @@ export interface Bed {
   nic: ServiceAddress;
   guests: DomainInfo[];
   observer: Observer;
+  /** Whose testbed it is, for results. */
+  testbed?: string;
   /** Aborted: whatever goes on with it is to end, and to leave it as it was. */
   signal?: AbortSignal;
 }
