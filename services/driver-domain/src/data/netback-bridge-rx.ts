@@ -172,7 +172,7 @@ export class NetbackBridgeRx implements Poller, PoolUser, BridgePort {
   private begin(): number {
     const { copies, filler } = this;
     const { fifo } = this.waiting;
-    const { slots, counters, meter, buffers } = this.o;
+    const { slots, counters, buffers } = this.o;
     this.needed = 0;
     if (fifo.count === 0) return 0;
     let there = slots.ring.unconsumed();
@@ -203,7 +203,6 @@ export class NetbackBridgeRx implements Poller, PoolUser, BridgePort {
       fifo.shift();
       frames++;
     }
-    if (frames > 0) this.waiting.moved(meter.now);
     return frames;
   }
 }

@@ -1,21 +1,23 @@
-/** Frames that wait for a vif's requests, in the driver domain's buffers, and how long and how many may.
+/** Frames that wait for a vif's requests, in the driver domain's buffers or in another guest's pages, and how long and how many may.
  *
- *  While the guest takes frames, its queue is bounded by the driver's buffers: the NIC runs out of them, and flow
- *  control holds the sender. A guest that takes nothing may keep no more than others leave, nor more than Linux lets it,
- *  and after some seconds nothing at all. */
+ *  While the guest takes frames, its queue is bounded by the driver's buffers, or by the sender's ring: flow control holds the
+ *  sender. Once its oldest frame has waited too long, the guest may keep no more than others leave, nor more than Linux lets
+ *  it; and no frame waits for longer than some seconds. What counts is how long frames wait, not when one was taken last:
+ *  else a guest that takes one now and then would keep all. */
 import { NETBACK_QUEUE_BYTES } from '@grantline/shared/abi/netif.js';
 import { slots, type CounterBlock } from '@grantline/shared/counters/block.js';
 import { NETBACK_COUNTERS } from '@grantline/shared/counters/names.js';
 import { ACCEPTED, type BridgeTap } from './bridge-tap.js';
 import type { Buffers } from './buffers.js';
-import { FOREIGN_FRAMES } from './foreign-frames.js';
+import { FOREIGN, FOREIGN_FRAMES } from './foreign-frames.js';
 import { FrameFifo } from './frame-fifo.js';
+import { MAX_PENDING } from './tx-packets.js';
 
 const C = slots(NETBACK_COUNTERS);
-/** A guest that posts no buffer for so long loses what waits for it. */
+/** A frame that has waited for so long is dropped. */
 const STALL_NS = 10e9;
-/** A guest that has taken nothing for so long is held to its share of the driver's buffers. Longer than a guest waits
- *  for its core on a busy machine; as long as the NIC waits for a queue without buffers. */
+/** A guest whose oldest frame has waited for so long is held to its share. Longer than a guest waits for its core on a busy
+ *  machine; as long as the NIC waits for a queue without buffers. */
 const SLOW_NS = 1e9;
 
 export class WaitingFrames {
@@ -23,8 +25,6 @@ export class WaitingFrames {
   private readonly buffers: Buffers;
   private readonly counters: CounterBlock;
   private readonly tap: BridgeTap;
-  /** Since when the first frame has been waiting for requests. */
-  private sinceNs = 0;
 
   /** @param tap where the frames are captured */
   constructor(buffers: Buffers, counters: CounterBlock, tap: BridgeTap) {
@@ -37,30 +37,29 @@ export class WaitingFrames {
   /** Queues a frame, with a reference to it, or drops it when the guest has its share already.
    *  @returns true when it waits now */
   add(buffer: number, len: number, nowNs: number): boolean {
-    if (nowNs - this.sinceNs > SLOW_NS && this.isOverShare(len)) {
+    const { fifo } = this;
+    if (fifo.count > 0 && nowNs - fifo.firstNs > SLOW_NS && (this.isOverShare(len) || this.crowds(buffer))) {
       this.counters.v[C.dropQueueFull] += this.buffers.framesOf(buffer);
       if (this.tap.on) this.tap.frame(buffer, len, C.dropQueueFull);
       return false;
     }
     if (this.tap.on) this.tap.frame(buffer, len, ACCEPTED);
-    if (this.fifo.count === 0) this.sinceNs = nowNs;
     this.buffers.retain(buffer);
-    this.fifo.push(buffer, len);
+    fifo.push(buffer, len, nowNs);
     return true;
   }
 
-  /** The guest has taken frames. */
-  moved(nowNs: number): void {
-    this.sinceNs = nowNs;
-  }
-
-  /** Drops what has waited for too long. @returns true when something was dropped */
+  /** Drops what has waited for too long, and what is too much of a guest that is slow.
+   *  @returns true when something was dropped */
   expire(nowNs: number): boolean {
     const { fifo } = this;
     const before = fifo.count;
-    const waited = nowNs - this.sinceNs;
-    if (waited >= STALL_NS) this.dropAll(C.dropStalled);
-    else if (waited > SLOW_NS) while (fifo.count > 0 && this.isOverShare(0)) this.dropFirst(C.dropQueueFull);
+    while (fifo.count > 0 && nowNs - fifo.firstNs >= STALL_NS) this.dropFirst(C.dropStalled);
+    if (fifo.count > 0 && nowNs - fifo.firstNs > SLOW_NS)
+      for (let n = fifo.count; n > 0; n--) {
+        if (this.isOverShare(0) || this.crowds(fifo.firstId)) this.dropFirst(C.dropQueueFull);
+        else fifo.rotate();
+      }
     return fifo.count < before;
   }
 
@@ -73,6 +72,13 @@ export class WaitingFrames {
   private isOverShare(len: number): boolean {
     const { fifo, buffers } = this;
     return fifo.bytes + len > NETBACK_QUEUE_BYTES || fifo.buffers > buffers.count - buffers.held;
+  }
+
+  /** @returns true when the frame is another guest's, and more than half of that one's ring is out: it is to reach others too */
+  private crowds(buffer: number): boolean {
+    if (buffer < FOREIGN) return false;
+    const source = this.buffers.foreign!.source[buffer - FOREIGN];
+    return source !== null && source.packets.room < MAX_PENDING / 2;
   }
 
   private dropFirst(reason: number): void {
