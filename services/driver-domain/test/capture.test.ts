@@ -45,7 +45,7 @@ t.test('packets of a guest, by standing and by passing grants: whole, once, outb
 t.test(
   'spoofed, flooded too often, meant for oneself, not granted: there with the reason, as many as are counted',
   (t) => {
-    const x = new TxBase({ local: { take: () => -1 } });
+    const x = new TxBase({ local: { take: () => -1, leave: () => {} } });
     const { tap, packets } = memoryTap(x.arena.mem, x.arena.pages(16), RING);
     x.tx.tap = tap;
     const spoofed = x.frame(1, 60);

@@ -121,7 +121,7 @@ export class TxBase {
       port: this.port,
       ownPort: s.ownPort ?? false,
       policy: new TxPolicy(mem, this.bridge.table, 1, macKey('02:00:00:00:00:01')),
-      local: s.local ?? { take: () => 0 },
+      local: s.local ?? { take: () => 0, leave: () => {} },
       credit: this.credit,
       guest: this.guest,
       counters: this.counters,

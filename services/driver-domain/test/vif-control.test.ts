@@ -169,7 +169,7 @@ function make() {
           ),
         ),
     },
-    local: { take: () => 0 },
+    local: { take: () => 0, leave: () => {} },
     refill: () => {},
     log: { info: () => {}, warn: (what) => void warnings.push(what) },
   };

@@ -1,26 +1,21 @@
 /** The transmit side of a vif from the control side: what it takes at connect, and gives back in reverse. */
-import type { DomId, Dpn, GrantHandle } from '@grantline/shared/abi/page.js';
-import { slots, type CounterBlock } from '@grantline/shared/counters/block.js';
-import { NETBACK_TX_COUNTERS } from '@grantline/shared/counters/names.js';
-import { UnmapBatch } from '@grantline/shared/grant/batches.js';
+import type { DomId } from '@grantline/shared/abi/page.js';
+import type { CounterBlock } from '@grantline/shared/counters/block.js';
 import type { Poller } from '@grantline/shared/loop/data-loop.js';
 import type { BackRing } from '@grantline/shared/ring/back-ring.js';
 import { macKey } from '../data/bridge-table.js';
 import { NetbackTx } from '../data/netback-tx.js';
 import type { GrantPool } from '../data/pool.js';
 import type { TxCredit } from '../data/tx-credit.js';
-import { HEADER_PAGES, MAX_PENDING } from '../data/tx-packets.js';
+import { HEADER_PAGES } from '../data/tx-packets.js';
 import { TxPolicy } from '../data/tx-policy.js';
 import { TxPort } from '../data/tx-port.js';
-import { pause, type Channel, type Host } from './host.js';
+import type { Channel, Host } from './host.js';
 import { dmaMap, dmaUnmap } from './pages.js';
+import { releaseTx } from './release-tx.js';
 import { txCalls, txWindow } from './tx-calls.js';
 import { makeTxNicQueue } from './tx-nic-queue.js';
 import type { UndoStack } from '@grantline/shared/service/undo-stack.js';
-
-const C = slots(NETBACK_TX_COUNTERS);
-/** A NIC that does not complete what was posted is not waited for longer: the DMA table keeps its pages safe. */
-const QUIET_MS = 1000;
 
 export interface TxSideOptions {
   guest: DomId;
@@ -123,7 +118,7 @@ async function makeTxSide(
   });
   if (host.tapOf) tx.tap = host.tapOf(o.guest);
   o.pool.addUser(tx);
-  undo.push(() => release(host, tx, port, o.counters));
+  undo.push(() => releaseTx(host, tx, port, o.counters));
   undo.push(() => {
     for (const timer of timers) clearTimeout(timer);
     tx.stop();
@@ -131,21 +126,4 @@ async function makeTxSide(
   loop.add(tx);
   undo.push(() => loop.remove(tx));
   return tx;
-}
-
-/** After the stop: waits until neither the hypervisor nor the NIC has anything of the guest, then unmaps the rest. */
-async function release(host: Host, tx: NetbackTx, port: TxPort, counters: CounterBlock): Promise<void> {
-  const until = async (done: () => boolean): Promise<void> => {
-    for (let ms = 0; !done() && ms < QUIET_MS && !host.client.closed; ms++) await pause(1);
-  };
-  await until(() => tx.grants.inFlight === 0);
-  await until(() => port.outstanding(tx) === 0 && tx.withOthers === 0);
-  port.forget(tx);
-  const batch = new UnmapBatch(MAX_PENDING);
-  tx.takeMappings((handle, dpn, at) => batch.add(handle as GrantHandle, dpn as Dpn, at));
-  if (batch.count === 0) return;
-  counters.v[C.unmapOps] += batch.count;
-  counters.v[C.hypercalls]++;
-  counters.commit();
-  await batch.sendAsync(host.client);
 }

@@ -7,6 +7,7 @@ import { BRIDGE_COUNTERS } from '@grantline/shared/counters/names.js';
 import type { Mem } from '@grantline/shared/mem/address-space.js';
 import { BridgeTable, macKey, type BridgeEntry } from './bridge-table.js';
 import type { Buffers } from './buffers.js';
+import type { TxSource } from './foreign-frames.js';
 
 const C = slots(BRIDGE_COUNTERS);
 
@@ -25,6 +26,8 @@ export interface BridgePort {
   deliver(buffer: number, len: number): void;
   /** @returns true when it takes a packet of that length that was not cut into frames */
   takesBulk?(len: number): boolean;
+  /** Drops what waits there in the pages of a guest that goes. */
+  dropFrom?(source: TxSource): void;
 }
 
 export class Bridge {

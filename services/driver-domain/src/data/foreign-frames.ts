@@ -74,6 +74,7 @@ export class ForeignFrames {
     }
     this.group[i] = this.building;
     this.left[this.building]++;
+    source.packets.lent++;
     this.source[i] = source;
     this.packet[i] = packet;
     this.headerBytes[i] = headerBytes;
@@ -115,6 +116,7 @@ export class ForeignFrames {
   }
 
   private give(i: number): void {
+    this.source[i]!.packets.lent--;
     this.source[i] = null;
     this.free[this.freeCount++] = i;
   }

@@ -9,7 +9,7 @@ import type { BridgePort } from './bridge.js';
 import { BridgeTap } from './bridge-tap.js';
 import type { Buffers } from './buffers.js';
 import { CopyFrames } from './copy-frames.js';
-import { FOREIGN } from './foreign-frames.js';
+import { FOREIGN, type TxSource } from './foreign-frames.js';
 import { FrameFill } from './frame-fill.js';
 import type { GrantCalls } from './grant-calls.js';
 import type { GrantPool, PoolUser } from './pool.js';
@@ -80,6 +80,13 @@ export class NetbackBridgeRx implements Poller, PoolUser, BridgePort {
 
   takesBulk(len: number): boolean {
     return this.o.gso && len <= this.o.slots.bufferBytes * NETIF_NR_SLOTS_MIN;
+  }
+
+  dropFrom(source: TxSource): void {
+    if (!this.waiting.dropFrom(source)) return;
+    this.o.counters.commit();
+    // The frame that is the first now may need fewer requests.
+    this.o.loop.schedule(this);
   }
 
   poll(): number {

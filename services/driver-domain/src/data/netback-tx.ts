@@ -134,14 +134,6 @@ export class NetbackTx implements TxOwner, PoolUser, TxSource {
     this.o.counters.commit();
   }
 
-  /** Packets that are with the NIC or with other vifs. */
-  get withOthers(): number {
-    const p = this.packets;
-    let n = 0;
-    for (let s = 0; s < MAX_PENDING; s++) if (p.live[s] === 1 && p.users[s] > 0) n++;
-    return n;
-  }
-
   /** Where its packets are captured. */
   set tap(tap: FrameTap) {
     this.path.tap = tap;

@@ -34,6 +34,8 @@ export interface TxLocal {
    *  @param csumStart, headerBytes where its TCP header begins, and bytes of all headers, when it has an mss
    *  @returns frames that were handed to vifs; NOBODY; NO_ROOM: too many are under way; or TOO_LONG */
   take(from: TxSource, packet: number, to: number, ingress: number, csumStart: number, headerBytes: number): number;
+  /** The sender goes: what of it waits anywhere is dropped. Copies that are under way end first (`packets.lent`). */
+  leave(from: TxSource): void;
 }
 
 export class LocalSwitch implements TxLocal {
@@ -86,6 +88,11 @@ export class LocalSwitch implements TxLocal {
     }
     for (let k = 0; k < count; k++) frames.release(this.indices[k]);
     return stands * receivers;
+  }
+
+  leave(from: TxSource): void {
+    const { bridge } = this;
+    for (let port = UPLINK + 1; port <= bridge.lastPort; port++) bridge.portAt(port)?.dropFrom?.(from);
   }
 
   /** The headers of segment k: IP length, id, checksum; TCP sequence, flags, and in its checksum the pseudo header's sum. */

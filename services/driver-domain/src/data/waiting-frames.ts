@@ -9,7 +9,7 @@ import { slots, type CounterBlock } from '@grantline/shared/counters/block.js';
 import { NETBACK_COUNTERS } from '@grantline/shared/counters/names.js';
 import { ACCEPTED, type BridgeTap } from './bridge-tap.js';
 import type { Buffers } from './buffers.js';
-import { FOREIGN, FOREIGN_FRAMES } from './foreign-frames.js';
+import { FOREIGN, FOREIGN_FRAMES, type TxSource } from './foreign-frames.js';
 import { FrameFifo } from './frame-fifo.js';
 import { MAX_PENDING } from './tx-packets.js';
 
@@ -60,6 +60,18 @@ export class WaitingFrames {
         if (this.isOverShare(0) || this.crowds(fifo.firstId)) this.dropFirst(C.dropQueueFull);
         else fifo.rotate();
       }
+    return fifo.count < before;
+  }
+
+  /** Drops the frames that lie in the pages of a guest that goes. @returns true when there were such */
+  dropFrom(source: TxSource): boolean {
+    const { fifo } = this;
+    const foreign = this.buffers.foreign!;
+    const before = fifo.count;
+    for (let n = before; n > 0; n--) {
+      if (fifo.firstId >= FOREIGN && foreign.source[fifo.firstId - FOREIGN] === source) this.dropFirst(C.dropDisabled);
+      else fifo.rotate();
+    }
     return fifo.count < before;
   }
 
