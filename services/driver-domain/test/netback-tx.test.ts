@@ -152,6 +152,24 @@ t.test(
   },
 );
 
+t.test('a bulk packet to a group address counts as the frames that it becomes (H16)', (t) => {
+  const taken: number[] = [];
+  const x = new TxBase({ local: { take: (_, packet) => taken.push(packet) * 0, leave: () => {} } });
+  const bulk = x.frame(1, 54 + 200);
+  bulk.fill(255, 0, 6);
+  bulk.set([8, 0, 0x45, 0], 12);
+  bulk[23] = 6;
+  bulk[46] = 0x50;
+  for (let i = 0; i < 3; i++) {
+    x.send(bulk, [G], [4096], 0, NETTXF_CSUM_BLANK, 2);
+    x.run();
+    x.take();
+  }
+  t.match(x.v, { flooded: 2, dropStorm: 1 }, 'a hundred frames each, of 256');
+  t.equal(taken.length, 2);
+  t.end();
+});
+
 t.test(
   'credit: so many bytes in a window, the rest waits for the next one; a rate that is none limits nothing',
   (t) => {

@@ -1,6 +1,10 @@
 import t from 'tap';
 import { PAGE_SIZE, type DomId, type Pfn } from '@grantline/shared/abi/page.js';
-import { RING_REQ_PROD } from '@grantline/shared/abi/ring.js';
+import { TX_SLOT_BYTES } from '@grantline/shared/abi/netif.js';
+import { RING_REQ_PROD, TX_RING_SIZE } from '@grantline/shared/abi/ring.js';
+import { FrontRing } from '@grantline/shared/ring/front-ring.js';
+import { idxAdd } from '@grantline/shared/ring/index.js';
+import type { CounterBlock } from '@grantline/shared/counters/block.js';
 import { BRIDGE_COUNTERS, DRIVER_COUNTERS } from '@grantline/shared/counters/names.js';
 import { HypervisorError } from '@grantline/shared/hypervisor/wire.js';
 import {
@@ -17,6 +21,8 @@ import { Bridge } from '../src/data/bridge.js';
 import { TxPort } from '../src/data/tx-port.js';
 import { TxDriverQueue } from '@grantline/shared/nicq/tx-driver-queue.js';
 import { Buffers } from '../src/data/buffers.js';
+import { HEADER_PAGES } from '../src/data/tx-packets.js';
+import { STORM_BURST } from '../src/data/tx-policy.js';
 import { Arena, ManualMeter, MockFront, block } from './kit.js';
 
 const GUEST = 3 as DomId;
@@ -83,8 +89,8 @@ class Store {
   }
 }
 
-function make() {
-  const arena = new Arena(32);
+function make(pagesThere = 32) {
+  const arena = new Arena(pagesThere);
   const store = new Store();
   const mapped = new Set<number>();
   const open = new Set<number>();
@@ -190,6 +196,7 @@ function make() {
     });
   return {
     arena,
+    pages,
     store,
     vif,
     host,
@@ -392,6 +399,57 @@ t.test('a queue that went with the NIC or the guest is no warning when the vif e
   await x.vif.end();
   t.same(x.warnings, []);
   t.ok(x.isReleased());
+});
+
+t.test('group addresses are limited for the vif, by whichever of its queues it sends them (H16)', async (t) => {
+  const x = make(96);
+  const blocks = new Map<string, CounterBlock>();
+  x.host.counters.block = (kind, _, names) => {
+    const made = block(kind, names);
+    blocks.set(kind, made);
+    return made;
+  };
+  const { mem } = x.arena;
+  // Whatever is copied into a header, it is a broadcast of the guest's.
+  x.host.pages.alloc = (count) => {
+    const at = x.arena.pages(count);
+    for (let i = at; i < at + count * PAGE_SIZE && count === HEADER_PAGES; i += 128) {
+      mem.u8.fill(255, i, i + 6);
+      mem.u8.set([2, 0, 0, 0, 0, 3], i + 6);
+    }
+    return (at / PAGE_SIZE) as Pfn;
+  };
+  x.store.put(BACK, { 'nic-queues': 'per-guest' });
+  x.requests['nic.attach'] = () => Promise.resolve({ queue: 1 });
+  x.requests['nic.detach'] = () => Promise.resolve({});
+  const vif = new VifControl(x.host, x.native, GUEST, 1);
+  await vif.look();
+  x.frontConnects(TWO_QUEUES);
+  await vif.look();
+  t.equal(x.store.states.at(-1), '4');
+  // A link without carrier takes all.
+  vif.connection!.nicGone();
+  for (const gref of [8, 10]) {
+    const ring = new FrontRing(mem, x.pages.get(gref)!, TX_RING_SIZE, TX_SLOT_BYTES);
+    for (let i = 0; i < 200; i++) {
+      const at = ring.slot(ring.reqProdPvt) >> 2;
+      mem.u32[at] = 50;
+      mem.u32[at + 2] = i | (60 << 16);
+      ring.reqProdPvt = idxAdd(ring.reqProdPvt, 1);
+    }
+    ring.push();
+  }
+  const v = blocks.get('netbackTx')!;
+  for (let i = 0; i < 1000 && v.read()['packets'] < 400; i++) {
+    for (const p of x.pollers) p.poll();
+    await new Promise((r) => setImmediate(r));
+  }
+  for (let i = 0; i < 10; i++) {
+    await new Promise((r) => setImmediate(r));
+    for (const p of x.pollers) p.poll();
+  }
+  t.match(v.read(), { packets: 400, flooded: STORM_BURST, dropStorm: 400 - STORM_BURST });
+  await vif.end();
 });
 
 t.test('when the NIC dies a vif with queues on it connects anew, without a new generation', async (t) => {

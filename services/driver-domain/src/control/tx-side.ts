@@ -40,8 +40,11 @@ export async function makeTxSides(
   o: TxSideOptions,
 ): Promise<NetbackTx[]> {
   const all: NetbackTx[] = [];
+  // One for all: what a vif may send does not depend on the queue.
+  const own = o.mac === '' ? null : macKey(o.mac);
+  const policy = new TxPolicy(host.mem, host.bridge.table, o.bridgePort, own);
   for (const [i, ring] of rings.entries()) {
-    const tx = await makeTxSide(host, undo, ring, channels[i], port, o);
+    const tx = await makeTxSide(host, undo, ring, channels[i], port, policy, o);
     const rx = receiver(i);
     channels[i].onEvent(() => {
       host.loop.schedule(rx);
@@ -74,6 +77,7 @@ async function makeTxSide(
   ring: BackRing,
   guestPort: Channel,
   port: TxPort,
+  policy: TxPolicy,
   o: TxSideOptions,
 ): Promise<NetbackTx> {
   const { client, pages, mem, loop, meter } = host;
@@ -97,7 +101,7 @@ async function makeTxSide(
     window: txWindow(host.window, o.guest, (err) => host.log.warn({ err, guest: o.guest }, 'a page cannot be mapped')),
     port,
     ownPort: o.ownQueue,
-    policy: new TxPolicy(mem, host.bridge.table, o.bridgePort, o.mac === '' ? null : macKey(o.mac)),
+    policy,
     local: host.local,
     credit: o.credit,
     guest: guestPort,

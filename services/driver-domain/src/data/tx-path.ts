@@ -156,8 +156,11 @@ export class TxPath implements TxGrantSink {
     const { port, ownPort, policy, headers, meter, counters, local, ingress } = this.o;
     const v = counters.v;
     const at = headers + packet * NETBACK_HEADER_BYTES;
-    const to = policy.judge(at, meter.now);
-    const fine = to >= TO_ALL && this.header.read(at, p.headBytes[packet], p.flags[packet], p.mss[packet]);
+    const { header } = this;
+    const mss = p.mss[packet];
+    const fine = header.read(at, p.headBytes[packet], p.flags[packet], mss);
+    const frames = mss > 0 && fine ? Math.max(1, Math.ceil((p.total[packet] - header.headerBytes) / mss)) : 1;
+    const to = policy.judge(at, meter.now, frames);
     p.users[packet] = 1;
     if (fine && to === UPLINK) {
       v[ownPort ? C.toNic : C.toUplink]++;
@@ -167,19 +170,19 @@ export class TxPath implements TxGrantSink {
     port.promise(-p.pieces[packet]);
     if (to < TO_ALL) return this.drop(packet, REFUSAL_COUNTERS[-to], NETIF_RSP_DROPPED);
     if (!fine) return this.drop(packet, C.dropBadHeader, NETIF_RSP_DROPPED);
-    const { csumStart, headerBytes } = this.header;
+    const { csumStart, headerBytes } = header;
     const { tap } = this;
     const bytes = p.total[packet];
     // Its pieces are named before: when `take` returns, it may be over.
     if (tap.on) this.namePieces(packet);
-    const frames = local.take(this.owner, packet, to, ingress, csumStart, headerBytes);
-    if (frames > 0) {
+    const taken = local.take(this.owner, packet, to, ingress, csumStart, headerBytes);
+    if (taken > 0) {
       v[C.toVif]++;
-      v[C.vifFrames] += frames;
+      v[C.vifFrames] += taken;
       if (tap.on) tap.end(bytes, OUTBOUND, NOT_DROPPED);
       return;
     }
-    const reason = frames === NO_ROOM ? C.dropNoRoom : frames === TOO_LONG ? C.dropTooLong : C.dropNoPort;
+    const reason = taken === NO_ROOM ? C.dropNoRoom : taken === TOO_LONG ? C.dropTooLong : C.dropNoPort;
     this.drop(packet, reason, NETIF_RSP_DROPPED);
   }
 

@@ -10,7 +10,7 @@ import type { BridgeTable } from './bridge-table.js';
 
 const C = slots(NETBACK_TX_COUNTERS);
 
-/** Group-addressed packets of one vif: so many at once, and so many a second. */
+/** Group-addressed frames of one vif: so many at once, and so many a second. */
 export const STORM_BURST = 256;
 export const STORM_PER_SECOND = 1000;
 
@@ -39,14 +39,15 @@ export class TxPolicy {
   }
 
   /** @param at byte offset of a copied header of at least 14 bytes
+   *  @param frames that the packet will be cut into
    *  @returns the port that the packet leaves by, or a verdict */
-  judge(at: number, nowNs: number): number {
+  judge(at: number, nowNs: number, frames: number): number {
     const u16 = this.u16;
     const h = at >> 1;
     const { own } = this;
     if (own !== null && ((u16[h + 3] | (u16[h + 4] << 16)) !== own.a || u16[h + 5] !== own.b)) return SPOOFED;
     const a = u16[h] | (u16[h + 1] << 16);
-    if ((a & 1) !== 0) return this.mayFlood(nowNs) ? TO_ALL : STORM;
+    if ((a & 1) !== 0) return this.mayFlood(nowNs, frames) ? TO_ALL : STORM;
     const slot = this.table.find(a, u16[h + 2]);
     // All guests' addresses are known: what is not, lies behind the cable.
     if (slot < 0) return UPLINK;
@@ -54,11 +55,11 @@ export class TxPolicy {
     return to === this.port ? HAIRPIN : to;
   }
 
-  private mayFlood(nowNs: number): boolean {
+  private mayFlood(nowNs: number, frames: number): boolean {
     this.tokens = Math.min(STORM_BURST, this.tokens + ((nowNs - this.filledNs) * STORM_PER_SECOND) / 1e9);
     this.filledNs = nowNs;
-    if (this.tokens < 1) return false;
-    this.tokens--;
+    if (this.tokens < frames) return false;
+    this.tokens -= frames;
     return true;
   }
 }
