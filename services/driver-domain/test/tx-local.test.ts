@@ -189,3 +189,19 @@ t.test(
     t.end();
   },
 );
+
+t.test('a guest whose receiver takes nothing leaves room for the packets of others (H43)', (t) => {
+  const x = make();
+  const bytes = frameOf(4, 66 + 600);
+  const crowded = x.source;
+  const other: TxSource = { ...crowded, packets: new TxPackets() };
+  while (x.local.take(crowded, x.put(bytes, 4), 2, 1, 34, 66) > 0);
+  t.ok(x.frames.room >= FOREIGN_FRAMES / 4, `${x.frames.room} are left`);
+  const p = other.packets.take();
+  other.packets.total[p] = other.packets.headBytes[p] = 60;
+  t.equal(x.local.take(other, p, 3, 4, 0, 0), 1);
+  for (const { id } of [...x.got[2], ...x.got[3]]) x.buffers.release(id);
+  t.equal(x.frames.room, FOREIGN_FRAMES);
+  t.same([crowded.packets.lent, other.packets.lent], [0, 0]);
+  t.end();
+});

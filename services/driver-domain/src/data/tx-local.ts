@@ -27,6 +27,8 @@ export const TOO_LONG = -2;
 
 /** Longest frame that a bridge passes on: segmentation is the sender's, or ours, not the receiver's. */
 const MAX_FRAME = 9014;
+/** Frames that wait for one sender, for each that is left to the others. */
+const SHARE = 3;
 
 export interface TxLocal {
   /** Takes a packet whose header and pages are at hand; `from.copied` is called when it is done with it.
@@ -67,7 +69,8 @@ export class LocalSwitch implements TxLocal {
     let receivers = 0;
     for (let port = first; port <= last; port++) if (port !== ingress && bridge.portAt(port) !== null) receivers++;
     if (receivers === 0) return NOBODY;
-    if (count > frames.room) return NO_ROOM;
+    // No more than three times what it leaves: packets to a guest that takes nothing must not use up all.
+    if (p.lent + count > SHARE * (frames.room - count)) return NO_ROOM;
     const blank = mss > 0 || (p.flags[packet] & NETTXF_CSUM_BLANK) !== 0;
     const flags = blank ? NETRXF_CSUM_BLANK | NETRXF_DATA_VALIDATED : NETRXF_DATA_VALIDATED;
     frames.begin();
