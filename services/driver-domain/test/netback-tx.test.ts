@@ -201,6 +201,27 @@ t.test(
   },
 );
 
+t.test('credit: a rate that is raised counts at once, whatever the old window was', (t) => {
+  const x = new TxBase();
+  x.credit.set('1000,4000000000');
+  for (let i = 0; i < 5; i++) x.send(x.frame(i, 1500), [G + i], [4096]);
+  x.run();
+  t.equal(x.sent.length, 1);
+  t.same(
+    x.timers.map((w) => w.ns),
+    [4e12],
+  );
+  x.credit.set('3000,1000');
+  x.run();
+  t.equal(x.sent.length, 3);
+  t.equal(x.timers[1]?.ns, 1e6, 'the rest waits for the new window');
+  x.meter.now += 1e6;
+  x.timers[1]?.then();
+  x.run();
+  t.equal(x.sent.length, 5);
+  t.end();
+});
+
 t.test('stop: what is under way comes back, mappings are given up once, nothing is answered', (t) => {
   const x = new TxBase();
   for (let i = 0; i < 6; i++) x.send(x.frame(i, 1514), [G + i], [4096]);

@@ -452,6 +452,21 @@ t.test('group addresses are limited for the vif, by whichever of its queues it s
   await vif.end();
 });
 
+t.test('a new rate is looked at by a vif that waits for credit', async (t) => {
+  const x = make();
+  await x.vif.begin();
+  await x.vif.look();
+  x.frontConnects();
+  await x.vif.look();
+  const [tx] = x.vif.connection!.tx;
+  tx.scheduled = false;
+  x.store.put(BACK, { rate: '1000,1000' });
+  x.store.fire(`${BACK}/rate`);
+  await new Promise((r) => setImmediate(r));
+  t.ok(tx.scheduled);
+  await x.vif.end();
+});
+
 t.test('when the NIC dies a vif with queues on it connects anew, without a new generation', async (t) => {
   for (const [factors, keys, attaches] of [
     [{ 'nic-queues': 'per-guest' }, TWO_QUEUES, 4],

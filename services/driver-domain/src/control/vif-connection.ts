@@ -91,6 +91,11 @@ export class VifConnection {
     this.ownPort?.down();
   }
 
+  /** What waits for credit looks again. */
+  rateChanged(): void {
+    for (const tx of this.tx) if (!tx.stopped) this.host.loop.schedule(tx);
+  }
+
   /** About once a second: queues of a guest that takes nothing are emptied. */
   tick(nowNs: number): void {
     this.bridgeRx?.tick(nowNs);

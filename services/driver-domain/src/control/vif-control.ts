@@ -146,6 +146,7 @@ export class VifControl {
     const text = await this.host.xenstore.read(`${this.back}/rate`).catch(() => null);
     if (!this.credit.set(text))
       this.host.log.warn({ vif: this.name, rate: text }, 'rate is not "bytes,usec": no limit');
+    this.connection?.rateChanged();
   }
 
   private async disconnect(): Promise<void> {

@@ -53,7 +53,8 @@ export class NetbackTx implements TxOwner, PoolUser, TxSource {
   private readonly requests: TxRequests;
   private readonly path: TxPath;
   private blocked = false;
-  private timed = false;
+  /** When the next look for credit is due, on the meter's clock; Infinity: none is. */
+  private lookAtNs = Infinity;
 
   constructor(options: NetbackTxOptions) {
     this.o = options;
@@ -153,12 +154,13 @@ export class NetbackTx implements TxOwner, PoolUser, TxSource {
   }
 
   private waitForCredit(): void {
-    if (this.timed) return;
     const { credit, meter, counters, loop, after } = this.o;
-    this.timed = true;
+    // A rate that was raised has a nearer end of its window than the one that is waited for.
+    if (credit.refillAtNs >= this.lookAtNs) return;
+    this.lookAtNs = credit.refillAtNs;
     counters.v[C.creditWaits]++;
     after(credit.refillAtNs - meter.now, () => {
-      this.timed = false;
+      this.lookAtNs = Infinity;
       loop.schedule(this);
     });
   }
