@@ -198,3 +198,25 @@ t.test('a paced wire takes frames at its rate, preamble, gap and FCS counted, an
   t.equal(k.nicTx.patient, false);
   t.end();
 });
+
+t.test('a driver that posts refused packets as fast as they are read does not hold the other queues', (t) => {
+  const k = new TxKit();
+  const bad = k.queue(1);
+  const good = k.queue(2, 2, 0, 8);
+  const refused = { dpn: 0, offset: 0, len: 60 };
+  let reads = 0;
+  const { dma } = k.kit;
+  const lookupRead = dma.lookupRead.bind(dma);
+  dma.lookupRead = (dpn, context, target) => {
+    // It ends at last, so that a NIC that waits for the end is found out and does not hang.
+    if (dpn === 0 && ++reads < 5000) bad.post([refused]);
+    return lookupRead(dpn, context, target);
+  };
+  bad.post([refused]);
+  good.post(k.place(2, 2, bytesOf(60), [60]));
+  k.nicTx.poll();
+  t.equal(k.frames.length, 1);
+  t.ok(reads <= 64, `${reads} packets of the other in one burst`);
+  t.match(good.take(), [NICTX_COMP_SENT]);
+  t.end();
+});

@@ -8,12 +8,12 @@ import type { CableOut } from './cable-out.js';
 import type { BurstGuard } from './dma.js';
 import { PacketMemory } from './packet-memory.js';
 import { Segmenter } from './segmenter.js';
-import { HELD, MEMORY_FULL, NOTHING, WIRE_BUSY, type NicTxQueue } from './tx-queue.js';
+import { HELD, MEMORY_FULL, NOTHING, REFUSED, WIRE_BUSY, type NicTxQueue } from './tx-queue.js';
 import type { Nic } from './nic.js';
 import { TxSwitch } from './tx-switch.js';
 
 const CPU = slots(NIC_CPU);
-/** Frames in a burst: it ends at the packet that passes this. */
+/** Frames in a burst, a packet that is refused counting as one: it ends at the packet that passes this. */
 const BURST_FRAMES = 64;
 /** A packet that waits for another queue's buffers is looked at again at least this often. */
 const RETRY_NS = 2e6;
@@ -90,8 +90,8 @@ export class NicTx implements Poller {
       this.turn = this.turn + 1 >= queues.length ? 0 : this.turn + 1;
       const queue = queues[this.turn];
       const n = queue === null ? NOTHING : queue.transmit();
-      if (n > 0) {
-        frames += n;
+      if (n > 0 || n === REFUSED) {
+        frames += n > 0 ? n : 1;
         idle = 0;
       } else if (n === MEMORY_FULL) {
         // The far end takes what there is; then the same queue goes on.

@@ -35,6 +35,8 @@ export const WIRE_BUSY = -1;
 export const MEMORY_FULL = -2;
 /** The receiver in this machine has no buffers. */
 export const HELD = -3;
+/** No more than one at a time: a driver may post such as fast as they are read. */
+export const REFUSED = -4;
 
 export class NicTxQueue {
   readonly settings: QueueSettings;
@@ -78,26 +80,24 @@ export class NicTxQueue {
   }
 
   /** Sends the next packet. Inside a burst only.
-   *  @returns frames sent, at least 1; NOTHING, or WIRE_BUSY, MEMORY_FULL, HELD: the packet stays where it is */
+   *  @returns frames sent, at least 1; REFUSED: the packet is over; NOTHING, or WIRE_BUSY, MEMORY_FULL, HELD: it stays where it is */
   transmit(): number {
-    for (;;) {
-      if (this.left === 0 && !this.look()) return NOTHING;
-      if (this.line.out.waitNs(this.guard.nowNs) > 0) return WIRE_BUSY;
-      const first = this.ring.entry();
-      const u32 = this.mem.u32;
-      const flagsMss = u32[first + 2];
-      const csumHeader = u32[first + 3];
-      if (!this.packet.next(this.left)) {
-        this.stop('index');
-        continue;
-      }
-      if (this.packet.status !== NICTX_COMP_SENT) {
-        this.refuse();
-        continue;
-      }
-      const frames = this.send(flagsMss & 0xffff, flagsMss >>> 16, csumHeader & 0xffff, csumHeader >>> 16);
-      if (frames !== 0) return frames;
+    if (this.left === 0 && !this.look()) return NOTHING;
+    if (this.line.out.waitNs(this.guard.nowNs) > 0) return WIRE_BUSY;
+    const first = this.ring.entry();
+    const u32 = this.mem.u32;
+    const flagsMss = u32[first + 2];
+    const csumHeader = u32[first + 3];
+    if (!this.packet.next(this.left)) {
+      this.stop('index');
+      return NOTHING;
     }
+    if (this.packet.status !== NICTX_COMP_SENT) {
+      this.refuse();
+      return REFUSED;
+    }
+    const frames = this.send(flagsMss & 0xffff, flagsMss >>> 16, csumHeader & 0xffff, csumHeader >>> 16);
+    return frames === 0 ? REFUSED : frames;
   }
 
   /** Asks the driver to notify, and looks again. Inside a burst only. @returns true: do not sleep */
