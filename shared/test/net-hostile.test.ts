@@ -1,6 +1,8 @@
 import fc from 'fast-check';
 import t from 'tap';
 import { Drill, quiet, type Seg } from './net-drill.js';
+import { DISCARD_PORT, ECHO_PORT } from '../src/config/network.js';
+import { serveBulk } from '../src/net-apps/bulk.js';
 import { IP_B, Peer, pattern } from './net-kit.js';
 import { World, join } from './net-world.js';
 
@@ -229,6 +231,22 @@ t.test('every connection that is given up is reset, however many; answers to str
   t.equal(d.out().filter((o) => o.startsWith('RA')).length, 50);
   for (let port = 7001; port <= 7050; port++) d.receive(d.segment({ flags: 'A', seq: 5, ack: 9, port }));
   t.same([d.out().length, d.count('tcpLimited')], [10, 40]);
+  t.end();
+});
+
+t.test('a peer that vanishes without a word does not hold its connections for ever', (t) => {
+  const world = new World({}, {}, { settings: { keepIntervalMs: 1000, keepProbes: 3 } });
+  serveBulk(world.b.stack, { v: new Float64Array(4), commit: () => {} });
+  for (const port of [ECHO_PORT, DISCARD_PORT]) {
+    const client = new Peer(pattern(10, 1));
+    client.shutdownAfter = false;
+    client.connection = world.a.stack.connect(IP_B, port, client);
+  }
+  world.run(1000);
+  t.equal(world.b.stack.held().connections, 2);
+  world.filter = () => false;
+  world.run(120_000);
+  t.match(world.b.stack.held(), NOTHING);
   t.end();
 });
 

@@ -65,8 +65,7 @@ t.test('up tells where guests are reached; requests by hand get there, and are c
     'direct',
     '--scenario',
     'json',
-    '--seconds',
-    '0.3',
+    ...['--seconds', '0.3', '--warmup', '0.1'],
     '--no-page',
   );
   t.match(compared.stderr, /Using the testbed that runs/);

@@ -11,6 +11,9 @@ import { TCP_APP_COUNTERS } from './tcp-app-counters.js';
 const C = slots(TCP_APP_COUNTERS);
 /** The application's own memory: what one read takes, and what is sent over and over. */
 const MEMORY_BYTES = 1 << 18;
+/** Silence after which a peer is asked whether it is there: one that vanished, as a cable's end does that is started anew,
+ *  would otherwise stay for ever. */
+const KEEP_ALIVE_MS = 60_000;
 
 export interface AppCounters {
   readonly v: Float64Array;
@@ -42,6 +45,7 @@ export class BulkApp implements ConnectionEvents {
     this.memory = memory;
     this.sends = sends;
     memory.counters.v[C.connections]++;
+    connection.setKeepAlive(true, KEEP_ALIVE_MS);
   }
 
   onOpen(): void {
@@ -95,6 +99,7 @@ export class EchoApp implements ConnectionEvents {
     this.connection = connection;
     this.memory = memory;
     memory.counters.v[C.connections]++;
+    connection.setKeepAlive(true, KEEP_ALIVE_MS);
   }
 
   onOpen(): void {}
