@@ -1,7 +1,17 @@
 /** The file that a capture is written to. It ends at a whole block whatever happens: a disk that gets full cuts off what did
  *  not fit. */
-import { closeSync, constants, fstatSync, ftruncateSync, openSync, unlinkSync, writevSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  createReadStream,
+  fstatSync,
+  ftruncateSync,
+  openSync,
+  unlinkSync,
+  writevSync,
+} from 'node:fs';
 import { randomUUID } from 'node:crypto';
+import { Readable } from 'node:stream';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { UserError } from '../cli/errors.js';
@@ -77,6 +87,13 @@ export class OutFile {
     } finally {
       this.drop();
     }
+  }
+
+  /** What is in it now, by a descriptor of its own: once this one is closed, its number may be another file's. */
+  read(): Readable {
+    if (this.bytes === 0) return Readable.from([]);
+    const fd = openSync(`/proc/self/fd/${this.fd}`, constants.O_RDONLY);
+    return createReadStream('', { fd, start: 0, end: this.bytes - 1 });
   }
 
   /** Closes it, whatever was to be written. */

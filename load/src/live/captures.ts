@@ -1,7 +1,6 @@
 /** Captures that the live page takes: one at a time, into a file without a name that is gone with this process, and that a
  *  browser can fetch once the capture has ended. */
 import { randomUUID } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import type { Readable } from 'node:stream';
 import { HOPS, type Hop } from '@grantline/shared/capture/tap.js';
 import { DEFAULT_RING_BYTES, MAX_SNAPLEN } from '@grantline/shared/service/captures.js';
@@ -83,9 +82,7 @@ export class PageCaptures {
   download(id: string): Download | null {
     const { done } = this;
     if (done?.id !== id) return null;
-    const { fd, bytes } = done.file;
-    const end = Math.max(0, bytes - 1);
-    return { name: done.name, bytes, stream: createReadStream('', { fd, start: 0, end, autoClose: false }) };
+    return { name: done.name, bytes: done.file.bytes, stream: done.file.read() };
   }
 
   /** Gives everything back. */
