@@ -15,6 +15,9 @@ t.setTimeout(600_000);
 
 const path = chromiumPath();
 const skip = path === null ? NO_CHROMIUM : false;
+// Before any testbed: a comparison does not wait for a browser.
+const browser = path === null ? null : await launch(path);
+t.teardown(() => browser?.close());
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
 interface Violation {
@@ -46,10 +49,11 @@ async function cells(page: Page, id: string): Promise<[string, string | null][][
   return page.evaluate<[string, string | null][][]>(rows);
 }
 
-/** Waits until no transition is under way: colours in between have contrasts of their own. */
+/** Waits until the page has been drawn anew and no transition is under way: colours in between have contrasts of their own. */
 const settled = (page: Page): Promise<unknown> =>
-  page.evaluate(`Promise.allSettled(document.getAnimations()
-    .filter((a) => a.effect.getTiming().iterations !== Infinity).map((a) => a.finished)).then(() => 0)`);
+  page.evaluate(`new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(() => requestAnimationFrame(drawn))))
+    .then(() => Promise.allSettled(document.getAnimations()
+      .filter((a) => a.effect.getTiming().iterations !== Infinity).map((a) => a.finished))).then(() => 0)`);
 
 /** Waits until an element's text matches. */
 async function says(page: Page, id: string, what: RegExp): Promise<string> {
@@ -73,9 +77,7 @@ t.test(
     await up.until(/Running in/);
     t.match(up.stdout, new RegExp(`^live page +http://127\\.0\\.0\\.1:${port}/$`, 'm'));
 
-    const browser = await launch(path ?? '');
-    t.teardown(() => browser.close());
-    const page = await browser.newPage({ viewport: { width: 1440, height: 1000 }, colorScheme: 'light' });
+    const page = await browser!.newPage({ viewport: { width: 1440, height: 1000 }, colorScheme: 'light' });
     // While the server is away, the browser itself logs that it cannot connect.
     const faults = faultsOf(page, /WebSocket connection to .* failed|ERR_CONNECTION_REFUSED/);
     await page.goto(`http://127.0.0.1:${port}/`);
@@ -138,7 +140,7 @@ t.test(
 
     const json = join(bench.home, 'out.json');
     await t.test('a comparison of another process is followed, controls are off meanwhile', async (t) => {
-      const words = ['--configs', 'baseline,optimised', '--repeat', '2', '--seconds', '1.5', '--warmup', '0.3'];
+      const words = ['--configs', 'baseline,optimised', '--repeat', '2', '--seconds', '1', '--warmup', '0.2'];
       const compare = bench.start('compare', ...words, '--json', json);
       t.match(await says(page, 'blocked', /comparison/), /A comparison is running \(process \d+\)/);
       t.ok(await page.locator('#c-apply').isDisabled());
@@ -198,7 +200,6 @@ t.test(
       ] as const) {
         await page.selectOption('#theme', theme);
         await page.setViewportSize({ width, height: width === 390 ? 844 : 1000 });
-        await sleep(700);
         await settled(page);
         t.same(await barriers(page), [], `${theme}, ${width}`);
         const wide = await page.evaluate('document.documentElement.scrollWidth');
@@ -219,9 +220,10 @@ t.test(
     await t.test('pause holds the figures still', async (t) => {
       await page.click('#pause');
       await says(page, 'link-state', /^paused$/);
-      await sleep(300);
+      await settled(page);
       const before = await text(page, 'path-table');
-      await sleep(1500);
+      // Two samples and more.
+      await sleep(1200);
       t.equal(await text(page, 'path-table'), before);
       t.equal(await text(page, 'link-state'), 'paused');
       await page.click('#pause');
@@ -255,10 +257,7 @@ t.test(
 t.test('a comparison with its own testbed has a page that ends with it', { skip }, async (t) => {
   const bench = new Bench('own');
   t.teardown(() => bench.end());
-  // Before the comparison: it does not wait for a browser.
-  const browser = await launch(path ?? '');
-  t.teardown(() => browser.close());
-  const page = await browser.newPage({ viewport: { width: 1000, height: 800 } });
+  const page = await browser!.newPage({ viewport: { width: 1000, height: 800 } });
   const faults = faultsOf(page, /WebSocket connection to .* failed|ERR_CONNECTION_REFUSED/);
   const json = join(bench.home, 'out.json');
   const compare = bench.start('compare', '--configs', 'native', '--seconds', '6', '--warmup', '0.2', '--json', json);
