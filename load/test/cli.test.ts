@@ -1,12 +1,14 @@
 import t, { type Test } from 'tap';
 import { spawn } from 'node:child_process';
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer as createHttpServer } from 'node:http';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { REPOSITORY } from '../src/testbed/paths.js';
 import { judge, type Machine } from '../src/cli/doctor.js';
 import { checkSpace, neededBytes } from '../src/testbed/preflight.js';
 
+const CAPTURE = join(REPOSITORY, 'load/captures/lan-http.pcap');
 const bin = join(REPOSITORY, 'load/bin/grantline.mjs');
 const home = `/dev/shm/grantline-test-${process.pid}-cli`;
 const dir = join(home, 'bed');
@@ -95,6 +97,27 @@ t.test('bad input is one line that says what and what to do, exit code 2, nothin
     [['dump', 'eth0'], /vif1\.0/],
     [['dump', 'vif1.0'], /no testbed is running.*grantline up/],
     [['up', '--listen', 'here'], /HOST:PORT/],
+    [['up', '--guests', '0'], /guests "0"/],
+    [['up', '--rate', 'fast'], /rate "fast"/],
+    [['up', '--config', 'turbo'], /"turbo"/],
+    [['up', '--page', 'nowhere'], /HOST:PORT/],
+    [['up', '--compose', '--config', 'baseline'], /--config is not for --compose/],
+    [['up', '--guest-tap', 'guest3=gl0'], /there is 1 guest/],
+    [['up', '--faults', 'loss=2'], /probability/],
+    [['compare', '--rate', '5'], /--rate is not for the workload load/],
+    [['compare', '--hypervisor', 'http://127.0.0.1:1'], /no operator's token/],
+    [['replay', CAPTURE, '--loops', '0'], /loops "0"/],
+    [['replay', CAPTURE, '--map', 'xx'], /MAC=guestN/],
+    [['http', '--scenario', 'nope'], /unknown scenario/],
+    [['http', '--connections', '0'], /connections "0"/],
+    [['cycle', '--seconds', 'x'], /seconds "x"/],
+    [['cycle', '--hypervisor', 'ftp://x'], /not the address of a hypervisor/],
+    [['capture', 'vif1.0'], /required option '--out/],
+    [['capture', 'vif1.0', '--out', join(home, 'x.pcapng'), '--hop', 'moon'], /unknown hop "moon"/],
+    [['capture', 'vif1.0', '--out', join(home, 'x.pcapng')], /no testbed is running/],
+    [['report'], /missing required argument/],
+    [['down', 'extra'], /too many arguments/],
+    [['doctor', 'extra'], /too many arguments/],
   ];
   // Two at a time, for two cores: each process is on its own.
   const next = cases[Symbol.iterator]();
@@ -115,6 +138,34 @@ t.test('a results folder that cannot be made is told before anything is started'
     t.notOk(existsSync(dir));
   }
   t.end();
+});
+
+t.test('a testbed by address that does not answer is told, and nothing is made', async (t) => {
+  const server = createHttpServer((_, answer) => answer.writeHead(404).end());
+  server.listen(0, '127.0.0.1');
+  await new Promise((done) => server.once('listening', done));
+  const { port } = server.address() as { port: number };
+  const url = `http://127.0.0.1:${port}`;
+  const env = { GRANTLINE_TOKEN: 'x', GRANTLINE_HYPERVISOR_URL: url };
+  const commands = [
+    ['compare'],
+    ['http'],
+    ['replay', CAPTURE],
+    ['dump', 'vif1.0'],
+    ['capture', 'vif1.0', '--out', 'x'],
+  ];
+  const all = async (what: RegExp): Promise<void> => {
+    for (const args of commands) {
+      const r = await run(env, ...args);
+      t.equal(r.code, 2, args[0]);
+      t.match(r.stderr, what);
+    }
+  };
+  await all(/^grantline: what answers at \S+ is no hypervisor \(404\) - is the testbed up, and the address right\?\n$/);
+  server.closeAllConnections();
+  await new Promise((done) => server.close(done));
+  await all(/^grantline: no hypervisor answers at \S+ - is the testbed up, and the address right\?\n$/);
+  t.notOk(existsSync(join(home, 'results')));
 });
 
 t.test('a port in use is told before anything is started', async (t) => {

@@ -10,7 +10,7 @@ import { required } from '../testbed/discover.js';
 import { testbedDir } from '../testbed/paths.js';
 import { RunError, UserError } from './errors.js';
 import { integerIn, parseSeconds } from './options.js';
-import { chooseTarget, HYPERVISOR_OPTION, remoteClient, TOKEN_OPTION, type RemoteArguments } from './remote.js';
+import { chooseTarget, HYPERVISOR_OPTION, reached, TOKEN_OPTION, type RemoteArguments } from './remote.js';
 import { watchParent } from './session.js';
 
 interface CaptureArguments extends RemoteArguments {
@@ -50,7 +50,7 @@ async function capture(vif: string, args: CaptureArguments): Promise<void> {
     ringBytes: integerIn(args.buffer, 'the buffer', MIN_RING_BYTES, MAX_RING_BYTES),
   };
   const target = chooseTarget(args);
-  const client = target === null || target === 'compose' ? clientIn(args.dir) : remoteClient(target);
+  const client = target === null || target === 'compose' ? clientIn(args.dir) : await reached(target);
   const plans = await planCapture(client, vif, hop);
   const path = args.out === '-' ? '/dev/stdout' : args.out!;
   const say = (line: string): unknown => (path === '/dev/stdout' ? process.stderr : process.stdout).write(`${line}\n`);

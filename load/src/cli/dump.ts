@@ -8,7 +8,7 @@ import { required } from '../testbed/discover.js';
 import { testbedDir } from '../testbed/paths.js';
 import { UserError } from './errors.js';
 import { parseVif } from './options.js';
-import { chooseTarget, HYPERVISOR_OPTION, remoteClient, TOKEN_OPTION, type RemoteArguments } from './remote.js';
+import { chooseTarget, HYPERVISOR_OPTION, reached, TOKEN_OPTION, type RemoteArguments } from './remote.js';
 
 export interface VifDump {
   vif: string;
@@ -109,7 +109,7 @@ export function addDump(program: Command): void {
     .action(async (vif: string, args: DumpArguments) => {
       const { guest, device } = parseVif(vif);
       const target = chooseTarget(args);
-      const client = target === null || target === 'compose' ? clientIn(args.dir) : remoteClient(target);
+      const client = target === null || target === 'compose' ? clientIn(args.dir) : await reached(target);
       const d = await collectDump(client, vif, guest, device);
       process.stdout.write(`${args.json ? JSON.stringify(d, null, 2) : dumpText(d)}\n`);
     });

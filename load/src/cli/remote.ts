@@ -2,6 +2,7 @@
  *  services' own addresses must be reachable from here, too. */
 import { readFileSync } from 'node:fs';
 import { Client } from '../runner/client.js';
+import { HttpError } from '../runner/http.js';
 import { HypervisorObserver } from '../runner/hypervisor-observer.js';
 import { loadStatus } from '../runner/nic-load.js';
 import { observers } from '../runner/observer.js';
@@ -85,6 +86,23 @@ export function refusedWithCompose(args: {
 
 export const remoteClient = (remote: Remote): Client => new Client(remote.url, remote.token());
 
+/** A client of a testbed that answers. @throws UserError when none does */
+export async function reached(remote: Remote): Promise<Client> {
+  const client = remoteClient(remote);
+  try {
+    await client.testbed();
+  } catch (error) {
+    if (!(error instanceof HttpError)) throw error;
+    throw new UserError(
+      error.status === 0
+        ? `no hypervisor answers at ${remote.url}`
+        : `what answers at ${remote.url} is no hypervisor (${error.status})`,
+      'is the testbed up, and the address right?',
+    );
+  }
+  return client;
+}
+
 function readToken(file: string): string {
   try {
     return readFileSync(file, 'utf8').trim();
@@ -98,7 +116,7 @@ function readToken(file: string): string {
 
 /** Runs `work` on it, and leaves it without load. @throws UserError when it has too few guests, or is being measured */
 export async function withRemoteBed<T>(remote: Remote, guests: number, work: (bed: Bed) => Promise<T>): Promise<T> {
-  const client = remoteClient(remote);
+  const client = await reached(remote);
   const { domains } = await client.testbed();
   const there = domains.filter((d) => d.kind === 'guest' && d.state === 'running').length;
   if (there < guests)
