@@ -21,7 +21,7 @@ export const ringsAndGrants = assemble({
           {
             title: 'Rings: share of slots occupied',
             description:
-              'Requests in a shared ring that have no response yet, of its slots. rx near 100 %: the guest keeps its ring full of buffers, as it should. rx near 0 under load: the guest is behind, and frames wait or drop. Transmit is not in use.',
+              'Requests in a shared ring that have no response yet, of its slots. rx near 100 %: the guest keeps its ring full of buffers, as it should. rx near 0 under load: the guest is behind, and frames wait or drop. tx: packets of the guest that nobody has answered yet; near 100 % the path is behind it.',
             unit: UNIT.share,
             width: 12,
           },
@@ -153,7 +153,7 @@ export const ringsAndGrants = assemble({
           {
             title: 'Grant operations',
             description:
-              'What the hypervisor was asked to do with grants. copy: baseline, one for each frame. map, unmap: multiqueue, for the NIC. pin, unpin: a domain its own pages. Near zero in steady state with grant reuse.',
+              'What the hypervisor was asked to do with grants. Received: baseline copies each frame, multiqueue maps and unmaps its buffer for the NIC. Sent: both copy the header and map and unmap the rest. pin, unpin: a domain its own pages. Near zero in steady state with grant reuse.',
             unit: UNIT.perSecond,
             width: 12,
           },
