@@ -8,6 +8,7 @@ import { checkTogether } from '../src/report/read.js';
 import { faultsOf, headlineOf, intervalLine, settingsLine } from '../src/report/story.js';
 import { throughputTable } from '../src/report/tables.js';
 import { PAPER_ORDER } from '../src/report/paper.js';
+import { requestRows } from '../src/report/requests.js';
 import { reportFiles } from '../src/report/write.js';
 import type { CompareResults } from '../src/report/schema.js';
 import { LADDER, readMarkup, resultsOf, runOf, sourcesOf, type Made } from './report-kit.js';
@@ -251,6 +252,27 @@ t.test('every factor that was switched is told, and streams are not called frame
   t.throws(
     () => checkTogether(sourcesOf(off, { ...tcp, settings: { ...tcp.settings, flows: 4 } })),
     /differ in workload/,
+  );
+  t.end();
+});
+
+t.test('round trips with other numbers of guests do not go into the same row', (t) => {
+  const asked = (guests: number, p50: number): CompareResults => {
+    const file = resultsOf([{ config: 'optimised', gbps: [1, 1, 1] }], { guests });
+    const rttUs = { count: 9, mean: p50, min: p50, p50, p90: p50, p99: p50, p999: p50, p9999: p50, max: p50 };
+    const counts = { requests: 9, answered: 9, timeouts: 0, late: 0, repeated: 0, unanswered: 0, perSecondAnswered: 9 };
+    const rr = { inFlight: 1, beside: 'idle' as const, perSecond: null, timeoutMs: 200, ...counts };
+    const runs = file.runs.map((r) => ({
+      ...r,
+      direction: 'rr' as const,
+      rr: { ...rr, rttUs: { ...rttUs, percentiles: [] } },
+    }));
+    return { ...file, runs };
+  };
+  const rows = requestRows(modelOf(sourcesOf(asked(1, 10), asked(8, 90), asked(16, 90))));
+  t.same(
+    rows.map((r) => r.rr.rttUs?.p50),
+    [10],
   );
   t.end();
 });

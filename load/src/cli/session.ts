@@ -14,6 +14,9 @@ export interface Closing {
 /** Together with `stop` it has 3 s; a service may not answer. */
 export const UNWIND_MS = 1200;
 
+/** A busy machine takes its time with the end of a process that held much memory. */
+const DEATH_MS = 1500;
+
 /** Runs `work`; SIGINT, SIGTERM or `failure` end it early: its signal is aborted. Then stops `closing`, in every case, and
  *  gives the result or throws. A second signal while stopping ends it at once. */
 export async function session<T>(
@@ -45,9 +48,9 @@ export async function session<T>(
   failed.catch(() => {});
   try {
     return await Promise.race([running, interrupted, failed]).catch(async (error: unknown) => {
-      // When a service dies, calls to it and to its neighbours fail first, and with less to say: give its end a moment to be noticed.
+      // When a service dies, calls to it and to its neighbours fail first, and with less to say: give its end time to be noticed.
       if (error instanceof Interrupted || failure === null) throw error;
-      const late = new Promise<null>((done) => setTimeout(() => done(null), 300));
+      const late = new Promise<null>((done) => setTimeout(() => done(null), DEATH_MS));
       throw (await Promise.race([failure, late])) ?? error;
     });
   } finally {

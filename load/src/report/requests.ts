@@ -7,9 +7,12 @@ import { requestsPlot, type RequestRow } from './plot-requests.js';
 import type { Headline } from './story.js';
 import { figures, words, type DataTable } from './tables.js';
 
-/** The runs of requests, a row for each configuration and kind: the run with the median of the medians. */
+/** The runs of requests with the number of guests that is shown, a row for each configuration and kind: the run with the
+ *  median of the medians. */
 export function requestRows(m: Model): RequestRow[] {
-  const runs = m.sources.flatMap((s) => s.file.runs).flatMap((r) => (r.rr === undefined ? [] : [{ ...r, rr: r.rr }]));
+  const runs = m.sources
+    .flatMap((s) => s.file.runs)
+    .flatMap((r) => (r.rr === undefined || r.guests !== m.shown ? [] : [{ ...r, rr: r.rr }]));
   const keys = [...new Set(runs.map((r) => `${requestsTitle(r.rr)}|${r.config}`))];
   return keys.map((key) => {
     const own = runs.filter((r) => `${requestsTitle(r.rr)}|${r.config}` === key);
