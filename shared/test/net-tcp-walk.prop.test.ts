@@ -85,7 +85,7 @@ t.test('whatever a peer sends and an application calls, connections move along t
       const held = d.stack.held();
       return held.connections === 0 && held.bufferBytes === 0 && held.timers === held.neighbours;
     }),
-    { numRuns: 700, seed: 12 },
+    { numRuns: 400, seed: 12 },
   );
   for (const arrow of [
     'SYN-SENT SYN-RECEIVED',
