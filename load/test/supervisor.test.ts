@@ -1,6 +1,5 @@
 import t from 'tap';
 import { existsSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Client } from '../src/runner/client.js';
 import { serviceProcesses } from '../src/testbed/proc.js';
 import { Supervisor } from '../src/testbed/supervisor.js';
@@ -28,7 +27,7 @@ t.test('a guest that could not be taken away is still looked after', async (t) =
   await t.rejects(supervisor.removeGuest(refusing, 1), /no/);
   const guest = serviceProcesses(bench.dir).find((p) => p.script.startsWith('services/guest/'))!;
   process.kill(guest.pid, 'SIGKILL');
-  t.match(await Promise.race([supervisor.failure, sleep(30_000)]), { message: /service guest1 died/ });
+  t.match(await supervisor.failure, { message: /service guest1 died/ });
   await supervisor.stop();
   t.same(bench.leftovers(), []);
 });
