@@ -48,6 +48,17 @@ t.test('a signal while the testbed starts leaves nothing either', async (t) => {
   }
 });
 
+t.test('a testbed whose reader has gone ends as if it were interrupted', async (t) => {
+  const bench = new Bench('unread');
+  t.teardown(() => bench.end());
+  const running = bench.start('up', '--listen', '127.0.0.1:0', '--no-page');
+  running.child.stdout!.destroy();
+  const r = await running.ended;
+  t.equal(r.code, 143);
+  t.equal(r.stderr, 'grantline: interrupted; everything is stopped\n');
+  t.same(bench.leftovers(), []);
+});
+
 t.test('a second signal does not wait for a service that does not end', async (t) => {
   const bench = new Bench('twice');
   t.teardown(() => bench.end());

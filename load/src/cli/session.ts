@@ -36,10 +36,13 @@ export async function session<T>(
     if (signals > 1) process.exit(signal === 'SIGINT' ? 130 : 143);
     interrupt(new Interrupted(signal === 'SIGINT' ? 'SIGINT' : 'SIGTERM'));
   };
+  // Whoever read what this says has gone: nobody is left to end it.
+  const onUnread = (): void => onSignal('SIGTERM');
   const onExit = (): void => closing.killNow();
   process.on('SIGINT', onSignal);
   process.on('SIGTERM', onSignal);
   process.on('SIGHUP', onSignal);
+  process.stdout.once('error', onUnread);
   process.on('exit', onExit);
   const watch = watchParent(() => onSignal('SIGTERM'));
   const running = work(abort.signal);
@@ -58,6 +61,7 @@ export async function session<T>(
     if (closing.unwindMs !== undefined) await within(closing.unwindMs, running);
     await closing.stop();
     clearInterval(watch);
+    process.stdout.off('error', onUnread);
     process.off('exit', onExit);
     process.off('SIGINT', onSignal);
     process.off('SIGTERM', onSignal);
