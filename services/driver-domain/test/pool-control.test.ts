@@ -95,7 +95,7 @@ function make(use: PoolUse = 'nic') {
     return control.handle({ type, queue, gref, count });
   };
   const statuses = (n: number): number[] => Array.from({ length: n }, (_, i) => mem.u16[(list >> 1) + i * 4 + 3]);
-  return { control, pool, ask, statuses, refuses, live, counters, windowSlots: () => slots };
+  return { control, window, pool, ask, statuses, refuses, live, counters, windowSlots: () => slots };
 }
 
 const range = (from: number, n: number): number[] => Array.from({ length: n }, (_, i) => from + i);
@@ -181,3 +181,19 @@ for (const use of ['nic', 'copy'] as const)
     t.equal(x.windowSlots(), 0);
     t.equal(x.counters.read()['poolGrants'], 0);
   });
+
+for (const use of ['copy', 'send'] as const)
+  t.test(
+    `pages that the system does not let us map are let go of again: none stays pinned (${use}, H27)`,
+    async (t) => {
+      const x = make(use);
+      let n = 0;
+      x.window.mapAt = () => {
+        // The guest died meanwhile: its memory file is gone.
+        if (++n > 2) throw new Error('ENOENT');
+      };
+      t.same(await x.ask(CTRL_TYPE_ADD_GREF_MAPPING, [20, 21, 22, 23]), { status: INVALID, data: 0 });
+      t.same([x.live.size, x.windowSlots(), x.pool.count, x.counters.read()['poolGrants']], [0, 0, 0, 0]);
+      await x.control.close();
+    },
+  );

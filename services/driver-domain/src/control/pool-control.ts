@@ -16,7 +16,7 @@ import {
   GREF_LIST_READONLY,
   GREF_LIST_STATUS,
 } from '@grantline/shared/abi/netif.js';
-import type { DomId, Dpn, GrantHandle, Gref } from '@grantline/shared/abi/page.js';
+import type { DomId, Dpn, GrantHandle, Gref, Pfn } from '@grantline/shared/abi/page.js';
 import { slots, type CounterBlock } from '@grantline/shared/counters/block.js';
 import { NETBACK_COUNTERS } from '@grantline/shared/counters/names.js';
 import { MapBatch, UnmapBatch } from '@grantline/shared/grant/batches.js';
@@ -162,8 +162,11 @@ export class PoolControl {
         if (at[i] >= 0) this.host.window.unmap(at[i]);
         return;
       }
-      if (use !== 'nic') this.host.window.mapAt(at[i], this.guest, batch.pfn(i), use === 'copy');
       pool.add(gref, batch.handle(i), use === 'copy' ? 0 : batch.dpn(i), at[i]);
+      if (use === 'nic' || this.mapped(at[i], batch.pfn(i), use === 'copy')) return;
+      // The hypervisor allowed it and the system does not: it is in the pool until it is let go of below.
+      refused++;
+      this.writeStatus(list, i, CTRL_STATUS_INVALID_PARAMETER);
     });
     if (refused === 0) {
       this.count(C.poolGrants, count, false);
@@ -217,6 +220,17 @@ export class PoolControl {
       this.count(C.poolGrants, -part.length, false);
     }
     return kept;
+  }
+
+  /** @returns false when the system did not let us have the page: its domain may be gone */
+  private mapped(at: number, pfn: Pfn, writable: boolean): boolean {
+    try {
+      this.host.window.mapAt(at, this.guest, pfn, writable);
+      return true;
+    } catch (err) {
+      this.host.log.warn({ err, guest: this.guest }, 'a page cannot be mapped');
+      return false;
+    }
   }
 
   private readList(list: number, count: number): Entry[] {
