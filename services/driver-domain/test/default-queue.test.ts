@@ -106,6 +106,17 @@ function make() {
   return { host, nic, queue, native, buffers, pollers, open, taken };
 }
 
+/** Until something has come about; if it never does, the assertion that follows says what is missing. */
+async function until(done: () => boolean): Promise<void> {
+  const end = Date.now() + 20_000;
+  while (!done() && Date.now() < end) await new Promise((resolve) => setTimeout(resolve, 1));
+}
+
+/** Many more turns of the event loop than an attach takes. */
+async function turns(): Promise<void> {
+  for (let i = 0; i < 100; i++) await new Promise((resolve) => setImmediate(resolve));
+}
+
 t.test('a driver domain that is there before the NIC takes the default queue when the NIC comes', async (t) => {
   const { nic, queue, native, buffers, pollers } = make();
   await native.begin();
@@ -114,7 +125,7 @@ t.test('a driver domain that is there before the NIC takes the default queue whe
     settled = true;
     return is;
   });
-  await new Promise((resolve) => setTimeout(resolve, 20));
+  await turns();
   t.notOk(queue.attached);
   t.notOk(settled, 'no vif connects to a bridge that no frame can reach');
   nic.isThere = true;
@@ -135,7 +146,7 @@ t.test(
     t.ok(await native.settle('vif1.0', false, false));
     Object.assign(nic, { isThere: false, queues: 0 });
     native.nicGone();
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await until(() => open.size === 0 && taken.size === 0 && pollers.length === 0);
     t.notOk(queue.attached);
     t.same([open.size, taken.size, pollers.length], [0, 0, 0]);
     t.equal(buffers.available, BUFFERS);
@@ -164,7 +175,7 @@ t.test('the uplink comes with the NIC, goes with it, and comes with the next one
   const { port } = uplink;
   let ready = 0;
   const waiting = uplink.ready().then((p) => (ready += Number(p === port)));
-  await new Promise((resolve) => setTimeout(resolve, 20));
+  await turns();
   t.same([uplink.attached, ready, port.room()], [false, 0, 256], 'what is sent meanwhile is lost, nobody waits');
   t.same([open.size, taken.size], [0, 0], 'nothing is taken without a NIC');
   nic.isThere = true;
@@ -181,7 +192,7 @@ t.test('the uplink comes with the NIC, goes with it, and comes with the next one
     uplink.nicGone();
     t.same(owner.lost, [7], 'the NIC had it: it is over at once');
     t.notOk(uplink.attached);
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await until(() => open.size === 0 && taken.size === 0);
     t.same([open.size, taken.size], [0, 0]);
     nic.isThere = true;
     t.equal(await uplink.ready(), port, 'vifs keep what they hold');
@@ -204,7 +215,7 @@ t.test(
     };
     const uplink = new Uplink(host, host.driver);
     const begun = uplink.begin();
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await until(() => !nic.isThere && open.size === 0 && taken.size === 0);
     t.same([uplink.attached, open.size, taken.size], [false, 0, 0]);
     nic.isThere = true;
     await begun;
