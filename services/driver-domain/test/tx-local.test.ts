@@ -205,3 +205,25 @@ t.test('a guest whose receiver takes nothing leaves room for the packets of othe
   t.same([crowded.packets.lent, other.packets.lent], [0, 0]);
   t.end();
 });
+
+t.test('a bulk packet with a VLAN tag is cut like one without, whatever its VLAN', (t) => {
+  for (const vlan of [1, 0x612, 0xfff]) {
+    const x = make();
+    const bytes = frameOf(4, 58 + 3000);
+    bytes.set([0x81, 0, vlan >> 8, vlan & 255, 8, 0, 0x45, 0], 12);
+    bytes[18 + 9] = 6;
+    bytes[38 + 12] = 0x50;
+    t.equal(x.local.take(x.source, x.put(bytes, 1000, NETTXF_CSUM_BLANK), 2, 1, 38, 58), 3);
+    t.same(
+      x.got[2].map(({ id, len }) => {
+        const frame = x.read(id, len);
+        let sum = 0;
+        for (let i = 18; i < 38; i += 2) sum += frame.readUInt16BE(i);
+        return [frame.readUInt16BE(14), frame.readUInt16BE(20), (sum & 0xffff) + (sum >>> 16)];
+      }),
+      new Array(3).fill([vlan, 1040, 0xffff]),
+      `VLAN ${vlan}`,
+    );
+  }
+  t.end();
+});

@@ -9,8 +9,9 @@ import {
   NETRXF_DATA_VALIDATED,
   NETTXF_CSUM_BLANK,
 } from '@grantline/shared/abi/netif.js';
+import { ETHERTYPE_VLAN, ETH_BYTES, ETH_TYPE, VLAN_BYTES } from '@grantline/shared/frame/ethernet.js';
 import { foldNative, nativeSum } from '@grantline/shared/frame/fast-sum.js';
-import { IP_BYTES, IP_CHECK, IP_DST, IP_ID, IP_LENGTH, IP_SRC, PROTO_TCP } from '@grantline/shared/frame/ipv4.js';
+import { IP_CHECK, IP_DST, IP_ID, IP_LENGTH, IP_SRC, PROTO_TCP } from '@grantline/shared/frame/ipv4.js';
 import { TCP_CHECK, TCP_CWR, TCP_FIN, TCP_FLAGS, TCP_PSH, TCP_SEQ } from '@grantline/shared/frame/tcp.js';
 import type { Mem } from '@grantline/shared/mem/address-space.js';
 import { MAX_BULK_FRAMES } from '@grantline/shared/stack/rx-info.js';
@@ -114,7 +115,8 @@ export class LocalSwitch implements TxLocal {
     const source = from.headersAt + packet * NETBACK_HEADER_BYTES;
     const h = frames.headersAt + i * FOREIGN_HEADER_BYTES;
     u8.copyWithin(h, source, source + header);
-    const ihl = this.ipHeader(source, tcp);
+    const l3 = ETH_BYTES + (dv.getUint16(source + ETH_TYPE) === ETHERTYPE_VLAN ? VLAN_BYTES : 0);
+    const ihl = tcp - l3;
     const ip = h + tcp - ihl;
     dv.setUint16(ip + IP_LENGTH, header - (tcp - ihl) + bytes);
     dv.setUint16(ip + IP_ID, (dv.getUint16(ip + IP_ID) + k) & 0xffff);
@@ -128,11 +130,5 @@ export class LocalSwitch implements TxLocal {
     const sum =
       nativeSum(mem, ip + IP_SRC, IP_DST - IP_SRC + 4) + (PROTO_TCP << 8) + (((length & 0xff) << 8) | (length >>> 8));
     u16[(l4 + TCP_CHECK) >> 1] = foldNative(sum);
-  }
-
-  /** Bytes of the IP header that ends where the TCP header begins. */
-  private ipHeader(at: number, tcp: number): number {
-    const plain = (this.mem.u8[at + 14] & 15) << 2;
-    return 14 + plain === tcp ? plain : Math.max(IP_BYTES, tcp - 18);
   }
 }
