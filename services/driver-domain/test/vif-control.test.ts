@@ -452,6 +452,24 @@ t.test('group addresses are limited for the vif, by whichever of its queues it s
   await vif.end();
 });
 
+t.test('a vif that waits for the uplink holds nothing of its guest, who may die meanwhile (H27)', async (t) => {
+  const x = make();
+  await x.vif.look();
+  x.frontConnects();
+  const { ready } = x.host.uplink;
+  const port = await ready();
+  let come = (): void => {};
+  x.host.uplink.ready = () => new Promise((resolve) => (come = () => resolve(port)));
+  const looking = x.vif.look();
+  for (let i = 0; i < 20; i++) await new Promise((r) => setImmediate(r));
+  t.ok(x.isReleased());
+  come();
+  await looking;
+  t.equal(x.store.states.at(-1), '4');
+  await x.vif.end();
+  t.ok(x.isReleased());
+});
+
 t.test('a new rate is looked at by a vif that waits for credit', async (t) => {
   const x = make();
   await x.vif.begin();

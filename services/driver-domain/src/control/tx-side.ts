@@ -55,14 +55,9 @@ export async function makeTxSides(
   return all;
 }
 
-/** The NIC queue that a vif sends by: its own, or the uplink's. */
-export async function makeTxPort(
-  host: Host,
-  undo: UndoStack,
-  o: Pick<TxSideOptions, 'guest' | 'ownQueue'>,
-): Promise<TxPort> {
-  if (!o.ownQueue) return host.uplink.ready();
-  const q = await makeTxNicQueue(host, undo, o.guest);
+/** A NIC queue of the vif's own to send by. */
+export async function makeTxPort(host: Host, undo: UndoStack, guest: DomId): Promise<TxPort> {
+  const q = await makeTxNicQueue(host, undo, guest);
   const port = new TxPort(q.queue, q.nic, host.loop, host.meter, host.driver);
   q.nic.onEvent(() => host.loop.schedule(port));
   host.loop.add(port);

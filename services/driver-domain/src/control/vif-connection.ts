@@ -117,6 +117,8 @@ export class VifConnection {
     const { factors, keys, bridgePort, counters, guest } = this.o;
     const { bridge } = this.host;
     const hasNicQueue = hasOwnQueue(factors);
+    // Before anything is taken: it may be long until there is a NIC, and the guest may die meanwhile.
+    const uplink = hasNicQueue ? null : await this.host.uplink.ready();
     const rings: BackRing[] = [];
     const txRings: BackRing[] = [];
     for (const [i, q] of keys.queues.entries()) {
@@ -142,8 +144,7 @@ export class VifConnection {
     const { mac, credit, txCounters, onFault } = this.o;
     const side = { ...{ guest, bridgePort, mac, credit, onFault }, ownQueue: hasNicQueue, pool: this.sendPool };
     const tx = { ...side, counters: txCounters };
-    const port = await makeTxPort(this.host, this.undo, side);
-    if (side.ownQueue) this.ownPort = port;
+    const port = uplink ?? (this.ownPort = await makeTxPort(this.host, this.undo, guest));
     this.tx.push(...(await makeTxSides(this.host, this.undo, txRings, ports, (i) => this.receiverOf(i), port, tx)));
     bridge.attach(bridgePort, this.bridgeRx!);
     this.undo.push(() => bridge.detach(bridgePort));
