@@ -5,7 +5,7 @@ import { FOREIGN, FOREIGN_PAGES, ForeignFrames } from '../src/data/foreign-frame
 import { LocalSwitch } from '../src/data/tx-local.js';
 import { memoryTap } from '@grantline/shared/capture/memory-tap.js';
 import { Arena, frameOf } from './kit.js';
-import { BridgeBase } from './netback-kit.js';
+import { BridgeBase, FIRST_GREF as RX, NicBase } from './netback-kit.js';
 import { FIRST_GREF as G, GUEST_MAC, TxBase } from './tx-kit.js';
 
 const OTHER_MAC = [2, 0, 0, 0, 0, 2];
@@ -104,4 +104,32 @@ t.test('a hypervisor that answers late gets every page back (H27)', async (t) =>
   x.replyAll();
   t.equal(x.xen.pins.size, 0);
   t.equal(x.mapped.size, 0);
+});
+
+t.test('an answer that came before the stop, and that no poll has looked at, is not waited for (H27)', async (t) => {
+  const { x, release } = make();
+  x.send(x.frame(1, 1514), [G], [4096]);
+  x.tx.poll();
+  // It schedules the next poll; the disconnect takes the poller off the loop before that.
+  x.replyAll();
+  x.tx.stop();
+  await release();
+  x.replyAll();
+  t.equal(x.tx.grants.inFlight, 0);
+  t.equal(x.xen.pins.size, 0);
+  t.equal(x.mapped.size, 0);
+});
+
+t.test('so it is with pins of receive buffers', (t) => {
+  const y = new NicBase({ guestPages: 8 });
+  y.front.post(RX, 0);
+  y.rx.poll();
+  t.equal(y.rx.pins.inFlight, 1);
+  y.xen.replyAll();
+  y.rx.stop();
+  t.equal(y.rx.pins.inFlight, 0);
+  const pinned: number[] = [];
+  y.rx.takePins((handle) => pinned.push(handle));
+  t.equal(pinned.length, 1, 'and the page is let go of');
+  t.end();
 });

@@ -113,6 +113,8 @@ export class NetbackNicRx implements Poller, PoolUser {
     if (this.stopped) return;
     this.stopped = true;
     this.o.counters.v[C.dropDisabled] += this.pinned.unansweredFrames();
+    // Replies that came since the last poll: nobody else will look at them.
+    this.pins.settle();
     this.o.counters.commit();
   }
 

@@ -132,6 +132,8 @@ export class NetbackTx implements TxOwner, PoolUser, TxSource {
     // Packets begun in the last poll go out as a whole or not at all.
     if (this.path.posted) this.o.port.flush();
     this.grants.flushAll();
+    // Replies that came since the last poll: there is no next one, and nobody would look at them any more.
+    this.grants.settle();
     this.o.counters.commit();
   }
 
