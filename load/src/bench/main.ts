@@ -8,7 +8,8 @@ import { withBed } from '../cli/with-bed.js';
 import { hostInfo } from '../report/host.js';
 import { terminalProgress } from '../report/progress.js';
 import { resultsDir, writeJson } from '../report/results.js';
-import type { BenchSettings, Measured } from './scenario.js';
+import { warmUp } from '../runner/compare.js';
+import { named, plan, type BenchSettings, type Measured } from './scenario.js';
 import { SCENARIOS } from './scenarios.js';
 import { benchMarkdown, benchTable, machineLine } from './table.js';
 import { judgeCheck } from './targets.js';
@@ -44,9 +45,10 @@ async function bench(args: BenchArguments): Promise<boolean> {
   for (const scenario of SCENARIOS.filter((s) => names.includes(s.name))) {
     progress.line(`${scenario.name}:`);
     const logDir = join(dir, 'logs', scenario.name);
-    const out = await withBed({ dir: args.dir, guests: scenario.guests, logDir, progress }, (bed) =>
-      scenario.run(bed, settings, progress),
-    );
+    const out = await withBed({ dir: args.dir, guests: scenario.guests, logDir, progress }, async (bed) => {
+      if (scenario.cold !== true) await warmUp(bed, named('optimised'), plan({}), progress);
+      return scenario.run(bed, settings, progress);
+    });
     all.push({ scenario: scenario.name, ...out });
     // After each: a bench that is interrupted has what it measured.
     const file = {

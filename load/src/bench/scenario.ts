@@ -25,6 +25,8 @@ export interface Measured {
 export interface Scenario {
   name: string;
   guests: number;
+  /** No unmeasured run first: it runs nothing, or makes one itself. */
+  cold?: true;
   run(bed: Bed, s: BenchSettings, progress: Progress): Promise<Measured>;
 }
 

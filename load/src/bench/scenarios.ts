@@ -152,6 +152,7 @@ const eight: Scenario = {
 const idle: Scenario = {
   name: 'idle',
   guests: 2,
+  cold: true,
   async run(bed, s, progress) {
     await configure(bed.client, named('optimised'));
     await sleep(1500);
@@ -179,6 +180,7 @@ const idle: Scenario = {
 const sixteen: Scenario = {
   name: 'sixteen',
   guests: 16,
+  cold: true,
   async run(bed, s, progress) {
     const records: RunRecord[] = [];
     for (const name of ['baseline', 'optimised'])

@@ -144,6 +144,7 @@ async function measure(s: BenchSettings, progress: Progress): Promise<Check[]> {
 export const tap: Scenario = {
   name: 'tap',
   guests: 1,
+  cold: true,
   async run(_bed, s, progress) {
     const why = await whyNot();
     if (why !== null) {

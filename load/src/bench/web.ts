@@ -15,6 +15,7 @@ const THIRD = 33.34;
 export const web: Scenario = {
   name: 'http',
   guests: 1,
+  cold: true,
   async run(bed, s, progress) {
     const runs = await runHttp({
       ...{ bed, configs: [named('optimised')], name: 'bench', progress },

@@ -6,7 +6,7 @@ import { hostInfo } from '../report/host.js';
 import { terminalProgress } from '../report/progress.js';
 import { checkWritable, resultsDir, writeJson, type CompareFile } from '../report/results.js';
 import { compareTable, runLine } from '../report/table.js';
-import { compareAll, summarise, verdict } from '../runner/compare.js';
+import { compareAll, summarise, verdict, warmUp } from '../runner/compare.js';
 import type { RunRecord } from '../runner/record.js';
 import type { Bed, RunPlan } from '../runner/run.js';
 import { planOf, type CompareArguments } from './compare-plan.js';
@@ -14,7 +14,7 @@ import { parsePage } from './options.js';
 import { chooseTarget, HYPERVISOR_OPTION, TOKEN_OPTION, withRemoteBed } from './remote.js';
 import { NO_PAGE_OPTION, PAGE_OPTION } from './page.js';
 import { reportLine } from '../report/report-line.js';
-import { withBed } from './with-bed.js';
+import { OWN_TESTBED, withBed } from './with-bed.js';
 
 const collect = (value: string, all: string[]): string[] => [...all, value];
 
@@ -81,6 +81,7 @@ export async function compare(args: CompareArguments): Promise<CompareFile> {
   const onRecord = (r: RunRecord): void => progress.line(runLine(r, r.round, repeat));
   const onBed = async (bed: Bed): Promise<RunRecord[]> => {
     const all: RunRecord[] = [];
+    if (bed.testbed === OWN_TESTBED) await warmUp(bed, configs[0], plans[0], progress);
     settings.testbed = bed.testbed ?? `the one at ${bed.client.hypervisor}`;
     for (const plan of plans) all.push(...(await compareAll(bed, configs, plan, repeat, progress, onRecord)));
     return all;

@@ -29,6 +29,9 @@ export interface BedOptions {
   observer?: Observer;
 }
 
+/** Of a testbed that was started for the command: nothing has run on it yet. */
+export const OWN_TESTBED = 'its own';
+
 /** Runs `work` on a testbed and leaves things as they were found. */
 export async function withBed<T>(options: BedOptions, work: (bed: Bed) => Promise<T>): Promise<T> {
   const dir = testbedDir(options.dir);
@@ -89,7 +92,7 @@ export async function withBed<T>(options: BedOptions, work: (bed: Bed) => Promis
     options.progress.line(
       `Testbed ready in ${((performance.now() - start) / 1000).toFixed(1)} s: hypervisor, driver domain, NIC, ${options.guests} guest${options.guests === 1 ? '' : 's'}.`,
     );
-    return work({ ...bed, testbed: 'its own' });
+    return work({ ...bed, testbed: OWN_TESTBED });
   });
 }
 

@@ -5,6 +5,7 @@ import type { Summary } from '../report/results.js';
 import { counted } from '../report/format.js';
 import { medianIndex } from '../report/stats.js';
 import { RunError } from '../cli/errors.js';
+import { observers } from './observer.js';
 import type { RequestPlan } from './requests.js';
 import type { Result, RunRecord } from './record.js';
 import { placeOf, runOnce, type Bed, type RunPlan } from './run.js';
@@ -14,6 +15,15 @@ import { placeOf, runOnce, type Bed, type RunPlan } from './run.js';
 export function abbaOrder(configurations: number, rounds: number): number[][] {
   const forward = Array.from({ length: configurations }, (_, i) => i);
   return Array.from({ length: rounds }, (_, r) => (r % 2 === 0 ? [...forward] : [...forward].reverse()));
+}
+
+const WARM_S = 2;
+
+/** A run that nobody hears of. On a testbed that has just been started the engine still compiles: the first run was 25 to 35 %
+ *  below the second, of the same configuration (docs/measuring.md). */
+export async function warmUp(bed: Bed, config: Configuration, plan: RunPlan, progress: Progress): Promise<void> {
+  const unheard = { ...progress, live: () => progress.live('warming up') };
+  await runOnce({ ...bed, observer: observers() }, config, 0, { ...plan, warmup: 0, seconds: WARM_S }, unheard);
 }
 
 /** Runs all and gives the records in the order of running. Violations of conservation fail it at the end, so that the
