@@ -456,8 +456,7 @@ t.test('a vif that waits for the uplink holds nothing of its guest, who may die 
   const x = make();
   await x.vif.look();
   x.frontConnects();
-  const { ready } = x.host.uplink;
-  const port = await ready();
+  const port = await x.host.uplink.ready();
   let come = (): void => {};
   x.host.uplink.ready = () => new Promise((resolve) => (come = () => resolve(port)));
   const looking = x.vif.look();
