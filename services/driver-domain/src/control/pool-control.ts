@@ -1,6 +1,6 @@
 /** Grant reuse, netback's side: adds and removes standing grants at the guest's request. docs/wire/grant-pool.md.
  *
- *  The list page is the guest's and it may write it at any time: it is read once. Before a grant is acknowledged as
+ *  The list page is the guest's and it is read once (pool-list.ts). Before a grant is acknowledged as
  *  removed, nothing here and nothing in the NIC can reach its page any more. */
 import { GNTMAP_DEVICE_MAP, GNTMAP_HOST_MAP, GNTMAP_READONLY } from '@grantline/shared/abi/grant-table.js';
 import {
@@ -11,10 +11,7 @@ import {
   CTRL_TYPE_ADD_GREF_MAPPING,
   CTRL_TYPE_DEL_GREF_MAPPING,
   CTRL_TYPE_GET_GREF_MAPPING_SIZE,
-  GREF_LIST_ENTRY_BYTES,
   GREF_LIST_MAX,
-  GREF_LIST_READONLY,
-  GREF_LIST_STATUS,
 } from '@grantline/shared/abi/netif.js';
 import type { DomId, Dpn, GrantHandle, Gref, Pfn } from '@grantline/shared/abi/page.js';
 import { slots, type CounterBlock } from '@grantline/shared/counters/block.js';
@@ -24,9 +21,9 @@ import type { MappedGrant } from '@grantline/shared/grant/window.js';
 import type { CtrlRequest } from '../data/ctrl-back.js';
 import { GrantPool, POOL_CAP } from '../data/pool.js';
 import type { Host } from './host.js';
+import { PoolList } from './pool-list.js';
 
 const C = slots(NETBACK_COUNTERS);
-const WORDS = GREF_LIST_ENTRY_BYTES >> 2;
 const NO_HANDLE = -1;
 
 /** What a standing grant is for: the NIC writes the page, or netback itself does; or both only read it, to send. */
@@ -42,12 +39,6 @@ const MAP_FLAGS = {
 interface Part {
   pool: GrantPool;
   use: PoolUse;
-}
-
-/** An entry of the guest's list, copied. */
-interface Entry {
-  gref: number;
-  readonly: boolean;
 }
 
 export interface PoolAnswer {
@@ -108,32 +99,30 @@ export class PoolControl {
     if (type === CTRL_TYPE_GET_GREF_MAPPING_SIZE) return { status: CTRL_STATUS_SUCCESS, data: POOL_CAP };
     if (count < 1 || count > GREF_LIST_MAX) return refuse(CTRL_STATUS_INVALID_PARAMETER);
     if (!GrantPool.isGref(gref)) return refuse(CTRL_STATUS_INVALID_PARAMETER);
-    let list: MappedGrant | null = null;
+    let page: MappedGrant | null = null;
     try {
-      list = await this.host.window.mapGrant(this.host.client, this.guest, gref as Gref);
+      page = await this.host.window.mapGrant(this.host.client, this.guest, gref as Gref);
       this.count(C.mapOps, 1);
-      const entries = this.readList(list.offset, count);
-      const part = entries[0].readonly ? this.send : this.receive;
-      if (entries.some((e) => e.readonly !== entries[0].readonly)) return refuse(CTRL_STATUS_INVALID_PARAMETER);
-      const grefs = entries.map((e) => e.gref);
-      return type === CTRL_TYPE_ADD_GREF_MAPPING
-        ? await this.add(part, list.offset, grefs)
-        : await this.remove(part, list.offset, grefs);
+      const list = new PoolList(this.host.mem, page.offset, count);
+      if (list.readonly === null) return refuse(CTRL_STATUS_INVALID_PARAMETER);
+      const part = list.readonly ? this.send : this.receive;
+      return type === CTRL_TYPE_ADD_GREF_MAPPING ? await this.add(part, list) : await this.remove(part, list);
     } catch (err) {
       this.host.log.warn({ err, guest: this.guest }, 'a request about standing grants failed');
       return refuse(CTRL_STATUS_INVALID_PARAMETER);
     } finally {
-      if (list !== null) {
+      if (page !== null) {
         this.count(C.unmapOps, 1);
         await this.host.window
-          .unmapGrant(this.host.client, list)
+          .unmapGrant(this.host.client, page)
           .catch((err: unknown) => this.host.log.warn({ err }, 'a list page stays mapped'));
       }
     }
   }
 
   /** All or none. */
-  private async add({ pool, use }: Part, list: number, grefs: readonly number[]): Promise<PoolAnswer> {
+  private async add({ pool, use }: Part, list: PoolList): Promise<PoolAnswer> {
+    const { grefs } = list;
     const count = grefs.length;
     const other = use === 'send' ? this.receive.pool : this.send.pool;
     const seen = new Set<number>();
@@ -142,7 +131,7 @@ export class PoolControl {
       const ok = GrantPool.isGref(gref) && !seen.has(gref) && !pool.has(gref) && !other.has(gref);
       seen.add(gref);
       fine &&= ok;
-      this.writeStatus(list, i, ok ? CTRL_STATUS_SUCCESS : CTRL_STATUS_INVALID_PARAMETER);
+      list.answer(i, ok ? CTRL_STATUS_SUCCESS : CTRL_STATUS_INVALID_PARAMETER);
     });
     if (!fine) return { status: CTRL_STATUS_INVALID_PARAMETER, data: 0 };
     if (count > pool.room) return { status: CTRL_STATUS_BUFFER_OVERFLOW, data: 0 };
@@ -158,7 +147,7 @@ export class PoolControl {
       const status = batch.status(i);
       if (status !== 0) {
         refused++;
-        this.writeStatus(list, i, CTRL_STATUS_INVALID_PARAMETER);
+        list.answer(i, CTRL_STATUS_INVALID_PARAMETER);
         if (at[i] >= 0) this.host.window.unmap(at[i]);
         return;
       }
@@ -166,7 +155,7 @@ export class PoolControl {
       if (use === 'nic' || this.mapped(at[i], batch.pfn(i), use === 'copy')) return;
       // The hypervisor allowed it and the system does not: it is in the pool until it is let go of below.
       refused++;
-      this.writeStatus(list, i, CTRL_STATUS_INVALID_PARAMETER);
+      list.answer(i, CTRL_STATUS_INVALID_PARAMETER);
     });
     if (refused === 0) {
       this.count(C.poolGrants, count, false);
@@ -179,7 +168,8 @@ export class PoolControl {
   }
 
   /** Entry by entry: one that was never added or is in use stays, and its status says so. */
-  private async remove(part: Part, list: number, grefs: readonly number[]): Promise<PoolAnswer> {
+  private async remove(part: Part, list: PoolList): Promise<PoolAnswer> {
+    const { grefs } = list;
     const { pool } = part;
     const inUse = pool.inUse();
     const wanted = new Set<number>();
@@ -193,7 +183,7 @@ export class PoolControl {
     grefs.forEach((gref, i) => {
       const gone = may[i] && !kept.has(gref);
       if (gone) removed++;
-      this.writeStatus(list, i, gone ? CTRL_STATUS_SUCCESS : CTRL_STATUS_INVALID_PARAMETER);
+      list.answer(i, gone ? CTRL_STATUS_SUCCESS : CTRL_STATUS_INVALID_PARAMETER);
     });
     return { status: CTRL_STATUS_SUCCESS, data: removed };
   }
@@ -231,18 +221,6 @@ export class PoolControl {
       this.host.log.warn({ err, guest: this.guest }, 'a page cannot be mapped');
       return false;
     }
-  }
-
-  private readList(list: number, count: number): Entry[] {
-    const words = this.host.mem.u32.slice(list >> 2, (list >> 2) + count * WORDS);
-    return Array.from({ length: count }, (_, i) => ({
-      gref: words[i * WORDS],
-      readonly: (words[i * WORDS + 1] & GREF_LIST_READONLY) !== 0,
-    }));
-  }
-
-  private writeStatus(list: number, i: number, status: number): void {
-    this.host.mem.u16[(list + i * GREF_LIST_ENTRY_BYTES + GREF_LIST_STATUS) >> 1] = status;
   }
 
   private count(slot: number, n: number, isCall = true): void {

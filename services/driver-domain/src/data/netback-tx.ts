@@ -15,7 +15,7 @@ import type { Poller } from '@grantline/shared/loop/data-loop.js';
 import type { BackRing } from '@grantline/shared/ring/back-ring.js';
 import type { PoolUser } from './pool.js';
 import type { Notify, Scheduler } from './ports.js';
-import type { TxCalls } from './tx-calls.js';
+import type { TxCalls, TxWindow } from './tx-calls.js';
 import type { TxCredit } from './tx-credit.js';
 import { TxGrants } from './tx-grants.js';
 import type { TxSource } from './tx-local.js';
@@ -32,6 +32,7 @@ export interface NetbackTxOptions extends TxPathOptions {
   domid: DomId;
   ring: BackRing;
   calls: TxCalls;
+  window: TxWindow;
   credit: TxCredit;
   guest: Notify;
   loop: Scheduler<Poller>;
@@ -122,7 +123,7 @@ export class NetbackTx implements TxOwner, PoolUser, TxSource {
 
   /** After stop, once nothing is in flight: what is still mapped. Each is handed out once. */
   takeMappings(each: (handle: number, dpn: number, at: number) => void): void {
-    this.path.takeMappings(each);
+    this.grants.takeMappings(each);
   }
 
   /** No more polls. What the NIC and the hypervisor still have of it comes back by and by. */
@@ -139,7 +140,7 @@ export class NetbackTx implements TxOwner, PoolUser, TxSource {
 
   /** Where its packets are captured. */
   set tap(tap: FrameTap) {
-    this.path.tap = tap;
+    this.path.tap.tap = tap;
   }
 
   describe(): Record<string, unknown> {

@@ -6,7 +6,7 @@ import { DRIVER_DOMAIN_CPU, NETBACK_TX_COUNTERS } from '@grantline/shared/counte
 import { BatchTurns } from './grant-calls.js';
 import type { Laps } from './ports.js';
 import type { HeadBatch, MapBatch, TxCalls, TxWindow, UnmapBatch } from './tx-calls.js';
-import type { TxPackets } from './tx-packets.js';
+import { MAX_PENDING, type TxPackets } from './tx-packets.js';
 
 const C = slots(NETBACK_TX_COUNTERS);
 const CPU = slots(DRIVER_DOMAIN_CPU);
@@ -129,6 +129,17 @@ export class TxGrants {
       [this.unmaps, C.unmapOps],
     ] as const)
       if (turns.open >= 0 && turns.batches[turns.open].count > 0) this.send(turns, ops);
+  }
+
+  /** After stop, once nothing is in flight: what is still mapped. Each is handed out once. */
+  takeMappings(each: (handle: number, dpn: number, at: number) => void): void {
+    const p = this.packets;
+    for (let s = 0; s < MAX_PENDING; s++) {
+      if (p.handle[s] < 0) continue;
+      this.window.unmap(p.at[s]);
+      each(p.handle[s], p.dpn[s], p.at[s]);
+      p.handle[s] = -1;
+    }
   }
 
   /** Reads the replies that have come. @returns elements settled */

@@ -4,9 +4,6 @@ import { GRANT_ENTRIES } from '@grantline/shared/abi/grant-table.js';
 import { NETBACK_HEADER_BYTES, NETIF_RSP_DROPPED, NETIF_RSP_OKAY } from '@grantline/shared/abi/netif.js';
 import { NICTX_EOP, NICTX_MAX_CHAIN } from '@grantline/shared/abi/nic-tx-queue.js';
 import { PAGE_SHIFT, PAGE_SIZE } from '@grantline/shared/abi/page.js';
-import { NETBACK_TX_DROP, NOT_DROPPED } from '@grantline/shared/capture/drop-reasons.js';
-import { OUTBOUND } from '@grantline/shared/capture/pcapng-blocks.js';
-import { NO_TAP, type FrameTap } from '@grantline/shared/capture/tap.js';
 import { slots, type CounterBlock } from '@grantline/shared/counters/block.js';
 import { NETBACK_TX_COUNTERS } from '@grantline/shared/counters/names.js';
 import type { Mem } from '@grantline/shared/mem/address-space.js';
@@ -14,7 +11,6 @@ import { UPLINK } from './bridge.js';
 import { PacketFifo } from './packet-fifo.js';
 import type { GrantPool } from './pool.js';
 import type { Laps } from './ports.js';
-import type { TxWindow } from './tx-calls.js';
 import type { TxGrants, TxGrantSink } from './tx-grants.js';
 import { TxHeader } from './tx-header.js';
 import { NO_ROOM, TOO_LONG, type TxLocal, type TxSource } from './tx-local.js';
@@ -22,6 +18,7 @@ import { MAX_PENDING, type TxPackets } from './tx-packets.js';
 import { REFUSAL_COUNTERS, TO_ALL, type TxPolicy } from './tx-policy.js';
 import type { TxOwner, TxPort } from './tx-port.js';
 import type { TxRequests } from './tx-requests.js';
+import { TxTap } from './tx-tap.js';
 
 const C = slots(NETBACK_TX_COUNTERS);
 
@@ -32,7 +29,6 @@ export interface TxPathOptions {
   headersPfn: number;
   headerDpns: Uint32Array;
   pool: GrantPool;
-  window: TxWindow;
   /** The NIC queue that packets leave by, and whether it is the guest's own. */
   port: TxPort;
   ownPort: boolean;
@@ -46,10 +42,10 @@ export interface TxPathOptions {
 
 export class TxPath implements TxGrantSink {
   stopped = false;
-  tap: FrameTap = NO_TAP;
   /** Packets were posted, answers written, since somebody looked. */
   posted = false;
   answered = false;
+  readonly tap: TxTap;
   private readonly o: TxPathOptions;
   private readonly packets: TxPackets;
   private readonly requests: TxRequests;
@@ -68,6 +64,7 @@ export class TxPath implements TxGrantSink {
     this.requests = requests;
     this.owner = owner;
     this.header = new TxHeader(options.mem);
+    this.tap = new TxTap(packets, options.pool, options.headers);
   }
 
   /** The two know each other: operations begin here, and their ends come here. */
@@ -86,17 +83,6 @@ export class TxPath implements TxGrantSink {
 
   unmapped(packet: number): void {
     this.answer(packet);
-  }
-
-  /** After stop, once nothing is in flight: what is still mapped. Each is handed out once. */
-  takeMappings(each: (handle: number, dpn: number, at: number) => void): void {
-    const p = this.packets;
-    for (let s = 0; s < MAX_PENDING; s++) {
-      if (p.handle[s] < 0) continue;
-      this.o.window.unmap(p.at[s]);
-      each(p.handle[s], p.dpn[s], p.at[s]);
-      p.handle[s] = -1;
-    }
   }
 
   /** Copies the header, and gets hold of the rest. */
@@ -174,12 +160,12 @@ export class TxPath implements TxGrantSink {
     const { tap } = this;
     const bytes = p.total[packet];
     // Its pieces are named before: when `take` returns, it may be over.
-    if (tap.on) this.namePieces(packet);
+    if (tap.on) tap.name(packet);
     const taken = local.take(this.owner, packet, to, ingress, csumStart, headerBytes);
     if (taken > 0) {
       v[C.toVif]++;
       v[C.vifFrames] += taken;
-      if (tap.on) tap.end(bytes, OUTBOUND, NOT_DROPPED);
+      if (tap.on) tap.end(bytes);
       return;
     }
     const reason = taken === NO_ROOM ? C.dropNoRoom : taken === TOO_LONG ? C.dropTooLong : C.dropNoPort;
@@ -210,7 +196,7 @@ export class TxPath implements TxGrantSink {
   private post(packet: number): void {
     const p = this.packets;
     const { port, headerDpns } = this.o;
-    if (this.tap.on) this.capture(packet, NOT_DROPPED);
+    if (this.tap.on) this.tap.passed(packet);
     const { flags, csumStart, headerBytes } = this.header;
     const at = packet * NETBACK_HEADER_BYTES;
     const last = p.pieces[packet] - 1;
@@ -236,7 +222,7 @@ export class TxPath implements TxGrantSink {
 
   private drop(packet: number, reason: number, status: number): void {
     this.o.counters.v[reason]++;
-    if (this.tap.on) this.capture(packet, NETBACK_TX_DROP + reason);
+    if (this.tap.on) this.tap.dropped(packet, !this.stopped, reason);
     this.packets.users[packet] = 0;
     this.finish(packet, status);
   }
@@ -257,28 +243,6 @@ export class TxPath implements TxGrantSink {
       n++;
     }
     return n;
-  }
-
-  private capture(packet: number, reason: number): void {
-    this.namePieces(packet);
-    this.tap.end(this.packets.total[packet], OUTBOUND, reason);
-  }
-
-  /** What of the packet is there to be read: the copied header, and pages whose mapping stands. */
-  private namePieces(packet: number): void {
-    const p = this.packets;
-    const { pool, headers } = this.o;
-    this.tap.begin();
-    if (this.stopped || p.status[packet] !== 0) return;
-    this.tap.piece(headers + packet * NETBACK_HEADER_BYTES, p.headBytes[packet]);
-    for (let s = packet; s >= 0; s = p.next[s]) {
-      if (p.status[s] !== 0) return;
-      if (p.size[s] === 0) continue;
-      const gref = p.gref[s];
-      const pooled = gref < GRANT_ENTRIES ? pool.at[gref] : -1;
-      if (pooled < 0 && p.handle[s] < 0) return;
-      this.tap.piece((pooled < 0 ? p.at[s] : pooled) + p.offset[s], p.size[s]);
-    }
   }
 
   private answer(packet: number): void {
