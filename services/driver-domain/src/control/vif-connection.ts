@@ -1,25 +1,22 @@
 /** One connection of a vif, from the frontend's Connected to Closed: all that it takes, and all given back in reverse. */
 import { CTRL_SLOT_BYTES, RX_SLOT_BYTES, TX_SLOT_BYTES } from '@grantline/shared/abi/netif.js';
-import { PAGE_SIZE, type DomId, type Gref } from '@grantline/shared/abi/page.js';
+import type { DomId, Gref } from '@grantline/shared/abi/page.js';
 import { CTRL_RING_SIZE, RX_RING_SIZE, TX_RING_SIZE } from '@grantline/shared/abi/ring.js';
 import type { Factors } from '@grantline/shared/config/factors.js';
 import { slots, type CounterBlock } from '@grantline/shared/counters/block.js';
 import { NETBACK_COUNTERS } from '@grantline/shared/counters/names.js';
 import { BackRing } from '@grantline/shared/ring/back-ring.js';
 import { CtrlBack } from '../data/ctrl-back.js';
-import { NetbackBridgeRx } from '../data/netback-bridge-rx.js';
-import { NetbackNicRx } from '../data/netback-nic-rx.js';
+import type { NetbackBridgeRx } from '../data/netback-bridge-rx.js';
+import type { NetbackNicRx } from '../data/netback-nic-rx.js';
 import { GrantPool } from '../data/pool.js';
 import type { NetbackTx } from '../data/netback-tx.js';
-import { RxSlots } from '../data/rx-slots.js';
 import type { TxCredit } from '../data/tx-credit.js';
 import type { TxPort } from '../data/tx-port.js';
-import { grantCalls } from './grant-calls.js';
-import { pause, type Channel, type Host } from './host.js';
-import { makeNicQueue } from './nic-queue.js';
+import type { Channel, Host } from './host.js';
 import { makeTxPort, makeTxSides } from './tx-side.js';
-import { unpinRest } from './unpin-rest.js';
 import { PoolControl } from './pool-control.js';
+import { makeBridgeRx, makeNicRx, runPoller } from './rx-side.js';
 import { UndoStack } from '@grantline/shared/service/undo-stack.js';
 import type { FrontKeys } from './vif-keys.js';
 import { VifRings } from './vif-rings.js';
@@ -138,77 +135,23 @@ export class VifConnection {
     const poolControl = new PoolControl(this.host, guest, this.pool, use, counters, this.sendPool);
     this.undo.push(() => poolControl.close());
     const bridgeFed = hasNicQueue ? 1 : 0;
-    if (hasNicQueue) await this.buildNicRx(rings[0], ports[0]);
-    this.buildBridgeRx(rings[bridgeFed], ports[bridgeFed], hasNicQueue);
+    const rx = { guest, factors, keys, mac: this.o.mac, counters, onFault: this.o.onFault };
+    if (hasNicQueue) this.nicRx = await makeNicRx(this.host, this.undo, rings[0], ports[0], this.pool, rx);
+    const bridgePool = hasNicQueue ? null : this.pool;
+    this.bridgeRx = makeBridgeRx(this.host, this.undo, rings[bridgeFed], ports[bridgeFed], bridgePool, rx);
     if (ctrlRing !== null && factors.grants === 'reuse') await this.buildCtrl(ctrlRing, poolControl);
     const { mac, credit, txCounters, onFault } = this.o;
     const side = { ...{ guest, bridgePort, mac, credit, onFault }, ownQueue: hasNicQueue, pool: this.sendPool };
     const tx = { ...side, counters: txCounters };
     const port = uplink ?? (this.ownPort = await makeTxPort(this.host, this.undo, guest));
     this.tx.push(...(await makeTxSides(this.host, this.undo, txRings, ports, (i) => this.receiverOf(i), port, tx)));
-    bridge.attach(bridgePort, this.bridgeRx!);
+    bridge.attach(bridgePort, this.bridgeRx);
     this.undo.push(() => bridge.detach(bridgePort));
   }
 
   /** What serves the receive ring of a queue. */
   private receiverOf(queue: number): NetbackNicRx | NetbackBridgeRx {
     return queue === 0 && this.nicRx !== null ? this.nicRx : this.bridgeRx!;
-  }
-
-  private async buildNicRx(ring: BackRing, guestPort: Channel): Promise<void> {
-    const { host, undo, pool } = this;
-    const { guest, factors, keys, counters, onFault } = this.o;
-    // The queue first: its undo comes last, when nothing of the guest is on it any more.
-    const q = await makeNicQueue(host, undo);
-    const rx = new NetbackNicRx({
-      mem: host.mem,
-      slots: new RxSlots(host.mem, ring, keys.usesOffset ? factors.bufferBytes : PAGE_SIZE, keys.usesOffset),
-      queue: q.queue,
-      pool,
-      calls: grantCalls(host.client, host.domid, guest),
-      guest: guestPort,
-      nic: q.nic,
-      counters,
-      meter: host.meter,
-      loop: host.loop,
-      onFault,
-    });
-    if (host.tapOf) rx.tap = host.tapOf(guest);
-    pool.addUser(rx);
-    this.nicRx = rx;
-    undo.push(() => unpinRest(host, rx, counters));
-    await q.attach(guest, this.o.mac);
-    undo.push(() => rx.stop());
-    this.run(rx, guestPort, q.nic);
-  }
-
-  private buildBridgeRx(ring: BackRing, guestPort: Channel, isSecond: boolean): void {
-    const { host, undo, pool } = this;
-    const { guest, factors, keys, counters, onFault } = this.o;
-    // A second queue, and the only one of `direct`, is for strays: full pages, copied by grant.
-    const small = !isSecond && factors.path === 'split' && keys.usesOffset;
-    const rx = new NetbackBridgeRx({
-      mem: host.mem,
-      slots: new RxSlots(host.mem, ring, small ? factors.bufferBytes : PAGE_SIZE, small),
-      buffers: host.buffers,
-      pool: isSecond ? new GrantPool() : pool,
-      calls: grantCalls(host.client, host.domid, guest),
-      guest: guestPort,
-      counters,
-      meter: host.meter,
-      loop: host.loop,
-      refill: host.refill,
-      gso: keys.takesGso,
-      onFault,
-    });
-    if (host.tapOf) rx.tap.tap = host.tapOf(guest);
-    if (!isSecond) pool.addUser(rx);
-    this.bridgeRx = rx;
-    undo.push(async () => {
-      while (rx.copies.inFlight > 0 && !host.client.closed) await pause(1);
-    });
-    undo.push(() => rx.stop());
-    this.run(rx, guestPort);
   }
 
   private async buildCtrl(ring: BackRing, poolControl: PoolControl): Promise<void> {
@@ -228,18 +171,7 @@ export class VifConnection {
     });
     this.ctrl = ctrl;
     undo.push(() => (ctrl.stopped = true));
-    this.run(ctrl, channel);
-  }
-
-  /** From now on the poller runs, and does so whenever one of the channels says so. */
-  private run(poller: NetbackNicRx | NetbackBridgeRx | CtrlBack, ...channels: Channel[]): void {
-    const { loop } = this.host;
-    loop.add(poller);
-    this.undo.push(() => loop.remove(poller));
-    for (const channel of channels) {
-      channel.onEvent(() => loop.schedule(poller));
-      this.undo.push(() => channel.onEvent(() => {}));
-    }
+    runPoller(host, undo, ctrl, channel);
   }
 
   private async mapRing(gref: Gref, size: number, slotBytes: number): Promise<BackRing> {

@@ -1,0 +1,111 @@
+/** The receive queues of a vif from the control side: what they take at connect, and give back in reverse. */
+import { PAGE_SIZE, type DomId } from '@grantline/shared/abi/page.js';
+import type { Factors } from '@grantline/shared/config/factors.js';
+import type { CounterBlock } from '@grantline/shared/counters/block.js';
+import type { Poller } from '@grantline/shared/loop/data-loop.js';
+import type { BackRing } from '@grantline/shared/ring/back-ring.js';
+import type { UndoStack } from '@grantline/shared/service/undo-stack.js';
+import { NetbackBridgeRx } from '../data/netback-bridge-rx.js';
+import { NetbackNicRx } from '../data/netback-nic-rx.js';
+import { GrantPool } from '../data/pool.js';
+import { RxSlots } from '../data/rx-slots.js';
+import { grantCalls } from './grant-calls.js';
+import { pause, type Channel, type Host } from './host.js';
+import { makeNicQueue } from './nic-queue.js';
+import { unpinRest } from './unpin-rest.js';
+import type { FrontKeys } from './vif-keys.js';
+
+export interface RxSideOptions {
+  guest: DomId;
+  factors: Factors;
+  keys: FrontKeys;
+  mac: string;
+  counters: CounterBlock;
+  onFault: (reason: string) => void;
+}
+
+/** A queue that the NIC feeds. Frames come from now on. */
+export async function makeNicRx(
+  host: Host,
+  undo: UndoStack,
+  ring: BackRing,
+  guestPort: Channel,
+  pool: GrantPool,
+  o: RxSideOptions,
+): Promise<NetbackNicRx> {
+  const { guest, factors, keys, counters, onFault } = o;
+  // The queue first: its undo comes last, when nothing of the guest is on it any more.
+  const q = await makeNicQueue(host, undo);
+  const rx = new NetbackNicRx({
+    mem: host.mem,
+    slots: new RxSlots(host.mem, ring, keys.usesOffset ? factors.bufferBytes : PAGE_SIZE, keys.usesOffset),
+    queue: q.queue,
+    pool,
+    calls: grantCalls(host.client, host.domid, guest),
+    guest: guestPort,
+    nic: q.nic,
+    counters,
+    meter: host.meter,
+    loop: host.loop,
+    onFault,
+  });
+  if (host.tapOf) rx.tap = host.tapOf(guest);
+  pool.addUser(rx);
+  undo.push(() => unpinRest(host, rx, counters));
+  await q.attach(guest, o.mac);
+  undo.push(() => rx.stop());
+  runPoller(host, undo, rx, guestPort, q.nic);
+  return rx;
+}
+
+/** A queue that the bridge feeds.
+ *  @param pool null: it is a second queue, for strays; that one, and the only one of `direct`, has full pages, copied by grant */
+export function makeBridgeRx(
+  host: Host,
+  undo: UndoStack,
+  ring: BackRing,
+  guestPort: Channel,
+  pool: GrantPool | null,
+  o: RxSideOptions,
+): NetbackBridgeRx {
+  const { guest, factors, keys, counters, onFault } = o;
+  const small = pool !== null && factors.path === 'split' && keys.usesOffset;
+  const rx = new NetbackBridgeRx({
+    mem: host.mem,
+    slots: new RxSlots(host.mem, ring, small ? factors.bufferBytes : PAGE_SIZE, small),
+    buffers: host.buffers,
+    pool: pool ?? new GrantPool(),
+    calls: grantCalls(host.client, host.domid, guest),
+    guest: guestPort,
+    counters,
+    meter: host.meter,
+    loop: host.loop,
+    refill: host.refill,
+    gso: keys.takesGso,
+    onFault,
+  });
+  if (host.tapOf) rx.tap.tap = host.tapOf(guest);
+  pool?.addUser(rx);
+  undo.push(async () => {
+    while (rx.copies.inFlight > 0 && !host.client.closed) await pause(1);
+  });
+  undo.push(() => rx.stop());
+  runPoller(host, undo, rx, guestPort);
+  return rx;
+}
+
+/** From now on the poller runs, and does so whenever one of the channels says so. */
+export function runPoller(
+  host: Pick<Host, 'loop'>,
+  undo: UndoStack,
+  poller: Poller,
+  ...channels: readonly Channel[]
+): void {
+  const { loop } = host;
+  loop.add(poller);
+  undo.push(() => loop.remove(poller));
+  for (const channel of channels) {
+    channel.onEvent(() => loop.schedule(poller));
+    undo.push(() => channel.onEvent(() => {}));
+  }
+}
