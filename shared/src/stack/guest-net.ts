@@ -8,22 +8,19 @@ import { NetDrops } from '../capture/net-drops.js';
 import { NO_RX_TAP, type RxTap } from '../capture/rx-tap.js';
 import type { Rng } from '../clock/rng.js';
 import type { CounterBlock } from '../counters/block.js';
-import { ETHERTYPE_IPV4, ETH_BYTES, ETH_TYPE } from '../frame/ethernet.js';
-import { PROTO_TCP, PROTO_UDP } from '../frame/ipv4.js';
-import { GENERATOR_PORT, RESPOND_PORT } from '../frame/stamp.js';
+import { ETH_BYTES } from '../frame/ethernet.js';
 import type { PrivateMemory } from '../frame/template-spec.js';
 import type { Mem } from '../mem/address-space.js';
 import type { HostAddress } from '../net/host.js';
 import { RX_CHECKSUM_BLANK, type NetLink } from '../net/link.js';
 import type { NetSettings } from '../net/settings.js';
 import { NetStack } from '../net/stack.js';
+import { isMeasured } from './measured.js';
 import { RX_CSUM_BLANK, RX_MSS_MASK } from './rx-info.js';
 import type { TxDevice } from '../nicq/tx-device.js';
 
 /** Pieces of frames between two calls of `deliver`: as RxStack's. */
 const PIECES = 256;
-const L4 = ETH_BYTES + 20;
-const PLAIN_IPV4 = 0x45;
 /** Longest packet that is staged: what a slot's 16 bits can say. */
 const STAGE_BYTES = 1 << 16;
 
@@ -146,7 +143,7 @@ export class GuestNet implements NetLink {
   /** Takes a piece of a frame: see RxSink. @param info of the frame, with its first piece: rx-info.ts */
   fragment(off: number, len: number, more: boolean, info = 0): void {
     if (!this.begun) {
-      this.mine = !this.isMeasured(off, len);
+      this.mine = !this.measuringAll && !isMeasured(this.mem, off, len);
       if (this.mine && this.frames < PIECES) this.info[this.frames] = info;
     }
     this.begun = more;
@@ -241,20 +238,5 @@ export class GuestNet implements NetLink {
     const most = Math.min(STAGE_BYTES - 1, this.device?.maxBytes ?? STAGE_BYTES - 1);
     set.gso = on ? most - ETH_BYTES : 0;
     set.txChecksum = on;
-  }
-
-  private isMeasured(off: number, len: number): boolean {
-    if (this.measuringAll) return true;
-    if (len < L4 + 4) return false;
-    const { dv, u8 } = this.mem;
-    const port = dv.getUint16(off + L4 + 2);
-    const protocol = u8[off + ETH_BYTES + 9];
-    // Requests of a measured run are UDP.
-    if (port !== GENERATOR_PORT && !(port === RESPOND_PORT && protocol === PROTO_UDP)) return false;
-    return (
-      dv.getUint16(off + ETH_TYPE) === ETHERTYPE_IPV4 &&
-      u8[off + ETH_BYTES] === PLAIN_IPV4 &&
-      (protocol === PROTO_TCP || protocol === PROTO_UDP)
-    );
   }
 }

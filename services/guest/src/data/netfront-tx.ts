@@ -27,6 +27,7 @@ import type { LendingTxDevice } from '@grantline/shared/nicq/tx-device.js';
 import type { FrontRing } from '@grantline/shared/ring/front-ring.js';
 import { idxAdd } from '@grantline/shared/ring/index.js';
 import type { Notifier } from './rx-sink.js';
+import { SENT, TxChains, WAITS } from './tx-chains.js';
 import type { TxGrants } from './tx-grants.js';
 
 const C = slots(NETFRONT_TX_COUNTERS);
@@ -60,37 +61,19 @@ export class NetfrontTx implements LendingTxDevice {
   tap: FrameTap = NO_TAP;
   private readonly o: NetfrontTxOptions;
   private readonly ring: FrontRing;
-  // By buffer: number of its packet, or -1 when it is not out; the next one of the chain, or -1; bytes in it.
-  private readonly packet: Int32Array;
-  private readonly next: Int32Array;
-  private readonly bytes: Int32Array;
-  // By packet: slots that are not answered, and whether one of them failed. A packet has a number of its own: its first
-  // buffer may be back, and out again, before its last.
-  private readonly unanswered: Int32Array;
-  private readonly failed: Uint8Array;
-  private readonly freePackets: Int32Array;
-  private freeCount: number;
+  private readonly chains: TxChains;
   // Staged packets: first buffer, total bytes, mss, and whether the checksum is to be filled in.
   private readonly first = new Int32Array(BATCH);
   private readonly total = new Int32Array(BATCH);
   private readonly mss = new Int32Array(BATCH);
   private readonly blank = new Uint8Array(BATCH);
   private staged = 0;
-  /** Of the packet that is being staged. */
-  private number = 0;
   private stagedSlots = 0;
 
   constructor(options: NetfrontTxOptions) {
     this.o = options;
     this.ring = options.ring;
-    const { count } = options.buffers;
-    this.packet = new Int32Array(count).fill(-1);
-    this.next = new Int32Array(count).fill(-1);
-    this.bytes = new Int32Array(count);
-    this.unanswered = new Int32Array(count);
-    this.failed = new Uint8Array(count);
-    this.freePackets = Int32Array.from({ length: count }, (_, i) => i);
-    this.freeCount = count;
+    this.chains = new TxChains(options.buffers.count);
   }
 
   room(bytes: number): boolean {
@@ -107,20 +90,18 @@ export class NetfrontTx implements LendingTxDevice {
     if (this.tap.on) this.tap.frame(src, bytes, OUTBOUND, NOT_DROPPED);
     let from = src;
     let left = bytes;
-    let tail = -1;
     let copies = 0;
-    this.beginPacket();
+    this.chains.begin();
     while (left > 0) {
       const id = buffers.take(bytes);
       const part = left < buffers.size[id] ? left : buffers.size[id];
       mem.u8.copyWithin(buffers.at[id], from, from + part);
       from += part;
       left -= part;
-      this.link(tail, id, part);
-      tail = id;
+      this.chains.add(id, part);
       copies++;
     }
-    this.endPacket(copies, bytes, mss, csumStart);
+    this.staging(copies, bytes, mss, csumStart);
     return copies;
   }
 
@@ -147,15 +128,12 @@ export class NetfrontTx implements LendingTxDevice {
         this.tap.piece(this.o.buffers.at[ids[i]], Math.min(PAGE_SIZE, bytes - i * PAGE_SIZE));
       this.tap.end(bytes, OUTBOUND, NOT_DROPPED);
     }
-    let tail = -1;
     let n = 0;
-    this.beginPacket();
+    this.chains.begin();
     for (let left = bytes; left > 0; left -= PAGE_SIZE) {
-      const id = ids[n++];
-      this.link(tail, id, left < PAGE_SIZE ? left : PAGE_SIZE);
-      tail = id;
+      this.chains.add(ids[n++], left < PAGE_SIZE ? left : PAGE_SIZE);
     }
-    this.endPacket(n, bytes, mss, csumStart);
+    this.staging(n, bytes, mss, csumStart);
   }
 
   push(): void {
@@ -202,23 +180,9 @@ export class NetfrontTx implements LendingTxDevice {
     return { fault: NETFRONT_TX_FAULTS[this.fault], ring: this.ring.describe(), freeBuffers: this.o.buffers.free };
   }
 
-  private beginPacket(): void {
-    // There are as many numbers as buffers.
-    this.number = this.freePackets[--this.freeCount];
-  }
-
-  /** A buffer of the packet that was begun. @param after the one before it; -1: it is the first */
-  private link(after: number, id: number, bytes: number): void {
-    this.bytes[id] = bytes;
-    this.next[id] = -1;
-    this.packet[id] = this.number;
-    if (after < 0) this.first[this.staged] = id;
-    else this.next[after] = id;
-  }
-
-  private endPacket(slotCount: number, bytes: number, mss: number, csumStart: number): void {
-    this.unanswered[this.number] = slotCount;
-    this.failed[this.number] = 0;
+  /** The packet at hand is whole, and goes with the next push. */
+  private staging(slotCount: number, bytes: number, mss: number, csumStart: number): void {
+    this.first[this.staged] = this.chains.end();
     this.total[this.staged] = bytes;
     this.mss[this.staged] = mss;
     this.blank[this.staged++] = mss > 0 || csumStart > 0 ? 1 : 0;
@@ -229,16 +193,17 @@ export class NetfrontTx implements LendingTxDevice {
   private put(head: number, total: number, mss: number, blank: number): void {
     const { ring } = this;
     const { mem, buffers, grants, perFrameGrants, counters } = this.o;
+    const { next, bytes } = this.chains;
     const { u32 } = mem;
     let flags = NETTXF_DATA_VALIDATED | (blank !== 0 ? NETTXF_CSUM_BLANK : 0) | (mss > 0 ? NETTXF_EXTRA_INFO : 0);
     let size = total;
-    for (let id = head; id >= 0; id = this.next[id]) {
+    for (let id = head; id >= 0; id = next[id]) {
       if (perFrameGrants) {
         grants.issue(id);
         counters.v[C.grantsIssued]++;
       }
       const at = ring.slot(ring.reqProdPvt) >> 2;
-      const more = this.next[id] >= 0 ? NETTXF_MORE_DATA : 0;
+      const more = next[id] >= 0 ? NETTXF_MORE_DATA : 0;
       u32[at] = grants.gref[id];
       u32[at + 1] = buffers.pageOffset[id] | ((flags | more) << 16);
       u32[at + 2] = id | (size << 16);
@@ -250,27 +215,25 @@ export class NetfrontTx implements LendingTxDevice {
         ring.reqProdPvt = idxAdd(ring.reqProdPvt, 1);
       }
       flags = 0;
-      const following = this.next[id];
-      if (following >= 0) size = this.bytes[following];
+      const following = next[id];
+      if (following >= 0) size = bytes[following];
     }
   }
 
   /** @returns 1 when that was the last response of a packet */
   private answered(id: number, status: number): number {
     const { buffers, grants, perFrameGrants, counters } = this.o;
-    const packet = id < buffers.count ? this.packet[id] : -1;
-    if (packet < 0) return this.fail(2);
+    const { chains } = this;
+    if (id >= buffers.count || chains.packet[id] < 0) return this.fail(2);
     if (status > NETIF_RSP_OKAY || status < NETIF_RSP_DROPPED) return this.fail(3);
     if (perFrameGrants) {
       if (!grants.end(id)) return this.fail(4);
       counters.v[C.grantsRevoked]++;
     }
-    this.packet[id] = -1;
     buffers.give(id);
-    if (status !== NETIF_RSP_OKAY) this.failed[packet] = 1;
-    if (--this.unanswered[packet] > 0) return 0;
-    this.freePackets[this.freeCount++] = packet;
-    counters.v[this.failed[packet] === 0 ? C.sent : C.dropError]++;
+    const outcome = chains.answered(id, status !== NETIF_RSP_OKAY);
+    if (outcome === WAITS) return 0;
+    counters.v[outcome === SENT ? C.sent : C.dropError]++;
     return 1;
   }
 
