@@ -1,10 +1,10 @@
 import t from 'tap';
-import { NICTX_COMP_REFUSED, NICTX_CSUM_TCP, NICTX_TSO } from '@grantline/shared/abi/nic-tx-queue.js';
+import { NICTX_COMP_REFUSED, NICTX_CSUM_TCP, NICTX_MAX_CHAIN, NICTX_TSO } from '@grantline/shared/abi/nic-tx-queue.js';
 import { NETIF_RSP_DROPPED, NETIF_RSP_NULL, NETTXF_CSUM_BLANK } from '@grantline/shared/abi/netif.js';
 import { BURST_BYTES, TxCredit } from '../src/data/tx-credit.js';
 import { STORM_BURST, STORM_PER_SECOND } from '../src/data/tx-policy.js';
-import { Bell } from './kit.js';
-import { FIRST_GREF as G, TxBase } from './tx-kit.js';
+import { Bell, frameOf } from './kit.js';
+import { FIRST_GREF as G, GUEST_MAC, TxBase } from './tx-kit.js';
 
 const grefs = (n: number, from = 0): number[] => Array.from({ length: n }, (_, i) => G + from + i);
 
@@ -197,6 +197,23 @@ t.test(
     for (const text of ['', 'x', '1', '5,', '-1,5', '1e3,5']) t.notOk(c.set(text), text);
     t.ok(c.allows(1e9, 0), 'no rate: no limit');
     t.ok(c.set(null));
+    t.end();
+  },
+);
+
+t.test(
+  'a vif that waits for room on the uplink is woken when what was kept for packets of another is not needed',
+  (t) => {
+    const x = new TxBase({ local: { take: () => 1, leave: () => {} } });
+    for (let i = 0; i < 128; i++) x.send(frameOf(i, 1514, [2, 0, 0, 0, 0, 2], GUEST_MAC), [G + (i % 64)], [4096]);
+    while (x.tx.poll() > 0);
+    t.ok(x.port.room() < NICTX_MAX_CHAIN, 'headers are under way for so many that there is no room');
+    const other = { scheduled: false, poll: () => 0, arm: () => false, sent: () => {} };
+    x.port.waitFor(other);
+    t.ok(x.replyAll() > 0);
+    x.tx.poll();
+    t.equal(x.sent.length, 0, 'all of them went to another guest');
+    t.ok(other.scheduled);
     t.end();
   },
 );

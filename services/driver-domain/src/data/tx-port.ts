@@ -1,7 +1,7 @@
 /** A NIC transmit queue as the driver domain drives it: one for each guest, or the one of the uplink that all vifs share.
  *  While it has no queue, because there is no NIC, it is a link without carrier: packets are taken and lost, so that nothing
  *  waits behind them, and what the NIC had when it died is lost too. */
-import { NICTX_COMP_REFUSED, NICTX_SIZE } from '@grantline/shared/abi/nic-tx-queue.js';
+import { NICTX_COMP_REFUSED, NICTX_MAX_CHAIN, NICTX_SIZE } from '@grantline/shared/abi/nic-tx-queue.js';
 import type { CounterBlock } from '@grantline/shared/counters/block.js';
 import { slots } from '@grantline/shared/counters/block.js';
 import { DRIVER_COUNTERS, DRIVER_DOMAIN_CPU } from '@grantline/shared/counters/names.js';
@@ -78,9 +78,11 @@ export class TxPort implements Poller {
     this.wake();
   }
 
-  /** Keeps descriptors for a packet that is not ready; `post` uses them up. A negative number gives them back. */
+  /** Keeps descriptors for a packet that is not ready; `post` uses them up. A negative number gives them back: a packet that
+   *  goes elsewhere completes nothing here, and whoever waits would hear of nothing. */
   promise(descriptors: number): void {
     this.promised += descriptors;
+    if (descriptors < 0 && this.waiting.size > 0 && this.room() >= NICTX_MAX_CHAIN) this.wake();
   }
 
   /** Tells `owner` when there is room again. */
