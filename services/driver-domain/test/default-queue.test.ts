@@ -182,8 +182,8 @@ t.test('the uplink comes with the NIC, goes with it, and comes with the next one
   await begun;
   await waiting;
   t.same([uplink.attached, ready, nic.queues, open.size, taken.size, pollers.length], [true, 1, 1, 1, 1, 1]);
-  const owner = { scheduled: false, lost: [] as number[], sent: (n: number) => void owner.lost.push(n) };
-  port.promise(2);
+  const owner = { scheduled: false, held: 0, lost: [] as number[], sent: (n: number) => void owner.lost.push(n) };
+  port.promise(owner as never, 2);
   port.post(owner as never, -1, 1, 0, 64, 0, 0, 0, 0);
   port.post(owner as never, 7, 1, 0, 64, 1, 0, 0, 0);
   port.flush();

@@ -1,5 +1,11 @@
 import t from 'tap';
-import { NICTX_COMP_REFUSED, NICTX_CSUM_TCP, NICTX_MAX_CHAIN, NICTX_TSO } from '@grantline/shared/abi/nic-tx-queue.js';
+import {
+  NICTX_COMP_REFUSED,
+  NICTX_COMP_SENT,
+  NICTX_CSUM_TCP,
+  NICTX_MAX_CHAIN,
+  NICTX_TSO,
+} from '@grantline/shared/abi/nic-tx-queue.js';
 import { NETIF_RSP_DROPPED, NETIF_RSP_NULL, NETTXF_CSUM_BLANK } from '@grantline/shared/abi/netif.js';
 import { BURST_BYTES, TxCredit } from '../src/data/tx-credit.js';
 import { STORM_BURST, STORM_PER_SECOND } from '../src/data/tx-policy.js';
@@ -208,7 +214,7 @@ t.test(
     for (let i = 0; i < 128; i++) x.send(frameOf(i, 1514, [2, 0, 0, 0, 0, 2], GUEST_MAC), [G + (i % 64)], [4096]);
     while (x.tx.poll() > 0);
     t.ok(x.port.room() < NICTX_MAX_CHAIN, 'headers are under way for so many that there is no room');
-    const other = { scheduled: false, poll: () => 0, arm: () => false, sent: () => {} };
+    const other = { scheduled: false, held: 0, poll: () => 0, arm: () => false, sent: () => {} };
     x.port.waitFor(other);
     t.ok(x.replyAll() > 0);
     x.tx.poll();
@@ -217,6 +223,29 @@ t.test(
     t.end();
   },
 );
+
+t.test('vifs that want more than the uplink takes get the same of it, whichever is asked first (H43)', (t) => {
+  const first = new TxBase();
+  const all = [first, new TxBase({ port: first.port }), new TxBase({ port: first.port })];
+  const { device, port } = first;
+  for (const x of all) for (let i = 0; i < 64; i++) x.pooled(G + i);
+  for (let round = 0; round < 300; round++) {
+    for (const x of all) {
+      x.take();
+      // The ring stays full; each packet has two descriptors.
+      while (x.ring.free() > 0) x.send(x.frame(round, 1514), [G + (round % 64)], [4096]);
+    }
+    port.poll();
+    for (const x of all) x.tx.poll();
+    device.complete(Math.min(64, device.available()), NICTX_COMP_SENT);
+    device.publish();
+  }
+  const sent = all.map((x) => x.v['toUplink']);
+  const total = sent.reduce((a, b) => a + b);
+  t.ok(total > 9000, `the uplink is kept busy: ${total} packets`);
+  t.ok(Math.min(...sent) > 0.3 * total, `${sent.join(', ')} packets`);
+  t.end();
+});
 
 t.test('credit: a rate that is raised counts at once, whatever the old window was', (t) => {
   const x = new TxBase();

@@ -50,6 +50,8 @@ export interface TxSetup {
   guestPages?: number;
   ownPort?: boolean;
   local?: TxLocal;
+  /** The uplink, of another one. */
+  port?: TxPort;
 }
 
 /** An element of a fake batch: what was asked, and what came of it. */
@@ -102,7 +104,7 @@ export class TxBase {
     const driver = new TxDriverQueue(mem, queuePages, ringIdx(s.start ?? 0));
     const [header, avail, comp] = [queuePages, queuePages + PAGE_SIZE, queuePages + 2 * PAGE_SIZE];
     this.device = new TxDeviceQueue(mem, header, avail, comp, ringIdx(s.start ?? 0));
-    this.port = new TxPort(driver, new Bell(), loop, this.meter, block('driver', DRIVER_COUNTERS));
+    this.port = s.port ?? new TxPort(driver, new Bell(), loop, this.meter, block('driver', DRIVER_COUNTERS));
     const buffers = new Buffers(this.own, 0, 1);
     this.bridge = new Bridge(mem, buffers, block('bridge', BRIDGE_COUNTERS));
     this.bridge.setStatic('02:00:00:00:00:01', 1);

@@ -44,6 +44,7 @@ export interface NetbackTxOptions extends TxPathOptions {
 
 export class NetbackTx implements TxOwner, PoolUser, TxSource {
   scheduled = false;
+  held = 0;
   stopped = false;
   readonly grants: TxGrants;
   readonly packets = new TxPackets();
@@ -130,6 +131,7 @@ export class NetbackTx implements TxOwner, PoolUser, TxSource {
   stop(): void {
     if (this.stopped) return;
     this.stopped = this.path.stopped = true;
+    this.o.port.waitNoMore(this);
     // Packets begun in the last poll go out as a whole or not at all.
     if (this.path.posted) this.o.port.flush();
     this.grants.flushAll();
@@ -173,8 +175,9 @@ export class NetbackTx implements TxOwner, PoolUser, TxSource {
     const { ring, port, credit, meter } = this.o;
     let there = ring.unconsumed();
     let n = 0;
+    port.waitNoMore(this);
     while (there > 0 && n < NETBACK_BATCH) {
-      if (port.room() < NICTX_MAX_CHAIN) {
+      if (port.roomFor(this) < NICTX_MAX_CHAIN) {
         port.waitFor(this);
         this.blocked = true;
         break;

@@ -121,7 +121,7 @@ export class TxPath implements TxGrantSink {
       } else this.grants.map(s);
     }
     p.pieces[packet] = pieces;
-    this.o.port.promise(pieces);
+    this.o.port.promise(this.owner, pieces);
     this.ready[packet] = 0;
     this.begun.push(packet);
     if (p.waiting[packet] === 0) this.granted(packet);
@@ -132,7 +132,7 @@ export class TxPath implements TxGrantSink {
     let failed = this.stopped ? C.dropDisabled : -1;
     for (let s = packet; s >= 0; s = p.next[s]) if (p.status[s] !== 0) failed = C.dropGrantError;
     if (failed < 0) return this.dispatch(packet);
-    this.o.port.promise(-p.pieces[packet]);
+    this.o.port.promise(this.owner, -p.pieces[packet]);
     // The slots that failed are answered with errors, the others of the packet are fine.
     this.drop(packet, failed, NETIF_RSP_OKAY);
   }
@@ -153,7 +153,7 @@ export class TxPath implements TxGrantSink {
       return this.post(packet);
     }
     if (fine && to === TO_ALL) return this.flood(packet);
-    port.promise(-p.pieces[packet]);
+    port.promise(this.owner, -p.pieces[packet]);
     if (to < TO_ALL) return this.drop(packet, REFUSAL_COUNTERS[-to], NETIF_RSP_DROPPED);
     if (!fine) return this.drop(packet, C.dropBadHeader, NETIF_RSP_DROPPED);
     const { csumStart, headerBytes } = header;

@@ -15,6 +15,8 @@ const MASK = NICTX_SIZE - 1;
 
 /** Whoever sends through a port. */
 export interface TxOwner extends Poller {
+  /** Descriptors that it has of the port: kept and posted. The port counts them. */
+  held: number;
   /** The NIC has read the packet, or refused it (status, NICTX_COMP_*): nothing looks at its pages any more. */
   sent(packet: number, status: number): void;
 }
@@ -57,6 +59,16 @@ export class TxPort implements Poller {
     return this.broken ? 0 : this.queue.free() - this.promised;
   }
 
+  /** Descriptors that `owner` may take, which does not wait itself: while others wait no more than its share, or who is asked first after
+   *  each completion would have all. Always enough for a packet, as long as it has nothing. */
+  roomFor(owner: TxOwner): number {
+    const room = this.room();
+    const others = this.waiting.size;
+    if (others === 0) return room;
+    const left = Math.max(NICTX_MAX_CHAIN, Math.floor(NICTX_SIZE / (others + 1))) - owner.held;
+    return left < room ? left : room;
+  }
+
   /** There is a NIC, with this queue: packets leave from now on. */
   connect(queue: TxDriverQueue, nic: Notify): void {
     this.down();
@@ -80,14 +92,20 @@ export class TxPort implements Poller {
 
   /** Keeps descriptors for a packet that is not ready; `post` uses them up. A negative number gives them back: a packet that
    *  goes elsewhere completes nothing here, and whoever waits would hear of nothing. */
-  promise(descriptors: number): void {
+  promise(owner: TxOwner, descriptors: number): void {
     this.promised += descriptors;
+    owner.held += descriptors;
     if (descriptors < 0 && this.waiting.size > 0 && this.room() >= NICTX_MAX_CHAIN) this.wake();
   }
 
   /** Tells `owner` when there is room again. */
   waitFor(owner: TxOwner): void {
     this.waiting.add(owner);
+  }
+
+  /** It waits no more. */
+  waitNoMore(owner: TxOwner): void {
+    this.waiting.delete(owner);
   }
 
   /** Puts one promised descriptor. @param packet that ends here, or -1 */
@@ -170,7 +188,9 @@ export class TxPort implements Poller {
   private over(slot: number, status: number): void {
     const owner = this.owners[slot];
     const packet = this.packet[slot];
-    if (owner === null || packet < 0) return;
+    if (owner === null) return;
+    owner.held--;
+    if (packet < 0) return;
     owner.sent(packet, status);
     if (!owner.scheduled) this.loop.schedule(owner);
   }
@@ -183,9 +203,8 @@ export class TxPort implements Poller {
     return n;
   }
 
+  /** They wait until each has had its turn. */
   private wake(): void {
-    if (this.waiting.size === 0) return;
     for (const owner of this.waiting) this.loop.schedule(owner);
-    this.waiting.clear();
   }
 }
