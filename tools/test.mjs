@@ -1,6 +1,10 @@
-// npm test: sets up a fresh clone and runs all tests. Arguments go to tap: files, or --reporter=NAME to see it tap's way.
+// npm test: sets up a fresh clone and runs the tests. There are three suites, none of which should take much more than two minutes:
+//   npm test              units, properties, services as processes, the main jobs from end to end
+//   npm run test:long     the other jobs from end to end: kills and interrupts, TCP, HTTP, transmit, round trips, captures
+//   npm run test:views    what people look at: Prometheus and dashboards, the live page and the report in a browser
+// Other arguments go to tap: files, or --reporter=NAME to see it tap's way.
 import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { root, setup, step } from './setup.mjs';
 
@@ -12,7 +16,30 @@ if (!existsSync(built)) {
   step('preparing the test runner (tap build)', process.execPath, [tap, 'build']);
   writeFileSync(built, '');
 }
-const args = process.argv.slice(2);
+const SUITES = {
+  long: /^load\/dist\/test\/long\//,
+  views: /^dashboards\/dist\/test\/prometheus|^load\/dist\/test\/(live-page|report-browser)/,
+};
+
+/** @param {string | null} suite null: what is in none of the others @returns compiled tests */
+function filesOf(suite) {
+  const packages = ['shared', ...readdirSync(join(root, 'services')).map((s) => `services/${s}`), 'load', 'dashboards'];
+  // The compiler leaves the output of sources that are gone.
+  const isThere = (f) => existsSync(join(root, f.replace('/dist/test/', '/test/').replace(/\.js$/, '.ts')));
+  const all = packages.flatMap((p) => testsBelow(join(p, 'dist', 'test'))).filter(isThere);
+  return all.filter((f) => (suite === null ? !Object.values(SUITES).some((s) => s.test(f)) : SUITES[suite].test(f)));
+}
+
+/** @param {string} dir @returns {string[]} */
+function testsBelow(dir) {
+  return readdirSync(join(root, dir), { withFileTypes: true }).flatMap((e) =>
+    e.isDirectory() ? testsBelow(join(dir, e.name)) : e.name.endsWith('.test.js') ? [join(dir, e.name)] : [],
+  );
+}
+
+const suite = /^--suite=(\w+)$/.exec(process.argv[2] ?? '')?.[1] ?? null;
+const args = process.argv.slice(suite === null ? 2 : 3);
+if (!args.some((a) => !a.startsWith('-'))) args.push(...filesOf(suite));
 if (args.some((a) => a.startsWith('--reporter') || a.startsWith('-R'))) {
   process.exit(spawnSync(process.execPath, [tap, ...args], { cwd: root, stdio: 'inherit' }).status ?? 1);
 }

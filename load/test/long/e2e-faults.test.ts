@@ -2,11 +2,11 @@ import t from 'tap';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { Client } from '../src/runner/client.js';
-import { sum } from '../src/runner/snapshot.js';
-import { discover, type Found } from '../src/testbed/discover.js';
-import { runLockHolder } from '../src/testbed/run-lock.js';
-import { Bench, CAPTURE, eventually, within } from './e2e-kit.js';
+import { Client } from '../../src/runner/client.js';
+import { sum } from '../../src/runner/snapshot.js';
+import { discover, type Found } from '../../src/testbed/discover.js';
+import { runLockHolder } from '../../src/testbed/run-lock.js';
+import { Bench, CAPTURE, eventually, within } from '../e2e-kit.js';
 
 t.setTimeout(600_000);
 
