@@ -1,5 +1,5 @@
 /** Work over many bytes of an address space: sums, comparisons, copies. Over an AddressSpace it is done by a WebAssembly
- *  module whose memory the space is, 16 bytes to an instruction: docs/adr/0025. Over a plain buffer, as tests and tools have,
+ *  module whose memory the space is, 16 bytes to an instruction: docs/adr/0018. Over a plain buffer, as tests and tools have,
  *  by the engine's own loops, with the same results. */
 import { bulkModule } from './bulk-code.js';
 

@@ -3,7 +3,7 @@
  *  Into the NIC: packets are read as the kernel hands them over, checksums filled in and long ones cut, as its NIC's
  *  segmentation offload would, so that frames are what goes over the wire. Out of it: frames are joined again (writer.ts), as
  *  its NIC's LRO would. A packet that the NIC at this end would have to cut only for the far end to join it again stays
- *  whole: it counts, and is paced, as the frames that it stands for. docs/adr/0021 */
+ *  whole: it counts, and is paced, as the frames that it stands for. docs/adr/0019 */
 import { slots, type CounterBlock } from '@grantline/shared/counters/block.js';
 import { CABLE_COUNTERS, NIC_CPU, TAP_COUNTERS } from '@grantline/shared/counters/names.js';
 import type { AddressSpace, Mem } from '@grantline/shared/mem/address-space.js';
