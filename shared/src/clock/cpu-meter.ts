@@ -44,6 +44,13 @@ export class CpuMeter {
     this.last = this.now;
   }
 
+  /** Between two stretches: what the thread has used since the last one is booked now. A loop without work has no stretches for
+   *  seconds, and whoever reads the counters is to find all. */
+  settle(between: number): void {
+    this.begin(between);
+    this.block.commit();
+  }
+
   /** What happened since the last lap was this component's work. */
   lap(component: number): void {
     const now = nowNs();

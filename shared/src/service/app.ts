@@ -9,7 +9,7 @@
 import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { PAGE_SIZE, type DomId } from '../abi/page.js';
-import { CPU_WAKEUP, CpuMeter } from '../clock/cpu-meter.js';
+import { CPU_CONTROL, CPU_WAKEUP, CpuMeter } from '../clock/cpu-meter.js';
 import type { CounterBlock } from '../counters/block.js';
 import { CounterFile } from '../counters/file.js';
 import { EventChannels } from '../evtchn/channel.js';
@@ -139,6 +139,7 @@ export async function startService(o: ServiceOptions): Promise<Service> {
     domain: domainName(client.domid),
     log,
     counterFile: counters,
+    settle: () => meter.settle(o.between?.() ?? CPU_CONTROL),
     ready: () => isOpen && !client.closed && !lifeline.stopping && (o.ready?.() ?? true),
     dump: () => ({ domid: client.domid, kind: env.kind, ports: channels.list(), ...o.dump(service) }),
     ...(o.gauges === undefined ? {} : { gauges: o.gauges }),

@@ -38,6 +38,8 @@ export interface HttpOptions {
   dump: () => unknown;
   /** What /metrics shows besides the counters; read at each scrape, on the data thread. */
   gauges?: () => Iterable<Reading>;
+  /** Called before counters are read: books what is not booked yet. */
+  settle?: () => void;
   /** Called after POST /counters/reset emptied the counter file. */
   onReset?: () => void;
 }
@@ -129,13 +131,16 @@ function addCounters(app: ServiceHttp, o: HttpOptions): void {
       return reply.type(metrics.contentType).send(text);
     },
   );
-  app.get('/counters', { schema: { summary: 'All counters, and CPU time', response: { 200: CountersBody } } }, () => ({
-    atNs: nowNs(),
-    processCpuNs: processCpuNs(),
-    dataThreadCpuNs: threadCpuNs(),
-    rssBytes: process.memoryUsage.rss(),
-    blocks: o.counterFile?.snapshot() ?? [],
-  }));
+  app.get('/counters', { schema: { summary: 'All counters, and CPU time', response: { 200: CountersBody } } }, () => {
+    o.settle?.();
+    return {
+      atNs: nowNs(),
+      processCpuNs: processCpuNs(),
+      dataThreadCpuNs: threadCpuNs(),
+      rssBytes: process.memoryUsage.rss(),
+      blocks: o.counterFile?.snapshot() ?? [],
+    };
+  });
   app.post(
     '/counters/reset',
     { schema: { summary: 'All counters to zero; /metrics goes on counting', response: { 200: Type.Object({}) } } },
