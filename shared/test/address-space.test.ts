@@ -31,6 +31,20 @@ t.test('what does not fit the reservation is refused', (t) => {
   t.end();
 });
 
+t.test('memory that need not be there at once takes pages as it is touched', (t) => {
+  const MB = 1 << 20;
+  const space = new AddressSpace(256 * MB);
+  const before = process.memoryUsage.rss();
+  const at = space.mapPrivate(64 * MB, false);
+  const mapped = process.memoryUsage.rss();
+  t.ok(mapped - before < 16 * MB, `${(mapped - before) / MB} MiB`);
+  space.mem.u8.fill(1, at, at + 32 * MB);
+  t.ok(process.memoryUsage.rss() - mapped > 24 * MB, 'touched');
+  space.mapPrivate(64 * MB);
+  t.ok(process.memoryUsage.rss() - mapped > 88 * MB, 'and the usual kind is there at once');
+  t.end();
+});
+
 t.test('a stray access to an unmapped page ends that process by SIGSEGV and nothing else', (t) => {
   const touch = (code: string): ReturnType<typeof spawnSync> =>
     spawnSync(process.execPath, [

@@ -19,8 +19,9 @@ const SLOT_ALIGN = 64;
 /** Part of an AddressSpace that private memory comes from. */
 export interface PrivateMemory {
   readonly mem: Mem;
-  /** @returns the byte offset of zeroed private memory, page aligned. @throws RangeError when there is no room */
-  mapPrivate(bytes: number): number;
+  /** @param populate false: pages come when they are touched, for what may never be; default true
+   *  @returns the byte offset of zeroed private memory, page aligned. @throws RangeError when there is no room */
+  mapPrivate(bytes: number, populate?: boolean): number;
 }
 
 export interface FlowSpec {

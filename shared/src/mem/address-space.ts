@@ -103,18 +103,19 @@ export class AddressSpace {
     return offset;
   }
 
-  /** Private zeroed memory inside the same buffer: the application's, or a template's. @returns its byte offset */
-  mapPrivate(bytes: number): number {
+  /** Private zeroed memory inside the same buffer: the application's, or a template's. All of it is there at once, so that the
+   *  data path meets no page fault. @param populate false: pages come when they are touched @returns its byte offset */
+  mapPrivate(bytes: number, populate = true): number {
     const offset = this.reserve(bytes);
-    this.mapPrivateAt(offset, bytes);
+    this.mapPrivateAt(offset, bytes, populate);
     return offset;
   }
 
   /** As mapPrivate, at an offset that was reserved; for memory that comes and goes. */
-  mapPrivateAt(offset: number, bytes: number): void {
+  mapPrivateAt(offset: number, bytes: number, populate = true): void {
     this.check(offset, bytes);
     const size = Math.ceil(bytes / PAGE_SIZE) * PAGE_SIZE;
-    const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_POPULATE;
+    const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | (populate ? MAP_POPULATE : 0);
     mapPages(this.at + BigInt(offset), size, PROT_READ | PROT_WRITE, flags, -1, 0);
   }
 

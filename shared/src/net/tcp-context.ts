@@ -42,7 +42,8 @@ export class TcpContext {
     this.host = host;
     this.arp = arp;
     this.out = out;
-    this.arena = new Arena(space.mapPrivate(host.set.memory), host.set.memory);
+    // As much as all connections may hold together: most of it is never touched.
+    this.arena = new Arena(space.mapPrivate(host.set.memory, false), host.set.memory);
     this.table = new TcpTable(host);
     this.resets = new Limiter(host.set.errorsPerSecond);
     // RFC 6528: a clock of 4 microseconds, moved by what only we know of the pair of sockets.
