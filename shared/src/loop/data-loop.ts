@@ -218,6 +218,13 @@ export class DataLoop {
         p.scheduled = false;
       }
     }
-    return found;
+    return found === IDLE && this.anyScheduled() ? WORK : found;
+  }
+
+  /** A poller that was passed in this round may have been scheduled since, by one behind it: it is not slept over. */
+  private anyScheduled(): boolean {
+    const pollers = this.pollers;
+    for (let i = 0; i < pollers.length; i++) if (pollers[i].scheduled) return true;
+    return false;
   }
 }
