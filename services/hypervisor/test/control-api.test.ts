@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { request } from 'node:http';
 import t from 'tap';
 import { XENBUS } from '@grantline/shared/abi/xenbus.js';
@@ -35,6 +36,40 @@ t.test("calls that change something need the operator's token; those that look d
   await new Promise((r) => setImmediate(r));
   t.equal(b.stopped(), 1);
 });
+
+t.test(
+  'what everybody may look at holds no secret: neither capture keys nor tokens nor secrets of domains',
+  async (t) => {
+    const b = await bed();
+    t.teardown(() => b.close());
+    const { domid, secret } = await b.create('guest');
+    await b.open('driver-domain');
+    const tokens = ['guest', 'driver-domain', 'nic'].map((kind) =>
+      readFileSync(`${b.dir}/join/${kind}`, 'utf8').trim(),
+    );
+    const secrets = [secret, ...tokens, ...b.hv.domains.list().map((d) => d.captureKey)];
+    t.equal(secrets.length, 6);
+    for (const path of [
+      '/dump',
+      '/api/testbed',
+      '/api/config',
+      '/api/xenstore',
+      `/api/domains/${domid}/grants`,
+      `/api/domains/${domid}/ports`,
+      '/counters',
+      '/metrics',
+      '/prometheus/targets',
+    ]) {
+      const text = await (await fetch(b.url + path)).text();
+      t.same(
+        secrets.filter((s) => text.includes(s)),
+        [],
+        path,
+      );
+    }
+    t.equal((await b.api('GET', '/api/domains/1000/capture', undefined, '')).status, 401);
+  },
+);
 
 t.test('wrong input is 400 or 404 with a message that says what', async (t) => {
   const b = await bed();

@@ -1,4 +1,5 @@
 import t from 'tap';
+import { NIC_ASKED_MAX } from '../src/control/nic-control.js';
 import { Peer, bed, type Bed, type Event } from './control-bed.js';
 
 const MODERATION = { moderationFrames: 0, moderationUs: 0 };
@@ -150,4 +151,45 @@ t.test('a queue number is never used again by the next nic: a late detach means 
     t.match(await nic.event('nic.detach'), { queue: 3 }, 'the nic is told its own number');
   }
   t.not(numbers[0], numbers[1]);
+});
+
+t.test("a queue of a domain that died while the nic was asked for it is nobody's", async (t) => {
+  for (const dies of ['attacher', 'target'] as const) {
+    const b = await bed();
+    t.teardown(() => b.close());
+    const nic = await b.open('nic');
+    const dd = await b.open('driver-domain');
+    const g = await b.open('guest');
+    const asked = dd.call('nic.attach', { ...(await queueArgs(dd)), target: g.domid, mac: '00:16:3e:00:00:01' });
+    const { rid } = await nic.event('nic.attach');
+    (dies === 'attacher' ? dd : g).ws.terminate();
+    await nic.event('domain.gone');
+    t.same(await nic.ask('reply', { rid, result: { queue: 3 } }), {});
+    if (dies === 'target') t.equal((await asked).error?.code, 'ESRCH');
+    await nic.ask('xs.read', { path: 'data' });
+    t.same(b.hv.nic.list(), [], `its ${dies} is dead`);
+    t.notOk(
+      nic.events.some((e) => e.event === 'nic.detach'),
+      "the nic has heard of the death, and takes the queue off itself: its number may be another one's by now",
+    );
+  }
+});
+
+t.test('H35: a guest that asks the nic for more than it answers is refused, and fills nothing up', async (t) => {
+  const b = await bed(50);
+  t.teardown(() => b.close());
+  const nic = await b.open('nic');
+  const dd = await b.open('driver-domain');
+  const g = await b.open('guest');
+  await direct(b);
+  const args = await queueArgs(g);
+  const asked = await Promise.all(Array.from({ length: 3 * NIC_ASKED_MAX }, () => g.call('nic.attach', args)));
+  const count = (code: string): number => asked.filter((a) => a.error?.code === code).length;
+  t.same([count('ETIMEDOUT'), count('EBUSY')], [NIC_ASKED_MAX, 2 * NIC_ASKED_MAX]);
+  t.equal(await g.ask('nic.attach', args), 'EBUSY', 'what the nic still owes an answer to counts');
+  const events = nic.events.filter((e) => e.event === 'nic.attach');
+  t.equal(events.length, NIC_ASKED_MAX);
+  t.equal(await dd.ask('nic.attach', await queueArgs(dd)), 'ETIMEDOUT', 'others may ask');
+  for (const { args } of events) await nic.ask('reply', { rid: args.rid, error: { code: 'ENOSPC', message: 'full' } });
+  t.equal(await g.ask('nic.attach', args), 'ETIMEDOUT', 'it may ask again');
 });

@@ -24,6 +24,18 @@ interface Waiting {
   timer: NodeJS.Timeout;
 }
 
+/** What the nic owes an answer to. */
+interface Asked {
+  readonly event: string;
+  /** Whose request it is; the hypervisor's own have none. */
+  readonly caller: DomId | null;
+  readonly target: number | null;
+  /** null: its time is over, nobody waits any more. */
+  waiting: Waiting | null;
+  /** One of the two has died meanwhile. */
+  dead: boolean;
+}
+
 interface Queue {
   /** Its number with the nic. */
   readonly own: number;
@@ -32,6 +44,9 @@ interface Queue {
 }
 
 export const NIC_TIMEOUT_MS = 5000;
+/** Requests of one domain to which the nic may owe an answer: a driver domain with all guests attaches half as many at
+ *  once. Without a limit a guest in `direct` could fill up the nic's socket, which is then cut off as too slow. */
+export const NIC_ASKED_MAX = 128;
 /** Numbers of queues of one nic are below; those of the next nic are higher, so that a late detach means no queue of it. */
 const QUEUES_PER_NIC = 1 << 16;
 
@@ -41,8 +56,7 @@ export class NicControl {
   private readonly world: NicWorld;
   private readonly ports: EventChannels;
   private readonly timeoutMs: number;
-  private readonly waiting = new Map<number, Waiting>();
-  private readonly abandoned = new Set<number>();
+  private readonly asked = new Map<number, Asked>();
   private readonly queues = new Map<number, Queue>();
   private nextRid = 1;
   private firstQueue = 0;
@@ -53,11 +67,12 @@ export class NicControl {
     this.timeoutMs = timeoutMs;
   }
 
-  /** @throws OpError EPERM, EINVAL, ENODEV no nic, ETIMEDOUT, or what the nic answers */
+  /** @throws OpError EPERM, EINVAL, ENODEV no nic, EBUSY, ETIMEDOUT, ESRCH when caller or target dies meanwhile, or what
+   *  the nic answers */
   async attach(caller: DomId, args: AttachArgs): Promise<{ queue: number }> {
     const mac = this.checkRights(caller, args);
     this.checkMemory(caller, args);
-    const result = await this.ask('nic.attach', { context: caller, ...args, mac });
+    const result = await this.ask('nic.attach', { context: caller, ...args, mac }, caller, args.target);
     const own = (result as { queue?: unknown } | null)?.queue;
     if (typeof own !== 'number' || !Number.isInteger(own) || own < 0 || own >= QUEUES_PER_NIC)
       throw new OpError('EIO', 'the nic answered no queue');
@@ -66,12 +81,12 @@ export class NicControl {
     return { queue };
   }
 
-  /** @throws OpError ENOENT no such queue, EPERM somebody else's, ENODEV, ETIMEDOUT */
+  /** @throws OpError ENOENT no such queue, EPERM somebody else's, ENODEV, EBUSY, ETIMEDOUT */
   async detach(caller: DomId, queue: number): Promise<Record<string, never>> {
     const known = this.queues.get(queue);
     if (known === undefined) throw new OpError('ENOENT', `there is no queue ${queue}`);
     if (known.attacher !== caller) throw new OpError('EPERM', `queue ${queue} is not domain ${caller}'s`);
-    await this.ask('nic.detach', { queue: known.own });
+    await this.ask('nic.detach', { queue: known.own }, caller);
     // A new one may have got the number while the answer was on its way.
     if (this.queues.get(queue) === known) this.queues.delete(queue);
     return {};
@@ -79,29 +94,32 @@ export class NicControl {
 
   /** The nic's answer. */
   reply(rid: number, result: unknown, error: { code: string; message: string } | undefined): void {
-    const waiting = this.waiting.get(rid);
-    if (waiting === undefined) {
+    const asked = this.asked.get(rid);
+    this.asked.delete(rid);
+    const waiting = asked?.waiting ?? null;
+    if (waiting === null) {
       this.lateReplies++;
       const queue = (result as { queue?: unknown } | null | undefined)?.queue;
       // An attach that came through after its time: nobody knows of the queue, so it must go.
-      if (this.abandoned.delete(rid) && typeof queue === 'number')
+      if (asked?.event === 'nic.attach' && !asked.dead && typeof queue === 'number')
         void this.ask('nic.detach', { queue }).catch(() => {});
       return;
     }
-    this.waiting.delete(rid);
     clearTimeout(waiting.timer);
-    if (error === undefined) waiting.resolve(result);
-    else waiting.reject(new OpError(error.code, `nic: ${error.message}`));
+    if (error !== undefined) waiting.reject(new OpError(error.code, `nic: ${error.message}`));
+    // The nic has heard of the death, or is about to: it takes the queue off itself, and may give its number anew.
+    else if (asked!.dead) waiting.reject(new OpError('ESRCH', 'a domain of the queue has died'));
+    else waiting.resolve(result);
   }
 
   /** The nic is dead: its queues are gone, and no answer will come. */
   nicGone(): void {
-    for (const w of this.waiting.values()) {
-      clearTimeout(w.timer);
-      w.reject(new OpError('ENODEV', 'the nic has gone'));
+    for (const { waiting } of this.asked.values()) {
+      if (waiting === null) continue;
+      clearTimeout(waiting.timer);
+      waiting.reject(new OpError('ENODEV', 'the nic has gone'));
     }
-    this.waiting.clear();
-    this.abandoned.clear();
+    this.asked.clear();
     this.queues.clear();
     this.firstQueue += QUEUES_PER_NIC;
   }
@@ -109,6 +127,8 @@ export class NicControl {
   /** A domain is dead; the nic hears of it and detaches the queues itself. */
   domainGone(domid: DomId): void {
     for (const [queue, q] of this.queues) if (q.attacher === domid || q.target === domid) this.queues.delete(queue);
+    for (const asked of this.asked.values())
+      if (asked.event === 'nic.attach' && (asked.caller === domid || asked.target === domid)) asked.dead = true;
   }
 
   /** For inspection. */
@@ -141,17 +161,32 @@ export class NicControl {
       throw new OpError('EINVAL', `port ${port} is not unbound for the nic`);
   }
 
-  private ask(event: string, args: object): Promise<unknown> {
+  private ask(
+    event: string,
+    args: object,
+    caller: DomId | null = null,
+    target: number | null = null,
+  ): Promise<unknown> {
     if (!this.world.present()) return Promise.reject(new OpError('ENODEV', 'there is no nic'));
+    if (caller !== null && this.owedTo(caller) >= NIC_ASKED_MAX)
+      return Promise.reject(
+        new OpError('EBUSY', `the nic has ${NIC_ASKED_MAX} requests of domain ${caller} to answer`),
+      );
     const rid = this.nextRid++;
     return new Promise((resolve, reject) => {
       const timer = setTimeout(() => {
-        this.waiting.delete(rid);
-        if (event === 'nic.attach') this.abandoned.add(rid);
+        asked.waiting = null;
         reject(new OpError('ETIMEDOUT', `the nic did not answer ${event}`));
       }, this.timeoutMs);
-      this.waiting.set(rid, { resolve, reject, timer });
+      const asked: Asked = { event, caller, target, waiting: { resolve, reject, timer }, dead: false };
+      this.asked.set(rid, asked);
       this.world.send(event, { rid, ...args });
     });
+  }
+
+  private owedTo(domid: DomId): number {
+    let n = 0;
+    for (const { caller } of this.asked.values()) if (caller === domid) n++;
+    return n;
   }
 }
