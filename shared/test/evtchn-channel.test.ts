@@ -19,6 +19,10 @@ class World {
   readonly closed: number[] = [];
   private readonly handlers = new Map<DomId, Map<string, (args: unknown) => void>>();
   private next: Record<number, number> = { [A]: 1, [B]: 40 };
+  /** Given out again, once. */
+  reuse: number | null = null;
+  /** Of whoever is asked about; null: its own. */
+  doorbell: string | null = null;
 
   constructor() {
     mkdirSync(join(this.dir, 'evtchn'));
@@ -36,10 +40,11 @@ class World {
         return Promise.resolve({});
       }
       const remote = args.remote as DomId;
-      const port = this.next[domid]++;
+      const port = this.reuse ?? this.next[domid]++;
+      this.reuse = null;
       if (op === 'evtchn.bindInterdomain')
         this.emit(remote, 'evtchn.bound', { port: args.remotePort, remotePort: port });
-      return Promise.resolve({ port, page: 'evtchn/1-1000', doorbell: `domain/${remote}/doorbell` });
+      return Promise.resolve({ port, page: 'evtchn/1-1000', doorbell: this.doorbell ?? `domain/${remote}/doorbell` });
     };
     return {
       domid,
@@ -227,6 +232,61 @@ t.test('a bound event before the port is known here binds it when it is', async 
   t.ok(ca.bound);
   t.ok(bellB.wait(0));
 });
+
+t.test('a bound event of a port that was closed meanwhile is none of its successor', async (t) => {
+  const { world, a, bellB } = bed(t);
+  const first = await a.allocUnbound(B);
+  world.reuse = first.port;
+  // The other end binds, and the news is still on its way when the port is closed here.
+  const closed = first.close();
+  world.emit(A, 'evtchn.bound', { port: first.port, remotePort: 77 });
+  const second = await a.allocUnbound(B);
+  await closed;
+  t.equal(second.port, first.port);
+  t.notOk(second.bound, 'nobody has bound to it');
+  t.notOk(bellB.wait(0));
+  world.emit(A, 'evtchn.bound', { port: second.port, remotePort: 78 });
+  t.ok(second.bound);
+  t.ok(bellB.wait(0));
+});
+
+t.test('a peer that bound and died before the port is known here leaves a port that can be closed', async (t) => {
+  const { world, a } = bed(t);
+  rmSync(join(world.dir, 'domain/1000/doorbell'));
+  world.emit(A, 'evtchn.bound', { port: 1, remotePort: 77 });
+  const ca = await a.allocUnbound(B);
+  t.notOk(ca.bound);
+  t.equal(ca.notify(), false);
+  await ca.close();
+  t.same(world.closed, [1]);
+});
+
+t.test('a port whose page or doorbell cannot be had is given back', async (t) => {
+  const { world, a, b } = bed(t);
+  rmSync(join(world.dir, 'evtchn/1-1000'));
+  await t.rejects(a.allocUnbound(B), { code: 'ENOENT' });
+  await t.rejects(b.bindInterdomain(A, 9 as Port), { code: 'ENOENT' });
+  t.same(world.closed, [1, 40]);
+  t.same([a.list(), b.list()], [[], []]);
+});
+
+t.test(
+  'a domain that comes back with another doorbell is rung there, also while a channel to the dead one is open',
+  async (t) => {
+    const { world, a, ca } = await pair(t);
+    world.emit(A, 'evtchn.unbound', { port: ca.port });
+    makeFifo(join(domainDir(world.dir, 2000), 'doorbell'), 0o600);
+    rmSync(join(world.dir, 'domain/1000/doorbell'));
+    const bell = new Doorbell(join(world.dir, 'domain/2000/doorbell'));
+    t.teardown(() => bell.close());
+    world.doorbell = 'domain/2000/doorbell';
+    const next = await a.allocUnbound(B);
+    world.emit(A, 'evtchn.bound', { port: next.port, remotePort: 45 });
+    t.ok(next.bound);
+    t.ok(bell.wait(0));
+    await ca.close();
+  },
+);
 
 t.test('a peer that died before it could be rung fails the bind and leaves nothing', async (t) => {
   const { world, b } = bed(t);

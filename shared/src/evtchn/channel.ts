@@ -38,6 +38,8 @@ export class EventChannels {
   private readonly leaving: Peer[] = [];
   /** Bound events that overtook the making of their channel. */
   private readonly early = new Map<Port, Port>();
+  /** Closes that the hypervisor has not answered yet. */
+  private readonly closing = new Set<Promise<unknown>>();
 
   constructor(client: EvtchnTransport, space: AddressSpace) {
     this.client = client;
@@ -48,8 +50,11 @@ export class EventChannels {
 
   /** Makes a port that domain `remote` may bind to; tell it the number through xenstore. */
   async allocUnbound(remote: DomId): Promise<EventChannel> {
+    // The lowest free number is given: it may be one that is being closed, and what comes for that one until its close is
+    // answered is not meant for its successor.
+    while (this.closing.size > 0) await Promise.all(this.closing);
     const r = await this.client.request<PortReply>('evtchn.allocUnbound', { remote });
-    const channel = this.make(remote, r);
+    const channel = await this.made(remote, r);
     const remotePort = this.early.get(channel.port);
     if (remotePort !== undefined) this.onBound(channel.port, remotePort);
     return channel;
@@ -59,7 +64,7 @@ export class EventChannels {
    *  @throws HypervisorError when there is no such port for us */
   async bindInterdomain(remote: DomId, remotePort: Port): Promise<EventChannel> {
     const r = await this.client.request<PortReply>('evtchn.bindInterdomain', { remote, remotePort });
-    const channel = this.make(remote, r);
+    const channel = await this.made(remote, r);
     try {
       channel.bind(remotePort);
     } catch (err) {
@@ -109,10 +114,9 @@ export class EventChannels {
   async closeChannel(channel: EventChannel): Promise<void> {
     if (this.byPort[channel.port] !== channel) return;
     this.byPort[channel.port] = null;
-    this.early.delete(channel.port);
     channel.silence();
     this.releasePeer(channel.remote);
-    await this.client.request('evtchn.close', { port: channel.port });
+    await this.giveBack(channel.port);
   }
 
   /** Lets go of pages and doorbells without asking anybody: for the end of the service. */
@@ -126,6 +130,27 @@ export class EventChannels {
     }
   }
 
+  private async giveBack(port: Port): Promise<void> {
+    const answered = this.client.request('evtchn.close', { port });
+    const over: Promise<unknown> = answered.catch(NOTHING).then(() => {
+      this.early.delete(port);
+      this.closing.delete(over);
+    });
+    this.closing.add(over);
+    await answered;
+  }
+
+  /** A channel for a port that we have. Made at once, before anything else can come; when it cannot be, the port is given
+   *  back: nobody else could close it. */
+  private async made(remote: DomId, r: PortReply): Promise<EventChannel> {
+    try {
+      return this.make(remote, r);
+    } catch (err) {
+      await this.giveBack(r.port).catch(NOTHING);
+      throw err;
+    }
+  }
+
   private make(remote: DomId, r: PortReply): EventChannel {
     const peer = this.peerFor(remote, r);
     const channel = new EventChannel(this, peer, r.port);
@@ -135,8 +160,13 @@ export class EventChannels {
   }
 
   private peerFor(remote: DomId, r: PortReply): Peer {
+    const doorbell = resolve(this.client.dir, r.doorbell);
     const found = this.peers.find((p) => p.domid === remote);
-    if (found) return found;
+    if (found) {
+      // It may have died and come back while a channel to it was open here.
+      found.doorbell = doorbell;
+      return found;
+    }
     const page = resolve(this.client.dir, r.page);
     const offset = this.places.get(remote) ?? this.space.reserve(PAGE_SIZE);
     this.places.set(remote, offset);
@@ -151,7 +181,7 @@ export class EventChannels {
       if (channel && channel.remote === remote) channel.fire();
       else this.stray++;
     };
-    const peer = new Peer(this.space, offset, this.client.domid, remote, resolve(this.client.dir, r.doorbell), handle);
+    const peer = new Peer(this.space, offset, this.client.domid, remote, doorbell, handle);
     this.peers.push(peer);
     return peer;
   }
@@ -178,7 +208,13 @@ export class EventChannels {
       return;
     }
     this.early.delete(port);
-    channel.bind(remotePort);
+    try {
+      channel.bind(remotePort);
+    } catch (err) {
+      // Nobody is behind the doorbell: it has died since, and the news of that are on their way.
+      if (['ENXIO', 'ENOENT'].includes((err as NodeJS.ErrnoException).code ?? '')) return;
+      throw err;
+    }
     // What was sent before went nowhere: once, so that the other end looks.
     channel.notify();
   }

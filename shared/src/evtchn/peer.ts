@@ -14,7 +14,8 @@ export class Peer {
   readonly offset: number;
   readonly handle: (port: Port) => void;
   channels = 0;
-  private readonly doorbell: string;
+  /** Where it is rung from the next bind on. */
+  doorbell: string;
   private ringer: Ringer | null = null;
   private boundChannels = 0;
 
