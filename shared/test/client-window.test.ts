@@ -103,6 +103,24 @@ t.test('mapGrant maps what the hypervisor says, unmapGrant names handle and addr
   t.match(new GrantError('map', GNTST.badGntref).message, 'badGntref');
 });
 
+t.test('a grant that the hypervisor has mapped and the system has not is unmapped again', async (t) => {
+  const { window, memory } = bed(t);
+  rmSync(memory);
+  const sent: string[] = [];
+  const replies = ['0000000000000100 0000 0000 07000000 03000000 00000000', '0000000000000100 0000'];
+  const port = {
+    hypercall(bytes: Buffer, onReply: (reply: Buffer) => void): void {
+      sent.push(bytes.toString('hex'));
+      onReply(Buffer.from(replies.shift()!.replace(/ /g, ''), 'hex'));
+    },
+  };
+  await t.rejects(window.mapGrant(port, ONE, 8 as Gref), { code: 'ENOENT' });
+  t.equal(window.free, 2);
+  t.equal(sent.length, 2, 'else the granter could never take its page back');
+  t.equal(sent[1].slice(8, 16), '01000100', 'an unmap of one element');
+  t.equal(sent[1].slice(48, 56), '07000000', 'of that handle');
+});
+
 t.test('a read of a page that is not mapped any more ends that process by SIGSEGV, and nothing else', (t) => {
   const { dir } = bed(t);
   const child = fileURLToPath(new URL('./client-window-child.js', import.meta.url));

@@ -102,10 +102,30 @@ export class GrantWindow {
       await batch.sendAsync(client);
       if (batch.status(0) !== GNTST.okay)
         throw new GrantError(`map of gref ${gref} of domain ${domid}`, batch.status(0));
-      this.mapAt(offset, domid, batch.pfn(0), !readonly);
-      return { offset, handle: batch.handle(0) };
+      const mapped = { offset, handle: batch.handle(0) };
+      await this.mapOrLetGo(client, domid, batch.pfn(0), mapped, !readonly);
+      return mapped;
     } catch (err) {
       this.give(offset);
+      throw err;
+    }
+  }
+
+  /** What the operating system does not let us have the hypervisor must not hold for us: the granter could never take it
+   *  back. @throws what the operating system said */
+  private async mapOrLetGo(
+    client: HypercallPort,
+    domid: DomId,
+    pfn: Pfn,
+    { offset, handle }: MappedGrant,
+    writable: boolean,
+  ): Promise<void> {
+    try {
+      this.mapAt(offset, domid, pfn, writable);
+    } catch (err) {
+      const batch = new UnmapBatch(1);
+      batch.add(handle, 0, offset);
+      await batch.sendAsync(client);
       throw err;
     }
   }
