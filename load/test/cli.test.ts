@@ -168,6 +168,20 @@ t.test('a testbed by address that does not answer is told, and nothing is made',
   t.notOk(existsSync(join(home, 'results')));
 });
 
+t.test('a port that takes connections and closes them at once is told, as any that does not answer', async (t) => {
+  const server = createServer((socket) => socket.on('error', () => {}).end()).listen(0, '127.0.0.1');
+  await new Promise((done) => server.once('listening', done));
+  const { port } = server.address() as { port: number };
+  const args = ['dump', 'vif1.0', '--hypervisor', `http://127.0.0.1:${port}`];
+  // Whether the close is noticed before or after the request was written is a matter of moments: both must be met.
+  const all = await Promise.all(Array.from({ length: 8 }, () => run({ GRANTLINE_TOKEN: 'x' }, ...args)));
+  server.close();
+  for (const r of all) {
+    t.equal(r.code, 2);
+    t.match(r.stderr, /^grantline: no hypervisor answers at \S+ - is the testbed up, and the address right\?\n$/);
+  }
+});
+
 t.test('a port in use is told before anything is started', async (t) => {
   const server = createServer().listen(0, '127.0.0.1');
   await new Promise((done) => server.once('listening', done));

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { buildOne, downAll, execCompose, upAll, upMany, type IDockerComposeOptions } from 'docker-compose';
 import { RunError, UserError } from '../cli/errors.js';
 import { Client, type DomainInfo } from '../runner/client.js';
+import { callBytes } from '../runner/http.js';
 import type { Progress } from '../report/progress.js';
 import { within } from '../cli/session.js';
 import { checkPort } from '../testbed/preflight.js';
@@ -23,6 +24,7 @@ export const CORE_SERVICES = ['hypervisor', 'driver-domain', 'nic', 'guest'];
 
 const READY_LIMIT_MS = 120_000;
 const LOOK_MS = 250;
+const LOOK_LIMIT_MS = 2000;
 /** Seconds that containers get to end; they need less. */
 const STOP_S = '5';
 /** What Compose gets for ending itself, before it is made to. */
@@ -209,8 +211,7 @@ async function missingOf(client: Client, guests: number, watched: readonly Publi
     // A guest does not answer in every configuration.
     if (p.ready === null) continue;
     try {
-      const answer = await fetch(urlOf(p) + p.ready, { signal: AbortSignal.timeout(2000) });
-      if (!answer.ok) return p.what;
+      await callBytes(p.what, urlOf(p), p.ready, { timeoutMs: LOOK_LIMIT_MS });
     } catch {
       return p.what;
     }

@@ -7,6 +7,7 @@ import type { Progress } from '../report/progress.js';
 import { abbaOrder } from '../runner/compare.js';
 import { configure } from '../runner/configure.js';
 import { cpuPerFrame } from '../runner/figures.js';
+import { callBytes } from '../runner/http.js';
 import type { Phase } from '../runner/observer.js';
 import type { Bed } from '../runner/run.js';
 import { serviceIn, type Snapshot } from '../runner/snapshot.js';
@@ -113,8 +114,8 @@ async function prepare(b: HttpBench, config: Configuration, round: number): Prom
   for (const url of await edgesOf(b.bed)) {
     const end = performance.now() + UP_LIMIT_MS;
     for (;;) {
-      const ok = await fetch(url, { signal: AbortSignal.timeout(1000) }).then(
-        (answer) => answer.ok,
+      const ok = await callBytes('the edge', url, '/', { timeoutMs: 1000 }).then(
+        () => true,
         () => false,
       );
       if (ok) break;

@@ -39,6 +39,10 @@ export async function callBytes(who: string, base: string, path: string, options
   if (body !== undefined) headers['content-type'] = 'application/json';
   if (raw !== undefined) headers['content-type'] = 'application/octet-stream';
   if (token !== undefined) headers['authorization'] = `Bearer ${token}`;
+  // Not AbortSignal.timeout: its timer does not keep the process alive, and nor does a fetch whose connection was closed as
+  // soon as it was accepted, as a published port of a container that is only starting does. The process would just end.
+  const abort = new AbortController();
+  const limit = setTimeout(() => abort.abort(new Error(`no answer within ${timeoutMs / 1000} s`)), timeoutMs);
   let response: Response;
   let bytes: Buffer;
   try {
@@ -46,11 +50,13 @@ export async function callBytes(who: string, base: string, path: string, options
       method,
       headers,
       ...(raw !== undefined ? { body: raw } : body === undefined ? {} : { body: JSON.stringify(body) }),
-      signal: AbortSignal.timeout(timeoutMs),
+      signal: abort.signal,
     });
     bytes = Buffer.from(await response.arrayBuffer());
   } catch (error) {
     throw new HttpError(`${who} did not answer ${method} ${path}: ${reason(error)}`, 0);
+  } finally {
+    clearTimeout(limit);
   }
   if (!response.ok) {
     throw new HttpError(
