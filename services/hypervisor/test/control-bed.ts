@@ -101,6 +101,8 @@ export interface Json {
   queue: number;
   rid: number;
   value: string;
+  path: string;
+  token: string;
   message: string;
   settled: boolean;
   generation: number;

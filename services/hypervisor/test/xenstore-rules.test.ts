@@ -327,3 +327,51 @@ t.test('/tool is readable by all and written by the toolstack only', (t) => {
   );
   t.end();
 });
+
+t.test('H35: what waits to be told to a watcher is bounded, and no change goes untold', (t) => {
+  const s = store();
+  for (let i = 0; i < QUOTA_WATCHES; i++) s.watch(G1, 'data', `t${i}`);
+  s.watch(DD, front, 'w');
+  s.takeEvents();
+  const ops = (dir: string, from: number, count: number) =>
+    Array.from({ length: count }, (_, i) => ({ op: 'write' as const, path: `${dir}/n${from + i}`, value: '' }));
+  for (let round = 0; round < 30; round++) {
+    s.transaction(G1, ops('data', 100 * round, 50));
+    s.transaction(G1, ops(front, 100 * round, 50));
+    s.rm(G1, 'data/n0');
+    for (const op of [...ops('data', 100 * round, 50), ...ops(front, 100 * round, 50)]) s.rm(G1, op.path);
+  }
+  const events = s.takeEvents();
+  t.equal(
+    events.length,
+    QUOTA_WATCHES + 1,
+    'one for each watch: with its own path, since too much has changed below it',
+  );
+  t.same(events.at(-1), { domid: DD, path: front, token: 'w' });
+  t.same(events[0], { domid: G1, path: 'data', token: 't0' });
+  s.transaction(G1, ops(front, 0, 500));
+  t.equal(s.takeEvents().length, 500, 'as many as a guest may have nodes are told one by one');
+  t.end();
+});
+
+t.test('what a watcher is not ready for waits, without repetition, while others are told', (t) => {
+  const s = store();
+  s.watch(DD, front, 'w');
+  s.watch(G1, front, 'own');
+  const onlyGuest = (domid: DomId): boolean => domid === G1;
+  t.equal(s.takeEvents(onlyGuest).length, 1);
+  for (let i = 0; i < 5; i++) {
+    s.write(G1, `${front}/state`, String(i));
+    t.same(
+      s.takeEvents(onlyGuest).map((e) => e.token),
+      ['own'],
+    );
+  }
+  t.ok(s.hasEvents);
+  t.same(
+    s.takeEvents().map((e) => e.path),
+    [front, `${front}/state`],
+  );
+  t.notOk(s.hasEvents);
+  t.end();
+});

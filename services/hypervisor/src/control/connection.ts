@@ -6,6 +6,8 @@ import type { HypercallRunner, Reply } from './hypercall-runner.js';
 
 /** Bytes that may wait for a domain which does not read; then it is cut off. */
 const BACKLOG_BYTES = 4 << 20;
+/** More than that waits to be read: what can be told later is. */
+const KEEPS_UP_BYTES = 256 << 10;
 /** Messages that may wait behind a batch that waits for the NIC. */
 const BACKLOG_MESSAGES = 4096;
 const CLOSE_LIMIT_MS = 500;
@@ -49,6 +51,11 @@ export class Connection {
     // A message that is too long or no proper frame: ws has closed the connection already.
     ws.on('error', (error) => world.garbage(error.message));
     ws.on('close', () => world.closed());
+  }
+
+  /** True while the domain reads what it is sent. */
+  get keepsUp(): boolean {
+    return this.ws.bufferedAmount < KEEPS_UP_BYTES;
   }
 
   sendText(text: string): void {

@@ -71,6 +71,11 @@ export class HypercallServer {
     return this.connections.size;
   }
 
+  /** False while a domain is behind with reading; what is sent to one that is not connected is lost, not late. */
+  keepsUp(domid: DomId): boolean {
+    return this.connections.get(domid)?.keepsUp ?? true;
+  }
+
   /** Sends an event to a domain; to one that is not connected it is lost, as it would be in Xen. */
   send(domid: DomId, event: string, args: object): void {
     const connection = this.connections.get(domid);

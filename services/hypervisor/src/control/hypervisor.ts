@@ -30,6 +30,7 @@ import { MappedFiles } from './mapped-files.js';
 import { NIC_TIMEOUT_MS, NicControl } from './nic-control.js';
 import { readings } from './readings.js';
 import { Toolstack } from './toolstack.js';
+import { WatchDelivery } from './watch-delivery.js';
 import { XenStore } from './xenstore.js';
 
 /** Addresses only: the memory of every domain that there can be, and the small pages. */
@@ -79,6 +80,7 @@ export class Hypervisor {
   readonly counterFile: CounterFile;
   private readonly control: CounterBlock;
   private readonly settler: NodeJS.Timeout;
+  private readonly delivery: WatchDelivery;
   private readonly doors: Doors;
   readonly experiment = new Experiment();
   /** How often each domain has connected. */
@@ -154,6 +156,7 @@ export class Hypervisor {
       o.log,
       this.control,
     );
+    this.delivery = new WatchDelivery(this.store, this.server);
     this.doors = new Doors({
       http: {
         log: o.log,
@@ -190,6 +193,7 @@ export class Hypervisor {
   /** Tells all domains to end, waits for them, and removes all files. */
   async stop(): Promise<void> {
     clearInterval(this.settler);
+    this.delivery.stop();
     await this.server.closeAll(GOODBYE_MS);
     this.domains.stop();
     this.nic.nicGone();
@@ -198,9 +202,7 @@ export class Hypervisor {
   }
 
   /** Delivers the watch events that have fired. */
-  readonly deliver = (): void => {
-    for (const { domid, path, token } of this.store.takeEvents()) this.server.send(domid, 'xs.watch', { path, token });
-  };
+  readonly deliver = (): void => this.delivery.run();
 
   /** The open ports of a domain, and whether an event is pending on each. */
   portsOf(domid: DomId): (PortInfo & { pending: boolean })[] {

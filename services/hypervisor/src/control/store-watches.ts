@@ -10,6 +10,15 @@ interface Watch {
   readonly token: string;
   /** What the watcher wrote: reported paths are relative when this is. */
   readonly asGiven: string;
+  /** Paths that wait to be told to it. */
+  readonly waiting: Set<string>;
+  /** Too many: only its own path is told, which says that anything at or below it may have changed. */
+  overflown: boolean;
+}
+
+interface Fired {
+  readonly watch: Watch;
+  readonly path: string;
 }
 
 export interface WatchEvent {
@@ -21,7 +30,14 @@ export interface WatchEvent {
 export class StoreWatches {
   private readonly byPath = new Map<string, Watch[]>();
   private readonly perDomain = new Map<DomId, number>();
-  private events: WatchEvent[] = [];
+  /** What waits for each domain, oldest first; nothing for those for whom nothing waits. */
+  private readonly events = new Map<DomId, Fired[]>();
+  private readonly eventLimit: number;
+
+  /** @param eventLimit paths that may wait for each watch */
+  constructor(eventLimit: number) {
+    this.eventLimit = eventLimit;
+  }
 
   /** @param limit most watches that the domain may have
    *  @throws StoreError EEXIST for the same path and token again, ENOSPC over the limit */
@@ -32,7 +48,7 @@ export class StoreWatches {
     const count = this.perDomain.get(domid) ?? 0;
     if (count >= limit) throw new StoreError('ENOSPC', `over the quota of ${limit} watches`);
     this.perDomain.set(domid, count + 1);
-    const watch = { domid, path, token, asGiven };
+    const watch: Watch = { domid, path, token, asGiven, waiting: new Set(), overflown: false };
     here.push(watch);
     this.byPath.set(path, here);
     this.push(watch, path);
@@ -43,7 +59,11 @@ export class StoreWatches {
     const here = this.byPath.get(path) ?? [];
     const at = here.findIndex((w) => w.domid === domid && w.token === token);
     if (at < 0) throw new StoreError('ENOENT', `there is no watch on ${path} with this token`);
-    here.splice(at, 1);
+    const [gone] = here.splice(at, 1);
+    this.keep(
+      domid,
+      (this.events.get(domid) ?? []).filter((e) => e.watch !== gone),
+    );
     if (here.length === 0) this.byPath.delete(path);
     this.perDomain.set(domid, (this.perDomain.get(domid) ?? 1) - 1);
   }
@@ -56,7 +76,7 @@ export class StoreWatches {
       else this.byPath.delete(path);
     }
     this.perDomain.delete(domid);
-    this.events = this.events.filter((e) => e.domid !== domid);
+    this.events.delete(domid);
   }
 
   count(domid: DomId): number {
@@ -80,17 +100,46 @@ export class StoreWatches {
     }
   }
 
-  /** What has fired since the last call, in order; the same event twice in a row of changes is one. */
-  take(): WatchEvent[] {
-    const out = this.events;
-    this.events = [];
+  /** True while something waits for anybody. */
+  get hasEvents(): boolean {
+    return this.events.size > 0;
+  }
+
+  /** Takes what has fired, oldest first; what fires again before it was taken is one event.
+   *  @param ready false: what is for that domain waits
+   *  @param most events for each domain */
+  take(ready: (domid: DomId) => boolean, most: number): WatchEvent[] {
+    const out: WatchEvent[] = [];
+    for (const [domid, queue] of this.events) {
+      if (!ready(domid)) continue;
+      for (const { watch, path } of queue.slice(0, most)) {
+        watch.waiting.delete(path);
+        watch.overflown = watch.overflown && watch.waiting.size > 0;
+        out.push({ domid, path, token: watch.token });
+      }
+      this.keep(domid, queue.slice(most));
+    }
     return out;
   }
 
   private push(w: Watch, path: string): void {
     const own = w.path.slice(0, w.path.length - w.asGiven.length);
     const reported = w.asGiven.startsWith('/') ? path : path.slice(own.length);
-    if (this.events.some((e) => e.domid === w.domid && e.token === w.token && e.path === reported)) return;
-    this.events.push({ domid: w.domid, path: reported, token: w.token });
+    if (w.overflown || w.waiting.has(reported)) return;
+    const queue = this.events.get(w.domid) ?? [];
+    if (w.waiting.size < this.eventLimit) {
+      w.waiting.add(reported);
+      queue.push({ watch: w, path: reported });
+      return this.keep(w.domid, queue);
+    }
+    w.overflown = true;
+    w.waiting.clear();
+    w.waiting.add(w.asGiven);
+    this.keep(w.domid, [...queue.filter((e) => e.watch !== w), { watch: w, path: w.asGiven }]);
+  }
+
+  private keep(domid: DomId, queue: Fired[]): void {
+    if (queue.length > 0) this.events.set(domid, queue);
+    else this.events.delete(domid);
   }
 }

@@ -25,6 +25,8 @@ export const QUOTA_NODES = 1000;
 export const QUOTA_VALUE_BYTES = 2048;
 /** Watches that a guest may have. */
 export const QUOTA_WATCHES = 128;
+/** Paths that may wait to be told to one watch, of whomever; more than one guest's nodes, and than all nodes of all vifs. */
+export const QUOTA_EVENTS = 1024;
 
 export interface StoreOp {
   readonly op: 'write' | 'rm' | 'mkdir';
@@ -42,7 +44,7 @@ const hasQuota = (who: DomId): boolean => who !== DOMID_CONTROL && who !== DOMID
 
 export class XenStore {
   private readonly root = makeNode(DOMID_CONTROL, 'all');
-  private readonly watches = new StoreWatches();
+  private readonly watches = new StoreWatches(QUOTA_EVENTS);
   private readonly owned = new Map<DomId, number>();
   private undo: (() => void)[] = [];
   private changes: Change[] = [];
@@ -97,9 +99,16 @@ export class XenStore {
     this.watches.remove(caller, resolvePath(caller, path), token);
   }
 
-  /** Takes what has fired, oldest first: to be delivered once the caller has its reply. */
-  takeEvents(): WatchEvent[] {
-    return this.watches.take();
+  /** Takes what has fired, oldest first: to be delivered once the caller has its reply.
+   *  @param ready false: what is for that domain waits; each path once, however often it changes meanwhile
+   *  @param most events for each domain */
+  takeEvents(ready: (domid: DomId) => boolean = () => true, most = Infinity): WatchEvent[] {
+    return this.watches.take(ready, most);
+  }
+
+  /** True while something waits to be delivered. */
+  get hasEvents(): boolean {
+    return this.watches.hasEvents;
   }
 
   /** Forgets a domain's watches and those of its events that are still to be delivered. */
