@@ -177,6 +177,40 @@ t.test('a batch waits while the NIC is inside a burst; what comes behind it keep
 });
 
 t.test(
+  'H35: what a domain can make the hypervisor hold is bounded in bytes, behind a batch and for pings',
+  async (t) => {
+    const b = await bed();
+    t.teardown(() => b.close());
+    const dd = await b.open('driver-domain');
+    await b.open('nic');
+    const [dpn] = await dd.mapSelf([10]);
+    writeWord(join(b.dir, 'dma/burst'), 1);
+    const unmap = Buffer.alloc(12);
+    unmap.writeUInt16LE(0x101, 4);
+    unmap.writeUInt16LE(1, 6);
+    unmap.writeUInt32LE(dpn, 8);
+    dd.ws.send(unmap);
+    // 30 MB in far fewer messages than may wait.
+    for (let i = 0; i < 500; i++) dd.ws.send(Buffer.alloc(60_000));
+    await dd.until(() => dd.closeCode !== null);
+    t.equal(b.hv.counter('tooSlow'), 1);
+
+    const g = await b.open('guest');
+    g.ws.pause();
+    const filler = Buffer.alloc(125);
+    // Each is answered by as many bytes, which nobody reads: 40 MB, far more than any socket's buffers.
+    for (let i = 0; i < 300_000; i++) g.ws.ping(filler);
+    for (let i = 0; i < 4000 && b.hv.counter('tooSlow') < 2; i++)
+      await new Promise((resolve) => setTimeout(resolve, 5));
+    t.equal(b.hv.counter('tooSlow'), 2);
+    const other = await b.open('guest');
+    const pong = new Promise<Buffer>((resolve) => other.ws.once('pong', resolve));
+    other.ws.ping('well?');
+    t.equal((await pong).toString(), 'well?', 'who reads is answered');
+  },
+);
+
+t.test(
   'an event channel between two domains: page, doorbells, pending bit of the binder, bound and unbound',
   async (t) => {
     const b = await bed();

@@ -8,8 +8,10 @@ import type { HypercallRunner, Reply } from './hypercall-runner.js';
 const BACKLOG_BYTES = 4 << 20;
 /** More than that waits to be read: what can be told later is. */
 const KEEPS_UP_BYTES = 256 << 10;
-/** Messages that may wait behind a batch that waits for the NIC. */
-const BACKLOG_MESSAGES = 4096;
+/** Messages, and bytes of them, that may wait behind a batch that waits for the NIC. A driver domain with all guests has
+ *  less than half of that under way. */
+const BEHIND_MESSAGES = 4096;
+const BEHIND_BYTES = 8 << 20;
 const CLOSE_LIMIT_MS = 500;
 
 export interface ConnectionWorld {
@@ -34,6 +36,7 @@ export class Connection {
   private readonly world: ConnectionWorld;
   /** Messages behind a batch whose reply must wait. */
   private readonly behind: Buffer[] = [];
+  private behindBytes = 0;
   private held = false;
   private readonly onReleased = (reply: Reply): void => this.released(reply);
 
@@ -47,6 +50,11 @@ export class Connection {
       if (!binary) this.text(data as Buffer);
       else if (this.held) this.queue(data as Buffer);
       else this.hypercall(data as Buffer);
+    });
+    ws.on('ping', (data) => {
+      if (ws.readyState !== ws.OPEN) return;
+      ws.pong(data);
+      if (ws.bufferedAmount > BACKLOG_BYTES) this.tooSlow();
     });
     // A message that is too long or no proper frame: ws has closed the connection already.
     ws.on('error', (error) => world.garbage(error.message));
@@ -82,15 +90,19 @@ export class Connection {
   }
 
   private queue(message: Buffer): void {
-    if (this.behind.length === BACKLOG_MESSAGES) return this.tooSlow();
+    this.behindBytes += message.length;
+    if (this.behind.length === BEHIND_MESSAGES || this.behindBytes > BEHIND_BYTES) return this.tooSlow();
     this.behind.push(message);
   }
 
   private released(reply: Reply): void {
     this.held = false;
     this.sendReply(reply);
-    while (!this.held && this.behind.length > 0 && this.ws.readyState === this.ws.OPEN)
-      this.hypercall(this.behind.shift()!);
+    while (!this.held && this.behind.length > 0 && this.ws.readyState === this.ws.OPEN) {
+      const message = this.behind.shift()!;
+      this.behindBytes -= message.length;
+      this.hypercall(message);
+    }
   }
 
   private sendReply(reply: Reply): void {

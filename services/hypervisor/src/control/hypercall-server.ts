@@ -44,6 +44,8 @@ export class HypercallServer {
     noServer: true,
     clientTracking: false,
     perMessageDeflate: false,
+    // The connection does it, and counts what a domain does not read.
+    autoPong: false,
     maxPayload: MAX_MESSAGE_BYTES,
   });
   private readonly connections = new Map<DomId, Connection>();
