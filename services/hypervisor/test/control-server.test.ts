@@ -256,6 +256,25 @@ t.test('a caller has its reply before the watch event that it caused; a transact
   t.equal(await g.ask('xs.transaction', { ops: [...ops, { op: 'rm', path: '/tool' }] }), 'EACCES');
 });
 
+t.test('an event whose sender died before it rang does not keep those of its successor from ringing', async (t) => {
+  const b = await bed();
+  t.teardown(() => b.close());
+  const dd = await b.open('driver-domain');
+  const g = await b.open('guest');
+  const bell = new Doorbell(join(b.dir, 'domain/1/doorbell'));
+  t.teardown(() => bell.close());
+  const { port } = await g.ask('evtchn.allocUnbound', { remote: 1000 });
+  const { port: theirs } = await dd.ask('evtchn.bindInterdomain', { remote: 1, remotePort: port });
+  // Marked pending, and neither selected nor rung: as by a process that was killed between the two.
+  writeWord(join(b.dir, 'evtchn/1-1000'), 1 << port, 128);
+  await dd.ask('evtchn.close', { port: theirs });
+  bell.wait(0);
+  await dd.ask('evtchn.bindInterdomain', { remote: 1, remotePort: port });
+  t.ok(bell.wait(1e6), 'the owner is rung');
+  const page = readFileSync(join(b.dir, 'evtchn/1-1000'));
+  t.equal(page.readUInt32LE(0), 1, 'and finds which word to look at');
+});
+
 t.test('H35: a guest that changes nodes faster than the driver domain reads does not have it cut off', async (t) => {
   const b = await bed();
   t.teardown(() => b.close());
@@ -359,11 +378,11 @@ async function until(ok: () => boolean): Promise<void> {
   while (!ok()) await new Promise((r) => setTimeout(r, 5));
 }
 
-/** The nic's burst count, as the nic would write it. */
-function writeWord(path: string, value: number): void {
+/** A word of shared memory, as another process would write it. */
+function writeWord(path: string, value: number, at = 0): void {
   const fd = openSync(path, 'r+');
   const word = Buffer.alloc(4);
   word.writeUInt32LE(value);
-  writeSync(fd, word, 0, 4, 0);
+  writeSync(fd, word, 0, 4, at);
   closeSync(fd);
 }

@@ -16,6 +16,7 @@ function channels(): { ev: EventChannels; log: string[]; live: Set<number> } {
     openPage: (low, high) => void log.push(`open ${low}-${high}`),
     closePage: (low, high) => void log.push(`close ${low}-${high}`),
     clearPort: () => {},
+    flush: () => {},
     raise: (owner, _peer, p) => void log.push(`raise ${owner}:${p}`),
     onBound: (owner, p, peer, remotePort) => void log.push(`bound ${owner}:${p} to ${peer}:${remotePort}`),
     onUnbound: (owner, p) => void log.push(`unbound ${owner}:${p}`),

@@ -45,7 +45,13 @@ export class EventSide {
     const word = port >> 5;
     const bit = 1 << (port & 31);
     Atomics.and(this.i32, this.mask + word, ~bit);
-    if ((Atomics.load(this.i32, this.pending + word) & bit) === 0) return false;
+    return this.select(port);
+  }
+
+  /** Makes the owner look at the port again if it is pending. @returns true when it is */
+  select(port: Port): boolean {
+    const word = port >> 5;
+    if ((Atomics.load(this.i32, this.pending + word) & (1 << (port & 31))) === 0) return false;
     Atomics.or(this.i32, this.selector, 1 << word);
     return true;
   }

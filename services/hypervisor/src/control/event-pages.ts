@@ -37,7 +37,20 @@ export class EventPages {
   }
 
   raise(owner: DomId, peer: DomId, port: Port): void {
-    if (!this.side(owner, peer).raise(port)) return;
+    if (this.side(owner, peer).raise(port)) this.ring(owner);
+  }
+
+  /** As raise, where the peer before may have died between marking the port pending and ringing: then nobody else would
+   *  ring for it, since it is pending already. */
+  flush(owner: DomId, peer: DomId, port: Port): void {
+    if (this.side(owner, peer).select(port)) this.ring(owner);
+  }
+
+  isPending(owner: DomId, peer: DomId, port: Port): boolean {
+    return this.side(owner, peer).isPending(port);
+  }
+
+  private ring(owner: DomId): void {
     try {
       const ringer = new Ringer(this.files.doorbell(owner));
       ringer.ring();
@@ -45,10 +58,6 @@ export class EventPages {
     } catch {
       // The owner has not opened its doorbell yet; it looks at its bits when it does.
     }
-  }
-
-  isPending(owner: DomId, peer: DomId, port: Port): boolean {
-    return this.side(owner, peer).isPending(port);
   }
 
   private side(owner: DomId, peer: DomId): EventSide {

@@ -26,6 +26,8 @@ export interface EvtchnWorld {
   clearPort(owner: DomId, peer: DomId, port: Port): void;
   /** Makes a port of `owner` pending, and rings. */
   raise(owner: DomId, peer: DomId, port: Port): void;
+  /** Rings for a port of `owner` that is pending already, by a peer that may not have come to it. */
+  flush(owner: DomId, peer: DomId, port: Port): void;
   onBound(owner: DomId, port: Port, peer: DomId, remotePort: Port): void;
   onUnbound(owner: DomId, port: Port): void;
 }
@@ -75,6 +77,7 @@ export class EventChannels {
       );
     const port = this.take(caller, { remote, remotePort });
     far.remotePort = port;
+    this.world.flush(remote, caller, remotePort);
     this.world.raise(caller, remote, port);
     this.world.onBound(remote, remotePort, caller, port);
     return port;

@@ -117,6 +117,7 @@ export class Hypervisor {
       closePage: (low, high) => this.pages.close(low, high),
       clearPort: (owner, peer, port) => this.pages.clear(owner, peer, port),
       raise: (owner, peer, port) => this.pages.raise(owner, peer, port),
+      flush: (owner, peer, port) => this.pages.flush(owner, peer, port),
       onBound: (owner, port, _peer, remotePort) => this.server.send(owner, 'evtchn.bound', { port, remotePort }),
       onUnbound: (owner, port) => this.server.send(owner, 'evtchn.unbound', { port }),
     });
