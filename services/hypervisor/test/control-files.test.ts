@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process';
-import { constants, readdirSync, statSync } from 'node:fs';
+import { chmodSync, constants, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import type { DomId } from '@grantline/shared/abi/page.js';
 import { TestbedFiles } from '../src/control/files.js';
@@ -121,5 +122,41 @@ t.test('too little shared memory is one clear error now, with sizes, and leaves 
   t.same(readdirSync(join(dir, 'domain')), ['0']);
   files.makeDomain(1001 as DomId, 64 << 10);
   t.equal(statSync(files.memory(1001 as DomId)).blocks * 512, 64 << 10, 'what there is, is reserved now');
+  t.end();
+});
+
+t.test("a directory that is everybody's is refused and left as it was; one of its own gets its mode back", (t) => {
+  const dir = tempDir();
+  mkdirSync(dir);
+  t.teardown(() => rmSync(dir, { recursive: true, force: true }));
+  const mode = (): string => (statSync(dir).mode & 0o7777).toString(8);
+  chmodSync(dir, 0o1777);
+  t.throws(() => new TestbedFiles(dir), {
+    message: `${dir} is for all users of this machine, as /dev/shm is: set GRANTLINE_DIR to a directory below it`,
+  });
+  t.same([mode(), readdirSync(dir)], ['1777', []]);
+  chmodSync(dir, 0o750);
+  const files = new TestbedFiles(dir);
+  t.equal(mode(), isRoot ? '755' : '700');
+  files.removeAll();
+  t.same([mode(), readdirSync(dir)], ['750', []]);
+  t.end();
+});
+
+t.test("another user's directory is refused in one line, and nothing is left in it", asRoot, (t) => {
+  const dir = tempDir();
+  mkdirSync(dir);
+  t.teardown(() => rmSync(dir, { recursive: true, force: true }));
+  chmodSync(dir, 0o777);
+  const main = JSON.stringify(fileURLToPath(new URL('../src/main.js', import.meta.url)));
+  const become = 'process.setgroups([]); process.setgid(64901); process.setuid(64901);';
+  const run = spawnSync(process.execPath, ['-e', `${become} import(${main})`], {
+    env: { PATH: process.env['PATH'], GRANTLINE_DIR: dir, GRANTLINE_HTTP: '127.0.0.1:0' },
+    encoding: 'utf8',
+    timeout: 20_000,
+  });
+  t.equal(run.stderr, `grantline hypervisor: ${dir} is another user's: set GRANTLINE_DIR to a directory of your own\n`);
+  t.equal(run.status, 2);
+  t.same([(statSync(dir).mode & 0o777).toString(8), readdirSync(dir)], ['777', []]);
   t.end();
 });

@@ -10,6 +10,7 @@ import {
   openSync,
   rmSync,
   rmdirSync,
+  statSync,
   statfsSync,
   writeFileSync,
 } from 'node:fs';
@@ -22,6 +23,8 @@ import { DirectoryError, MADE_HERE, claimDirectory } from './claim.js';
 import { ownersFor, type Identity, type Joiner, type Owner, type Owners } from './owners.js';
 
 export { DirectoryError } from './claim.js';
+
+const STICKY = 0o1000;
 
 export interface FilesOptions {
   /** Groups of the roles, where there are such. */
@@ -37,6 +40,8 @@ export class TestbedFiles {
   private readonly owners: Owners;
   private readonly lock: number;
   private readonly madeDir: boolean;
+  /** Mode of the directory as it was found. */
+  private readonly foundMode: number;
   private removed = false;
   /** Names below `domain` and below `evtchn`. */
   private readonly homes = new Map<DomId, string>([[DOMID_CONTROL, '0']]);
@@ -57,6 +62,7 @@ export class TestbedFiles {
         `cannot make ${dir} (${(error as Error).message}): set GRANTLINE_DIR to a directory on tmpfs`,
       );
     }
+    this.foundMode = ownMode(dir);
     this.lock = claimDirectory(dir, o.reclaim ?? false);
     chmodSync(dir, this.owners.dirMode);
     // To be passed through, not to be listed.
@@ -171,11 +177,11 @@ export class TestbedFiles {
     this.removed = true;
     for (const name of MADE_HERE) rmSync(join(this.dir, name), { recursive: true, force: true });
     closeSync(this.lock);
-    if (!this.madeDir) return;
     try {
-      rmdirSync(this.dir);
+      if (this.madeDir) rmdirSync(this.dir);
+      else chmodSync(this.dir, this.foundMode);
     } catch {
-      // Somebody put a file of their own there; it is not ours to remove.
+      // Somebody put a file of their own there, which is not ours to remove, or has removed it all.
     }
   }
 
@@ -220,6 +226,20 @@ export class TestbedFiles {
     if (uid >= 0 || gid >= 0) chownSync(path, uid, gid);
     chmodSync(path, mode);
   }
+}
+
+/** @returns the directory's mode, which will be changed
+ *  @throws DirectoryError when that would hit others */
+function ownMode(dir: string): number {
+  const { mode, uid } = statSync(dir);
+  if ((mode & STICKY) !== 0)
+    throw new DirectoryError(
+      `${dir} is for all users of this machine, as /dev/shm is: set GRANTLINE_DIR to a directory below it`,
+    );
+  const me = process.geteuid?.() ?? uid;
+  if (me !== 0 && me !== uid)
+    throw new DirectoryError(`${dir} is another user's: set GRANTLINE_DIR to a directory of your own`);
+  return mode & 0o7777;
 }
 
 function freeIn(dir: string): number {
