@@ -98,6 +98,7 @@ t.test('H42: a guest attaches for itself only, only when its path is direct, and
   const args = await queueArgs(g);
   t.equal(await g.ask('nic.attach', { ...args, target: 2 }), 'EPERM');
   t.equal(await g.ask('nic.attach', { ...args, target: 1000 }), 'EPERM');
+  t.equal(await g.ask('nic.attach', { ...args, vlan: 7 }), 'EPERM', 'nobody has put it into that VLAN');
   t.equal(await nic.ask('nic.attach', args), 'EPERM');
   t.same(await g.ask('nic.attach', { ...args, mac: '00:16:3e:00:00:02' }), { queue: 0 });
   t.match(await nic.event('nic.attach'), { context: 1, target: 1, mac: '00:16:3e:00:00:01' });

@@ -137,7 +137,7 @@ export class NicControl {
   }
 
   /** @returns the address that the queue filters by */
-  private checkRights(caller: DomId, { target, mac }: AttachArgs): string | null {
+  private checkRights(caller: DomId, { target, mac, vlan }: AttachArgs): string | null {
     if (caller === DOMID_DRIVER) {
       if (target !== caller && (target < 1 || target > MAX_GUESTS || !this.world.isLive(target as DomId)))
         throw new OpError('EINVAL', `there is no guest ${target}`);
@@ -146,6 +146,8 @@ export class NicControl {
     if (caller === DOMID_NIC) throw new OpError('EPERM', 'the nic does not attach queues');
     if (target !== caller) throw new OpError('EPERM', 'a guest attaches a queue for itself only');
     if (!this.world.isDirect(caller)) throw new OpError('EPERM', "the path of this guest's vif is not direct");
+    // Which VLANs a guest is in is not its own choice. The nic also keeps counters of each that it has once heard of.
+    if (vlan !== null) throw new OpError('EPERM', 'a guest has no VLAN');
     // Whatever it asked for: frames for others must not get into its queue.
     return this.world.macOf(caller);
   }
