@@ -86,12 +86,17 @@ t.test('wrong arguments and unknown operations get EINVAL, and the connection li
     ['evtchn.bindInterdomain', { remote: 1000, remotePort: -1 }],
     ['nic.attach', { target: 1 }],
     ['service.announce', { http: 'file:///etc/passwd', pid: 1 }],
+    ['service.announce', { http: 'http://[::', pid: 1 }],
+    ['service.announce', { http: 'http://host:99999', pid: 1 }],
+    ['service.announce', { http: 'http://user:password@host', pid: 1 }],
+    ['service.announce', { http: 'http://host?query', pid: 1 }],
     ['constructor', {}],
     ['__proto__', {}],
     ['nonsense', {}],
   ];
   for (const [op, args] of wrong) t.equal(await g.ask(op, args as object), 'EINVAL', `${op} ${JSON.stringify(args)}`);
   t.same(await g.ask('xs.read', { path: 'data' }), { value: '' });
+  t.equal((await b.api('GET', '/prometheus/targets')).status, 200, 'what one guest says of itself harms no list');
 });
 
 t.test('garbage closes the connection, is counted, and the domain is dead', async (t) => {

@@ -44,6 +44,7 @@ export class ControlOps {
       'nic.attach': (caller, a) => nic.attach(caller, a),
       'nic.detach': (caller, a) => nic.detach(caller, a.queue),
       'service.announce': (caller, a) => {
+        if (!isOrigin(a.http)) throw new OpError('EINVAL', 'http is not of the form http://host:port');
         const domain = domains.get(caller)!;
         domain.http = a.http;
         domain.pid = a.pid;
@@ -62,6 +63,11 @@ export class ControlOps {
     checkOp(op, args);
     return (this.handlers[op] as (caller: DomId, args: unknown) => unknown)(caller, args);
   }
+}
+
+/** Others make addresses of it: it must be one, and no more than one. */
+function isOrigin(text: string): boolean {
+  return URL.canParse(text) && new URL(text).href === `${new URL(text).origin}/`;
 }
 
 const done = (_: void): Record<string, never> => ({});
