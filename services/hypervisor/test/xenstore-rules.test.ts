@@ -1,12 +1,20 @@
 import t from 'tap';
 import type { DomId } from '@grantline/shared/abi/page.js';
 import { StoreError } from '../src/control/store-path.js';
-import { QUOTA_NODES, QUOTA_VALUE_BYTES, QUOTA_WATCHES, XenStore } from '../src/control/xenstore.js';
+import {
+  QUOTA_DRIVER_NODES,
+  QUOTA_DRIVER_WATCHES,
+  QUOTA_NODES,
+  QUOTA_VALUE_BYTES,
+  QUOTA_WATCHES,
+} from '../src/control/store-quota.js';
+import { XenStore } from '../src/control/xenstore.js';
 
 const CONTROL = 0 as DomId;
 const G1 = 1 as DomId;
 const G2 = 2 as DomId;
 const DD = 1000 as DomId;
+const NIC = 1001 as DomId;
 
 function store(): XenStore {
   const s = new XenStore();
@@ -213,6 +221,32 @@ t.test('H35: a guest has quotas of nodes, value bytes and watches; the rest of t
     code(() => s.write(DD, `${back}/state`, '2')),
     'ok',
   );
+  t.end();
+});
+
+t.test('H35: driver domain and nic have quotas too: the hypervisor trusts nobody', (t) => {
+  for (const [who, nodes, watches] of [
+    [DD, QUOTA_DRIVER_NODES, QUOTA_DRIVER_WATCHES],
+    [NIC, QUOTA_NODES, QUOTA_WATCHES],
+  ] as const) {
+    const s = store();
+    s.own(`/local/domain/${who}/data`, who, []);
+    const ops = (n: number) => Array.from({ length: n }, (_, i) => ({ op: 'mkdir' as const, path: `data/n${i}` }));
+    const own = s.nodesOwnedBy(who);
+    t.equal(
+      code(() => s.transaction(who, ops(nodes - own + 1))),
+      'ENOSPC',
+    );
+    t.equal(
+      code(() => s.transaction(who, ops(nodes - own))),
+      'ok',
+    );
+    for (let i = 0; i < watches; i++) s.watch(who, 'data', `t${i}`);
+    t.equal(
+      code(() => s.watch(who, 'data', 'over')),
+      'ENOSPC',
+    );
+  }
   t.end();
 });
 

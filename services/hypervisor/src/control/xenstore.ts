@@ -4,7 +4,7 @@
  *  takes the readers of its parent; its owner is whoever makes it. So what the toolstack writes into a guest's directory
  *  (mac, ip) stays the toolstack's, although the directory is the guest's.
  *  Source: docs/misc/xenstore.txt; docs/wire/xenstore-paths.md has our paths. */
-import { DOMID_CONTROL, DOMID_DRIVER, DOMID_NIC, type DomId } from '@grantline/shared/abi/page.js';
+import { DOMID_CONTROL, type DomId } from '@grantline/shared/abi/page.js';
 import {
   allWritable,
   asTree,
@@ -16,17 +16,9 @@ import {
   type Readers,
   type StoreTree,
 } from './store-node.js';
+import { QUOTA_EVENTS, QUOTA_VALUE_BYTES, quotaOf } from './store-quota.js';
 import { StoreError, namesOf, parentOf, resolvePath } from './store-path.js';
 import { StoreWatches, type WatchEvent } from './store-watches.js';
-
-/** Nodes that a guest may own. */
-export const QUOTA_NODES = 1000;
-/** Bytes in a value, for every domain but the toolstack. */
-export const QUOTA_VALUE_BYTES = 2048;
-/** Watches that a guest may have. */
-export const QUOTA_WATCHES = 128;
-/** Paths that may wait to be told to one watch, of whomever; more than one guest's nodes, and than all nodes of all vifs. */
-export const QUOTA_EVENTS = 1024;
 
 export interface StoreOp {
   readonly op: 'write' | 'rm' | 'mkdir';
@@ -39,8 +31,6 @@ interface Change {
   readonly path: string;
   readonly gone: Node | null;
 }
-
-const hasQuota = (who: DomId): boolean => who !== DOMID_CONTROL && who !== DOMID_DRIVER && who !== DOMID_NIC;
 
 export class XenStore {
   private readonly root = makeNode(DOMID_CONTROL, 'all');
@@ -90,8 +80,7 @@ export class XenStore {
 
   /** Fires once at once, also for a path that is not there. @throws StoreError EINVAL, EEXIST, ENOSPC */
   watch(caller: DomId, path: string, token: string): void {
-    const limit = hasQuota(caller) ? QUOTA_WATCHES : Infinity;
-    this.watches.add(caller, resolvePath(caller, path), path, token, limit);
+    this.watches.add(caller, resolvePath(caller, path), path, token, quotaOf(caller).watches);
   }
 
   /** @throws StoreError ENOENT, EINVAL */
@@ -168,8 +157,9 @@ export class XenStore {
     let depth = 0;
     for (let next; (next = parent.children.get(names[depth])) !== undefined; depth++) parent = next;
     if (!mayWrite(caller, parent)) throw new StoreError('EACCES', `${path} is not writable for domain ${caller}`);
-    if (hasQuota(caller) && this.nodesOwnedBy(caller) + names.length - depth > QUOTA_NODES)
-      throw new StoreError('ENOSPC', `over the quota of ${QUOTA_NODES} nodes`);
+    const { nodes } = quotaOf(caller);
+    if (this.nodesOwnedBy(caller) + names.length - depth > nodes)
+      throw new StoreError('ENOSPC', `over the quota of ${nodes} nodes`);
     const top = parent;
     const topName = names[depth];
     this.undo.push(() => {
