@@ -7,6 +7,7 @@ import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { AddressSpace } from '../src/mem/address-space.js';
+import { yieldCore } from '../src/mem/libc.js';
 
 const ROUNDS = 100_000;
 // i32 words, each on a cache line of its own.
@@ -29,12 +30,27 @@ function open(path: string): Int32Array {
   return space.mem.i32.subarray(at, at + 1024);
 }
 
+/** Nothing that spins hears a signal. */
+const SPIN_LIMIT_MS = 60_000;
+
+/** Spins until the other side got there. It may not be running: then it gets this core instead of waiting for a slice.
+ *  @throws Error when it has ended, by all that one can tell */
+function wait(there: () => boolean): void {
+  let end = 0;
+  for (let i = 1; !there(); i++) {
+    if (i % 2000 !== 0) continue;
+    end ||= performance.now() + SPIN_LIMIT_MS;
+    if (performance.now() > end) throw new Error('the other process does not answer');
+    yieldCore();
+  }
+}
+
 /** Writer: payload by plain stores, then the index by Atomics.store. */
 function produce(m: Int32Array): void {
   for (let r = 1; r <= ROUNDS; r++) {
     for (let i = 0; i < 8; i++) m[PAYLOAD + i] = r;
     Atomics.store(m, INDEX, r);
-    while (Atomics.load(m, MARK_B) < r);
+    wait(() => Atomics.load(m, MARK_B) >= r);
   }
 }
 
@@ -42,7 +58,7 @@ function produce(m: Int32Array): void {
 function consume(m: Int32Array): Record<string, number> {
   const outcomes: Record<string, number> = {};
   for (let r = 1; r <= ROUNDS; r++) {
-    while (Atomics.load(m, INDEX) < r);
+    wait(() => Atomics.load(m, INDEX) >= r);
     let stale = 0;
     for (let i = 0; i < 8; i++) if (m[PAYLOAD + i] !== r) stale++;
     const key = stale === 0 ? 'payload complete' : 'payload stale';
@@ -60,7 +76,7 @@ function dekkerChild(m: Int32Array): void {
     m[SEEN_B] = Atomics.load(m, X);
     Atomics.store(m, MARK_B, r);
     // The parent judges both results of this round before either side goes on.
-    while (Atomics.load(m, INDEX) !== -r);
+    wait(() => Atomics.load(m, INDEX) === -r);
   }
 }
 
@@ -106,7 +122,7 @@ if (path !== undefined) {
     for (let r = 1; r <= ROUNDS; r++) {
       Atomics.store(m, X, r);
       m[SEEN_A] = Atomics.load(m, Y);
-      while (Atomics.load(m, MARK_B) < r);
+      wait(() => Atomics.load(m, MARK_B) >= r);
       const key = `${m[SEEN_A] === r ? 'new' : 'old'}/${m[SEEN_B] === r ? 'new' : 'old'}`;
       storeBuffering[key] = (storeBuffering[key] ?? 0) + 1;
       Atomics.store(m, INDEX, -r);

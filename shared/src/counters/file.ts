@@ -87,14 +87,15 @@ export class CounterFile {
   }
 }
 
-/** How long a block, or the table of contents, may stay half written: its writer may have lost the core meanwhile. */
+/** How long a block, or the table of contents, may stay half written: its writer may have lost the core meanwhile, or be
+ *  dead. */
 const PATIENCE_MS = 20;
 const PAUSE_MS = 0.2;
 const pauseWord = new Int32Array(new SharedArrayBuffer(4));
 
-/** Calls `attempt` until it gives something. @returns null after PATIENCE_MS */
-function patiently<T>(attempt: () => T | null): T | null {
-  const end = nowNs() + PATIENCE_MS * 1e6;
+/** Calls `attempt` until it gives something. @returns null after `limitMs` */
+function patiently<T>(limitMs: number, attempt: () => T | null): T | null {
+  const end = nowNs() + limitMs * 1e6;
   for (;;) {
     const found = attempt();
     if (found !== null || nowNs() > end) return found;
@@ -103,15 +104,15 @@ function patiently<T>(attempt: () => T | null): T | null {
 }
 
 /** Reads a counter file of another process, also of a dead one. The values of a block belong together, as with
- *  CounterBlock.read; only a process that died in the middle of a commit leaves a block that does not.
+ *  CounterBlock.read; only a process that was in the middle of a commit for all of `patienceMs` leaves a block that does not.
  *  @throws Error when it is not a counter file */
-export function readCounterFile(path: string): BlockSnapshot[] {
+export function readCounterFile(path: string, patienceMs = PATIENCE_MS): BlockSnapshot[] {
   const fd = openSync(path, 'r');
   try {
     const head = readAt(fd, 0, TOC_AT);
     if (fstatSync(fd).size < BLOCKS_AT || head.readUInt32LE(0) !== MAGIC)
       throw new Error(`${path} is not a counter file`);
-    return readToc(fd, path).map((entry) => readBlock(fd, entry));
+    return readToc(fd, path, patienceMs).map((entry) => readBlock(fd, entry, patienceMs));
   } finally {
     closeSync(fd);
   }
@@ -121,8 +122,8 @@ export function readCounterFile(path: string): BlockSnapshot[] {
 const tocs = new Map<string, { text: string; entries: TocEntry[] }>();
 const TOCS_KEPT = 64;
 
-function readToc(fd: number, path: string): TocEntry[] {
-  const toc = patiently(() => {
+function readToc(fd: number, path: string, patienceMs: number): TocEntry[] {
+  const toc = patiently(patienceMs, () => {
     const bytes = readAt(fd, 8, 4).readUInt32LE(0);
     if (bytes === 0) return [];
     const text = readAt(fd, TOC_AT, Math.min(bytes, BLOCKS_AT - TOC_AT)).toString('latin1');
@@ -143,10 +144,10 @@ function readToc(fd: number, path: string): TocEntry[] {
 }
 
 /** The sequence word is read before and after the values, each by a call of its own so that the order is certain. */
-function readBlock(fd: number, { kind, labels, names, at }: TocEntry): BlockSnapshot {
+function readBlock(fd: number, { kind, labels, names, at }: TocEntry, patienceMs: number): BlockSnapshot {
   const sequence = (): number => readAt(fd, at, 4).readUInt32LE(0);
   const read = (): Buffer => readAt(fd, at + 8, names.length * 8);
-  const whole = patiently(() => {
+  const whole = patiently(patienceMs, () => {
     const before = sequence();
     if ((before & 1) !== 0) return null;
     const values = read();
