@@ -330,7 +330,8 @@ t.test('pins, status bits, handles and DMA entries always agree, and all are bac
     }),
     { numRuns: 300 },
   );
-  const rare = Object.entries(met).filter(([, times]) => times < 50);
+  // The rarest come some 70 times.
+  const rare = Object.entries(met).filter(([, times]) => times < 20);
   t.same(rare, [], 'all that can happen has happened');
   t.end();
 });
