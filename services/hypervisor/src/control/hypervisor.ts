@@ -19,6 +19,7 @@ import { ControlOps } from './control-ops.js';
 import { DomainLife } from './domain-life.js';
 import { Domains, type Domain } from './domains.js';
 import { Doors } from './doors.js';
+import { dump } from './dump.js';
 import { EventPages } from './event-pages.js';
 import { EventChannels, type PortInfo } from './evtchn.js';
 import { Experiment } from './experiment.js';
@@ -162,7 +163,7 @@ export class Hypervisor {
       http: {
         log: o.log,
         counterFile: this.counterFile,
-        dump: () => this.dump(),
+        dump: () => dump(this),
         gauges: () => readings(this),
       },
       addRoutes: (http) => addApi(http, this),
@@ -213,21 +214,6 @@ export class Hypervisor {
   /** A counter of the sockets, for tests and dumps. */
   counter(name: (typeof CONTROL_COUNTERS)[number]): number {
     return this.control.v[CONTROL_COUNTERS.indexOf(name)];
-  }
-
-  /** State for GET /dump. */
-  dump(): object {
-    return {
-      // Everybody may look: no capture keys.
-      domains: this.domains.list().map(({ captureKey: _, ...d }) => d),
-      connected: this.server.connectedCount,
-      queues: this.nic.list(),
-      lateNicReplies: this.nic.lateReplies,
-      dmaEntries: this.dma.used,
-      heldBatches: this.runner.waiting,
-      ports: this.domains.live().map(({ domid }) => ({ domid, ports: this.portsOf(domid) })),
-      config: { generation: this.toolstack.generation, factors: this.toolstack.factors, vifs: this.toolstack.vifs() },
-    };
   }
 
   private request(caller: DomId, op: string, args: unknown): unknown {
