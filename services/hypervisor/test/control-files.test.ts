@@ -21,6 +21,7 @@ t.test('each file has its owner and mode', asRoot, async (t) => {
   const want: [string, number, number, number][] = [
     ['.', 0, 0, 0o755],
     ['token', 0, 0, 0o600],
+    ['hypervisor.pid', 0, 0, 0o600],
     ['domain/1', 0, 0, 0o711],
     ['domain/1/memory', 64001, 64000, 0o660],
     ['domain/1/doorbell', 64001, 64000, 0o620],

@@ -144,6 +144,8 @@ t.test('guests of one user cannot find each other, and no role opens what is not
       { path: at('token'), how: 'r' },
       { path: at('join/driver-domain'), how: 'r' },
       { path: at('join/nic'), how: 'r' },
+      // Whoever can open it can lock it, and keep the next hypervisor out.
+      { path: at('hypervisor.pid'), how: 'r' },
     ],
   );
   t.same(guest.slice(0, 3), ['ok', 'ok', 'ok'], 'a guest opens its own');

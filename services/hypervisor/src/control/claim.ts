@@ -59,7 +59,8 @@ function locked(dir: string, pidFile: string): number {
   for (;;) {
     let fd: number;
     try {
-      fd = openSync(pidFile, 'a+', 0o644);
+      // Nobody else's: who can open it, to read alone, can lock it and keep the next hypervisor out.
+      fd = openSync(pidFile, 'a+', 0o600);
     } catch (error) {
       throw new DirectoryError(
         `cannot take ${dir} (${(error as Error).message}): set GRANTLINE_DIR to another directory`,
