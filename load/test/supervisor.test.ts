@@ -1,5 +1,5 @@
 import t from 'tap';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import type { Client } from '../src/runner/client.js';
 import { serviceProcesses } from '../src/testbed/proc.js';
 import { Supervisor } from '../src/testbed/supervisor.js';
@@ -16,6 +16,38 @@ t.test('a testbed that is stopped before it has begun to start makes nothing any
   await t.rejects(starting, /is being stopped/);
   t.notOk(existsSync(bench.dir));
 });
+
+/** Of a process: see proc_pid_stat(5). */
+function groupOf(pid: number): { group: number; session: number } {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  const [group, session] = stat
+    .slice(stat.lastIndexOf(')') + 4)
+    .split(' ')
+    .slice(1, 3)
+    .map(Number);
+  return { group: group!, session: session! };
+}
+
+t.test(
+  'services are of one session, so that they can give each other a core, and out of reach of Ctrl-C',
+  async (t) => {
+    const bench = new Bench('session');
+    t.teardown(() => bench.end());
+    const supervisor = new Supervisor({ dir: bench.dir, guests: 1, use: 'own' });
+    t.teardown(() => supervisor.stop());
+    await supervisor.start();
+    const own = groupOf(process.pid);
+    const services = serviceProcesses(bench.dir);
+    t.equal(services.length, 4);
+    for (const { pid, script } of services) {
+      const { group, session } = groupOf(pid);
+      t.equal(session, own.session, `${script}: its yields count among threads of one session only`);
+      t.equal(group, pid, `${script}: a terminal signals a process group`);
+    }
+    await supervisor.stop();
+    t.same(bench.leftovers(), []);
+  },
+);
 
 t.test('a guest that could not be taken away is still looked after', async (t) => {
   const bench = new Bench('kept');

@@ -27,8 +27,9 @@ export class ServiceProcess {
     this.child = spawn(process.execPath, [...nodeFlags(), entry], {
       env: { ...inherited(), ...options.env, GRANTLINE_LIFELINE: 'stdin' },
       stdio: ['pipe', log, log],
-      // A session of its own: Ctrl-C in a terminal reaches the supervisor alone, which then stops all in order.
-      detached: true,
+      // Not detached: it leaves the process group by itself, so that Ctrl-C in a terminal reaches the supervisor alone, which then
+      // stops all in order. With a session of its own it could not give its core to another service (docs/adr/0012).
+      detached: false,
     });
     closeSync(log);
     // The pipe breaks when the service dies; its end is told by `ended`.

@@ -15,6 +15,7 @@ const fallocate = libc.func('int posix_fallocate(int fd, int64_t offset, int64_t
 const prctl = libc.func('int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)');
 const schedYield = libc.func('int sched_yield()');
 const flock = libc.func('int flock(int fd, int operation)');
+const setpgid = libc.func('int setpgid(int pid, int pgid)');
 const setaffinity = libc.func('int sched_setaffinity(int pid, size_t len, void *mask)');
 
 export const PROT_NONE = 0;
@@ -121,6 +122,13 @@ export const processCpuNs = (): number => clockNs(CLOCK_PROCESS_CPUTIME_ID);
 /** Lets another runnable thread have this core. Returns at once when there is none. */
 export function yieldCore(): void {
   schedYield();
+}
+
+/** Puts this process into a process group of its own, in the session that it is in: what a terminal sends with Ctrl-C or when it
+ *  closes does not reach it, and the scheduler, which weighs sessions against each other, still takes it for one of its
+ *  supervisor's (docs/adr/0012). */
+export function leaveProcessGroup(): void {
+  setpgid(0, 0);
 }
 
 const PR_SET_TIMERSLACK = 29;

@@ -1,6 +1,7 @@
 /** How a service ends: what it set up is undone in reverse order, within a limit, whatever the reason.
  *
  *  Reasons: SIGTERM, SIGINT, stdin closed (when asked for: a killed supervisor then leaves nothing), the hypervisor gone. */
+import { leaveProcessGroup } from '../mem/libc.js';
 import type { Log } from './log.js';
 import { flushLog } from './log.js';
 
@@ -8,7 +9,7 @@ const LIMIT_MS = 2000;
 
 export interface LifelineOptions {
   log: Log;
-  /** End when stdin closes. */
+  /** There is a supervisor: end when stdin closes, and leave signals of the terminal to it. */
   stdin?: boolean;
   /** Replaced in tests. */
   exit?: (code: number) => void;
@@ -35,6 +36,7 @@ export class Lifeline {
     process.on('SIGTERM', this.onSignal);
     process.on('SIGINT', this.onSignal);
     if (o.stdin) {
+      leaveProcessGroup();
       // An ended stdin, a broken one and one that was never open all mean the same.
       process.stdin.on('end', this.onStdinEnd).on('close', this.onStdinEnd).on('error', this.onStdinEnd).resume();
     }
