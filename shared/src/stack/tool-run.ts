@@ -16,6 +16,8 @@ export interface SendPart {
   order: number[];
   /** Sends nothing by itself: answers requests. */
   responds: boolean;
+  /** Between guests: the far end of the cable has no part in it. */
+  toGuest: boolean;
 }
 
 const isText = (v: unknown): v is string => typeof v === 'string' && v.length < 40;
@@ -43,7 +45,16 @@ export function parseSend(text: string | null, domid?: number): SendPart | null 
   const { mac, ip } = (to ?? {}) as { mac?: unknown; ip?: unknown };
   if (!isText(mac) || !isText(ip)) return null;
   if (order !== undefined && !(numbers(order) && order.every((i) => i < frameSizes.length))) return null;
-  return { seed, frameSizes, protocol, flows, to: { mac, ip }, order: order ?? [], responds };
+  return {
+    seed,
+    frameSizes,
+    protocol,
+    flows,
+    to: { mac, ip },
+    order: order ?? [],
+    responds,
+    toGuest: Array.isArray(pairs),
+  };
 }
 
 /** The flows of one sender. @param nth which of the run's guests it is, from 0: flow numbers follow from it */

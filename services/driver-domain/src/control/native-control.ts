@@ -39,7 +39,7 @@ export class NativeControl implements NativeGate {
   private announced: string | null = null;
   private tso = false;
   private text = '';
-  /** In the run that was announced last guests send: then the far end of the cable needs the NIC's core for itself. */
+  /** In the run that was announced last guests send to the far end of the cable, which then needs the NIC's core for itself. */
   private sends = false;
 
   constructor(options: NativeOptions) {
@@ -124,7 +124,8 @@ export class NativeControl implements NativeGate {
     if (run === null || run.id === this.run?.id) return;
     this.run = run;
     this.text = text ?? '';
-    this.sends = parseSend(this.text)?.responds === false;
+    const part = parseSend(this.text);
+    this.sends = part !== null && !part.responds && !part.toGuest;
     this.o.place(this.running || this.sends);
     await this.announce();
   }
