@@ -25,7 +25,7 @@ function groupOf(pid: number): { group: number; session: number } {
     .split(' ')
     .slice(1, 3)
     .map(Number);
-  return { group: group!, session: session! };
+  return { group: group, session: session };
 }
 
 t.test(
