@@ -1,6 +1,7 @@
 /** What the end-to-end tests share: the command as a process, in a directory of its own. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
 import { availableParallelism, loadavg } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -152,4 +153,24 @@ export class Running {
     this.since = performance.now();
     process.kill(found.pid, 'SIGKILL');
   }
+}
+
+const EXCHANGE_LIMIT_MS = 60_000;
+
+/** Over a connection: sends all, then ends. @returns what came back; rejected with what went wrong */
+export function exchange(at: { host: string; port: number }, body: Buffer): Promise<Buffer> {
+  return new Promise((done, fail) => {
+    const socket = connect({ ...at, allowHalfOpen: true });
+    const chunks: Buffer[] = [];
+    const timer = setTimeout(() => {
+      const bytes = chunks.reduce((n, c) => n + c.length, 0);
+      const seconds = EXCHANGE_LIMIT_MS / 1000;
+      socket.destroy(new Error(`no end within ${seconds} s: ${bytes} bytes of ${body.length} came back`));
+    }, EXCHANGE_LIMIT_MS);
+    socket.on('data', (chunk) => chunks.push(chunk));
+    socket.on('error', fail);
+    socket.on('end', () => done(Buffer.concat(chunks)));
+    socket.on('close', () => clearTimeout(timer));
+    socket.end(body);
+  });
 }

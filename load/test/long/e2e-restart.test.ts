@@ -14,6 +14,7 @@ import { openDoor, ping } from '../../src/runner/edge.js';
 import { serviceProcesses } from '../../src/testbed/proc.js';
 import { ServiceProcess } from '../../src/testbed/service-process.js';
 import { Supervisor } from '../../src/testbed/supervisor.js';
+import { exchange } from '../e2e-kit.js';
 
 const home = `/dev/shm/grantline-test-${process.pid}-restart`;
 const dir = join(home, 'bed');
@@ -81,23 +82,6 @@ const answered = (): Promise<number> =>
 async function echo(): Promise<{ host: string; port: number }> {
   const [host = '', port = ''] = ((await openDoor(await service('nic'), 1, ECHO_PORT)).address ?? '').split(':');
   return { host, port: Number(port) };
-}
-
-/** Sends all, then ends; gives what came back, or what went wrong. */
-function exchange(at: { host: string; port: number }, body: Buffer): Promise<Buffer> {
-  return new Promise((done, fail) => {
-    const socket = connect({ ...at, allowHalfOpen: true });
-    const chunks: Buffer[] = [];
-    const timer = setTimeout(() => {
-      const bytes = chunks.reduce((n, c) => n + c.length, 0);
-      socket.destroy(new Error(`no end within ${LIMIT_MS / 1000} s: ${bytes} bytes of ${body.length} came back`));
-    }, LIMIT_MS);
-    socket.on('data', (chunk) => chunks.push(chunk));
-    socket.on('error', fail);
-    socket.on('end', () => done(Buffer.concat(chunks)));
-    socket.on('close', () => clearTimeout(timer));
-    socket.end(body);
-  });
 }
 
 /** Sends without end, and reads what comes back. @returns how that ends, once some has come back */

@@ -15,6 +15,7 @@ import { edgeDoors, openDoor, ping } from '../../src/runner/edge.js';
 import { setFaults } from '../../src/runner/faults.js';
 import { call } from '../../src/runner/http.js';
 import { Supervisor } from '../../src/testbed/supervisor.js';
+import { exchange } from '../e2e-kit.js';
 
 const home = `/dev/shm/grantline-test-${process.pid}-tcp`;
 const FILE = randomBytes(3 << 20);
@@ -59,23 +60,6 @@ const fate = (socket: Socket): Promise<string> =>
     socket.setTimeout(LIMIT_MS, () => done(`nothing for ${LIMIT_MS / 1000} s`));
     socket.resume();
   });
-
-/** Sends all, then ends; gives what came back. */
-function exchange(at: { host: string; port: number }, body: Buffer): Promise<Buffer> {
-  return new Promise((done, fail) => {
-    const socket = connect({ ...at, allowHalfOpen: true });
-    const chunks: Buffer[] = [];
-    const timer = setTimeout(() => {
-      const bytes = chunks.reduce((n, c) => n + c.length, 0);
-      socket.destroy(new Error(`no end within ${LIMIT_MS / 1000} s: ${bytes} bytes of ${body.length} came back`));
-    }, LIMIT_MS);
-    socket.on('data', (chunk) => chunks.push(chunk));
-    socket.on('error', fail);
-    socket.on('end', () => done(Buffer.concat(chunks)));
-    socket.on('close', () => clearTimeout(timer));
-    socket.end(body);
-  });
-}
 
 /** What came back is what was sent; says at which length it is not. */
 const same = (t: Pick<Test, 'ok'>, back: Buffer, sent: Buffer): void =>
