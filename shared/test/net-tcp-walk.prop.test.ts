@@ -37,7 +37,7 @@ const step = fc.oneof(
 t.test('whatever a peer sends and an application calls, connections move along the arrows of RFC 9293 only', (t) => {
   const seen = new Set<string>();
   fc.assert(
-    fc.property(fc.boolean(), fc.array(step, { minLength: 5, maxLength: 40 }), (active, steps) => {
+    fc.property(fc.boolean(), fc.array(step, { minLength: 5, maxLength: 40, size: 'max' }), (active, steps) => {
       const d = new Drill({ retries: 3 });
       let p: Peer = quiet();
       if (active) {

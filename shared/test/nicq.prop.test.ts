@@ -13,7 +13,7 @@ t.test(
       n: fc.integer({ min: 1, max: 200 }),
     });
     fc.assert(
-      fc.property(fc.array(step, { maxLength: 120 }), (steps) => {
+      fc.property(fc.array(step, { maxLength: 120, size: 'max' }), (steps) => {
         const mem = memOver(new ArrayBuffer(3 * 4096));
         const driver = new DriverQueue(mem, 0);
         const device = new DeviceQueue(mem, 0, 4096, 8192);

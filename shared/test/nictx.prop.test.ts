@@ -16,6 +16,7 @@ t.test('descriptors reach the NIC as posted, completions the driver in order, al
       fc.constantFrom(0, 0xffffff80, 0xffffffff),
       fc.array(fc.record({ post: fc.nat(40), take: fc.nat(40), back: fc.nat(60), asks: fc.nat(20) }), {
         maxLength: 60,
+        size: 'max',
       }),
       (start, steps) => {
         const mem = memOver(new ArrayBuffer(4 * PAGE));
@@ -76,7 +77,10 @@ t.test('transmit buffers: small frames get halves of pages, none is given twice,
     t.equal(b.count, halves ? 24 : 16);
     fc.assert(
       fc.property(
-        fc.array(fc.record({ bytes: fc.integer({ min: 1, max: 30000 }), back: fc.nat(9) }), { maxLength: 80 }),
+        fc.array(fc.record({ bytes: fc.integer({ min: 1, max: 30000 }), back: fc.nat(9) }), {
+          maxLength: 80,
+          size: 'max',
+        }),
         (list) => {
           const out: number[] = [];
           for (const { bytes, back } of list) {

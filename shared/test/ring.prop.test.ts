@@ -24,55 +24,60 @@ t.test(
   'requests and answers come out once and in order, and no sleeper misses its wake-up, from any start index',
   (t) => {
     fc.assert(
-      fc.property(start, fc.constantFrom(8, 16, 256), fc.array(step, { maxLength: 200 }), (from, size, steps) => {
-        const { mem, front, back } = pairAt(from, size);
-        const requests: number[] = []; // put, not taken
-        const taken: number[] = []; // taken, not answered
-        const answers: number[] = []; // answered, not collected
-        let serial = 0;
-        let backAsleep = false;
-        let frontAsleep = false;
-        for (const s of steps) {
-          if (s.kind === 'put') {
-            for (let i = 0; i < s.n && front.free() > 0; i++) {
-              mem.u32[front.slot(front.reqProdPvt) >> 2] = serial;
-              requests.push(serial++);
-              front.reqProdPvt = idxAdd(front.reqProdPvt, 1);
+      fc.property(
+        start,
+        fc.constantFrom(8, 16, 256),
+        fc.array(step, { maxLength: 200, size: 'max' }),
+        (from, size, steps) => {
+          const { mem, front, back } = pairAt(from, size);
+          const requests: number[] = []; // put, not taken
+          const taken: number[] = []; // taken, not answered
+          const answers: number[] = []; // answered, not collected
+          let serial = 0;
+          let backAsleep = false;
+          let frontAsleep = false;
+          for (const s of steps) {
+            if (s.kind === 'put') {
+              for (let i = 0; i < s.n && front.free() > 0; i++) {
+                mem.u32[front.slot(front.reqProdPvt) >> 2] = serial;
+                requests.push(serial++);
+                front.reqProdPvt = idxAdd(front.reqProdPvt, 1);
+              }
+              if (front.push()) backAsleep = false;
+            } else if (s.kind === 'take') {
+              const n = Math.min(s.n, back.unconsumed());
+              for (let i = 0; i < n; i++) {
+                if (mem.u32[back.slot(back.reqCons) >> 2] !== requests[0]) return false;
+                taken.push(requests.shift()!);
+                back.reqCons = idxAdd(back.reqCons, 1);
+              }
+            } else if (s.kind === 'answer') {
+              for (let i = 0; i < s.n && taken.length > 0; i++) {
+                mem.u32[back.slot(back.rspProdPvt) >> 2] = taken[0]!;
+                answers.push(taken.shift()!);
+                back.rspProdPvt = idxAdd(back.rspProdPvt, 1);
+              }
+              if (back.push()) frontAsleep = false;
+            } else if (s.kind === 'collect') {
+              const n = Math.min(s.n, front.unconsumed());
+              for (let i = 0; i < n; i++) {
+                if (mem.u32[front.slot(front.rspCons) >> 2] !== answers[0]) return false;
+                answers.shift();
+                front.rspCons = idxAdd(front.rspCons, 1);
+              }
+            } else if (s.kind === 'frontSleeps') {
+              frontAsleep = !front.arm();
+            } else {
+              backAsleep = !back.arm();
             }
-            if (front.push()) backAsleep = false;
-          } else if (s.kind === 'take') {
-            const n = Math.min(s.n, back.unconsumed());
-            for (let i = 0; i < n; i++) {
-              if (mem.u32[back.slot(back.reqCons) >> 2] !== requests[0]) return false;
-              taken.push(requests.shift()!);
-              back.reqCons = idxAdd(back.reqCons, 1);
-            }
-          } else if (s.kind === 'answer') {
-            for (let i = 0; i < s.n && taken.length > 0; i++) {
-              mem.u32[back.slot(back.rspProdPvt) >> 2] = taken[0]!;
-              answers.push(taken.shift()!);
-              back.rspProdPvt = idxAdd(back.rspProdPvt, 1);
-            }
-            if (back.push()) frontAsleep = false;
-          } else if (s.kind === 'collect') {
-            const n = Math.min(s.n, front.unconsumed());
-            for (let i = 0; i < n; i++) {
-              if (mem.u32[front.slot(front.rspCons) >> 2] !== answers[0]) return false;
-              answers.shift();
-              front.rspCons = idxAdd(front.rspCons, 1);
-            }
-          } else if (s.kind === 'frontSleeps') {
-            frontAsleep = !front.arm();
-          } else {
-            backAsleep = !back.arm();
+            if (backAsleep && requests.length > 0) return false; // a lost wake-up
+            if (frontAsleep && answers.length > 0) return false;
+            if (front.free() !== size - requests.length - taken.length - answers.length) return false;
+            if (back.unconsumed() !== requests.length) return false;
           }
-          if (backAsleep && requests.length > 0) return false; // a lost wake-up
-          if (frontAsleep && answers.length > 0) return false;
-          if (front.free() !== size - requests.length - taken.length - answers.length) return false;
-          if (back.unconsumed() !== requests.length) return false;
-        }
-        return true;
-      }),
+          return true;
+        },
+      ),
       { numRuns: 400 },
     );
     t.end();

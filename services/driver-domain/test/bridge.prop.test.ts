@@ -32,7 +32,7 @@ t.test('the bridge does what a map with times would do', (t) => {
     looped: fc.boolean(),
   });
   fc.assert(
-    fc.property(fc.array(step, { maxLength: 120 }), (steps: Step[]) => {
+    fc.property(fc.array(step, { maxLength: 120, size: 'max' }), (steps: Step[]) => {
       const arena = new Arena(4);
       const buffers = new Buffers(arena.pages(1), 1, 1);
       const counters = block('bridge', BRIDGE_COUNTERS);
@@ -74,7 +74,7 @@ t.test('the bridge does what a map with times would do', (t) => {
 t.test('the table finds exactly what was put and not removed, in whatever order', (t) => {
   const op = fc.record({ mac: fc.integer({ min: 0, max: 40 }), put: fc.boolean() });
   fc.assert(
-    fc.property(fc.array(op, { maxLength: 200 }), (ops) => {
+    fc.property(fc.array(op, { maxLength: 200, size: 'max' }), (ops) => {
       const table = new BridgeTable(64);
       const model = new Map<number, number>();
       for (const { mac, put } of ops) {

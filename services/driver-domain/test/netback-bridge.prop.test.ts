@@ -33,7 +33,7 @@ for (const bufferBytes of [4096, 2048])
         fc.property(
           fc.integer({ min: 0xffffff00, max: 0xffffffff }),
           fc.integer({ min: 0, max: 2 }),
-          fc.array(ops, { maxLength: 150 }),
+          fc.array(ops, { maxLength: 150, size: 'max' }),
           (start, poolEvery, list) => {
             const x = new BridgeBase({ start, bufferBytes, guestPages: PAGES, buffers: 48 });
             // None, all, or every other grant stands.

@@ -31,7 +31,7 @@ for (const bufferBytes of [4096, 2048])
           fc.integer({ min: 0xfffffe00, max: 0xffffffff }),
           fc.integer({ min: 0, max: 3 }),
           fc.boolean(),
-          fc.array(ops, { maxLength: 200 }),
+          fc.array(ops, { maxLength: 200, size: 'max' }),
           (start, poolEvery, bad, list) => {
             const x = new NicBase({ start, bufferBytes, guestPages: PAGES });
             for (let i = 0; i < PAGES; i++) if (poolEvery > 0 && i % poolEvery === 0) x.pooled(FIRST_GREF + i);

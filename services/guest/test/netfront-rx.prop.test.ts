@@ -21,7 +21,7 @@ t.test('every frame is delivered once and in order, and slots, buffers and grant
       fc.boolean(),
       fc.constantFrom(4096, 2048),
       fc.constantFrom(8, 64, 256, 512),
-      fc.array(step, { maxLength: 300 }),
+      fc.array(step, { maxLength: 300, size: 'max' }),
       (start, perFrameGrants, batching, bytes, buffers, steps) => {
         const rig = makeRig({ start, perFrameGrants, batching, bytes, buffers });
         const { front, back, ring } = rig;
@@ -74,7 +74,7 @@ t.test('any bytes in the ring page break the queue at worst', (t) => {
   fc.assert(
     fc.property(
       startIdx,
-      fc.array(fc.tuple(fc.integer({ min: 0, max: 1023 }), fc.integer()), { minLength: 1, maxLength: 60 }),
+      fc.array(fc.tuple(fc.integer({ min: 0, max: 1023 }), fc.integer()), { minLength: 1, maxLength: 60, size: 'max' }),
       fc.integer({ min: 0, max: 300 }),
       (start, writes, jump) => {
         const rig = makeRig({ start, perFrameGrants: true, bytes: 2048 });

@@ -78,7 +78,7 @@ function contents(s: XenStore): Map<string, { value: string; owner: number }> {
 
 t.test('after any transactions the tree is what the model says, values, owners and quotas', (t) => {
   fc.assert(
-    fc.property(fc.array(step, { maxLength: 30 }), (steps) => {
+    fc.property(fc.array(step, { maxLength: 30, size: 'max' }), (steps) => {
       const s = new XenStore();
       s.own('/a', 1 as DomId, 'all');
       s.own('/b', 2 as DomId, 'all');
@@ -107,31 +107,36 @@ t.test('after any transactions the tree is what the model says, values, owners a
 
 t.test('every watcher hears of every change at or below its path, and of nothing when a transaction fails', (t) => {
   fc.assert(
-    fc.property(fc.array(path, { minLength: 1, maxLength: 4 }), fc.array(step, { maxLength: 15 }), (watched, steps) => {
-      const s = new XenStore();
-      s.own('/a', 1 as DomId, 'all');
-      s.own('/b', 2 as DomId, 'all');
-      watched.forEach((p, i) => s.watch(0 as DomId, p, `w${i}`));
-      s.takeEvents();
-      for (const { who, ops } of steps) {
-        const before = contents(s);
-        try {
-          s.transaction(who as DomId, ops);
-        } catch {
-          if (s.takeEvents().length !== 0) throw new Error('a failed transaction fired');
-          continue;
+    fc.property(
+      fc.array(path, { minLength: 1, maxLength: 4 }),
+      fc.array(step, { maxLength: 15, size: 'max' }),
+      (watched, steps) => {
+        const s = new XenStore();
+        s.own('/a', 1 as DomId, 'all');
+        s.own('/b', 2 as DomId, 'all');
+        watched.forEach((p, i) => s.watch(0 as DomId, p, `w${i}`));
+        s.takeEvents();
+        for (const { who, ops } of steps) {
+          const before = contents(s);
+          try {
+            s.transaction(who as DomId, ops);
+          } catch {
+            if (s.takeEvents().length !== 0) throw new Error('a failed transaction fired');
+            continue;
+          }
+          const after = contents(s);
+          const changed = [...new Set([...before.keys(), ...after.keys()])].filter(
+            (p) => before.get(p)?.value !== after.get(p)?.value,
+          );
+          const heard = new Set(s.takeEvents().map((e) => e.token));
+          watched.forEach((p, i) => {
+            const must = changed.some((c) => c === p || c.startsWith(`${p}/`));
+            if (must && !heard.has(`w${i}`))
+              throw new Error(`the watch on ${p} missed a change of ${changed.join(' ')}`);
+          });
         }
-        const after = contents(s);
-        const changed = [...new Set([...before.keys(), ...after.keys()])].filter(
-          (p) => before.get(p)?.value !== after.get(p)?.value,
-        );
-        const heard = new Set(s.takeEvents().map((e) => e.token));
-        watched.forEach((p, i) => {
-          const must = changed.some((c) => c === p || c.startsWith(`${p}/`));
-          if (must && !heard.has(`w${i}`)) throw new Error(`the watch on ${p} missed a change of ${changed.join(' ')}`);
-        });
-      }
-    }),
+      },
+    ),
     { numRuns: 150 },
   );
   t.end();

@@ -43,7 +43,7 @@ t.test(
     const kit = new Kit();
     fc.assert(
       fc.property(
-        fc.array(step, { maxLength: 60 }),
+        fc.array(step, { maxLength: 60, size: 'max' }),
         fc.integer({ min: 0xffffffc0, max: 0xffffffff }),
         (steps, start) => {
           const memory = kit.mem.u8.subarray(kit.page(1, 0), kit.page(1, 128));
