@@ -1,10 +1,12 @@
 import t from 'tap';
+import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client } from '../../src/runner/client.js';
 import { sum } from '../../src/runner/snapshot.js';
 import { discover, type Found } from '../../src/testbed/discover.js';
+import { REPOSITORY } from '../../src/testbed/paths.js';
 import { runLockHolder } from '../../src/testbed/run-lock.js';
 import { Bench, CAPTURE, eventually, within } from '../e2e-kit.js';
 
@@ -165,20 +167,38 @@ t.test('on a testbed that stays', async (t) => {
   t.same(bench.leftovers(), []);
 });
 
-t.test('what is left when everything was killed at once is refused, and removed by down', async (t) => {
-  const bench = new Bench('stale');
+t.test('services that stand still when their supervisor is killed end by themselves', async (t) => {
+  const bench = new Bench('still');
   t.teardown(() => bench.end());
   const running = await bench.up(1);
   for (const p of bench.services()) process.kill(p.pid, 'SIGSTOP');
   running.signal('SIGKILL');
   await running.ended;
-  // Stopped processes cannot end by themselves: down has to find and kill them.
+  await eventually('all have ended', () => bench.services().length === 0);
+  t.equal((await bench.run('down')).code, 0);
+  t.same(bench.leftovers(), []);
+});
+
+t.test('what is left when everything was killed at once is refused, and removed by down', async (t) => {
+  const bench = new Bench('stale');
+  t.teardown(() => bench.end());
+  const running = await bench.up(1);
+  const pids = bench.services().map((p) => p.pid);
+  running.signal('SIGKILL');
+  for (const pid of pids) process.kill(pid, 'SIGKILL');
+  await running.ended;
+  // One that hangs cannot end by itself: down has to find and kill it.
+  const hung = spawn(process.execPath, [join(REPOSITORY, 'services/guest/dist/src/main.js')], {
+    env: { ...process.env, GRANTLINE_DIR: bench.dir },
+    stdio: 'ignore',
+  });
+  hung.kill('SIGSTOP');
   const again = await bench.run('compare', '--seconds', '1');
   t.equal(again.code, 2);
   t.match(again.stderr, /^grantline: .* - .*: npx grantline down\n$/);
   const down = await bench.run('down');
   t.equal(down.code, 0, down.stderr);
-  t.equal((down.stdout.match(/killed services/g) ?? []).length, 4);
+  t.equal((down.stdout.match(/killed services/g) ?? []).length, 1);
   t.match(down.stdout, /removed/);
   t.same(bench.leftovers(), []);
   t.notOk(existsSync(bench.dir));

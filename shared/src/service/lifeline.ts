@@ -27,6 +27,7 @@ export class Lifeline {
     if (this.ending !== null) return this.exit(1);
     void this.stop(signal);
   };
+  private readonly onHangUp = (): void => {};
   private readonly onStdinEnd = (): void => void this.stop('stdin closed');
 
   constructor(o: LifelineOptions) {
@@ -37,6 +38,8 @@ export class Lifeline {
     process.on('SIGINT', this.onSignal);
     if (o.stdin) {
       leaveProcessGroup();
+      // The kernel sends it to a group that was stopped when its supervisor died, and then lets it go on: to the end of stdin.
+      process.on('SIGHUP', this.onHangUp);
       // An ended stdin, a broken one and one that was never open all mean the same.
       process.stdin.on('end', this.onStdinEnd).on('close', this.onStdinEnd).on('error', this.onStdinEnd).resume();
     }
@@ -63,6 +66,7 @@ export class Lifeline {
   release(): void {
     process.off('SIGTERM', this.onSignal);
     process.off('SIGINT', this.onSignal);
+    process.off('SIGHUP', this.onHangUp);
     process.stdin.off('end', this.onStdinEnd).off('close', this.onStdinEnd).off('error', this.onStdinEnd);
   }
 
