@@ -39,7 +39,9 @@ import { MAX_PENDING } from './data/tx-packets.js';
 const SPACE_BYTES = 768 << 20;
 /** Mappings of one vif at most: its pools, packets that are mapped one by one, its rings, the list page. */
 const WINDOW_SLOTS = MAX_GUESTS * (2 * POOL_CAP + MAX_PENDING + 8);
-const TICK_MS = 100;
+const TICK_MS = 1000;
+/** The same while frames wait for a guest. */
+const BUSY_TICK_MS = 100;
 
 await runMain('driver-domain', async () => {
   const service = await startService({
@@ -125,13 +127,15 @@ await runMain('driver-domain', async () => {
     }
     void vifs.domainGone(e.domid);
   });
-  const ticks = setInterval(() => {
+  let ticks: NodeJS.Timeout;
+  const tick = (): void => {
     // Not the meter's time: that stands still while there is nothing to do.
     const now = nowNs();
     bridge.sweep(now);
-    vifs.tick(now);
-  }, TICK_MS);
-  lifeline.onStop(() => clearInterval(ticks));
+    ticks = setTimeout(tick, vifs.tick(now) ? BUSY_TICK_MS : TICK_MS);
+  };
+  tick();
+  lifeline.onStop(() => clearTimeout(ticks));
   addRecordRoutes(http, apps.record);
 
   void uplink.begin();

@@ -175,9 +175,10 @@ t.test(
     x.deliver(frameOf(1, 4000));
     x.rx.poll();
     t.equal(x.rx.arm(), false, 'one buffer where two are needed is no reason to run');
-    x.rx.tick(9e9);
+    t.equal(x.rx.tick(0), true, 'a frame waits: it is looked at often');
+    t.equal(x.rx.tick(9e9), true);
     t.equal(x.v['dropStalled'], 0);
-    x.rx.tick(10e9);
+    t.equal(x.rx.tick(10e9), false, 'none waits any more');
     t.equal(x.v['dropStalled'], 1);
     t.equal(x.buffers.held, 0);
     t.equal(x.refills, 1);

@@ -94,8 +94,8 @@ export class VifConnection {
   }
 
   /** About once a second: queues of a guest that takes nothing are emptied. */
-  tick(nowNs: number): void {
-    this.bridgeRx?.tick(nowNs);
+  tick(nowNs: number): boolean {
+    return this.bridgeRx?.tick(nowNs) ?? false;
   }
 
   describe(): Record<string, unknown> {

@@ -46,9 +46,11 @@ export class Vifs {
     for (const { control } of this.vifs.values()) void control.look();
   }
 
-  /** Once a second. */
-  tick(nowNs: number): void {
-    for (const { control } of this.vifs.values()) control.connection?.tick(nowNs);
+  /** @returns true while frames wait for a guest: then it is called several times a second, else once */
+  tick(nowNs: number): boolean {
+    let waiting = false;
+    for (const { control } of this.vifs.values()) if (control.connection?.tick(nowNs)) waiting = true;
+    return waiting;
   }
 
   /** A domain died: all that it granted is let go of, whatever state its vif is in. */

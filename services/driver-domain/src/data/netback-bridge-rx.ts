@@ -123,14 +123,17 @@ export class NetbackBridgeRx implements Poller, PoolUser, BridgePort {
     return there < 0 || there >= this.needed;
   }
 
-  /** Drops what a guest has let wait for too long; called several times a second, for frames that come no more
-   *  because this queue holds all the buffers. */
-  tick(nowNs: number): void {
-    if (this.stopped || !this.waiting.expire(nowNs)) return;
-    this.o.counters.commit();
-    this.o.refill();
-    // The frame that is the first now may need fewer requests.
-    this.o.loop.schedule(this);
+  /** Drops what a guest has let wait for too long, for frames that come no more because this queue holds all the buffers.
+   *  @returns true while frames wait: then it is called several times a second, else once */
+  tick(nowNs: number): boolean {
+    if (this.stopped) return false;
+    if (this.waiting.expire(nowNs)) {
+      this.o.counters.commit();
+      this.o.refill();
+      // The frame that is the first now may need fewer requests.
+      this.o.loop.schedule(this);
+    }
+    return this.waiting.fifo.count > 0;
   }
 
   markInUse(marks: Uint8Array): void {
