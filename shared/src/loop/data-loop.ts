@@ -35,7 +35,7 @@ const AWAY_LIMIT = 4;
 /** Nobody who passes frames on keeps a core for so long: it has gone to a stranger, for a slice of the scheduler's. Then
  *  sleeping is the better way for a while, since one who wakes up has precedence and one who gave way has not. */
 const STRANGER_NS = 1e6;
-const STRANGER_PAUSE_NS = 50e6;
+const STRANGER_PAUSE_NS = 5e6;
 const SHORT_SLEEP_US = 2000;
 const SHORT_SLEEPS = 5;
 
