@@ -93,7 +93,8 @@ export class VifConnection {
     for (const tx of this.tx) if (!tx.stopped) this.host.loop.schedule(tx);
   }
 
-  /** About once a second: queues of a guest that takes nothing are emptied. */
+  /** Queues of a guest that takes nothing are emptied. @returns true while frames wait for it: then it is called several times a
+   *  second, else once */
   tick(nowNs: number): boolean {
     return this.bridgeRx?.tick(nowNs) ?? false;
   }
