@@ -1,7 +1,10 @@
 import t from 'tap';
-import { existsSync, readFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import type { Client } from '../src/runner/client.js';
 import { serviceProcesses } from '../src/testbed/proc.js';
+import { closedAbove } from '../src/testbed/service-env.js';
 import { Supervisor } from '../src/testbed/supervisor.js';
 import { Bench } from './e2e-kit.js';
 
@@ -48,6 +51,18 @@ t.test(
     t.same(bench.leftovers(), []);
   },
 );
+
+t.test('domains have users of their own only where these can read the code', (t) => {
+  const home = mkdtempSync(join(tmpdir(), 'grantline-closed-'));
+  t.teardown(() => rmSync(home, { recursive: true, force: true }));
+  const below = join(home, 'a', 'b');
+  mkdirSync(below, { recursive: true });
+  chmodSync(home, 0o755);
+  t.equal(closedAbove(below), null);
+  chmodSync(home, 0o700);
+  t.equal(closedAbove(below), home);
+  t.end();
+});
 
 t.test('a guest that could not be taken away is still looked after', async (t) => {
   const bench = new Bench('kept');

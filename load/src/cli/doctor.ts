@@ -5,9 +5,10 @@ import { cpus, release, totalmem } from 'node:os';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { discover, hypervisorAlive, looksLikeTestbed } from '../testbed/discover.js';
-import { entryOf, SERVICES, testbedDir } from '../testbed/paths.js';
+import { entryOf, REPOSITORY, SERVICES, testbedDir } from '../testbed/paths.js';
 import { neededBytes, spaceAt } from '../testbed/preflight.js';
 import { serviceProcesses } from '../testbed/proc.js';
+import { closedAbove } from '../testbed/service-env.js';
 import { MAX_GUESTS } from '@grantline/shared/abi/page.js';
 
 export interface Finding {
@@ -27,6 +28,8 @@ export interface Machine {
   cpu: string;
   memoryBytes: number;
   uid: number;
+  /** A directory at or above the code that other users may not pass through; null: there is none. */
+  closed: string | null;
   dir: string;
   freeBytes: number;
   inMemory: boolean;
@@ -88,16 +91,22 @@ export function judge(m: Machine): Finding[] {
       todo: 'put it in memory (GRANTLINE_DIR=/dev/shm/...): the kernel would write shared pages to a disk',
     });
   f.push(
-    m.uid === 0
+    m.uid === 0 && m.closed !== null
       ? {
-          level: 'ok',
-          what: 'started as root: each domain runs under its own uid, and the system refuses it the memory of others',
-        }
-      : {
           level: 'note',
-          what: 'not root: all domains run under one uid. The system does not keep a guest from opening the files of another; grant checks, the DMA table and mappings work as always',
-          todo: 'nothing for measuring; run as root or in containers for real isolation',
-        },
+          what: `root, but other users may not pass through ${m.closed}, where the code lies: all domains run as root. The system does not keep a guest from opening the files of another; grant checks, the DMA table and mappings work as always`,
+          todo: 'nothing for measuring; put the clone elsewhere, as below /opt, for real isolation',
+        }
+      : m.uid === 0
+        ? {
+            level: 'ok',
+            what: 'started as root: each domain runs under its own uid, and the system refuses it the memory of others',
+          }
+        : {
+            level: 'note',
+            what: 'not root: all domains run under one uid. The system does not keep a guest from opening the files of another; grant checks, the DMA table and mappings work as always',
+            todo: 'nothing for measuring; run as root or in containers for real isolation',
+          },
   );
   if (m.testbed === 'alive') f.push({ level: 'ok', what: `a testbed is running in ${m.dir}` });
   if (m.testbed === 'stale')
@@ -150,6 +159,7 @@ function look(dir: string): Machine {
     cpu: cpus()[0]?.model.trim() || 'unknown',
     memoryBytes: totalmem(),
     uid,
+    closed: closedAbove(REPOSITORY),
     dir,
     freeBytes: space.free,
     inMemory: space.inMemory,

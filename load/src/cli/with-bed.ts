@@ -9,6 +9,7 @@ import { remotePage } from '../live/remote.js';
 import { usable } from '../testbed/discover.js';
 import { testbedDir } from '../testbed/paths.js';
 import { takeRunLock } from '../testbed/run-lock.js';
+import { separateUsers } from '../testbed/service-env.js';
 import { Supervisor } from '../testbed/supervisor.js';
 import { UserError } from './errors.js';
 import { session, UNWIND_MS, within } from './session.js';
@@ -92,6 +93,10 @@ export async function withBed<T>(options: BedOptions, work: (bed: Bed) => Promis
     options.progress.line(
       `Testbed ready in ${((performance.now() - start) / 1000).toFixed(1)} s: hypervisor, driver domain, NIC, ${options.guests} guest${options.guests === 1 ? '' : 's'}.`,
     );
+    if (process.getuid?.() === 0 && !separateUsers())
+      options.progress.line(
+        'All domains run as root: other users may not read the code where it lies (grantline doctor).',
+      );
     return work({ ...bed, testbed: OWN_TESTBED });
   });
 }
