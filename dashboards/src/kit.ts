@@ -30,17 +30,22 @@ export interface Told {
   height?: number;
 }
 
-/** Units: Grafana's own where there is one; `si:` scales with prefixes (k, M). */
+/** Units by Grafana's own ids, which scale as they should; only what Grafana has no unit for is written behind the number. `si:` is
+ *  not used: it takes the first letter of what follows for a prefix of its own ("frame/s" came out in femto). */
 export const UNIT = {
   bits: 'bps',
-  frames: 'si:frame/s',
+  frames: 'pps',
   seconds: 's',
   share: 'percentunit',
-  count: 'short',
-  perSecond: 'si:/s',
-  cores: 'suffix: cores',
-  times: 'suffix: ×',
+  count: 'sishort',
+  /** Operations for a frame: well below and above one. */
+  perFrame: 'none',
+  perSecond: 'cps',
+  requests: 'reqps',
+  cores: 'suffix:cores',
+  times: 'suffix:×',
   bytes: 'decbytes',
+  moment: 'dateTimeFromNow',
   none: 'none',
 } as const;
 

@@ -1,4 +1,6 @@
-/** What tests have to know of PromQL and of the way Grafana fills queries in. Not a parser: Prometheus is that. */
+/** What tests have to know of PromQL and of the way Grafana fills queries in. */
+import type { SyntaxNode } from '@lezer/common';
+import { parser } from '@prometheus-io/lezer-promql';
 
 /** Values with which a query is filled in. */
 export interface Filling {
@@ -37,29 +39,63 @@ export function fill(expr: string, filling: Filling): string {
 /** In a string of a regular expression: both the expression's and the string's own special characters. */
 const escapeRegex = (value: string): string => value.replace(/\\/g, '\\\\\\\\').replace(/[$^*{}[\]'+?.()|]/g, '\\\\$&');
 
-/** Functions, keywords and labels that look like metrics when a query is cut into words. */
-const WORDS = new Set(
-  `abs absent and avg bool by ceil clamp_max clamp_min count group_left group_right histogram_quantile ignoring increase
-   label_replace last_over_time max max_over_time min min_over_time offset on or quantile rate round scalar sort sort_desc
-   sum time timestamp unless vector without`.split(/\s+/),
-);
-
-/** Names of the metrics and recording rules that a query reads. */
-export function metricsIn(expr: string): string[] {
-  const bare = expr
-    .replace(/"(?:[^"\\]|\\.)*"/g, '""')
-    .replace(/\{[^{}]*\}/g, ' ')
-    .replace(/\[[^\]]*\]/g, ' ')
-    .replace(/\b(by|without|on|ignoring|group_left|group_right)\s*\([^()]*\)/g, ' ')
-    .replace(/\boffset\s+\w+/g, ' ');
-  const names = bare.match(/[a-zA-Z_:][a-zA-Z0-9_:]*/g) ?? [];
-  return [...new Set(names.filter((name) => !WORDS.has(name)))];
+/** What a query is made of, by Prometheus' own grammar. */
+export interface Query {
+  /** Names of the metrics and recording rules that it reads, each once. */
+  metrics: string[];
+  /** Functions that are given a window, with it as it is written: `[1m]` gives "1m", `[$__range]` gives "$__range". */
+  windows: { fn: string; window: string }[];
+  /** Where it is no PromQL: the text there. Empty when it is. */
+  errors: string[];
 }
 
-/** The windows of all rate functions: [1m] gives "1m". */
-export function rateWindows(expr: string): { fn: string; window: string }[] {
-  const found = expr.matchAll(/\b(rate|irate|increase|delta|deriv)\s*\(\s*[^[\]()]*\[([^\]]+)\]/g);
-  return [...found].map(([, fn, window]) => ({ fn: fn, window: window }));
+/** Reads a query, filled in or not: a variable outside a string stands for a duration. */
+export function readQuery(expr: string): Query {
+  const variables: string[] = [];
+  const plain = expr.replace(STRING_OR_VARIABLE, (text) =>
+    text.startsWith('$') ? standIn(variables.push(text) - 1) : text,
+  );
+  const text = (from: number, to: number): string =>
+    plain.slice(from, to).replace(STAND_IN, (_all, i: string) => variables[Number(i)]);
+  const metrics = new Set<string>();
+  const windows: Query['windows'] = [];
+  const errors: string[] = [];
+  parser.parse(plain).iterate({
+    enter: (node) => {
+      if (node.type.isError) errors.push(text(Math.max(0, node.from - 10), node.to + 10));
+      if (node.name === 'VectorSelector') metrics.add(metricOf(node.node, text));
+      if (node.name === 'MatrixSelector') {
+        const { from, to } = node.node.lastChild!;
+        windows.push({ fn: functionAbove(node.node, text), window: text(from, to) });
+      }
+    },
+  });
+  return { metrics: [...metrics], windows, errors };
+}
+
+/** A string's text is not PromQL's concern; a variable outside one is no PromQL. */
+const STRING_OR_VARIABLE = /"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|\$\w+|\$\{\w+\}/g;
+/** A duration that nobody writes, with the variable's number in it. */
+const standIn = (i: number): string => `${i}00000000000007s`;
+const STAND_IN = /(\d+)00000000000007s/g;
+
+type Text = (from: number, to: number) => string;
+
+/** The name before the braces, or that of the matcher of `__name__`. */
+function metricOf(selector: SyntaxNode, text: Text): string {
+  const { firstChild } = selector;
+  if (firstChild?.name === 'Identifier') return text(firstChild.from, firstChild.to);
+  const found = /__name__\s*=\s*["']([^"']*)["']/.exec(text(selector.from, selector.to));
+  return found?.[1] ?? text(selector.from, selector.to);
+}
+
+/** The function around a selector, through offsets and parentheses. */
+function functionAbove(node: SyntaxNode, text: Text): string {
+  for (let at = node.parent; at !== null; at = at.parent) {
+    const called = at.name === 'FunctionCall' ? at.getChild('FunctionIdentifier') : null;
+    if (called) return text(called.from, called.to);
+  }
+  return '';
 }
 
 /** label_values(metric, label): what Grafana asks for as a variable's choices. */

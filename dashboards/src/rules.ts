@@ -1,6 +1,8 @@
-/** The rules that every dashboard keeps: those of Grafana's own dashboard-linter, and this project's. */
+/** The rules that every dashboard keeps. Which of them are grafana/dashboard-linter's, and which of its rules are not kept:
+ *  docs/dashboards.md. */
 import type { DataTransformerConfig } from '@grafana/grafana-foundation-sdk/dashboard';
-import { labelValues, metricsIn, rateWindows } from './promql.js';
+import { UNIT } from './kit.js';
+import { labelValues, readQuery } from './promql.js';
 
 /** A dashboard as read from its file: nothing is taken for granted. */
 export interface DashboardJson {
@@ -26,9 +28,14 @@ export interface PanelJson {
   datasource?: { type?: string; uid?: string };
   gridPos: { x: number; y: number; w: number; h: number };
   targets?: TargetJson[];
-  fieldConfig?: { defaults?: { unit?: string }; overrides?: unknown[] };
+  fieldConfig?: { defaults?: { unit?: string }; overrides?: OverrideJson[] };
   transformations?: DataTransformerConfig[];
   options?: { content?: string };
+}
+
+export interface OverrideJson {
+  matcher: { id: string; options?: unknown };
+  properties: { id: string; value?: unknown }[];
 }
 
 export interface TargetJson {
@@ -63,8 +70,8 @@ export interface AnnotationJson {
 }
 
 const DATASOURCE = '${datasource}';
-/** Grafana's ids of the units in use; prefixes stand for units of one's own. */
-const UNITS = /^(bps|percentunit|s|short|none|bytes|decbytes|dateTimeFromNow|(si|suffix):.+)$/;
+/** That Grafana knows them is for its own code to say: tools/grafana-check. */
+const UNITS: ReadonlySet<unknown> = new Set(Object.values(UNIT));
 const MAX_COLUMNS = 24;
 
 /** @param known names of metrics and recording rules
@@ -119,7 +126,7 @@ function lintVariables(d: DashboardJson, known: ReadonlySet<string>): string[] {
     const say = (is: boolean, what: string): void => void (is && wrong.push(`annotation ${a.name}: ${what}`));
     say(a.datasource?.uid !== DATASOURCE, 'must use the data source variable');
     say(!a.expr || a.expr !== a.target?.expr, 'has no query, or two different ones');
-    for (const name of metricsIn(a.expr ?? '')) say(!known.has(name), `reads ${name}, which nobody exports`);
+    for (const what of badQuery(a.expr ?? '', known)) say(true, what);
   }
   return wrong;
 }
@@ -138,8 +145,7 @@ function lintPanel(p: PanelJson, known: ReadonlySet<string>): string[] {
     return wrong;
   }
   say(p.datasource?.uid !== DATASOURCE, 'must use the data source variable');
-  const unit = p.fieldConfig?.defaults?.unit;
-  say(!UNITS.test(unit ?? ''), `unit ${unit} is not one that Grafana knows`);
+  for (const unit of unitsOf(p)) say(!UNITS.has(unit), `unit ${String(unit)} is not one of UNIT in kit.ts`);
   say(!p.targets?.length, 'has no query');
   const refs = (p.targets ?? []).map((t) => t.refId);
   say(refs.some((ref) => !/^[A-Z]$/.test(ref ?? '')) || new Set(refs).size !== refs.length, 'queries must be lettered');
@@ -149,13 +155,31 @@ function lintPanel(p: PanelJson, known: ReadonlySet<string>): string[] {
     say(t.datasource?.uid !== DATASOURCE, `query ${t.refId} must use the data source variable`);
     say(t.format !== 'table' && !t.legendFormat, `query ${t.refId} needs a legend`);
     say((t.instant ?? false) === (t.range ?? false), `query ${t.refId} must be for a moment or for a range`);
-    for (const name of metricsIn(t.expr)) say(!known.has(name), `reads ${name}, which nobody exports`);
-    for (const { fn, window } of rateWindows(t.expr)) {
-      const right = t.instant ? ['$__range'] : ['$__rate_interval'];
-      say(!right.includes(window), `${fn}() over ${window}: take ${right.join(' or ')}`);
+    for (const what of badQuery(t.expr, known)) say(true, what);
+    for (const { fn, window } of readQuery(t.expr).windows) {
+      const right = t.instant || !RATES.has(fn) ? '$__range' : '$__rate_interval';
+      say(window !== right, `${fn}() over ${window}: take ${right}`);
     }
   }
   return wrong;
+}
+
+/** Functions whose window is that of the picture's resolution; all others look at the whole time range. */
+const RATES = new Set(['rate', 'irate', 'increase', 'delta', 'idelta', 'deriv']);
+
+/** The unit of a panel and those of its overrides. */
+export function unitsOf(p: PanelJson): unknown[] {
+  const overrides = (p.fieldConfig?.overrides ?? []).flatMap((o) => o.properties);
+  return [p.fieldConfig?.defaults?.unit, ...overrides.filter(({ id }) => id === 'unit').map(({ value }) => value)];
+}
+
+/** @returns what is wrong with a query by itself */
+export function badQuery(expr: string, known: ReadonlySet<string>): string[] {
+  const { metrics, errors } = readQuery(expr);
+  return [
+    ...errors.map((at) => `is no PromQL near "${at}"`),
+    ...metrics.filter((name) => !known.has(name)).map((name) => `reads ${name}, which nobody exports`),
+  ];
 }
 
 function lintGrid(d: DashboardJson): string[] {

@@ -7,8 +7,8 @@ import { parse } from 'yaml';
 import { asFile, DASHBOARDS } from '../src/all.js';
 import { contractMetrics, OWN_OF_PROMETHEUS, shippedRules } from '../src/contract.js';
 import { HOME, JSON_DIR, PROVISIONING_DIR, REPOSITORY } from '../src/paths.js';
-import { fill, labelValues, metricsIn, rateWindows } from '../src/promql.js';
-import { lint, type DashboardJson } from '../src/rules.js';
+import { fill, labelValues, readQuery } from '../src/promql.js';
+import { badQuery, lint, type DashboardJson } from '../src/rules.js';
 
 const rules = shippedRules();
 const known = new Set([...contractMetrics(), ...OWN_OF_PROMETHEUS, ...rules.flatMap(({ rule }) => rule.record ?? [])]);
@@ -53,6 +53,15 @@ t.test('the rules find what they are for', (t) => {
     ['unit furlong', (d) => (panel(d).fieldConfig!.defaults!.unit = 'furlong')],
     ['reads grantline_no_such_total', (d) => (panel(d).targets![0].expr = 'grantline_no_such_total')],
     ['take $__rate_interval', (d) => (panel(d).targets![0].expr = 'rate(grantline_cable_frames_total[5m])')],
+    ['is no PromQL', (d) => (panel(d).targets![0].expr = 'sum(rate(grantline_cable_frames_total[$__rate_interval])')],
+    [
+      'unit si:frame/s',
+      (d) =>
+        panel(d).fieldConfig!.overrides!.push({
+          matcher: { id: 'byName', options: 'x' },
+          properties: [{ id: 'unit', value: 'si:frame/s' }],
+        }),
+    ],
     ['overlap', (d) => (panel(d).gridPos.y -= 1)],
     ['outside the grid', (d) => (panel(d).gridPos.x = 20)],
     [
@@ -68,15 +77,19 @@ t.test('the rules find what they are for', (t) => {
 
 t.test('queries are read and filled in as Grafana does it', (t) => {
   t.same(
-    metricsIn(
-      'sum by (domain) (rate(a_total{b="c_total"}[4s] offset 1s)) / on (x) group_left (y) l:m:o or vector(0)',
-    ).sort(),
-    ['a_total', 'l:m:o'],
+    readQuery('sum by (domain) (rate(a_total{b="c_total"}[4s] offset 1s)) / on (x) group_left (y) l:m:o or vector(0)'),
+    { metrics: ['a_total', 'l:m:o'], windows: [{ fn: 'rate', window: '4s' }], errors: [] },
   );
-  t.same(rateWindows('rate(a{b="c"}[5m]) + increase(d[$__range])'), [
-    { fn: 'rate', window: '5m' },
-    { fn: 'increase', window: '$__range' },
-  ]);
+  t.same(readQuery('rate(a{b=~"$x"}[5m]) + stddev_over_time({__name__="d"}[${__range}]) * $__range_s'), {
+    metrics: ['a', 'd'],
+    windows: [
+      { fn: 'rate', window: '5m' },
+      { fn: 'stddev_over_time', window: '${__range}' },
+    ],
+    errors: [],
+  });
+  for (const bad of ['sum(a', 'rate(a[])', 'a{b=c}', 'sum by domain (a)', 'nosuch(a)'])
+    t.not(readQuery(bad).errors.length, 0, bad);
   t.same(labelValues('label_values(grantline_domain_up, domain)'), { metric: 'grantline_domain_up', label: 'domain' });
   const filling = { rangeSeconds: 59.5, variables: { config: ['a.b', 'c'], one: ['d'], run: '.*' } };
   t.equal(
@@ -91,11 +104,7 @@ t.test('rules read only what is exported, and every alert says what and where to
   t.equal(new Set(records).size, records.length, 'each is recorded once');
   for (const { file, rule } of rules) {
     const name = rule.record ?? rule.alert ?? '';
-    t.same(
-      metricsIn(rule.expr).filter((metric) => !known.has(metric)),
-      [],
-      `${file}: ${name}`,
-    );
+    t.same(badQuery(rule.expr, known), [], `${file}: ${name}`);
     if (rule.record) t.match(name, /^[a-z_]+:grantline_[a-z_]+:[a-z0-9_]+$/, 'level:metric:operation');
     else t.ok(rule.annotations?.['summary'] && rule.annotations['description'] && rule.labels?.['severity'], name);
   }

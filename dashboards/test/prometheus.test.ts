@@ -1,11 +1,12 @@
 /** The real thing: a testbed, a Prometheus on the shipped configuration, a comparison of all six configurations. Then the
  *  series must tell what the run's JSON tells, and every query of every dashboard must have an answer. */
-import { readdirSync, readFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { shippedRules } from '../src/contract.js';
-import { JSON_DIR } from '../src/paths.js';
+import { JSON_DIR, REPOSITORY } from '../src/paths.js';
 import { fill, labelValues, type Filling } from '../src/promql.js';
 import { queryOf, type DashboardJson, type PanelJson, type TargetJson } from '../src/rules.js';
 import { growth, Lab, missing, type Series, type Span } from './prometheus-kit.js';
@@ -158,15 +159,34 @@ t.test('Prometheus and a comparison', { skip: missing(), timeout: 500_000 }, asy
     );
   });
 
+  /** File → panel → query → what it answered for all runs. */
+  const answers: Record<string, Answers> = {};
   for (const file of readdirSync(JSON_DIR)) {
     const dashboard = JSON.parse(readFileSync(join(JSON_DIR, file), 'utf8')) as DashboardJson;
     await t.test(`every query of ${file} has an answer`, async (t) => {
-      const { wrong, asked } = await askAll(lab, dashboard, start, end);
+      const { wrong, asked, answers: all } = await askAll(lab, dashboard, start, end);
       t.same(wrong, [], `${asked} queries`);
       t.ok(asked >= dashboard.panels.filter((p) => p.targets).length);
+      answers[file] = all;
     });
   }
+
+  const judge = join(REPOSITORY, 'tools/grafana-check');
+  const skip = existsSync(join(judge, 'node_modules'))
+    ? false
+    : "Grafana's data code is not there: npm run check:grafana";
+  await t.test("Grafana's own code makes of these answers what the panels draw from", { skip }, (t) => {
+    const file = join(lab.home, 'answers.json');
+    writeFileSync(file, JSON.stringify(answers));
+    const judged = spawnSync(process.execPath, [join(judge, 'judge.mjs'), file], { encoding: 'utf8' });
+    t.equal(judged.status, 0, `${judged.stdout}${judged.stderr}`);
+    t.match(judged.stdout, /^(\d+) panels, \1 of them with data: 0 faults$/m);
+    t.end();
+  });
 });
+
+/** Panel → query letter → series. */
+type Answers = Record<string, Record<string, Series[]>>;
 
 /** Seconds since the epoch of a moment on the clock that all services share (CLOCK_MONOTONIC). */
 const epoch = (atNs: number): number => (Date.now() - (Number(process.hrtime.bigint()) - atNs) / 1e6) / 1000;
@@ -192,8 +212,9 @@ async function askAll(
   d: DashboardJson,
   start: number,
   end: number,
-): Promise<{ wrong: string[]; asked: number }> {
+): Promise<{ wrong: string[]; asked: number; answers: Answers }> {
   const wrong: string[] = [];
+  const answers: Answers = {};
   let asked = 0;
   const choices: Record<string, string[]> = {};
   for (const v of d.templating.list) {
@@ -228,22 +249,25 @@ async function askAll(
     for (const p of d.panels) {
       for (const target of p.targets ?? []) {
         asked++;
-        const said = await ask(lab, p, target, fill(target.expr, filling), start, end);
-        if (said !== '') wrong.push(`"${p.title}" ${target.refId}: ${said} - ${target.expr}`);
+        try {
+          const found = await ask(lab, target, fill(target.expr, filling), start, end);
+          const said = judgeAnswer(p, target, found);
+          if (said !== '') wrong.push(`"${p.title}" ${target.refId}: ${said} - ${target.expr}`);
+          (answers[p.id!] ??= {})[target.refId!] ??= found;
+        } catch (error) {
+          wrong.push(`"${p.title}" ${target.refId}: ${(error as Error).message} - ${target.expr}`);
+        }
       }
     }
   }
-  return { wrong, asked };
+  return { wrong, asked, answers };
 }
 
+const ask = (lab: Lab, t: TargetJson, expr: string, start: number, end: number): Promise<Series[]> =>
+  t.instant ? lab.atMoment(expr, end) : lab.overRange(expr, start, end);
+
 /** @returns what is wrong with the answer, or '' */
-async function ask(lab: Lab, p: PanelJson, t: TargetJson, expr: string, start: number, end: number): Promise<string> {
-  let found: Series[];
-  try {
-    found = t.instant ? await lab.atMoment(expr, end) : await lab.overRange(expr, start, end);
-  } catch (error) {
-    return (error as Error).message;
-  }
+function judgeAnswer(p: PanelJson, t: TargetJson, found: readonly Series[]): string {
   const values = found.flatMap((s) => (s.values ?? [s.value!]).map(([, v]) => Number(v)));
   if (!values.some(Number.isFinite)) return found.length === 0 ? 'empty' : 'nothing but NaN';
   const labels = new Set(found.flatMap((s) => Object.keys(s.metric)));

@@ -229,7 +229,7 @@ export const guests = assemble({
             rows('max by (domain) (grantline_domain_starts_total{domain=~"guest.*",domain=~"$domain"})'),
           ],
         )
-          .overrideByName('bytes', [{ id: 'unit', value: 'decbytes' }])
+          .overrideByName('bytes', [{ id: 'unit', value: UNIT.bytes }])
           .overrideByName('running', [
             {
               id: 'mappings',

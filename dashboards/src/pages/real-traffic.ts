@@ -39,7 +39,7 @@ export const realTraffic = assemble({
               title: 'Requests per second, by configuration',
               description:
                 'Closed loop, of the last finished runs of grantline http; loopback is the same application without any of the path, in the same run. All 0: none was run.',
-              unit: UNIT.perSecond,
+              unit: UNIT.requests,
               width: 12,
               height: 10,
             },
@@ -68,7 +68,7 @@ export const realTraffic = assemble({
             title: 'Requests answered, by guest',
             description:
               'Answers of the web applications in the guests, whoever asks. Even layers: connections are spread evenly. A WebSocket is not counted.',
-            unit: UNIT.perSecond,
+            unit: UNIT.requests,
             width: 12,
           },
           () => [
@@ -83,7 +83,7 @@ export const realTraffic = assemble({
             title: 'Requests answered, by outcome',
             description:
               'ok: 2xx and 3xx. client_error: what was asked for is wrong (4xx), as malformed HTTP is. server_error: must stay at zero.',
-            unit: UNIT.perSecond,
+            unit: UNIT.requests,
             width: 12,
           },
           () => [series('sum by (op) (rate(grantline_http_requests_total[$__rate_interval]))', '{{op}}')],
@@ -212,7 +212,7 @@ export const realTraffic = assemble({
             title: 'Requests and answers',
             description:
               'Small frames that ask and are answered (compare --workload rr). sent and answered lie on each other; timed_out are lost ones, late came after that.',
-            unit: UNIT.perSecond,
+            unit: UNIT.requests,
             width: 12,
           },
           () => [series('sum by (op) (rate(grantline_requests_total[$__rate_interval]))', '{{op}}')],

@@ -303,9 +303,9 @@ export const safety = assemble({
             rows('max by (domain) (process_start_time_seconds) * 1000'),
           ],
         )
-          .overrideByRegexp('/^(resident|heap|outside the heap)$/', [{ id: 'unit', value: 'bytes' }])
-          .overrideByName('CPU time', [{ id: 'unit', value: 's' }])
-          .overrideByName('started', [{ id: 'unit', value: 'dateTimeFromNow' }]),
+          .overrideByRegexp('/^(resident|heap|outside the heap)$/', [{ id: 'unit', value: UNIT.bytes }])
+          .overrideByName('CPU time', [{ id: 'unit', value: UNIT.seconds }])
+          .overrideByName('started', [{ id: 'unit', value: UNIT.moment }]),
       ],
     },
   ],
