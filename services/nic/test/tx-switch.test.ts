@@ -109,3 +109,43 @@ t.test('other sources, own addresses, and group addresses beyond the limit are d
   t.equal(x.k.frames.length, 256, 'to the cable');
   t.end();
 });
+
+t.test(
+  'H16 a bulk packet to a group counts as the frames that it becomes, whichever queue of the function sends it',
+  (t) => {
+    const x = make();
+    x.stray.postPages(300, 40);
+    const payload = bytesOf(64 * 400);
+    const packet = tcpPacket({ payload, sequence: 5, id: 1, flags: 0x18, options: 0 });
+    packet.set([255, 255, 255, 255, 255, 255, ...mac(1)], 0);
+    const post = (q: typeof x.send): void => q.post(x.k.place(1, 1, packet, [4096]), TSO, 400, 34, 54);
+    for (let i = 0; i < 3; i++) post(x.send);
+    const again = x.k.queue(1, 1, 0, 50, MAC[0]);
+    for (let i = 0; i < 3; i++) post(again);
+    x.k.run();
+    t.equal(x.send.v.frames + again.v.frames, 256);
+    t.equal(x.send.v.dropStorm + again.v.dropStorm, 2);
+    t.equal(x.k.frames.length, 256, 'on the cable');
+    t.end();
+  },
+);
+
+t.test('a bulk packet to a group goes in frames to the cable and to the default queue, each whole', (t) => {
+  const x = make();
+  x.stray.postPages(40, 40);
+  const payload = bytesOf(20_000);
+  const packet = tcpPacket({ payload, sequence: 5, id: 1, flags: 0x18, options: 12 });
+  packet.set([255, 255, 255, 255, 255, 255, ...mac(1)], 0);
+  x.send.post(x.k.place(1, 1, packet, [4096]), TSO, 1448, 34, 66);
+  x.k.run();
+  const flooded = x.stray.take().frames;
+  t.equal(flooded.length, 14);
+  t.same(
+    flooded.map((f) => Buffer.from(f.bytes)),
+    x.k.frames,
+  );
+  t.ok(x.k.frames.every(checksumsRight));
+  t.same(Buffer.concat(x.k.frames.map((f) => f.subarray(66))), Buffer.from(payload));
+  t.match(x.send.v, { floodFrames: 14, toQueues: 0, frames: 14 });
+  t.end();
+});

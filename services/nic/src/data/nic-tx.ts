@@ -50,7 +50,8 @@ export class NicTx implements Poller {
     this.guard = guard;
     this.meter = meter;
     const memory = new PacketMemory(space);
-    this.line = { out, memory, segmenter: new Segmenter(mem, memory), local: new TxSwitch(mem, nic), slackNs: 0 };
+    const local = new TxSwitch(space, mem, nic, out);
+    this.line = { out, memory, segmenter: new Segmenter(mem, memory), local, slackNs: 0 };
   }
 
   /** A paced wire is waited for by the clock. */

@@ -22,7 +22,7 @@ import type { TxLine } from './nic-tx.js';
 import { QueuePages } from './queue-pages.js';
 import type { Notifier, QueueFault, QueueSettings } from './queue-types.js';
 import { MAX_SEGMENTS } from './segmenter.js';
-import { FunctionPort, SPOOFED, STORM, TO_ALL, TO_CABLE } from './tx-switch.js';
+import { type FunctionPort, SPOOFED, STORM, TO_ALL, TO_CABLE } from './tx-switch.js';
 import { TxGather } from './tx-gather.js';
 
 const C = slots(NIC_TX_COUNTERS);
@@ -75,7 +75,7 @@ export class NicTxQueue {
     this.pages = new QueuePages(dma, guard, settings);
     const { header, avail, comp } = this.pages;
     this.ring = new TxDeviceQueue(mem, header, avail, comp, start);
-    this.port = typeof settings.mac === 'number' ? new FunctionPort(settings.mac) : null;
+    this.port = typeof settings.mac === 'number' ? line.local.functionOf(settings.mac) : null;
     this.packet = new TxGather(mem, this.ring, dma, settings);
   }
 
@@ -182,7 +182,7 @@ export class NicTxQueue {
     if ((cut ? header + mss : bytes) > MAX_FRAME) return this.bad(C.dropOversize);
     if (!line.memory.fits(bytes, segments) || segments > line.out.farEnd.room) return MEMORY_FULL;
     const at = this.packet.read(line.memory);
-    const to = this.port === null ? TO_CABLE : line.local.judge(at, this.port, this.guard.nowNs);
+    const to = this.port === null ? TO_CABLE : line.local.judge(at, this.port, this.guard.nowNs, segments);
     if (to <= SPOOFED) return this.refuseQuietly(to);
     this.heldBy = -1;
     if (to >= 0 && !line.local.open(to, segments, cut ? header + mss : bytes)) {
@@ -190,7 +190,7 @@ export class NicTxQueue {
       this.heldBy = to;
       return HELD;
     }
-    const out = to >= 0 ? line.local : line.out;
+    const out = to >= 0 ? line.local : to === TO_ALL ? line.local.toAll : line.out;
     if (cut) {
       const ip = line.segmenter.ipStart(at, bytes, csumStart, header);
       if (ip < 0) return this.bad(C.dropBadDescriptor);
@@ -216,7 +216,6 @@ export class NicTxQueue {
       this.mem.u8.fill(0, at + len, at + MIN_FRAME);
       len = MIN_FRAME;
     }
-    if (to === TO_ALL) v[C.floodFrames] += line.local.flood(at, len);
     out.send(at, len, 0, 0, this.guard.nowNs, line.slackNs);
     return this.count(1, len, to);
   }
@@ -224,6 +223,11 @@ export class NicTxQueue {
   private count(frames: number, bytes: number, to: number): number {
     const v = this.counters.v;
     if (to >= 0) v[C.toQueues] += frames;
+    else if (to === TO_ALL) {
+      const { toAll } = this.line.local;
+      v[C.floodFrames] += toAll.handed;
+      toAll.handed = 0;
+    }
     v[C.packets]++;
     v[C.sentPackets]++;
     v[C.frames] += frames;

@@ -3,10 +3,11 @@
  *  spoofchk`): the source must be the function's own address, group addresses are limited, unknown ones go to the cable. Read
  *  by DMA from the sender's pages, written by DMA into the receiver's buffers. docs/wire/transmit.md section 8. */
 import { NICQ_COMP_LOOPBACK, NICQ_COMP_MULTICAST } from '@grantline/shared/abi/nic-queue.js';
+import type { PrivateMemory } from '@grantline/shared/frame/template-spec.js';
 import type { Mem } from '@grantline/shared/mem/address-space.js';
-import type { FrameOut } from './cable-out.js';
+import type { CableOut, FrameOut } from './cable-out.js';
 import { NO_QUEUE } from './filter.js';
-import type { Nic } from './nic.js';
+import { MAX_FRAME_BYTES, type Nic } from './nic.js';
 import { NO_BUFFER } from './queue-types.js';
 
 /** Verdicts; the number of a queue otherwise. */
@@ -16,13 +17,14 @@ export const SPOOFED = -3;
 export const STORM = -4;
 export const HAIRPIN = -5;
 
-/** Group-addressed packets of one function: so many at once, and so many a second, as for a vif of the bridge. */
+/** Group-addressed frames of one function: so many at once, and so many a second, as for a vif of the bridge. */
 const STORM_BURST = 256;
 const STORM_PER_SECOND = 1000;
 /** Smallest buffers that drivers post. */
 const BUFFER_BYTES = 2048;
 
-/** A sender with an address of its own. */
+/** A sender with an address of its own. All its transmit queues share it, and it outlives them: neither more queues nor
+ *  new ones are a way around its limits. */
 export class FunctionPort {
   /** The address as the frame has it: first four bytes, last two. */
   readonly a: number;
@@ -37,12 +39,42 @@ export class FunctionPort {
     this.b = byte(4) | (byte(5) << 8);
   }
 
-  mayFlood(nowNs: number): boolean {
+  /** @param frames that the packet is cut into: each costs a copy for every receiver */
+  mayFlood(nowNs: number, frames: number): boolean {
     this.tokens = Math.min(STORM_BURST, this.tokens + ((nowNs - this.filledNs) * STORM_PER_SECOND) / 1e9);
     this.filledNs = nowNs;
-    if (this.tokens < 1) return false;
-    this.tokens--;
+    if (this.tokens < frames) return false;
+    this.tokens -= frames;
     return true;
+  }
+}
+
+/** To a group: out of the cable, and to all behind the default queue. */
+export class ToAll implements FrameOut {
+  /** Frames that went to the default queue. */
+  handed = 0;
+  private readonly mem: Mem;
+  private readonly local: TxSwitch;
+  private readonly cable: CableOut;
+  private readonly whole: number;
+
+  constructor(space: PrivateMemory, mem: Mem, local: TxSwitch, cable: CableOut) {
+    this.mem = mem;
+    this.local = local;
+    this.cable = cable;
+    this.whole = space.mapPrivate(MAX_FRAME_BYTES);
+  }
+
+  send(head: number, headBytes: number, body: number, bodyBytes: number, nowNs: number, slackNs: number): void {
+    this.cable.send(head, headBytes, body, bodyBytes, nowNs, slackNs);
+    let at = head;
+    if (bodyBytes > 0) {
+      // In one piece, as a queue takes it; not in front of its body: the far end has not read what lies there.
+      at = this.whole;
+      this.mem.u8.copyWithin(at, head, head + headBytes);
+      this.mem.bulk.copy(at + headBytes, body, bodyBytes);
+    }
+    if (this.local.handToDefault(at, headBytes + bodyBytes)) this.handed++;
   }
 }
 
@@ -50,23 +82,34 @@ export class TxSwitch implements FrameOut {
   /** Something was delivered since `end`. */
   used = false;
   readonly nic: Nic;
+  readonly toAll: ToAll;
   private readonly mem: Mem;
+  private readonly functions = new Map<number, FunctionPort>();
   private to = NO_QUEUE;
 
-  constructor(mem: Mem, nic: Nic) {
+  constructor(space: PrivateMemory, mem: Mem, nic: Nic, cable: CableOut) {
     this.mem = mem;
     this.nic = nic;
+    this.toAll = new ToAll(space, mem, this, cable);
+  }
+
+  /** The function with that address. The toolstack gives few addresses, so they are kept. @param mac below 2^48 */
+  functionOf(mac: number): FunctionPort {
+    let port = this.functions.get(mac);
+    if (port === undefined) this.functions.set(mac, (port = new FunctionPort(mac)));
+    return port;
   }
 
   /** @param at byte offset of the packet in the NIC's memory, two bytes behind a multiple of 4
+   *  @param frames that it is cut into
    *  @returns the queue that takes it, or a verdict */
-  judge(at: number, from: FunctionPort, nowNs: number): number {
+  judge(at: number, from: FunctionPort, nowNs: number, frames: number): number {
     const { u16 } = this.mem;
     const h = at >> 1;
     if ((u16[h + 3] | (u16[h + 4] << 16)) >>> 0 !== from.a || u16[h + 5] !== from.b) return SPOOFED;
     const a = (u16[h] | (u16[h + 1] << 16)) >>> 0;
     const b = u16[h + 2];
-    if ((a & 1) !== 0) return from.mayFlood(nowNs) ? TO_ALL : STORM;
+    if ((a & 1) !== 0) return from.mayFlood(nowNs, frames) ? TO_ALL : STORM;
     if (a === from.a && b === from.b) return HAIRPIN;
     const queue = this.nic.queueOf(a, b);
     return queue === NO_QUEUE ? TO_CABLE : queue;
@@ -90,12 +133,12 @@ export class TxSwitch implements FrameOut {
     this.hand(this.to, at, headBytes + bodyBytes);
   }
 
-  /** A group-addressed frame, for all behind the default queue. @returns frames handed on */
-  flood(at: number, bytes: number): number {
+  /** A group-addressed frame, for all behind the default queue. @returns false: there is none */
+  handToDefault(at: number, bytes: number): boolean {
     const queue = this.nic.defaultQueue;
-    if (queue === NO_QUEUE) return 0;
+    if (queue === NO_QUEUE) return false;
     this.hand(queue, at, bytes);
-    return 1;
+    return true;
   }
 
   /** Inside the burst, at its end. */
