@@ -199,7 +199,7 @@ t.test('a directory that a killed run left is refused with the way to remove it,
       pid: 2 ** 22 + 1,
       startTime: 1,
       hypervisor: null,
-      token: '',
+      token: join(dir, 'token'),
       use: 'own',
     }),
   );
@@ -259,6 +259,7 @@ const machine: Machine = {
   freeBytes: 1 << 30,
   inMemory: true,
   testbed: 'none',
+  refused: null,
   orphans: [],
   otherDirs: [],
   unbuilt: [],
@@ -280,6 +281,7 @@ t.test('doctor finds what is essential and what is only different', (t) => {
   t.equal(levels({ arch: 'riscv64' }), 'lacks');
   t.equal(levels({ freeBytes: 1 << 20 }), 'lacks');
   t.equal(levels({ cores: 1 }), 'note');
+  t.equal(levels({ refused: "/dev/shm/x is another user's: choose one of your own" }), 'lacks');
   t.equal(
     levels({ testbed: 'stale', otherDirs: ['/dev/shm/grantline-9'], orphans: [{ pid: 1, script: 's', dir: '/d' }] }),
     'note note note',

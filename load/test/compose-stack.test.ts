@@ -4,8 +4,7 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 
 import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { freePort } from '../src/testbed/preflight.js';
-import { Bench, eventually, type Running } from './e2e-kit.js';
+import { Bench, eventually, type Running, freePort } from './e2e-kit.js';
 
 t.setTimeout(120_000);
 // They wait for the most part.

@@ -1,7 +1,7 @@
 /** What the end-to-end tests share: the command as a process, in a directory of its own. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
-import { connect } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { availableParallelism, loadavg } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -153,6 +153,18 @@ export class Running {
     this.since = performance.now();
     process.kill(found.pid, 'SIGKILL');
   }
+}
+
+/** @returns a port that is free now */
+export async function freePort(host: string): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((done, fail) => {
+    server.once('error', fail);
+    server.listen({ host, port: 0 }, done);
+  });
+  const address = server.address();
+  await new Promise((done) => server.close(done));
+  return address !== null && typeof address === 'object' ? address.port : 0;
 }
 
 const EXCHANGE_LIMIT_MS = 60_000;

@@ -7,9 +7,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Page } from 'playwright-core';
 import { readPackets } from '@grantline/shared/capture/packets.js';
 import type { CompareFile } from '../src/report/results.js';
-import { freePort } from '../src/testbed/preflight.js';
 import { chromiumPath, faultsOf, launch, NO_CHROMIUM } from './chromium.js';
-import { Bench, within } from './e2e-kit.js';
+import { Bench, within, freePort } from './e2e-kit.js';
 
 t.setTimeout(600_000);
 

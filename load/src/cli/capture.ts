@@ -37,7 +37,7 @@ export function addCapture(program: Command): void {
     .option('--buffer <bytes>', 'ring in the service; what finds it full is counted', String(DEFAULT_RING_BYTES))
     .option(...HYPERVISOR_OPTION)
     .option(...TOKEN_OPTION)
-    .option('--dir <dir>', 'directory of the testbed (default: GRANTLINE_DIR, or one per user in /dev/shm)')
+    .option('--dir <dir>', 'directory of the testbed (default: GRANTLINE_DIR, or one per user in memory)')
     .action(capture);
 }
 

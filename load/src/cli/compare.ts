@@ -60,7 +60,7 @@ export function addCompare(program: Command): void {
     .option('--compose', 'on the testbed in containers (docker-compose.yml)')
     .option(...HYPERVISOR_OPTION)
     .option(...TOKEN_OPTION)
-    .option('--dir <dir>', 'directory of the testbed (default: GRANTLINE_DIR, or one per user in /dev/shm)')
+    .option('--dir <dir>', 'directory of the testbed (default: GRANTLINE_DIR, or one per user in memory)')
     .action(async (args: CompareArguments) => {
       await compare(args);
     });

@@ -34,7 +34,7 @@ export function addCycle(program: Command): void {
     .option('--seed <n>', 'of the generator', '1')
     .option(...HYPERVISOR_OPTION)
     .option(...TOKEN_OPTION)
-    .option('--dir <dir>', 'directory of the testbed (default: GRANTLINE_DIR, or one per user in /dev/shm)')
+    .option('--dir <dir>', 'directory of the testbed (default: GRANTLINE_DIR, or one per user in memory)')
     .action(cycle);
 }
 

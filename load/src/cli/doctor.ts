@@ -34,6 +34,8 @@ export interface Machine {
   freeBytes: number;
   inMemory: boolean;
   testbed: 'none' | 'alive' | 'stale';
+  /** Why the directory is not one that can be used; null: it is. */
+  refused: string | null;
   /** Service processes whose testbed is gone. */
   orphans: { pid: number; script: string; dir: string }[];
   /** Left directories besides the chosen one. */
@@ -72,6 +74,8 @@ export function judge(m: Machine): Finding[] {
       ? { level: 'ok', what: `Node ${m.node}` }
       : { level: 'lacks', what: `Node 20.19 is needed, this is ${m.node}`, todo: 'install a newer one' },
   );
+  if (m.refused !== null)
+    f.push({ level: 'lacks', what: m.refused, todo: 'choose another directory with --dir or GRANTLINE_DIR' });
   const most = mostGuests(m.freeBytes);
   if (most < 1)
     f.push({
@@ -143,7 +147,7 @@ function mostGuests(free: number): number {
 
 function look(dir: string): Machine {
   const space = spaceAt(dir);
-  const found = discover(dir);
+  const { state, refused } = stateOf(dir);
   const uid = process.getuid?.() ?? 0;
   const others = existsSync('/dev/shm')
     ? readdirSync('/dev/shm')
@@ -163,7 +167,8 @@ function look(dir: string): Machine {
     dir,
     freeBytes: space.free,
     inMemory: space.inMemory,
-    testbed: found.state,
+    testbed: state,
+    refused,
     orphans: serviceProcesses().filter((p) => discoverQuietly(p.dir) !== 'alive'),
     otherDirs: others.filter((d) => d !== dir && discoverQuietly(d) === 'stale'),
     unbuilt: SERVICES.filter((s) => {
@@ -176,6 +181,16 @@ function look(dir: string): Machine {
     }).map((s) => `services/${s}`),
     docker: dockerVersion(),
   };
+}
+
+/** A directory that is not ours says nothing of a testbed; that is said. */
+function stateOf(dir: string): { state: Machine['testbed']; refused: string | null } {
+  try {
+    return { state: discover(dir).state, refused: null };
+  } catch (error) {
+    if (!(error instanceof Error)) throw error;
+    return { state: 'none', refused: error.message };
+  }
 }
 
 function discoverQuietly(dir: string): 'none' | 'alive' | 'stale' {
@@ -208,7 +223,7 @@ export function addDoctor(program: Command): void {
   program
     .command('doctor')
     .description('what this machine has and lacks, and what to do about it')
-    .option('--dir <dir>', 'directory of the testbed (default: GRANTLINE_DIR, or one per user in /dev/shm)')
+    .option('--dir <dir>', 'directory of the testbed (default: GRANTLINE_DIR, or one per user in memory)')
     .action((args: { dir?: string }) => {
       const findings = judge(look(testbedDir(args.dir)));
       for (const f of findings)

@@ -105,7 +105,7 @@ export function addDump(program: Command): void {
     .option('--json', 'as JSON')
     .option(...HYPERVISOR_OPTION)
     .option(...TOKEN_OPTION)
-    .option('--dir <dir>', 'directory of the testbed (default: GRANTLINE_DIR, or one per user in /dev/shm)')
+    .option('--dir <dir>', 'directory of the testbed (default: GRANTLINE_DIR, or one per user in memory)')
     .action(async (vif: string, args: DumpArguments) => {
       const { guest, device } = parseVif(vif);
       const target = chooseTarget(args);

@@ -1,5 +1,7 @@
 /** The two ways in which the command fails on purpose. Everything else is a bug of ours and shows its stack. */
 
+import { UsageError } from '@grantline/shared/service/usage-error.js';
+
 /** The user can mend it: bad input or a machine that lacks something. One line, exit code 2. */
 export class UserError extends Error {
   override readonly name = 'UserError';
@@ -30,7 +32,7 @@ export class Interrupted extends Error {
 
 /** @returns the exit code that this error stands for */
 export function exitCodeOf(error: unknown): number {
-  if (error instanceof UserError) return 2;
+  if (error instanceof UserError || error instanceof UsageError) return 2;
   if (error instanceof Interrupted) return error.signal === 'SIGINT' ? 130 : 143;
   return 1;
 }

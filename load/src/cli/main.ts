@@ -1,5 +1,6 @@
 /** The grantline command: parses the line, runs a subcommand, turns errors into one line and an exit code. */
 import { Command, CommanderError } from 'commander';
+import { UsageError } from '@grantline/shared/service/usage-error.js';
 import { exitCodeOf, Interrupted, RunError, UserError } from './errors.js';
 import { flushed } from './flush.js';
 import { HttpError } from '../runner/http.js';
@@ -65,7 +66,8 @@ export async function main(argv: readonly string[]): Promise<number> {
 
 function say(error: unknown): void {
   if (error instanceof Interrupted) process.stderr.write('grantline: interrupted; everything is stopped\n');
-  else if (error instanceof UserError) process.stderr.write(`grantline: ${error.message.replaceAll('\n', ' ')}\n`);
+  else if (error instanceof UserError || error instanceof UsageError)
+    process.stderr.write(`grantline: ${error.message.replaceAll('\n', ' ')}\n`);
   else if (error instanceof RunError || error instanceof HttpError)
     process.stderr.write(`grantline: ${error.message}\n`);
   else process.stderr.write(`grantline: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);

@@ -45,7 +45,7 @@ export function addReplay(program: Command): void {
     .option('--json <file>', 'write the result here too')
     .option(...HYPERVISOR_OPTION)
     .option(...TOKEN_OPTION)
-    .option('--dir <dir>', 'directory of the testbed (default: GRANTLINE_DIR, or one per user in /dev/shm)')
+    .option('--dir <dir>', 'directory of the testbed (default: GRANTLINE_DIR, or one per user in memory)')
     .action(replay);
 }
 

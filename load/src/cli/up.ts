@@ -1,7 +1,7 @@
 /** grantline up: a testbed that stays. grantline down: the end of it, and of what a killed one left. */
 import type { Command } from 'commander';
 import { webDoors } from '../http/edges.js';
-import { discover, usable } from '../testbed/discover.js';
+import { usable } from '../testbed/discover.js';
 import { bringDown } from '../testbed/cleanup.js';
 import { testbedDir } from '../testbed/paths.js';
 import { Supervisor } from '../testbed/supervisor.js';
@@ -53,7 +53,7 @@ export function addUp(program: Command): void {
       '--faults <list>',
       'on the cable: loss=0.01,reorder=0.01,duplicate=,corrupt=,delay=,delay-us=,direction=,seed=',
     )
-    .option('--dir <dir>', 'directory of the testbed (default: GRANTLINE_DIR, or one per user in /dev/shm)')
+    .option('--dir <dir>', 'directory of the testbed (default: GRANTLINE_DIR, or one per user in memory)')
     .option('--compose', 'in containers (docker-compose.yml), with Prometheus and Grafana; returns once all answer')
     .action(async (args: UpArguments) => {
       const guests = parseGuests(args.guests);
@@ -125,14 +125,13 @@ export function addDown(program: Command): void {
     .command('down')
     .description('stop a testbed and remove what a killed one left')
     .option('--compose', 'the one in containers: with its networks and volumes')
-    .option('--dir <dir>', 'directory of the testbed (default: GRANTLINE_DIR, or one per user in /dev/shm)')
+    .option('--dir <dir>', 'directory of the testbed (default: GRANTLINE_DIR, or one per user in memory)')
     .action(async (args: { dir?: string; compose?: true }) => {
       if (args.compose) {
         chooseTarget(args);
         return (await import('./up-compose.js')).downCompose();
       }
       const dir = testbedDir(args.dir);
-      discover(dir);
       const said = await bringDown(dir);
       process.stdout.write(said.length === 0 ? `Nothing to stop or remove in ${dir}.\n` : `${said.join('\n')}\n`);
     });

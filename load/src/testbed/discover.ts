@@ -1,45 +1,43 @@
 /** Finds a testbed by its directory, and tells whether it is alive. */
-import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { NotOursError, openOwnDir, readOwnFile } from '@grantline/shared/service/own-dir.js';
+import { startTimeOf } from '@grantline/shared/service/process-start.js';
 import { UserError } from '../cli/errors.js';
-import { startTimeOf } from './proc.js';
-
-/** testbed.json: written by the supervisor, read by every command. */
-export interface TestbedFile {
-  schema: 'grantline.testbed/1';
-  /** The supervising process, and when it started (clock ticks since boot). */
-  pid: number;
-  startTime: number;
-  /** http://host:port of the hypervisor; null while it starts. */
-  hypervisor: string | null;
-  /** File with the operator's token. */
-  token: string;
-  /** `up`: anybody may use it. `own`: it belongs to the one command that started it. */
-  use: 'up' | 'own';
-  /** Guests whose stack is a kernel's, behind a TAP device: they take part in no measured run. */
-  kernelGuests?: number[];
-  /** http://host:port/ of the live page, if there is one. */
-  page?: string;
-}
+import { isUsualDir } from './paths.js';
+import { isSupervisor } from './proc.js';
+import { isDraft, parseTestbedFile, TESTBED_FILE, type TestbedFile } from './testbed-file.js';
 
 export type Found =
   | { state: 'none' }
   | { state: 'alive'; dir: string; file: TestbedFile }
   | { state: 'stale'; dir: string; file: TestbedFile | null };
 
-/** Alive: the supervisor runs. Stale: the directory has content and no living owner (it was killed). */
+/** Alive: the supervisor runs. Stale: the directory has content and no living owner (it was killed).
+ *  @throws UserError when the directory is not ours, or its testbed.json is none that a supervisor of ours wrote: nothing that it
+ *  says is then believed */
 export function discover(dir: string): Found {
-  if (!existsSync(dir)) return { state: 'none' };
   let names: string[];
+  let text: string | null;
   try {
+    if (openOwnDir(dir) === null) return { state: 'none' };
     names = readdirSync(dir);
-  } catch {
+    text = readOwnFile(join(dir, TESTBED_FILE));
+  } catch (error) {
+    if (error instanceof NotOursError) throw error;
     throw new UserError(`cannot read ${dir}`, 'choose another directory with --dir');
   }
   if (names.length === 0) return { state: 'none' };
-  const file = readTestbedFile(dir);
-  if (file && startTimeOf(file.pid) === file.startTime) return { state: 'alive', dir, file };
-  return { state: 'stale', dir, file };
+  if (text === null) return { state: 'stale', dir, file: null };
+  const file = parseTestbedFile(dir, text);
+  // A number that nobody has, or somebody else by now: whoever wrote this has ended.
+  if (startTimeOf(file.pid) !== file.startTime) return { state: 'stale', dir, file };
+  if (!isSupervisor(file.pid, dir))
+    throw new UserError(
+      `${join(dir, TESTBED_FILE)} names process ${file.pid}, which is not this testbed's`,
+      'nothing was ended; see who wrote it, and remove the directory by hand',
+    );
+  return { state: 'alive', dir, file };
 }
 
 /** @returns the testbed that may be used, or null when a new one has to be started.
@@ -86,24 +84,31 @@ function staleError(found: { dir: string; file: TestbedFile | null }): UserError
   );
 }
 
+/** What the hypervisor that took the directory says of itself.
+ *  @returns null when none runs. @throws NotOursError when somebody else wrote it */
+export function hypervisorIn(dir: string): { pid: number; port: number } | null {
+  const [pid = 0, start = NaN, port = 0] = (readOwnFile(join(dir, 'hypervisor.pid')) ?? '')
+    .trim()
+    .split(' ')
+    .map(Number);
+  return startTimeOf(pid) === start ? { pid, port } : null;
+}
+
 /** True when the hypervisor that took the directory still runs, whoever started it. */
 export function hypervisorAlive(dir: string): boolean {
   try {
-    const [pid = 0, start = 0] = readFileSync(join(dir, 'hypervisor.pid'), 'utf8').trim().split(' ').map(Number);
-    return startTimeOf(pid) === start;
+    return hypervisorIn(dir) !== null;
   } catch {
     return false;
   }
 }
 
 function dirHint(dir: string): string {
-  return dir === `/dev/shm/grantline-${process.getuid?.() ?? 0}` || process.env['GRANTLINE_DIR'] === dir
-    ? ''
-    : ` --dir ${dir}`;
+  return isUsualDir(dir) ? '' : ` --dir ${dir}`;
 }
 
 const OURS = new Set([
-  'testbed.json',
+  TESTBED_FILE,
   'token',
   'hypervisor.pid',
   'domain',
@@ -117,36 +122,5 @@ const OURS = new Set([
 
 /** True when nothing in it has a name that a testbed does not use: the guard before anything is removed. */
 export function looksLikeTestbed(dir: string): boolean {
-  return readdirSync(dir).every((name) => OURS.has(name));
+  return readdirSync(dir).every((name) => OURS.has(name) || isDraft(name));
 }
-
-export function readTestbedFile(dir: string): TestbedFile | null {
-  try {
-    const file = JSON.parse(readFileSync(join(dir, 'testbed.json'), 'utf8')) as TestbedFile;
-    return file.schema === 'grantline.testbed/1' && Number.isInteger(file.pid) ? file : null;
-  } catch {
-    return null;
-  }
-}
-
-/** Takes the directory: of two commands that start at once, one gets it. @throws UserError for the other */
-export function claimTestbedFile(dir: string, file: TestbedFile): void {
-  try {
-    writeFileSync(join(dir, 'testbed.json'), textOf(file), { mode: 0o644, flag: 'wx' });
-  } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code;
-    if (code === 'EEXIST')
-      throw new UserError(
-        `a testbed is just being started in ${dir}`,
-        'wait until it has ended, or choose another directory with --dir',
-      );
-    throw new UserError(`cannot write in ${dir} (${code})`, 'choose another directory with --dir');
-  }
-}
-
-/** Changes the file of a testbed that is ours. */
-export function writeTestbedFile(dir: string, file: TestbedFile): void {
-  writeFileSync(join(dir, 'testbed.json'), textOf(file), { mode: 0o644 });
-}
-
-const textOf = (file: TestbedFile): string => `${JSON.stringify(file, null, 2)}\n`;

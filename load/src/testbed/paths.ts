@@ -2,6 +2,8 @@
 import { existsSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { canonical } from '@grantline/shared/service/own-dir.js';
+import { usualDir } from '@grantline/shared/service/runtime-dir.js';
 import { UserError } from '../cli/errors.js';
 
 /** dist/src/testbed/ → the repository. */
@@ -21,11 +23,11 @@ export function entryOf(service: ServiceKind): string {
 /** A socket's address has room for 107 bytes (sun_path in sys/un.h, less the closing zero). */
 const MAX_DIR_BYTES = 107 - '/hypervisor.sock'.length;
 
-/** The directory on tmpfs that holds everything shared: --dir, GRANTLINE_DIR, or one per user.
+/** The directory on tmpfs that holds everything shared: --dir, GRANTLINE_DIR, or one per user. Symbolic links above it are followed
+ *  here, once, so that all call it by one name.
  *  @throws UserError when the path is too long */
 export function testbedDir(option: string | undefined, env: NodeJS.ProcessEnv = process.env): string {
-  const uid = process.getuid?.() ?? 0;
-  const dir = resolve(option ?? (env['GRANTLINE_DIR'] || `/dev/shm/grantline-${uid}`));
+  const dir = canonical(option ?? (env['GRANTLINE_DIR'] || usualDir(env)));
   if (Buffer.byteLength(dir) > MAX_DIR_BYTES)
     throw new UserError(
       `the path ${dir} is too long: the hypervisor's socket in it could not be reached`,
@@ -33,6 +35,10 @@ export function testbedDir(option: string | undefined, env: NodeJS.ProcessEnv = 
     );
   return dir;
 }
+
+/** Found without being named. */
+export const isUsualDir = (dir: string, env: NodeJS.ProcessEnv = process.env): boolean =>
+  testbedDir(undefined, env) === dir;
 
 /** GRANTLINE_RESULTS, or results/ in the repository. */
 export const resultsRoot = (): string => resolve(process.env['GRANTLINE_RESULTS'] || join(REPOSITORY, 'results'));

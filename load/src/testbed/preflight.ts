@@ -1,7 +1,9 @@
 /** What must be true before anything is started; each lack is one line. */
+import { lookup } from 'node:dns/promises';
 import { createServer } from 'node:net';
-import { existsSync, mkdirSync, statfsSync } from 'node:fs';
+import { existsSync, statfsSync } from 'node:fs';
 import { dirname } from 'node:path';
+import { NotOursError, openOwnDir } from '@grantline/shared/service/own-dir.js';
 import { UserError } from '../cli/errors.js';
 
 const PAGE_BYTES = 4096;
@@ -51,11 +53,12 @@ export function checkSpace(dir: string, guests: number, space: Space = spaceAt(d
   );
 }
 
-/** Makes the testbed's directory. @throws UserError when it cannot be made */
+/** Makes the testbed's directory, or takes one of ours that is empty. @throws UserError, NotOursError */
 export function makeDir(dir: string): void {
   try {
-    mkdirSync(dir, { recursive: true, mode: 0o755 });
+    openOwnDir(dir, 0o700);
   } catch (error) {
+    if (error instanceof NotOursError) throw error;
     throw new UserError(
       `cannot make ${dir}: ${(error as NodeJS.ErrnoException).code ?? String(error)}`,
       'choose another directory with --dir',
@@ -84,14 +87,12 @@ export async function checkPort(host: string, port: number): Promise<void> {
   }
 }
 
-/** @returns a port that is free now */
-export async function freePort(host: string): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((done, fail) => {
-    server.once('error', fail);
-    server.listen({ host, port: 0 }, done);
-  });
-  const address = server.address();
-  await new Promise((done) => server.close(done));
-  return address !== null && typeof address === 'object' ? address.port : 0;
+/** @returns the address that a host's name stands for. @throws UserError when it stands for none */
+export async function resolved(host: string): Promise<string> {
+  try {
+    return (await lookup(host)).address;
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    throw new UserError(`cannot listen on ${host} (${code})`, 'choose another address with --listen HOST:PORT');
+  }
 }

@@ -1,17 +1,31 @@
 /** What /proc tells about processes. All of it is best effort: a process may end between two reads. */
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { startTimeOf } from '@grantline/shared/service/process-start.js';
+import { DOMID_FIRST_RESERVED } from '@grantline/shared/abi/page.js';
+import { TESTBED_FILE } from './testbed-file.js';
 
-/** @returns start time in clock ticks since boot (field 22 of stat), or null when there is no such process or it is a
- *  zombie. Together with the pid it names a process for good: a pid alone is used again. */
-export function startTimeOf(pid: number): number | null {
+/** uid of domain d is this + d: services/hypervisor/src/control/owners.ts. */
+const DOMAIN_UIDS = 64000;
+
+/** Is the process the one that started the testbed in `dir`? It is ours, and has the directory's testbed.json open, as nobody has who
+ *  does not supervise it. */
+export function isSupervisor(pid: number, dir: string): boolean {
   try {
-    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
-    const rest = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    if (rest[0] === 'Z' || rest[0] === 'X') return null;
-    return Number(rest[19]);
+    if (effectiveUid(pid) !== process.geteuid?.()) return false;
+    const { dev, ino } = statSync(join(dir, TESTBED_FILE));
+    return readdirSync(`/proc/${pid}/fd`).some((fd) => {
+      const s = statSync(`/proc/${pid}/fd/${fd}`, { throwIfNoEntry: false });
+      return s?.dev === dev && s.ino === ino;
+    });
   } catch {
-    return null;
+    return false;
   }
+}
+
+/** @throws Error when there is no such process */
+function effectiveUid(pid: number): number {
+  return Number(/^Uid:\s+\d+\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1] ?? NaN);
 }
 
 export interface ServiceProcess {
@@ -22,29 +36,39 @@ export interface ServiceProcess {
 }
 
 /** Processes of services that run for a testbed directory (any, when none is given): those that have GRANTLINE_DIR in
- *  their environment and a service's entry point on their command line. */
+ *  their environment and a service's entry point on their command line, and are ours. */
 export function serviceProcesses(dir?: string): ServiceProcess[] {
-  const out: ServiceProcess[] = [];
-  for (const name of readdirSync('/proc')) {
+  return readdirSync('/proc').flatMap((name) => {
     const pid = Number(name);
-    if (!Number.isInteger(pid) || pid === process.pid) continue;
-    try {
-      const args = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
-      const script = args.find((a) => /services\/(hypervisor|driver-domain|guest|nic)\/dist\/src\/main\.js$/.test(a));
-      if (script === undefined || inContainer(name)) continue;
-      const env = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0');
-      const of = env.find((e) => e.startsWith('GRANTLINE_DIR='))?.slice('GRANTLINE_DIR='.length);
-      if (of === undefined || (dir !== undefined && of !== dir) || startTimeOf(pid) === null) continue;
-      out.push({ pid, script: script.split('/').slice(-5).join('/'), dir: of });
-    } catch {
-      // Gone, or another user's.
-    }
+    const found = Number.isInteger(pid) && pid !== process.pid ? serviceProcess(pid) : null;
+    return found === null || (dir !== undefined && found.dir !== dir) ? [] : [found];
+  });
+}
+
+/** As serviceProcesses, of one. */
+export function serviceProcess(pid: number): ServiceProcess | null {
+  try {
+    const args = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+    const script = args.find((a) => /services\/(hypervisor|driver-domain|guest|nic)\/dist\/src\/main\.js$/.test(a));
+    if (script === undefined || inContainer(pid) || !isOurs(effectiveUid(pid))) return null;
+    const env = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0');
+    const dir = env.find((e) => e.startsWith('GRANTLINE_DIR='))?.slice('GRANTLINE_DIR='.length);
+    if (dir === undefined || startTimeOf(pid) === null) return null;
+    return { pid, script: script.split('/').slice(-5).join('/'), dir };
+  } catch {
+    // Gone, or another user's.
+    return null;
   }
-  return out;
+}
+
+/** Root's domains have users of their own: docs/wire/control-plane.md section 2. */
+function isOurs(uid: number): boolean {
+  const me = process.geteuid?.() ?? 0;
+  return uid === me || (me === 0 && uid > DOMAIN_UIDS && uid < DOMAIN_UIDS + DOMID_FIRST_RESERVED);
 }
 
 /** Processes of containers have numbers of their own: not ours to judge or to end. */
-function inContainer(pid: string): boolean {
+function inContainer(pid: number): boolean {
   return readlinkSync(`/proc/${pid}/ns/pid`) !== readlinkSync('/proc/self/ns/pid');
 }
 

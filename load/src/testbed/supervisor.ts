@@ -6,12 +6,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { RunError, UserError } from '../cli/errors.js';
 import { Client, serviceName, type DomainKind, type NewDomain } from '../runner/client.js';
 import { call } from '../runner/http.js';
-import { claimTestbedFile, writeTestbedFile, type TestbedFile } from './discover.js';
 import { allowedCores } from '@grantline/shared/service/placement.js';
-import { checkPort, checkSpace, freePort, makeDir } from './preflight.js';
-import { startTimeOf } from './proc.js';
+import { canonical } from '@grantline/shared/service/own-dir.js';
+import { startTimeOf } from '@grantline/shared/service/process-start.js';
+import { hypervisorIn } from './discover.js';
+import { checkPort, checkSpace, makeDir, resolved } from './preflight.js';
 import { identityEnv, placeEnv } from './service-env.js';
 import { ServiceProcess } from './service-process.js';
+import { TestbedRecord, tokenFile, type TestbedFile } from './testbed-file.js';
 import { entryOf, SERVICES } from './paths.js';
 
 export interface SupervisorOptions {
@@ -49,13 +51,14 @@ export class Supervisor {
   /** Guests started so far: decides on cores. */
   private guestsStarted = 0;
   private fail: (error: RunError) => void = () => {};
-  private made = false;
+  /** What is in the directory is ours from then on. */
+  private record: TestbedRecord | null = null;
   private stopping: Promise<void> | null = null;
 
   constructor(options: SupervisorOptions) {
     this.o = options;
-    this.dir = options.dir;
-    this.logDir = options.logDir ?? join(options.dir, 'logs');
+    this.dir = canonical(options.dir);
+    this.logDir = options.logDir ?? join(this.dir, 'logs');
     this.failure = new Promise((done) => {
       this.fail = done;
     });
@@ -63,31 +66,35 @@ export class Supervisor {
 
   /** Starts all services and waits until they are ready. The directory must be empty or not there (`discover`). */
   async start(): Promise<Client> {
-    const { dir, guests } = this.o;
+    const { dir } = this;
+    const { guests } = this.o;
     for (const service of SERVICES) entryOf(service);
     checkSpace(dir, guests);
-    const host = this.o.listen?.host ?? '127.0.0.1';
-    if (this.o.listen) await checkPort(host, this.o.listen.port);
-    const port = this.o.listen?.port || (await freePort(host));
+    const host = await resolved(this.o.listen?.host ?? '127.0.0.1');
+    const port = this.o.listen?.port ?? 0;
+    if (port !== 0) await checkPort(host, port);
     // What is made from here on, `stop` has to find: it may have been called meanwhile.
     this.checkGoing();
 
     makeDir(dir);
-    const url = `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
     const file: TestbedFile = {
       schema: 'grantline.testbed/1',
       pid: process.pid,
       startTime: startTimeOf(process.pid) ?? 0,
       hypervisor: null,
-      token: join(dir, 'token'),
+      token: tokenFile(dir),
       use: this.o.use,
     };
-    claimTestbedFile(dir, file);
-    this.made = true;
+    this.record = TestbedRecord.claim(dir, file);
     mkdirSync(this.logDir, { recursive: true });
 
-    this.spawn('hypervisor', 'hypervisor', { GRANTLINE_HTTP: `${host}:${port}` });
+    const hypervisor = this.spawn('hypervisor', 'hypervisor', { GRANTLINE_HTTP: `${bracketed(host)}:${port}` });
+    let url = '';
     await this.until('the hypervisor', async () => {
+      // It says itself where it listens, in a file of its own: whoever answers at a port that was free before may be a stranger.
+      const there = hypervisorIn(dir);
+      if (there === null || there.pid !== hypervisor.pid || there.port === 0) return false;
+      url = `http://${bracketed(reachable(host))}:${there.port}`;
       await call('hypervisor', url, '/health/ready', { timeoutMs: 1000 });
       return true;
     });
@@ -106,7 +113,7 @@ export class Supervisor {
       });
     }
     const { page, taps } = this.o;
-    writeTestbedFile(dir, {
+    this.record.write({
       ...file,
       hypervisor: url,
       ...(page === undefined ? {} : { page }),
@@ -178,8 +185,10 @@ export class Supervisor {
   }
 
   private removeDir(): void {
-    if (!this.made) return;
+    if (this.record === null) return;
     rmSync(this.dir, { recursive: true, force: true, maxRetries: 3 });
+    this.record.close();
+    this.record = null;
   }
 
   private async startDomain(client: Client, kind: DomainKind): Promise<void> {
@@ -195,7 +204,11 @@ export class Supervisor {
     this.spawn(name, kind, { ...identityEnv(domain), ...place, ...tap });
   }
 
-  private spawn(name: ServiceProcess['name'], service: (typeof SERVICES)[number], env: Record<string, string>): void {
+  private spawn(
+    name: ServiceProcess['name'],
+    service: (typeof SERVICES)[number],
+    env: Record<string, string>,
+  ): ServiceProcess {
     this.checkGoing();
     const process = new ServiceProcess({
       name,
@@ -211,6 +224,7 @@ export class Supervisor {
     void process.ended.then((how) => {
       if (!this.stopping && !this.unsettled.has(name)) this.fail(this.deathOf(process, how));
     });
+    return process;
   }
 
   /** @throws RunError once it is being stopped: nothing is begun any more that nobody would end */
@@ -250,3 +264,8 @@ export class Supervisor {
     return this.deathOf(process, how);
   }
 }
+
+const bracketed = (host: string): string => (host.includes(':') ? `[${host}]` : host);
+
+/** "Any address" is none to call. */
+const reachable = (host: string): string => (host === '0.0.0.0' ? '127.0.0.1' : host === '::' ? '::1' : host);

@@ -1,5 +1,16 @@
 import { spawnSync } from 'node:child_process';
-import { chmodSync, constants, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
+import {
+  chmodSync,
+  constants,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
@@ -133,7 +144,7 @@ t.test("a directory that is everybody's is refused and left as it was; one of it
   const mode = (): string => (statSync(dir).mode & 0o7777).toString(8);
   chmodSync(dir, 0o1777);
   t.throws(() => new TestbedFiles(dir), {
-    message: `${dir} is for all users of this machine, as /dev/shm is: set GRANTLINE_DIR to a directory below it`,
+    message: `${dir} is for all users of this machine, as /dev/shm is: choose a directory below it`,
   });
   t.same([mode(), readdirSync(dir)], ['1777', []]);
   chmodSync(dir, 0o750);
@@ -156,8 +167,45 @@ t.test("another user's directory is refused in one line, and nothing is left in 
     encoding: 'utf8',
     timeout: 20_000,
   });
-  t.equal(run.stderr, `grantline hypervisor: ${dir} is another user's: set GRANTLINE_DIR to a directory of your own\n`);
+  t.equal(run.stderr, `grantline hypervisor: ${dir} is another user's: choose a directory of your own\n`);
   t.equal(run.status, 2);
   t.same([(statSync(dir).mode & 0o777).toString(8), readdirSync(dir)], ['777', []]);
+  t.end();
+});
+
+t.test('what somebody put into the directory beforehand is neither written through nor taken', (t) => {
+  const dir = tempDir();
+  const victim = `${dir}-victim`;
+  mkdirSync(dir, { mode: 0o700 });
+  t.teardown(() => {
+    for (const path of [dir, victim]) rmSync(path, { recursive: true, force: true });
+  });
+  symlinkSync(victim, join(dir, 'hypervisor.pid'));
+  t.throws(() => new TestbedFiles(dir), /hypervisor\.pid is a symbolic link/);
+  t.notOk(existsSync(victim), 'no file is made through a link');
+  rmSync(join(dir, 'hypervisor.pid'));
+  const files = new TestbedFiles(dir);
+  t.teardown(() => files.removeAll());
+  writeFileSync(victim, 'mine');
+  symlinkSync(victim, join(dir, 'token'));
+  t.throws(() => files.writeToken('t'), /EEXIST/);
+  symlinkSync(victim, join(dir, 'dma', 'table'));
+  t.throws(() => files.makeDma(), /EEXIST/);
+  t.equal(readFileSync(victim, 'utf8'), 'mine');
+  t.end();
+});
+
+t.test('a directory that is a link, or that others may write, is refused', (t) => {
+  const dir = tempDir();
+  const real = `${dir}-real`;
+  mkdirSync(real, { mode: 0o700 });
+  t.teardown(() => {
+    for (const path of [dir, real]) rmSync(path, { recursive: true, force: true });
+  });
+  symlinkSync(real, dir);
+  t.throws(() => new TestbedFiles(dir), /is a symbolic link/);
+  chmodSync(real, 0o775);
+  t.throws(() => new TestbedFiles(real), /others may write in/);
+  t.same(readdirSync(real), []);
   t.end();
 });

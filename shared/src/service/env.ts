@@ -3,6 +3,7 @@ import { envSchema } from 'env-schema';
 import { Type } from 'typebox';
 import { DOMID_FIRST_RESERVED, parseDomId, type DomId } from '../abi/page.js';
 import { TAP_PLACE_FORM, parseTapPlace, type TapPlace } from '../config/tap-place.js';
+import { usualDir } from './runtime-dir.js';
 import { UsageError } from './usage-error.js';
 
 export { UsageError } from './usage-error.js';
@@ -130,7 +131,7 @@ const EXPECTED: Record<keyof Raw, string> = {
  *  @throws UsageError with one line that names the variable and what it must be */
 export function readEnv(kind: ServiceKind, source: NodeJS.ProcessEnv = process.env): ServiceEnv {
   const raw = validated(source);
-  const dir = raw.GRANTLINE_DIR?.replace(/\/+$/, '') ?? `/dev/shm/grantline-${process.getuid?.() ?? 0}`;
+  const dir = raw.GRANTLINE_DIR?.replace(/\/+$/, '') ?? usualDir(source);
   const domid = raw.GRANTLINE_DOMID === undefined ? null : parseDomId(raw.GRANTLINE_DOMID);
   const secret = raw.GRANTLINE_SECRET ?? null;
   const join = raw.GRANTLINE_JOIN ?? null;

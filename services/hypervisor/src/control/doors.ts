@@ -52,6 +52,7 @@ export class Doors {
     });
     files.openSocket();
     const { port } = http.server.address() as AddressInfo;
+    files.announce(port);
     this.o.http.log.info({ url, dir: files.dir, port }, 'ready');
     return url;
   }

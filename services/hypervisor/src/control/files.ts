@@ -2,15 +2,13 @@
  *  has them (owners.ts). */
 import {
   chmodSync,
-  chownSync,
   closeSync,
-  existsSync,
+  constants,
   ftruncateSync,
   mkdirSync,
   openSync,
   rmSync,
   rmdirSync,
-  statSync,
   statfsSync,
   writeFileSync,
 } from 'node:fs';
@@ -19,12 +17,20 @@ import { DMA_TABLE_BYTES } from '@grantline/shared/abi/dma.js';
 import { DOMID_CONTROL, PAGE_SIZE, type DomId } from '@grantline/shared/abi/page.js';
 import { makeFifo, reserveFile } from '@grantline/shared/mem/libc.js';
 import type { RoleGroups } from '@grantline/shared/service/env.js';
-import { DirectoryError, MADE_HERE, claimDirectory } from './claim.js';
+import type { FileLock } from '@grantline/shared/service/file-lock.js';
+import {
+  createFile,
+  giveFile,
+  openOwnDir,
+  setDirMode,
+  writeNewFile,
+  type OwnDir,
+} from '@grantline/shared/service/own-dir.js';
+import { UsageError } from '@grantline/shared/service/usage-error.js';
+import { DirectoryError, MADE_HERE, claimDirectory, holderLine } from './claim.js';
 import { ownersFor, type Identity, type Joiner, type Owner, type Owners } from './owners.js';
 
 export { DirectoryError } from './claim.js';
-
-const STICKY = 0o1000;
 
 export interface FilesOptions {
   /** Groups of the roles, where there are such. */
@@ -38,7 +44,7 @@ export interface FilesOptions {
 export class TestbedFiles {
   readonly dir: string;
   private readonly owners: Owners;
-  private readonly lock: number;
+  private readonly lock: FileLock;
   private readonly madeDir: boolean;
   /** Mode of the directory as it was found. */
   private readonly foundMode: number;
@@ -51,24 +57,18 @@ export class TestbedFiles {
   /** Takes the directory.
    *  @throws DirectoryError when it is in use, or was left by a run that was killed */
   constructor(dir: string, o: FilesOptions = {}) {
-    this.dir = dir;
+    const own = ownDir(dir);
+    this.dir = own.path;
     this.owners = ownersFor(o.roles ?? null);
-    this.freeBytes = o.freeBytes ?? (() => freeIn(dir));
-    this.madeDir = !existsSync(dir);
-    try {
-      mkdirSync(dir, { recursive: true });
-    } catch (error) {
-      throw new DirectoryError(
-        `cannot make ${dir} (${(error as Error).message}): set GRANTLINE_DIR to a directory on tmpfs`,
-      );
-    }
-    this.foundMode = ownMode(dir);
-    this.lock = claimDirectory(dir, o.reclaim ?? false);
-    chmodSync(dir, this.owners.dirMode);
+    this.freeBytes = o.freeBytes ?? (() => freeIn(this.dir));
+    this.madeDir = own.made;
+    this.foundMode = own.mode;
+    this.lock = claimDirectory(this.dir, o.reclaim ?? false);
+    setDirMode(this.dir, this.owners.dirMode);
     // To be passed through, not to be listed.
-    for (const name of ['domain', 'evtchn', 'join']) this.makeDir(join(dir, name), 0o711);
-    this.makeDir(join(dir, 'dma'), 0o755);
-    this.makeDir(join(dir, this.homeOf(DOMID_CONTROL)), 0o755);
+    for (const name of ['domain', 'evtchn', 'join']) this.makeDir(join(this.dir, name), 0o711);
+    this.makeDir(join(this.dir, 'dma'), 0o755);
+    this.makeDir(join(this.dir, this.homeOf(DOMID_CONTROL)), 0o755);
   }
 
   /** A domain's directory, relative to GRANTLINE_DIR, which may be mounted elsewhere at the domain's. */
@@ -121,8 +121,7 @@ export class TestbedFiles {
     this.makeDir(join(this.dir, this.homeOf(domid)), 0o711);
     try {
       this.makeFile(this.memory(domid), memoryBytes, this.owners.memory(domid));
-      makeFifo(this.doorbell(domid), 0o600);
-      this.give(this.doorbell(domid), this.owners.doorbell(domid));
+      this.makeDoorbell(this.doorbell(domid), this.owners.doorbell(domid));
       this.makeFile(this.counters(domid), 0, this.owners.counters(domid));
     } catch (error) {
       this.removeDomain(domid);
@@ -170,13 +169,19 @@ export class TestbedFiles {
     chmodSync(this.socket, this.owners.socketMode);
   }
 
+  /** Says at which port it answers: whoever started it knows then that it is not a stranger who does. */
+  announce(port: number): void {
+    this.lock.write(holderLine(port));
+  }
+
   /** Removes all that a hypervisor makes, and the directory where it was made here. Once: afterwards the directory may be
    *  somebody else's. */
   removeAll(): void {
     if (this.removed) return;
     this.removed = true;
-    for (const name of MADE_HERE) rmSync(join(this.dir, name), { recursive: true, force: true });
-    closeSync(this.lock);
+    for (const name of MADE_HERE)
+      if (name !== 'hypervisor.pid') rmSync(join(this.dir, name), { recursive: true, force: true });
+    this.lock.release(true);
     try {
       if (this.madeDir) rmdirSync(this.dir);
       else chmodSync(this.dir, this.foundMode);
@@ -187,16 +192,25 @@ export class TestbedFiles {
 
   private makeDir(path: string, mode: number): void {
     mkdirSync(path);
-    chmodSync(path, mode);
+    setDirMode(path, mode);
+  }
+
+  private makeDoorbell(path: string, owner: Owner): void {
+    makeFifo(path, 0o600);
+    const fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK | constants.O_NOFOLLOW);
+    try {
+      giveFile(fd, owner);
+    } finally {
+      closeSync(fd);
+    }
   }
 
   private writeSecret(path: string, text: string, owner: Owner): void {
-    writeFileSync(path, `${text}\n`, { mode: 0o600 });
-    this.give(path, owner);
+    writeNewFile(path, `${text}\n`, owner);
   }
 
   private makeFile(path: string, bytes: number, owner: Owner): void {
-    const fd = openSync(path, 'wx+', 0o600);
+    const fd = createFile(path);
     try {
       const free = this.freeBytes();
       if (bytes > free) throw new DirectoryError(this.tooSmall(path, bytes, free));
@@ -208,38 +222,31 @@ export class TestbedFiles {
           ? new DirectoryError(this.tooSmall(path, bytes, this.freeBytes()))
           : error;
       }
+      giveFile(fd, owner);
     } catch (error) {
       rmSync(path, { force: true });
       throw error;
     } finally {
       closeSync(fd);
     }
-    this.give(path, owner);
   }
 
   private tooSmall(path: string, bytes: number, free: number): string {
     const kib = (n: number): string => `${Math.floor(n / 1024)} KiB`;
     return `too little shared memory: ${path} needs ${kib(bytes)}, ${kib(free)} are available; enlarge /dev/shm or set GRANTLINE_DIR`;
   }
-
-  private give(path: string, { uid, gid, mode }: Owner): void {
-    if (uid >= 0 || gid >= 0) chownSync(path, uid, gid);
-    chmodSync(path, mode);
-  }
 }
 
-/** @returns the directory's mode, which will be changed
- *  @throws DirectoryError when that would hit others */
-function ownMode(dir: string): number {
-  const { mode, uid } = statSync(dir);
-  if ((mode & STICKY) !== 0)
+/** @throws DirectoryError, NotOursError when it cannot be made or is not ours */
+function ownDir(dir: string): OwnDir {
+  try {
+    return openOwnDir(dir, 0o700)!;
+  } catch (error) {
+    if (error instanceof UsageError) throw error;
     throw new DirectoryError(
-      `${dir} is for all users of this machine, as /dev/shm is: set GRANTLINE_DIR to a directory below it`,
+      `cannot make ${dir} (${(error as Error).message}): set GRANTLINE_DIR to a directory on tmpfs`,
     );
-  const me = process.geteuid?.() ?? uid;
-  if (me !== 0 && me !== uid)
-    throw new DirectoryError(`${dir} is another user's: set GRANTLINE_DIR to a directory of your own`);
-  return mode & 0o7777;
+  }
 }
 
 function freeIn(dir: string): number {
