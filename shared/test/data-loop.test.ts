@@ -161,3 +161,48 @@ t.test('each loop has counted its CPU time in parts', async (t) => {
   t.ok(cpu[3] > 1e6, 'the poller was charged');
   t.ok(cpu[0] + cpu[1] > 0, 'waking and control were charged');
 });
+
+t.test(
+  'what a poller throws ends that poller alone, and its owner is told; whose has no owner, ends the loop',
+  async (t) => {
+    const { loop, poller, ringer } = setUp(t);
+    const told: unknown[] = [];
+    for (const at of ['poll', 'arm'] as const) {
+      const bad: Poller & { calls: number } = {
+        scheduled: false,
+        calls: 0,
+        poll() {
+          this.calls++;
+          if (at === 'poll') throw new Error('in poll');
+          return 0;
+        },
+        arm() {
+          throw new Error('in arm');
+        },
+      };
+      const last: Poller & { done: number } = { scheduled: false, done: 0, poll: () => 0, arm: () => false };
+      last.poll = () => Math.min(1, Math.max(0, 3 - last.done++));
+      loop.add(bad, (err) => told.push((err as Error).message));
+      loop.add(last);
+      poller.work = 5;
+      ringer.ring();
+      while (poller.work > 0 || last.done < 3) await sleep(1);
+      t.same(told.splice(0), [`in ${at}`]);
+      const { calls } = bad;
+      loop.schedule(bad);
+      poller.work = 5;
+      ringer.ring();
+      while (poller.work > 0) await sleep(1);
+      t.equal(bad.calls, calls, 'it is polled no more');
+    }
+    const thrown = new Promise((resolve) => process.once('uncaughtException', resolve));
+    loop.add({
+      scheduled: false,
+      poll() {
+        throw new Error("the service's own");
+      },
+      arm: () => false,
+    });
+    t.match(await thrown, { message: "the service's own" });
+  },
+);

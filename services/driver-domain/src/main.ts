@@ -96,7 +96,10 @@ await runMain('driver-domain', async () => {
     components: { device: cpu.driver, application: cpu.application },
   });
   const send: SendControl = new SendControl(sendApp, () => loop.schedule(send), apps.respond);
-  loop.add(send);
+  loop.add(send, (err) => {
+    log.error({ err }, 'an exception in the sending application');
+    send.failed(err);
+  });
   send.addRoutes(http);
   const sender = new NativeSender(host, send, counters.block('netfrontTx', labels, NETFRONT_TX_COUNTERS));
   const native: NativeControl = new NativeControl({

@@ -43,6 +43,22 @@ t.test('a source that spoofs a guest does not get its frames (H16)', (t) => {
   t.end();
 });
 
+t.test('what a port throws is told to that port; the frames behind it and the other ports have theirs', (t) => {
+  const { bridge, forward, counters } = make();
+  const errors: unknown[] = [];
+  const broken = (): never => {
+    throw new Error('broken');
+  };
+  bridge.attach(1, { deliver: broken, failed: (err) => errors.push(err) });
+  t.same(forward(GUEST, STRANGER), []);
+  t.same(forward([255, 255, 255, 255, 255, 255], STRANGER), [2]);
+  t.equal(errors.length, 2);
+  t.equal(counters.read()['inFrames'], 2);
+  bridge.attach(1, { deliver: broken });
+  t.throws(() => forward(GUEST, STRANGER), /broken/);
+  t.end();
+});
+
 t.test('a frame never leaves by the port that it came in by', (t) => {
   const { forward, counters } = make();
   t.same(forward(GUEST, STRANGER, 1), []);

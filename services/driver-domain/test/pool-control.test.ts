@@ -81,7 +81,7 @@ function make(use: PoolUse = 'nic') {
   const counters = block('netback', NETBACK_COUNTERS);
   const pool = new GrantPool();
   const control = new PoolControl(
-    { client, window, mem, log: { info: () => {}, warn: () => {} } },
+    { client, window, mem, log: { info: () => {}, warn: () => {}, error: () => {} } },
     GUEST,
     pool,
     use as 'nic' | 'copy',
@@ -181,6 +181,23 @@ for (const use of ['nic', 'copy'] as const)
     t.equal(x.windowSlots(), 0);
     t.equal(x.counters.read()['poolGrants'], 0);
   });
+
+t.test('a grant that the hypervisor does not let go of is counted and asked for again at the end', async (t) => {
+  for (const again of [true, false]) {
+    const x = make();
+    await x.ask(CTRL_TYPE_ADD_GREF_MAPPING, [20, 21]);
+    const [[handle, gref]] = x.live;
+    x.live.delete(handle);
+    t.same(await x.ask(CTRL_TYPE_DEL_GREF_MAPPING, [20, 21]), { status: SUCCESS, data: 1 });
+    t.same(x.statuses(2), [INVALID, SUCCESS]);
+    t.match(x.counters.read(), { keptGrants: 1, poolGrants: 0 });
+    t.equal((await x.ask(CTRL_TYPE_ADD_GREF_MAPPING, [20])).status, SUCCESS, 'the page may be granted anew');
+    if (again) x.live.set(handle, gref);
+    await x.control.close();
+    t.equal(x.live.size, 0);
+    t.equal(x.counters.read()['keptGrants'], again ? 0 : 1);
+  }
+});
 
 for (const use of ['copy', 'send'] as const)
   t.test(

@@ -17,7 +17,7 @@ import type { Poller } from '@grantline/shared/loop/data-loop.js';
 import type { Host } from '../src/control/host.js';
 import { VifControl } from '../src/control/vif-control.js';
 import { Vifs } from '../src/control/vifs.js';
-import { Bridge } from '../src/data/bridge.js';
+import { Bridge, handTo } from '../src/data/bridge.js';
 import { TxPort } from '../src/data/tx-port.js';
 import { TxDriverQueue } from '@grantline/shared/nicq/tx-driver-queue.js';
 import { Buffers } from '../src/data/buffers.js';
@@ -95,6 +95,7 @@ function make(pagesThere = 32) {
   const mapped = new Set<number>();
   const open = new Set<number>();
   const pollers: Poller[] = [];
+  const onFault = new Map<Poller, (err: unknown) => void>();
   const pages = new Map<number, number>([
     [8, arena.pages()],
     [9, arena.pages()],
@@ -154,7 +155,10 @@ function make(pagesThere = 32) {
       unmapGrant: (_, m) => Promise.resolve(void mapped.delete(m.handle)),
     },
     loop: {
-      add: (p) => void pollers.push(p),
+      add: (p, fault) => {
+        pollers.push(p);
+        if (fault) onFault.set(p, fault);
+      },
       remove: (p) => void pollers.splice(pollers.indexOf(p), 1),
       schedule: (p) => void (p.scheduled = true),
     },
@@ -177,7 +181,7 @@ function make(pagesThere = 32) {
     },
     local: { take: () => 0, leave: () => {} },
     refill: () => {},
-    log: { info: () => {}, warn: (what) => void warnings.push(what) },
+    log: { info: () => {}, warn: (what) => void warnings.push(what), error: (what) => void warnings.push(what) },
   };
   const native = { settle: () => Promise.resolve(true), forget: () => {} };
   const vif = new VifControl(host, native, GUEST, 1);
@@ -203,6 +207,7 @@ function make(pagesThere = 32) {
     native,
     front,
     pollers,
+    onFault,
     mapped,
     open,
     isReleased,
@@ -293,6 +298,50 @@ t.test('a fault on the data path closes this vif, with its reason (H1)', async (
   t.match(await x.store.read(`${BACK}/error`), /req_prod/);
   t.ok(x.isReleased());
   t.equal(x.host.buffers.held, 0);
+});
+
+t.test('an exception in the work of a vif closes that vif, with its reason, once, and all is given back', async (t) => {
+  for (const where of ['rx', 'tx', 'deliver', 'tick', 'stop'] as const) {
+    const x = make();
+    await x.vif.look();
+    x.frontConnects();
+    await x.vif.look();
+    const { bridgeRx, tx } = x.vif.connection!;
+    const broken = (): never => {
+      throw new Error(`broken in ${where}`);
+    };
+    const inside = bridgeRx as unknown as Record<'waiting' | 'filler', Record<string, unknown>>;
+    if (where === 'tx') (tx[0] as unknown as { grants: { settle: unknown } }).grants.settle = broken;
+    if (where === 'deliver') inside.waiting['add'] = broken;
+    if (where === 'tick') inside.waiting['expire'] = broken;
+    if (where === 'rx' || where === 'stop') inside.filler['settle'] = broken;
+    if (where === 'stop') inside.filler['abandon'] = broken;
+    const id = x.host.buffers.take();
+    x.host.buffers.filled(id);
+    handTo(bridgeRx!, id, 60);
+    x.host.buffers.release(id);
+    if (where === 'tick') x.vif.tick(1);
+    // As the loop does.
+    for (const p of [...x.pollers]) {
+      try {
+        p.poll();
+      } catch (err) {
+        x.onFault.get(p)?.(err);
+      }
+    }
+    await x.vif.look();
+    t.same(x.store.states.slice(-2), ['5', '6'], where);
+    t.equal(await x.store.read(`${BACK}/error`), `internal error: broken in ${where}`);
+    t.ok(x.isReleased(), where);
+    t.equal(x.warnings.filter((w) => 'err' in w && 'vif' in w).length, 1, 'told once');
+    x.vif.tick(1);
+    x.store.put(FRONT, { state: 6 });
+    await x.vif.look();
+    t.equal(x.store.states.at(-1), '6', 'not before the next generation');
+    x.store.put(BACK, { generation: 2 });
+    await x.vif.look();
+    t.equal(x.store.states.at(-1), '2');
+  }
 });
 
 t.test('a frontend that leaves Connected in any way is disconnected (H34)', async (t) => {

@@ -73,7 +73,10 @@ export async function runGuest(): Promise<void> {
     components: { device: cpu.netfront, application: cpu.application },
   });
   const sender: SendControl = new SendControl(sendApp, () => loop.schedule(sender), apps.respond);
-  loop.add(sender);
+  loop.add(sender, (err) => {
+    log.error({ err }, 'an exception in the sending application');
+    sender.failed(err);
+  });
   const web = new GuestApps();
   const net = new GuestNet({
     space,

@@ -87,6 +87,7 @@ export async function makeHost(factors: Factors = {}) {
   const driver = new CounterBlock(mem, PAGES * 4096 + 1024, 'driver', {}, DRIVER_COUNTERS);
   const netfrontTx = new CounterBlock(mem, PAGES * 4096 + 2048, 'netfrontTx', {}, NETFRONT_TX_COUNTERS);
   const pollers = new Set<Poller>();
+  const onFault = new Map<Poller, (err: unknown) => void>();
   const openPorts = new Set<number>();
   /** What was asked of the hypervisor, in order. */
   const calls: string[] = [];
@@ -144,7 +145,10 @@ export async function makeHost(factors: Factors = {}) {
       },
     },
     loop: {
-      add: (p) => void pollers.add(p),
+      add: (p, fault) => {
+        pollers.add(p);
+        if (fault) onFault.set(p, fault);
+      },
       remove: (p) => void pollers.delete(p),
       schedule: () => undefined,
     },
@@ -154,7 +158,7 @@ export async function makeHost(factors: Factors = {}) {
     driver,
     netfrontTx,
     sender: { scheduled: false, poll: () => 0, arm: () => false, attach: () => undefined },
-    log: { info: () => undefined, warn: (what) => void warnings.push(what) },
+    log: { info: () => undefined, warn: (what) => void warnings.push(what), error: (what) => void warnings.push(what) },
     sink(on) {
       lro.push(on);
       return { fragment: () => undefined, process: () => undefined, deliver: () => undefined };
@@ -221,6 +225,7 @@ export async function makeHost(factors: Factors = {}) {
     vif,
     calls,
     pollers,
+    onFault,
     openPorts,
     lro,
     setFactors,

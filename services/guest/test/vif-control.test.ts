@@ -229,3 +229,19 @@ t.test('direct: a page that stays in the DMA table is quarantined', async (t) =>
   t.equal(h.pages.quarantined, 2);
   t.equal(h.missing().pages, 2);
 });
+
+t.test('an exception in the work of the vif closes it, is counted, and gives all back', async (t) => {
+  const h = await makeHost();
+  await h.backend('initWait');
+  await h.backend('connected');
+  const rx = h.vif.connection!.queues[0].rx;
+  h.onFault.get(rx)!(new Error('broken'));
+  await h.settle();
+  t.equal(h.key('state'), String(XENBUS.closing));
+  t.equal(h.key('error'), 'internal error: broken');
+  t.equal(h.count('exceptions'), 1);
+  await h.backend('closing');
+  await h.backend('closed');
+  t.equal(h.key('state'), String(XENBUS.closed));
+  t.same(h.missing(), NOTHING);
+});

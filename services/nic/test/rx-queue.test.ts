@@ -105,6 +105,33 @@ t.test('H2: an avail index out of reach stops the queue, also one that went back
   t.end();
 });
 
+t.test('a queue that throws stops alone: its frames are counted as dropped, other queues go on', (t) => {
+  const kit = new Kit();
+  const [a, b] = [kit.queue(1000, 1), kit.queue(1000, 2)];
+  kit.nic.attach(a.queue, MAC_A, null);
+  kit.nic.attach(b.queue, MAC_B, null);
+  const stopped: unknown[] = [];
+  Object.assign(a.queue.settings, { onStop: (fault: string, err: Error) => stopped.push(fault, err.message) });
+  for (const step of ['deliver', 'endBurst', 'moderate'] as const) {
+    (a.queue as unknown as Record<string, unknown>)[step] = () => {
+      // As the real one from now on.
+      delete (a.queue as unknown as Record<string, unknown>)[step];
+      throw new Error(step);
+    };
+    b.post(kit.map(1000, 2, 30), 0, 4096, kit.page(2, 30));
+    kit.receive(kit.frame(MAC_A, 60), 60);
+    t.equal(kit.receive(kit.frame(MAC_B, 60), 60), DELIVERED, step);
+    kit.nic.moderate(false);
+    t.equal(b.take().frames.length, 1);
+  }
+  t.same(stopped, ['failed', 'deliver'], 'told once');
+  t.equal(kit.receive(kit.frame(MAC_A, 60), 60), DROPPED);
+  t.equal(a.counters.exceptions, 3);
+  t.ok(a.counters.dropFailed! > 0);
+  t.notOk(kit.guard.underWay());
+  t.end();
+});
+
 t.test('a queue page that the table does not give any more stops the queue', (t) => {
   for (let page = 0; page < 3; page++) {
     const kit = new Kit();

@@ -159,6 +159,25 @@ t.test('a driver that publishes the impossible loses its queue, and only that on
   t.end();
 });
 
+t.test('a transmit queue that throws stops alone, and no burst is left open', (t) => {
+  const k = new TxKit();
+  const [a, b] = [k.queue(1), k.queue(2, 2, 0, 10)];
+  for (const step of ['transmit', 'endBurst', 'arm', 'moderate'] as const) {
+    (a.queue as unknown as Record<string, unknown>)[step] = () => {
+      delete (a.queue as unknown as Record<string, unknown>)[step];
+      throw new Error(step);
+    };
+    b.post(k.place(2, 2, bytesOf(60), [4096]));
+    k.run();
+    k.nicTx.arm();
+    t.equal(k.frames.length, 1, step);
+    k.frames.length = 0;
+    t.notOk(k.kit.guard.underWay());
+  }
+  t.match(a.v, { exceptions: 4, faults: 1 });
+  t.end();
+});
+
 t.test('queues take turns, packet by packet', (t) => {
   const k = new TxKit();
   const a = k.queue(1);

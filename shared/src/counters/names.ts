@@ -35,6 +35,10 @@ export const NIC_QUEUE_COUNTERS = [
   'dmaRefused',
   'notifications',
   'suppressed',
+  /** Exceptions in the work of the queue: it has stopped. */
+  'exceptions',
+  /** Frames for a queue that has stopped for one. */
+  'dropFailed',
 ] as const;
 
 /** One NIC transmit queue. Labels: queue ('default' or a vif name). packets: what drivers posted; frames: what went onto the
@@ -58,6 +62,8 @@ export const NIC_TX_COUNTERS = [
   'faults',
   'notifications',
   'suppressed',
+  /** Exceptions in the work of the queue: it has stopped. */
+  'exceptions',
 ] as const;
 
 /** The cable out of the NIC: what its far end was handed. */
@@ -128,7 +134,15 @@ export const NETBACK_TX_COUNTERS = [
 ] as const;
 
 /** The NIC driver in the driver domain: frames taken from the default queue. */
-export const DRIVER_COUNTERS = ['frames', 'bytes', 'errors', 'notifications', 'suppressed'] as const;
+export const DRIVER_COUNTERS = [
+  'frames',
+  'bytes',
+  'errors',
+  'notifications',
+  'suppressed',
+  /** NIC queues of the driver domain that gave up, and were attached anew. */
+  'reattached',
+] as const;
 
 /** The bridge. inFrames = forwarded + flooded + dropHairpin + dropNoPort; flooded frames leave as floodCopies. */
 export const BRIDGE_COUNTERS = [
@@ -168,6 +182,10 @@ export const NETBACK_COUNTERS = [
   'notifications',
   'suppressed',
   'poolGrants',
+  /** Exceptions in the work of the vif, receive and transmit: it was disabled. */
+  'exceptions',
+  /** Standing grants and mappings that the hypervisor did not let go of. */
+  'keptGrants',
 ] as const;
 
 /** Hypercalls of one domain, as the hypervisor counts them. Labels: domain. cpuNs: time in the handlers;
@@ -211,6 +229,8 @@ export const NETFRONT_COUNTERS = [
   'notifications',
   'suppressed',
   'poolGrants',
+  /** Exceptions in the work of the vif: it was disabled. */
+  'exceptions',
 ] as const;
 
 /** A TAP device. to, from: seen from the kernel behind it. Packets may be as long as 64 KiB; frames are what they would be,

@@ -75,20 +75,28 @@ export class DataLoop {
   private shortSleeps = 0;
   private impatientUntil = 0;
   private readonly onImmediate = (): void => this.turn();
+  /** Who answers for a poller. One that is not here is the service's own: what it throws ends the service. */
+  private readonly owners = new Map<Poller, (err: unknown) => void>();
+  /** What the round has found so far. */
+  private found = IDLE;
 
   constructor(options: LoopOptions) {
     this.o = options;
     options.doorbell.startWatch(() => this.kick());
   }
 
-  add(poller: Poller): void {
+  /** @param onFault takes what the poller throws, a fault of ours: the poller is off the loop then, and the others go on. Not
+   *    given: it ends the service */
+  add(poller: Poller, onFault?: (err: unknown) => void): void {
     this.pollers.push(poller);
+    if (onFault !== undefined) this.owners.set(poller, onFault);
     this.schedule(poller);
   }
 
   remove(poller: Poller): void {
     const at = this.pollers.indexOf(poller);
     if (at >= 0) this.pollers.splice(at, 1);
+    this.owners.delete(poller);
   }
 
   /** The poller has work: it will run in this turn, or in one that starts now. */
@@ -202,23 +210,43 @@ export class DataLoop {
    *  @returns WORK; HOPE: none now, and somebody is not armed; IDLE: all are armed and have nothing */
   private pollAll(patient: boolean): number {
     this.o.counters.v[C.polls]++;
-    let found = IDLE;
+    this.found = IDLE;
+    for (let at = 0; at < this.pollers.length;) at = this.pollFrom(at, patient);
+    return this.found === IDLE && this.anyScheduled() ? WORK : this.found;
+  }
+
+  /** One catch for the round, not for each poll or frame. @returns where to go on: at the end, or behind one that failed */
+  private pollFrom(first: number, patient: boolean): number {
     const pollers = this.pollers;
-    for (let i = 0; i < pollers.length; i++) {
-      const p = pollers[i];
-      if (!p.scheduled) continue;
-      if (p.poll() > 0) {
-        this.shortSleeps = 0;
-        found = WORK;
-      } else if (patient && p.patient !== false) {
-        if (found === IDLE) found = HOPE;
-      } else if (p.arm()) {
-        found = WORK;
-      } else {
-        p.scheduled = false;
+    let i = first;
+    try {
+      for (; i < pollers.length; i++) {
+        const p = pollers[i];
+        if (!p.scheduled) continue;
+        if (p.poll() > 0) {
+          this.shortSleeps = 0;
+          this.found = WORK;
+        } else if (patient && p.patient !== false) {
+          if (this.found === IDLE) this.found = HOPE;
+        } else if (p.arm()) {
+          this.found = WORK;
+        } else {
+          p.scheduled = false;
+        }
       }
+    } catch (err) {
+      this.failed(pollers[i], err);
     }
-    return found === IDLE && this.anyScheduled() ? WORK : found;
+    return i;
+  }
+
+  private failed(poller: Poller, err: unknown): void {
+    const owner = this.owners.get(poller);
+    if (owner === undefined) throw err;
+    this.remove(poller);
+    poller.scheduled = false;
+    this.found = WORK;
+    owner(err);
   }
 
   /** A poller that was passed in this round may have been scheduled since, by one behind it: it is not slept over. */

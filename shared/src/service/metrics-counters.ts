@@ -55,6 +55,7 @@ const drop = (component: string, reason: string): [Target] =>
   to('grantline_dropped_frames_total', { component, reason });
 const sent = (component: string): [Target] => to('grantline_notifications_total', { component });
 const suppressed = (component: string): [Target] => to('grantline_notifications_suppressed_total', { component });
+const contained = (component: string): [Target] => to('grantline_contained_faults_total', { component });
 const faulty = (reason: string): [Target] => to('grantline_faulty_frames_total', { reason });
 const copies = (component: string): [Target] => to('grantline_copies_total', { component });
 const copied = (component: string): [Target] => to('grantline_copied_bytes_total', { component });
@@ -90,6 +91,8 @@ const nicQueue: Table<typeof NIC_QUEUE_COUNTERS> = {
   dmaRefused: to('grantline_refused_dma_total'),
   notifications: sent('nic_queue'),
   suppressed: suppressed('nic_queue'),
+  exceptions: contained('nic_queue'),
+  dropFailed: drop('nic_queue', 'failed'),
 };
 const driver: Table<typeof DRIVER_COUNTERS> = {
   frames: to('grantline_driver_frames_total', RX),
@@ -97,6 +100,7 @@ const driver: Table<typeof DRIVER_COUNTERS> = {
   errors: to('grantline_driver_errors_total'),
   notifications: sent('driver'),
   suppressed: suppressed('driver'),
+  reattached: to('grantline_reattached_queues_total'),
 };
 const bridge: Table<typeof BRIDGE_COUNTERS> = {
   inFrames: to('grantline_bridge_frames_total', op('received')),
@@ -132,6 +136,8 @@ const netback: Table<typeof NETBACK_COUNTERS> = {
   notifications: sent('netback'),
   suppressed: suppressed('netback'),
   poolGrants: hidden(GAUGE),
+  exceptions: contained('netback'),
+  keptGrants: to('grantline_kept_grants_total'),
 };
 type Status = (typeof GNTST_NAMES)[number];
 const refusals = Object.fromEntries(
@@ -173,6 +179,7 @@ const netfront: Table<typeof NETFRONT_COUNTERS> = {
   notifications: sent('netfront'),
   suppressed: suppressed('netfront'),
   poolGrants: hidden(GAUGE),
+  exceptions: contained('netfront'),
 };
 const stack: Table<typeof STACK_COUNTERS> = {
   inFrames: to('grantline_stack_frames_total'),

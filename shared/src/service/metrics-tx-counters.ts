@@ -52,6 +52,7 @@ export const nicTx: Table<typeof NIC_TX_COUNTERS> = {
   faults: hidden('a queue that has stopped: the dump of the nic says why'),
   notifications: sent('nic_queue'),
   suppressed: suppressed('nic_queue'),
+  exceptions: to('grantline_contained_faults_total', { component: 'nic_transmit' }),
 };
 
 export const sender: Table<typeof SENDER_COUNTERS> = {

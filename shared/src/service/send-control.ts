@@ -17,6 +17,7 @@ export class SendControl implements Poller {
   private tso = false;
   private run: SendRun | null = null;
   private hasDevice = false;
+  private failure: string | null = null;
 
   /** @param wake puts this poller to work
    *  @param responder sends through the same device */
@@ -34,6 +35,13 @@ export class SendControl implements Poller {
     this.hasDevice = device !== null;
     if (tso !== this.tso && this.run !== null && device !== null) this.prepareApp(this.run, tso);
     if (device !== null) this.tso = tso;
+  }
+
+  /** It threw, a fault of ours, and is off the loop: it sends no more, and says why. */
+  failed(err: unknown): void {
+    this.failure = err instanceof Error ? err.message : String(err);
+    this.run = null;
+    this.app.stop();
   }
 
   /** A run begins that this guest sends in. @throws RangeError when frames of that kind cannot be made */
@@ -63,8 +71,9 @@ export class SendControl implements Poller {
       '/send',
       { schema: { summary: 'Send the frames of the run', response: { 200: Status, 409: Refusal } } },
       (_request, reply) => {
-        if (!this.app.start()) {
+        if (this.failure !== null || !this.app.start()) {
           reply.code(409);
+          if (this.failure !== null) return { error: `the sending application failed: ${this.failure}` };
           return { error: this.hasDevice ? 'no run that sends was announced' : 'the vif is not connected' };
         }
         this.wake();

@@ -29,7 +29,11 @@ export interface Host {
     bindInterdomain(remote: DomId, port: Port): Promise<Channel>;
   };
   readonly window: Pick<GrantWindow, 'take' | 'mapAt' | 'unmap' | 'mapGrant' | 'unmapGrant' | 'forget' | 'free'>;
-  readonly loop: { add(poller: Poller): void; remove(poller: Poller): void; schedule(poller: Poller): void };
+  readonly loop: {
+    add(poller: Poller, onFault?: (err: unknown) => void): void;
+    remove(poller: Poller): void;
+    schedule(poller: Poller): void;
+  };
   readonly meter: Laps;
   readonly counters: Pick<CounterFile, 'block'>;
   /** Counters of the NIC driver, shared by the bridge's and native's. */
@@ -43,7 +47,7 @@ export interface Host {
   readonly refill: () => void;
   /** Where the frames of a vif can be captured; not given: nowhere. */
   readonly tapOf?: (guest: DomId) => FrameTap;
-  readonly log: { info(what: object, text: string): void; warn(what: object, text: string): void };
+  readonly log: Record<'info' | 'warn' | 'error', (what: object, text: string) => void>;
 }
 
 /** Waits a moment without blocking the loop, milliseconds. */

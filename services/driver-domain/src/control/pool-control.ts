@@ -52,6 +52,8 @@ export class PoolControl {
   private readonly receive: Part;
   private readonly send: Part;
   private readonly counters: CounterBlock;
+  /** What the hypervisor did not let go of: asked again at the end, and never used again. */
+  private readonly owed: { handle: GrantHandle; dpn: Dpn; at: number }[] = [];
   private busy: Promise<unknown> = Promise.resolve();
   private closed = false;
 
@@ -84,6 +86,22 @@ export class PoolControl {
     await this.busy;
     await this.drop(this.receive, this.receive.pool.grefs());
     await this.drop(this.send, this.send.pool.grefs());
+    await this.askAgain();
+  }
+
+  /** Unmaps that were refused may have been so for a while only. What is refused again stays counted. */
+  private async askAgain(): Promise<void> {
+    for (const part of chunks(this.owed.splice(0))) {
+      const batch = new UnmapBatch(part.length);
+      for (const { handle, dpn, at } of part) batch.add(handle, dpn, at);
+      await batch.sendAsync(this.host.client);
+      this.count(C.unmapOps, part.length);
+      const still = part.filter((_, i) => batch.status(i) !== 0);
+      this.count(C.keptGrants, still.length - part.length, false);
+      if (still.length === 0) continue;
+      this.owed.push(...still);
+      this.host.log.warn({ guest: this.guest, grants: still.length }, 'the hypervisor does not let go of grants');
+    }
   }
 
   private async answer({ type, queue, gref, count }: CtrlRequest): Promise<PoolAnswer> {
@@ -191,23 +209,26 @@ export class PoolControl {
   /** Takes grants out of the data path's sight at once, then lets go of them. @returns those that the hypervisor kept */
   private async drop({ pool, use }: Part, grefs: readonly number[]): Promise<Set<number>> {
     const kept = new Set<number>();
-    for (let from = 0; from < grefs.length; from += GREF_LIST_MAX) {
-      const part = grefs.slice(from, from + GREF_LIST_MAX);
-      const batch = new UnmapBatch(part.length);
+    for (const part of chunks(grefs)) {
+      const asked: { gref: number; handle: GrantHandle; dpn: Dpn; at: number }[] = [];
       for (const gref of part) {
-        const dpn = pool.dpn[gref];
+        const dpn = pool.dpn[gref] as Dpn;
         const at = pool.at[gref];
-        const handle = pool.remove(gref);
+        const handle = pool.remove(gref) as GrantHandle;
         if (handle === NO_HANDLE) continue;
         if (at >= 0) this.host.window.unmap(at);
-        batch.add(handle as GrantHandle, dpn as Dpn, Math.max(0, at));
+        asked.push({ gref, handle, dpn, at: Math.max(0, at) });
       }
+      if (asked.length === 0) continue;
+      const batch = new UnmapBatch(asked.length);
+      for (const { handle, dpn, at } of asked) batch.add(handle, dpn, at);
       await batch.sendAsync(this.host.client);
-      this.count(use === 'nic' ? C.unpinOps : C.unmapOps, part.length);
-      part.forEach((gref, i) => {
-        if (batch.status(i) !== 0) kept.add(gref);
-      });
-      this.count(C.poolGrants, -part.length, false);
+      this.count(use === 'nic' ? C.unpinOps : C.unmapOps, asked.length);
+      this.count(C.poolGrants, -asked.length, false);
+      const refused = asked.filter((_, i) => batch.status(i) !== 0);
+      for (const { gref } of refused) kept.add(gref);
+      this.owed.push(...refused);
+      if (refused.length > 0) this.count(C.keptGrants, refused.length, false);
     }
     return kept;
   }
@@ -228,4 +249,9 @@ export class PoolControl {
     if (isCall) this.counters.v[C.hypercalls]++;
     this.counters.commit();
   }
+}
+
+/** As many at a time as a list has. */
+function* chunks<T>(all: readonly T[]): Generator<readonly T[]> {
+  for (let from = 0; from < all.length; from += GREF_LIST_MAX) yield all.slice(from, from + GREF_LIST_MAX);
 }

@@ -8,6 +8,7 @@ import type { UndoStack } from '@grantline/shared/service/undo-stack.js';
 import { NetbackBridgeRx } from '../data/netback-bridge-rx.js';
 import { NetbackNicRx } from '../data/netback-nic-rx.js';
 import { GrantPool } from '../data/pool.js';
+import type { VifPart } from '../data/ports.js';
 import { RxSlots } from '../data/rx-slots.js';
 import { grantCalls } from './grant-calls.js';
 import { pause, type Channel, type Host } from './host.js';
@@ -22,6 +23,7 @@ export interface RxSideOptions {
   mac: string;
   counters: CounterBlock;
   onFault: (reason: string) => void;
+  onError: (err: unknown) => void;
 }
 
 /** A queue that the NIC feeds. Frames come from now on. */
@@ -33,7 +35,7 @@ export async function makeNicRx(
   pool: GrantPool,
   o: RxSideOptions,
 ): Promise<NetbackNicRx> {
-  const { guest, factors, keys, counters, onFault } = o;
+  const { guest, factors, keys, counters, onFault, onError } = o;
   // The queue first: its undo comes last, when nothing of the guest is on it any more.
   const q = await makeNicQueue(host, undo);
   const rx = new NetbackNicRx({
@@ -48,6 +50,7 @@ export async function makeNicRx(
     meter: host.meter,
     loop: host.loop,
     onFault,
+    onError,
   });
   if (host.tapOf) rx.tap = host.tapOf(guest);
   pool.addUser(rx);
@@ -68,7 +71,7 @@ export function makeBridgeRx(
   pool: GrantPool | null,
   o: RxSideOptions,
 ): NetbackBridgeRx {
-  const { guest, factors, keys, counters, onFault } = o;
+  const { guest, factors, keys, counters, onFault, onError } = o;
   const small = pool !== null && factors.path === 'split' && keys.usesOffset;
   const rx = new NetbackBridgeRx({
     mem: host.mem,
@@ -83,6 +86,7 @@ export function makeBridgeRx(
     refill: host.refill,
     gso: keys.takesGso,
     onFault,
+    onError,
   });
   if (host.tapOf) rx.tap.tap = host.tapOf(guest);
   pool?.addUser(rx);
@@ -94,15 +98,15 @@ export function makeBridgeRx(
   return rx;
 }
 
-/** From now on the poller runs, and does so whenever one of the channels says so. */
+/** From now on the poller runs, and does so whenever one of the channels says so. What it throws ends its vif alone. */
 export function runPoller(
   host: Pick<Host, 'loop'>,
   undo: UndoStack,
-  poller: Poller,
+  poller: Poller & VifPart,
   ...channels: readonly Channel[]
 ): void {
   const { loop } = host;
-  loop.add(poller);
+  loop.add(poller, (err) => poller.failed(err));
   undo.push(() => loop.remove(poller));
   for (const channel of channels) {
     channel.onEvent(() => loop.schedule(poller));

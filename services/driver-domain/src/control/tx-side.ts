@@ -27,6 +27,7 @@ export interface TxSideOptions {
   credit: TxCredit;
   counters: CounterBlock;
   onFault: (reason: string) => void;
+  onError: (err: unknown) => void;
 }
 
 /** A transmit side for each queue: the frontend chooses by which it sends. @param receiver what shares the queue's event channel */
@@ -56,11 +57,16 @@ export async function makeTxSides(
 }
 
 /** A NIC queue of the vif's own to send by. */
-export async function makeTxPort(host: Host, undo: UndoStack, guest: DomId): Promise<TxPort> {
+export async function makeTxPort(
+  host: Host,
+  undo: UndoStack,
+  guest: DomId,
+  onError: (err: unknown) => void,
+): Promise<TxPort> {
   const q = await makeTxNicQueue(host, undo, guest);
   const port = new TxPort(q.queue, q.nic, host.loop, host.meter, host.driver);
   q.nic.onEvent(() => host.loop.schedule(port));
-  host.loop.add(port);
+  host.loop.add(port, onError);
   undo.push(() => host.loop.remove(port));
   return port;
 }
@@ -114,6 +120,7 @@ async function makeTxSide(
       timers.add(timer);
     },
     onFault: o.onFault,
+    onError: o.onError,
   });
   if (host.tapOf) tx.tap = host.tapOf(o.guest);
   o.pool.addUser(tx);
@@ -122,7 +129,7 @@ async function makeTxSide(
     for (const timer of timers) clearTimeout(timer);
     tx.stop();
   });
-  loop.add(tx);
+  loop.add(tx, (err) => tx.failed(err));
   undo.push(() => loop.remove(tx));
   return tx;
 }

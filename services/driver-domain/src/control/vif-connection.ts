@@ -37,6 +37,8 @@ export interface ConnectionOptions {
   credit: TxCredit;
   /** The data path found what cannot be; called at most once for each queue, from inside a poll. */
   onFault: (reason: string) => void;
+  /** A part of it threw, a fault of ours; may be called more than once, from inside a poll or not. */
+  onError: (err: unknown) => void;
 }
 
 /** True when the NIC has a queue for the guest, driven by netback: the vif has a second queue for strays then. */
@@ -74,12 +76,10 @@ export class VifConnection {
 
   /** Gives everything back. Pollers stop at once; the rest waits for the NIC and for replies that are due. */
   async close(): Promise<void> {
-    this.nicRx?.stop();
-    this.bridgeRx?.stop();
-    for (const tx of this.tx) tx.stop();
+    const failures = [this.nicRx, this.bridgeRx, ...this.tx].flatMap((part) => failureOf(() => part?.stop()));
     // The rings are unmapped on the way: whoever asks for the state meanwhile must not read them.
     this.nicRx = this.bridgeRx = this.ctrl = null;
-    for (const err of await this.undo.run())
+    for (const err of [...failures, ...(await this.undo.run())])
       this.host.log.warn({ err, guest: this.o.guest }, 'a step of the disconnect failed');
   }
 
@@ -112,7 +112,7 @@ export class VifConnection {
   }
 
   private async build(): Promise<void> {
-    const { factors, keys, bridgePort, counters, guest } = this.o;
+    const { factors, keys, bridgePort, counters, guest, onError } = this.o;
     const { bridge } = this.host;
     const hasNicQueue = hasOwnQueue(factors);
     // Before anything is taken: it may be long until there is a NIC, and the guest may die meanwhile.
@@ -136,15 +136,19 @@ export class VifConnection {
     const poolControl = new PoolControl(this.host, guest, this.pool, use, counters, this.sendPool);
     this.undo.push(() => poolControl.close());
     const bridgeFed = hasNicQueue ? 1 : 0;
-    const rx = { guest, factors, keys, mac: this.o.mac, counters, onFault: this.o.onFault };
+    const rx = { guest, factors, keys, mac: this.o.mac, counters, onFault: this.o.onFault, onError };
     if (hasNicQueue) this.nicRx = await makeNicRx(this.host, this.undo, rings[0], ports[0], this.pool, rx);
     const bridgePool = hasNicQueue ? null : this.pool;
     this.bridgeRx = makeBridgeRx(this.host, this.undo, rings[bridgeFed], ports[bridgeFed], bridgePool, rx);
     if (ctrlRing !== null && factors.grants === 'reuse') await this.buildCtrl(ctrlRing, poolControl);
     const { mac, credit, txCounters, onFault } = this.o;
-    const side = { ...{ guest, bridgePort, mac, credit, onFault }, ownQueue: hasNicQueue, pool: this.sendPool };
+    const side = {
+      ...{ guest, bridgePort, mac, credit, onFault, onError },
+      ownQueue: hasNicQueue,
+      pool: this.sendPool,
+    };
     const tx = { ...side, counters: txCounters };
-    const port = uplink ?? (this.ownPort = await makeTxPort(this.host, this.undo, guest));
+    const port = uplink ?? (this.ownPort = await makeTxPort(this.host, this.undo, guest, onError));
     this.tx.push(...(await makeTxSides(this.host, this.undo, txRings, ports, (i) => this.receiverOf(i), port, tx)));
     bridge.attach(bridgePort, this.bridgeRx);
     this.undo.push(() => bridge.detach(bridgePort));
@@ -163,7 +167,12 @@ export class VifConnection {
       ring,
       guest: channel,
       loop: host.loop,
-      handle: (request) => void poolControl.handle(request).then(({ status, data }) => ctrl.answer(status, data)),
+      handle: (request) =>
+        void poolControl
+          .handle(request)
+          .then(({ status, data }) => ctrl.answer(status, data))
+          .catch((err: unknown) => ctrl.failed(err)),
+      onError: this.o.onError,
       onFault: (reason) => {
         this.o.counters.v[C.ringFaults]++;
         this.o.counters.commit();
@@ -196,5 +205,15 @@ export class VifConnection {
     const channel = await this.host.channels.bindInterdomain(this.o.guest, port);
     this.undo.push(() => channel.close());
     return channel;
+  }
+}
+
+/** A step that must not keep the others from running. @returns what it threw */
+function failureOf(step: () => void): unknown[] {
+  try {
+    step();
+    return [];
+  } catch (err) {
+    return [err];
   }
 }

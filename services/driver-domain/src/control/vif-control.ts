@@ -3,16 +3,18 @@ import type { DomId } from '@grantline/shared/abi/page.js';
 import { XENBUS_NAMES, backendPath, frontendPath, vifName } from '@grantline/shared/abi/xenbus.js';
 import { nowNs } from '@grantline/shared/clock/clock.js';
 import type { Factors } from '@grantline/shared/config/factors.js';
-import type { CounterBlock } from '@grantline/shared/counters/block.js';
+import { slots, type CounterBlock } from '@grantline/shared/counters/block.js';
 import { NETBACK_COUNTERS, NETBACK_TX_COUNTERS } from '@grantline/shared/counters/names.js';
 import type { Reading } from '@grantline/shared/service/metrics.js';
 import { XenbusBackend } from '@grantline/shared/xenbus/backend.js';
+import { messageOf } from '@grantline/shared/xenbus/offer.js';
 import { TxCredit } from '../data/tx-credit.js';
 import type { Host } from './host.js';
 import { VifConnection, hasOwnQueue } from './vif-connection.js';
 import { MAX_QUEUES, readFrontKeys } from './vif-keys.js';
 import { ringReadings } from './vif-rings.js';
 
+const C = slots(NETBACK_COUNTERS);
 const DEV = 0;
 const FEATURES = {
   'feature-rx-copy': 1,
@@ -41,6 +43,7 @@ export class VifControl {
   private readonly back: string;
   private readonly front: string;
   private readonly bus: XenbusBackend;
+  private failedOnce: VifConnection | null = null;
   private unwatch: (() => Promise<void>) | null = null;
   private unwatchRate: (() => Promise<void>) | null = null;
 
@@ -88,9 +91,16 @@ export class VifControl {
   /** The NIC is gone. A vif with queues of its own on it, netback's or the guest's, connects again: with new ones, as soon as
    *  there is a NIC. One that is fed by the bridge stays as it is. */
   nicGone(): void {
-    this.connection?.nicGone();
+    this.guard(() => this.connection?.nicGone());
     const { factors } = this.bus;
     if (factors !== null && (hasOwnQueue(factors) || factors.path === 'direct')) this.bus.renew();
+  }
+
+  /** Time passes. @returns true while frames wait for the guest: then it is called several times a second, else once */
+  tick(nowNs: number): boolean {
+    let waiting = false;
+    this.guard(() => (waiting = this.connection?.tick(nowNs) ?? false));
+    return waiting;
   }
 
   /** The guest died, or the service ends: releases all, and steps no more. */
@@ -135,6 +145,7 @@ export class VifControl {
     const connection: VifConnection = new VifConnection(host, {
       ...{ guest, bridgePort, factors, mac, keys, counters, txCounters: this.txCounters, credit: this.credit },
       onFault: (reason) => this.faulted(connection, reason),
+      onError: (err) => this.failed(err, connection),
     });
     this.connection = connection;
     await connection.open();
@@ -144,14 +155,36 @@ export class VifControl {
   /** The toolstack's node `rate`, "bytes,usec"; the guest cannot write it. */
   private async readRate(): Promise<void> {
     const text = await this.host.xenstore.read(`${this.back}/rate`).catch(() => null);
-    if (!this.credit.set(text))
-      this.host.log.warn({ vif: this.name, rate: text }, 'rate is not "bytes,usec": no limit');
-    this.connection?.rateChanged();
+    this.guard(() => {
+      if (!this.credit.set(text))
+        this.host.log.warn({ vif: this.name, rate: text }, 'rate is not "bytes,usec": no limit');
+      this.connection?.rateChanged();
+    });
   }
 
   private async disconnect(): Promise<void> {
     await this.connection?.close();
     this.connection = null;
+  }
+
+  /** Does a step of this vif's: what it throws disables this vif, and neither the others nor the service. */
+  private guard(step: () => void): void {
+    try {
+      step();
+    } catch (err) {
+      this.failed(err);
+    }
+  }
+
+  /** A fault of ours in the work of this vif, found in the connection that there is. Disables the vif, as a fault of the guest's
+   *  does: its state cannot be relied on. Told once for each connection. */
+  private failed(err: unknown, connection = this.connection): void {
+    this.counters.v[C.exceptions]++;
+    this.counters.commit();
+    if (connection === null || this.connection !== connection || this.failedOnce === connection) return;
+    this.failedOnce = connection;
+    this.host.log.error({ err, vif: this.name }, 'an exception in the work of a vif');
+    this.bus.faulted(`internal error: ${messageOf(err)}`);
   }
 
   /** From inside a poll. */

@@ -49,7 +49,7 @@ export class Vifs {
   /** @returns true while frames wait for a guest: then it is called several times a second, else once */
   tick(nowNs: number): boolean {
     let waiting = false;
-    for (const { control } of this.vifs.values()) if (control.connection?.tick(nowNs)) waiting = true;
+    for (const { control } of this.vifs.values()) if (control.tick(nowNs)) waiting = true;
     return waiting;
   }
 
@@ -82,8 +82,12 @@ export class Vifs {
   }
 
   private async look(control: VifControl): Promise<void> {
-    await control.look();
-    if (control.gone && this.vifs.get(control.guest)?.control === control) await this.remove(control.guest);
+    try {
+      await control.look();
+      if (control.gone && this.vifs.get(control.guest)?.control === control) await this.remove(control.guest);
+    } catch (err) {
+      this.host.log.error({ err, vif: control.name }, 'an exception in the work of a vif');
+    }
   }
 
   private async scan(): Promise<void> {
@@ -120,7 +124,9 @@ export class Vifs {
   private async remove(domid: DomId): Promise<void> {
     const entry = this.vifs.get(domid);
     if (!entry) return;
-    await entry.control.end();
+    await entry.control.end().catch((err: unknown) => {
+      this.host.log.error({ err, vif: entry.control.name }, 'an exception at the end of a vif');
+    });
     if (this.vifs.get(domid) !== entry) return;
     this.vifs.delete(domid);
     if (entry.mac !== null) this.host.bridge.removeStatic(entry.mac);

@@ -28,6 +28,18 @@ export interface BridgePort {
   takesBulk?(len: number): boolean;
   /** Drops what waits there in the pages of a guest that goes. */
   dropFrom?(source: TxSource): void;
+  /** Takes what `deliver` threw. Not there: whoever delivers has it. */
+  failed?(err: unknown): void;
+}
+
+/** Hands a frame to a port. What that throws is the port's, not that of whose frame it is. */
+export function handTo(to: BridgePort, buffer: number, len: number): void {
+  try {
+    to.deliver(buffer, len);
+  } catch (err) {
+    if (to.failed === undefined) throw err;
+    to.failed(err);
+  }
 }
 
 export class Bridge {
@@ -111,7 +123,7 @@ export class Bridge {
         if (to === null) v[C.dropNoPort]++;
         else {
           v[C.forwarded]++;
-          to.deliver(id, lens[i]);
+          handTo(to, id, lens[i]);
         }
       }
     }
@@ -170,7 +182,7 @@ export class Bridge {
       const to = this.ports[p];
       if (p === ingress || p === home || to === null) continue;
       copies++;
-      to.deliver(id, len);
+      handTo(to, id, len);
     }
     const v = this.counters.v;
     if (copies === 0) v[C.dropNoPort]++;

@@ -12,7 +12,7 @@ import type { Poller } from '@grantline/shared/loop/data-loop.js';
 import type { Mem } from '@grantline/shared/mem/address-space.js';
 import type { BackRing } from '@grantline/shared/ring/back-ring.js';
 import { idxAdd } from '@grantline/shared/ring/index.js';
-import type { Notify, Scheduler } from './ports.js';
+import type { Notify, Scheduler, VifPart } from './ports.js';
 
 /** The private copy of a request; all fields are the guest's words. */
 export interface CtrlRequest {
@@ -31,9 +31,11 @@ export interface CtrlBackOptions {
   /** Begins the work; must end with one call of `answer`. */
   handle: (request: CtrlRequest) => void;
   onFault: (reason: string) => void;
+  /** It threw, a fault of ours. */
+  onError?: (err: unknown) => void;
 }
 
-export class CtrlBack implements Poller {
+export class CtrlBack implements Poller, VifPart {
   scheduled = false;
   stopped = false;
   private readonly o: CtrlBackOptions;
@@ -81,6 +83,12 @@ export class CtrlBack implements Poller {
     ring.rspProdPvt = idxAdd(ring.rspProdPvt, 1);
     if (ring.push()) guest.notify();
     loop.schedule(this);
+  }
+
+  failed(err: unknown): void {
+    this.stopped = true;
+    if (this.o.onError === undefined) throw err;
+    this.o.onError(err);
   }
 
   describe(): Record<string, unknown> {

@@ -13,7 +13,7 @@ import { FOREIGN, type TxSource } from './foreign-frames.js';
 import { FrameFill } from './frame-fill.js';
 import type { GrantCalls } from './grant-calls.js';
 import type { GrantPool, PoolUser } from './pool.js';
-import type { Laps, Notify, Scheduler } from './ports.js';
+import type { Laps, Notify, Scheduler, VifPart } from './ports.js';
 import type { RxSlots } from './rx-slots.js';
 import { WaitingFrames } from './waiting-frames.js';
 
@@ -38,9 +38,11 @@ export interface BridgeRxOptions {
   gso: boolean;
   /** The vif must go: its guest did what cannot be. Called once. */
   onFault: (reason: string) => void;
+  /** The vif must go: this part of it threw, a fault of ours. Not given: it is thrown on. */
+  onError?: (err: unknown) => void;
 }
 
-export class NetbackBridgeRx implements Poller, PoolUser, BridgePort {
+export class NetbackBridgeRx implements Poller, PoolUser, BridgePort, VifPart {
   scheduled = false;
   stopped = false;
   readonly tap: BridgeTap;
@@ -170,6 +172,17 @@ export class NetbackBridgeRx implements Poller, PoolUser, BridgePort {
     this.filler.settle(true);
     this.o.counters.commit();
     this.o.refill();
+  }
+
+  /** The state may be anything: what can be stopped is. */
+  failed(err: unknown): void {
+    try {
+      this.stop();
+    } catch {
+      // The first error is the one to tell.
+    }
+    if (this.o.onError === undefined) throw err;
+    this.o.onError(err);
   }
 
   private fault(reason: string): void {

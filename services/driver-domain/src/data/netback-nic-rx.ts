@@ -18,7 +18,7 @@ import { PinnedRx } from './pinned-rx.js';
 import type { Pins } from './pins.js';
 import type { GrantPool, PoolUser } from './pool.js';
 import { PooledRx } from './pooled-rx.js';
-import type { Laps, Notify, Scheduler } from './ports.js';
+import type { Laps, Notify, Scheduler, VifPart } from './ports.js';
 import type { RxSlots } from './rx-slots.js';
 
 const C = counterSlots(NETBACK_COUNTERS);
@@ -39,9 +39,11 @@ export interface NicRxOptions {
   loop: Scheduler<Poller>;
   /** The vif must go: its guest did what cannot be. Called once. */
   onFault: (reason: string) => void;
+  /** The vif must go: this part of it threw, a fault of ours. Not given: it is thrown on. */
+  onError?: (err: unknown) => void;
 }
 
-export class NetbackNicRx implements Poller, PoolUser {
+export class NetbackNicRx implements Poller, PoolUser, VifPart {
   scheduled = false;
   tap: FrameTap = NO_TAP;
   stopped = false;
@@ -155,6 +157,17 @@ export class NetbackNicRx implements Poller, PoolUser {
   private replied(): void {
     if (this.stopped) this.pins.settle();
     else this.o.loop.schedule(this);
+  }
+
+  /** The state may be anything: what can be stopped is. */
+  failed(err: unknown): void {
+    try {
+      this.stop();
+    } catch {
+      // The first error is the one to tell.
+    }
+    if (this.o.onError === undefined) throw err;
+    this.o.onError(err);
   }
 
   private fault(reason: string): void {

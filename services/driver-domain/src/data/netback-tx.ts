@@ -14,7 +14,7 @@ import { DRIVER_DOMAIN_CPU, NETBACK_TX_COUNTERS } from '@grantline/shared/counte
 import type { Poller } from '@grantline/shared/loop/data-loop.js';
 import type { BackRing } from '@grantline/shared/ring/back-ring.js';
 import type { PoolUser } from './pool.js';
-import type { Notify, Scheduler } from './ports.js';
+import type { Notify, Scheduler, VifPart } from './ports.js';
 import type { TxCalls, TxWindow } from './tx-calls.js';
 import type { TxCredit } from './tx-credit.js';
 import { TxGrants } from './tx-grants.js';
@@ -40,9 +40,11 @@ export interface NetbackTxOptions extends TxPathOptions {
   after: (ns: number, then: () => void) => void;
   /** The vif must go: its guest did what cannot be. Called once. */
   onFault: (reason: string) => void;
+  /** The vif must go: this part of it threw, a fault of ours. Not given: it is thrown on. */
+  onError?: (err: unknown) => void;
 }
 
-export class NetbackTx implements TxOwner, PoolUser, TxSource {
+export class NetbackTx implements TxOwner, PoolUser, TxSource, VifPart {
   scheduled = false;
   held = 0;
   stopped = false;
@@ -150,6 +152,17 @@ export class NetbackTx implements TxOwner, PoolUser, TxSource {
     const { stopped, grants, packets } = this;
     const taken = MAX_PENDING - packets.room;
     return { stopped, taken, callsInFlight: grants.inFlight, ring: ring.describe(), port: port.describe() };
+  }
+
+  /** The state may be anything: what can be stopped is. */
+  failed(err: unknown): void {
+    try {
+      this.stop();
+    } catch {
+      // The first error is the one to tell.
+    }
+    if (this.o.onError === undefined) throw err;
+    this.o.onError(err);
   }
 
   private fault(reason: string): void {

@@ -12,6 +12,12 @@ export interface Notify {
   notify(): void;
 }
 
+/** A part of one vif: what it throws is that vif's affair. */
+export interface VifPart {
+  /** It threw: it does nothing more, and its vif is told. */
+  failed(err: unknown): void;
+}
+
 /** Puts a poller back to work; DataLoop is one. */
 export interface Scheduler<P> {
   schedule(poller: P): void;

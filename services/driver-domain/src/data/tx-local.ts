@@ -15,7 +15,7 @@ import { IP_CHECK, IP_DST, IP_ID, IP_LENGTH, IP_SRC, PROTO_TCP } from '@grantlin
 import { TCP_CHECK, TCP_CWR, TCP_FIN, TCP_FLAGS, TCP_PSH, TCP_SEQ } from '@grantline/shared/frame/tcp.js';
 import type { Mem } from '@grantline/shared/mem/address-space.js';
 import { MAX_BULK_FRAMES } from '@grantline/shared/stack/rx-info.js';
-import { UPLINK, type Bridge } from './bridge.js';
+import { UPLINK, handTo, type Bridge } from './bridge.js';
 import { FOREIGN, FOREIGN_FRAMES, FOREIGN_HEADER_BYTES, type ForeignFrames, type TxSource } from './foreign-frames.js';
 import { TO_ALL } from './tx-policy.js';
 
@@ -87,8 +87,10 @@ export class LocalSwitch implements TxLocal {
     }
     for (let k = 0; k < count; k++) {
       const i = this.indices[k];
-      for (let port = first; port <= last; port++)
-        if (port !== ingress) bridge.portAt(port)?.deliver(FOREIGN + i, frames.len(i));
+      for (let port = first; port <= last; port++) {
+        const receiver = port === ingress ? null : bridge.portAt(port);
+        if (receiver !== null) handTo(receiver, FOREIGN + i, frames.len(i));
+      }
     }
     for (let k = 0; k < count; k++) frames.release(this.indices[k]);
     return stands * receivers;

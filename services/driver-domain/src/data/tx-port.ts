@@ -19,6 +19,8 @@ export interface TxOwner extends Poller {
   held: number;
   /** The NIC has read the packet, or refused it (status, NICTX_COMP_*): nothing looks at its pages any more. */
   sent(packet: number, status: number): void;
+  /** Takes what `sent` threw. Not there: the port has it. */
+  failed?(err: unknown): void;
 }
 
 export class TxPort implements Poller {
@@ -191,7 +193,12 @@ export class TxPort implements Poller {
     if (owner === null) return;
     owner.held--;
     if (packet < 0) return;
-    owner.sent(packet, status);
+    try {
+      owner.sent(packet, status);
+    } catch (err) {
+      if (owner.failed === undefined) throw err;
+      owner.failed(err);
+    }
     if (!owner.scheduled) this.loop.schedule(owner);
   }
 

@@ -118,10 +118,11 @@ export class VifConnection {
 
   /** Gives everything back, last taken first. What netback did not let go of is quarantined and counted. */
   async close(): Promise<void> {
-    this.stop();
     let failures: unknown[] = [];
     await this.counted(async () => {
-      failures = await this.undo.run();
+      const undo = new UndoStack();
+      undo.push(() => this.stop());
+      failures = [...(await undo.run()), ...(await this.undo.run())];
     });
     this.host.netfront.v[C.poolGrants] = 0;
     this.host.netfront.commit();

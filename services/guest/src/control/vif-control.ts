@@ -1,11 +1,16 @@
 /** The guest's vif: the frontend's half of the handshake (shared/src/xenbus/frontend.ts), and what it connects. */
 import { DOMID_DRIVER, parseDomId, type DomId } from '@grantline/shared/abi/page.js';
 import { XENBUS, XENBUS_NAMES, frontendPath, type XenbusState } from '@grantline/shared/abi/xenbus.js';
+import { slots } from '@grantline/shared/counters/block.js';
+import { NETFRONT_COUNTERS } from '@grantline/shared/counters/names.js';
+import { messageOf } from '@grantline/shared/xenbus/offer.js';
 import type { Factors } from '@grantline/shared/config/factors.js';
 import { parseNumber, type XenstoreOp } from '@grantline/shared/hypervisor/xenstore.js';
 import { XenbusFrontend } from '@grantline/shared/xenbus/frontend.js';
 import { CONNECTION_KEYS, VifConnection } from './vif-connection.js';
 import type { VifHost } from './vif-host.js';
+
+const C = slots(NETFRONT_COUNTERS);
 
 export class VifControl {
   connection: VifConnection | null = null;
@@ -69,7 +74,8 @@ export class VifControl {
   }
 
   private async open(generation: number, factors: Factors): Promise<void> {
-    const connection = new VifConnection(this.host, this.backendId, generation, factors);
+    const host = this.guarded((err) => this.failed(connection, err));
+    const connection: VifConnection = new VifConnection(host, this.backendId, generation, factors);
     this.connection = connection;
     try {
       await connection.open(this.mac, (reason) => this.broken(connection, reason));
@@ -93,11 +99,14 @@ export class VifControl {
     if (connection === null || connection.started) return;
     this.host.log.info({ ...connection.factors }, 'vif connected');
     // Not waited for: netback may answer late or never, and its next state must be seen meanwhile.
-    void connection.start().then(() => {
-      if (this.connection !== connection || !connection.running) return;
-      this.ready = true;
-      this.onReady();
-    });
+    void connection.start().then(
+      () => {
+        if (this.connection !== connection || !connection.running) return;
+        this.ready = true;
+        this.onReady();
+      },
+      (err: unknown) => this.failed(connection, err),
+    );
   }
 
   private stop(): void {
@@ -112,10 +121,37 @@ export class VifControl {
     await connection?.close();
   }
 
+  /** The service as a connection sees it: what its pollers throw is that connection's affair. */
+  private guarded(onFault: (err: unknown) => void): VifHost {
+    const { host } = this;
+    const { loop } = host;
+    return {
+      ...host,
+      loop: {
+        add: (poller) => loop.add(poller, onFault),
+        remove: (poller) => loop.remove(poller),
+        schedule: (poller) => loop.schedule(poller),
+      },
+    };
+  }
+
+  /** A fault of ours in the work of the vif: it is disabled, as when the peer is at fault. The service goes on. */
+  private failed(connection: VifConnection, err: unknown): void {
+    const { netfront, log } = this.host;
+    netfront.v[C.exceptions]++;
+    netfront.commit();
+    log.error({ err }, 'an exception in the work of the vif');
+    this.broken(connection, `internal error: ${messageOf(err)}`);
+  }
+
   /** The peer did something impossible. From inside a poll: the loop's list is changed after it. */
   private broken(connection: VifConnection, reason: string): void {
     void Promise.resolve().then(() => {
-      connection.stop();
+      try {
+        connection.stop();
+      } catch (err) {
+        this.host.log.warn({ err }, 'a step of the disconnect failed');
+      }
       if (this.connection !== connection) return;
       this.ready = false;
       this.bus?.faulted(reason);

@@ -24,7 +24,11 @@ export interface VifHost {
   readonly client: Pick<HypervisorClient, 'request' | 'hypercall'>;
   readonly xenstore: Pick<XenstoreClient, 'read' | 'write' | 'directory' | 'transaction' | 'watch'>;
   readonly channels: { allocUnbound(remote: DomId): Promise<Channel> };
-  readonly loop: { add(poller: Poller): void; remove(poller: Poller): void; schedule(poller: Poller): void };
+  readonly loop: {
+    add(poller: Poller, onFault?: (err: unknown) => void): void;
+    remove(poller: Poller): void;
+    schedule(poller: Poller): void;
+  };
   readonly laps: Laps;
   readonly after: After;
   /** Counters of netfront, and of the NIC driver of `direct`. */
@@ -36,7 +40,7 @@ export interface VifHost {
   readonly sender: Poller & { attach(device: TxDevice | null, tso: boolean): void };
   /** Where frames can be captured; not given: nowhere. */
   readonly taps?: { readonly rx: RxTap; readonly tx: FrameTap };
-  readonly log: { info(what: object, text: string): void; warn(what: object, text: string): void };
+  readonly log: Record<'info' | 'warn' | 'error', (what: object, text: string) => void>;
   /** The stack that queues feed, set as the vif's factors want it. */
   sink(lro: boolean): RxSink;
 }

@@ -17,7 +17,7 @@ import { closeSync, openSync } from 'node:fs';
 import type { DmaTable } from '../data/dma.js';
 import type { Nic } from '../data/nic.js';
 import type { NicTx } from '../data/nic-tx.js';
-import type { QueueSettings } from '../data/queue-types.js';
+import type { QueueFault, QueueSettings } from '../data/queue-types.js';
 import { NicQueue } from '../data/rx-queue.js';
 import { postedIn, postedReadings } from './posted.js';
 import { NicTxQueue } from '../data/tx-queue.js';
@@ -144,6 +144,7 @@ export class Attachments {
       throw new Refused('EINVAL', `VLAN ${vlan} is not 0 to 4095`);
     const name = tx && a.target !== a.context ? vifName(parseDomId(a.target), 0) : queueName(a, tx ? null : mac, vlan);
     const channel = await channels.bindInterdomain(parseDomId(a.context), a.port as Port);
+    const onStop = (fault: QueueFault, err?: unknown): void => this.stopped(name, channel, fault, err);
     try {
       const settings = {
         name,
@@ -154,6 +155,7 @@ export class Attachments {
         compDpn: a.comp,
         // A guest's own address, from the hypervisor; what the driver domain sends was judged by its bridge.
         mac: tx && a.context !== DOMID_DRIVER ? mac : null,
+        onStop,
         moderationFrames: Math.min(NICQ_SIZE, Math.max(1, Number(a.moderationFrames) || 1)),
         moderationUs: Math.max(0, Number(a.moderationUs) || 0),
       };
@@ -162,6 +164,15 @@ export class Attachments {
       await channel.close();
       throw err;
     }
+  }
+
+  /** A queue gave up, in the middle of a burst. Its driver sees that from the closed port, and may attach it anew. */
+  private stopped(queue: string, channel: EventChannel, fault: QueueFault, err?: unknown): void {
+    const { log } = this.host;
+    log.warn({ queue, fault, ...(err === undefined ? {} : { err }) }, 'a queue has stopped');
+    void Promise.resolve()
+      .then(() => channel.close())
+      .catch((error: unknown) => log.warn({ queue, err: error }, 'the port of a stopped queue stays open'));
   }
 
   private addReceiver(settings: QueueSettings, channel: EventChannel, mac: number | null, vlan: number | null): number {

@@ -10,6 +10,7 @@ import { PacketMemory } from './packet-memory.js';
 import { Segmenter } from './segmenter.js';
 import { HELD, MEMORY_FULL, NOTHING, REFUSED, WIRE_BUSY, type NicTxQueue } from './tx-queue.js';
 import type { Nic } from './nic.js';
+import { contained, endBurst, moderate, moderateAll } from './queue-types.js';
 import { TxSwitch } from './tx-switch.js';
 
 const CPU = slots(NIC_CPU);
@@ -90,7 +91,7 @@ export class NicTx implements Poller {
     while (frames < BURST_FRAMES && idle < queues.length) {
       this.turn = this.turn + 1 >= queues.length ? 0 : this.turn + 1;
       const queue = queues[this.turn];
-      const n = queue === null ? NOTHING : queue.transmit();
+      const n = queue === null ? NOTHING : sendFrom(queue);
       if (n > 0 || n === REFUSED) {
         frames += n > 0 ? n : 1;
         idle = 0;
@@ -106,7 +107,7 @@ export class NicTx implements Poller {
         idle++;
       }
     }
-    for (let i = 0; i < queues.length; i++) queues[i]?.endBurst();
+    for (let i = 0; i < queues.length; i++) if (queues[i] !== null) contained(queues[i]!, endBurst);
     line.local.endBurst();
     guard.end();
     this.finish(false);
@@ -118,7 +119,10 @@ export class NicTx implements Poller {
     let more = false;
     if (this.dueAtNs === Infinity) {
       this.guard.begin(this.meter.now);
-      for (let i = 0; i < this.queues.length; i++) if (this.queues[i]?.arm() === true) more = true;
+      for (let i = 0; i < this.queues.length; i++) {
+        const queue = this.queues[i];
+        if (queue !== null && armed(queue)) more = true;
+      }
       this.guard.end();
     }
     if (!more && this.held) this.dueAtNs = this.meter.now + RETRY_NS;
@@ -135,7 +139,7 @@ export class NicTx implements Poller {
     for (let i = 0; i < queues.length; i++) {
       const queue = queues[i];
       if (queue === null) continue;
-      queue.moderate(sleeping);
+      contained(queue, sleeping ? moderateAll : moderate);
       queue.counters.commit();
     }
     this.line.local.moderate(sleeping);
@@ -147,5 +151,24 @@ export class NicTx implements Poller {
     this.line.out.farEnd.settle(this.meter.now);
     this.line.memory.clear();
     this.meter.lap(CPU.farEnd);
+  }
+}
+
+/** As `transmit`; a queue that throws is stopped, and the others go on. */
+function sendFrom(queue: NicTxQueue): number {
+  try {
+    return queue.transmit();
+  } catch (err) {
+    queue.failed(err);
+    return NOTHING;
+  }
+}
+
+function armed(queue: NicTxQueue): boolean {
+  try {
+    return queue.arm();
+  } catch (err) {
+    queue.failed(err);
+    return false;
   }
 }

@@ -6,7 +6,7 @@ import type { Mem } from '@grantline/shared/mem/address-space.js';
 import type { BurstGuard } from './dma.js';
 import { MacFilter } from './filter.js';
 import { NO_MAC_TAP, type MacTap } from './mac-tap.js';
-import { DROPPED, NO_BUFFER } from './queue-types.js';
+import { DROPPED, NO_BUFFER, contained, endBurst, moderate, moderateAll } from './queue-types.js';
 import type { NicQueue } from './rx-queue.js';
 
 const C = slots(NIC_COUNTERS);
@@ -88,7 +88,7 @@ export class Nic {
     this.lastQueue = id;
     if (id < 0) return this.drop(off, len, C.dropNoQueue);
     const queue = this.queues[id]!;
-    const status = queue.deliver(off, len, (this.u8[off] & 1) * NICQ_COMP_MULTICAST);
+    const status = this.offer(queue, off, len);
     if (status === NO_BUFFER) return this.noBuffer(queue, off, len);
     if (this.tap.on) this.seen(off, len, status, queue);
     const v = this.counters.v;
@@ -97,12 +97,22 @@ export class Nic {
     return status;
   }
 
+  /** What a queue throws is that queue's: it stops, and its frames are dropped and counted. */
+  private offer(queue: NicQueue, off: number, len: number): number {
+    try {
+      return queue.deliver(off, len, (this.u8[off] & 1) * NICQ_COMP_MULTICAST);
+    } catch (err) {
+      queue.failed(err);
+      return queue.deliver(off, len, 0);
+    }
+  }
+
   /** Publishes what the burst brought. Inside the burst, at its end. */
   endBurst(): void {
     if (this.faults !== null) this.faults.endBurst();
     for (let i = 0; i < this.highest; i++) {
       const queue = this.queues[i]!;
-      if (queue !== null) queue.endBurst();
+      if (queue !== null) contained(queue, endBurst);
     }
   }
 
@@ -112,7 +122,7 @@ export class Nic {
     for (let i = 0; i < this.highest; i++) {
       const queue = this.queues[i]!;
       if (queue === null) continue;
-      queue.moderate(sleeping);
+      contained(queue, sleeping ? moderateAll : moderate);
       queue.counters.commit();
     }
     this.counters.commit();

@@ -150,6 +150,12 @@ export class NicQueue {
     if (this.moderation.due(sleeping, this.guard.nowNs)) this.counters.v[C.notifications]++;
   }
 
+  /** It threw, and its state may be anything: nothing comes into it any more. */
+  failed(err: unknown): void {
+    this.counters.v[C.exceptions]++;
+    this.stop('failed', err);
+  }
+
   /** State for dumps. */
   describe(): Record<string, string | number | boolean> {
     const { name, context, target, moderationFrames, moderationUs } = this.settings;
@@ -165,8 +171,15 @@ export class NicQueue {
     if (this.fault !== 'none') return false;
     if (this.pages.stand()) return true;
     this.counters.v[C.dmaRefused]++;
-    this.fault = 'revoked';
+    this.stop('revoked');
     return false;
+  }
+
+  private stop(fault: QueueFault, err?: unknown): void {
+    this.left = 0;
+    if (this.fault !== 'none') return;
+    this.fault = fault;
+    this.settings.onStop?.(fault, err);
   }
 
   /** @returns true when there are buffers */
@@ -174,8 +187,8 @@ export class NicQueue {
     if (!this.enter()) return false;
     const n = this.ring.available();
     if (n < 0) {
-      this.fault = 'index';
       this.counters.v[C.badDescriptors]++;
+      this.stop('index');
       return false;
     }
     this.left = n;
@@ -185,6 +198,7 @@ export class NicQueue {
 
   /** A frame that needs `need` buffers finds fewer. */
   private starve(need: number): number {
+    if (this.fault === 'failed') return this.drop(C.dropFailed);
     if (this.fault !== 'none') return this.drop(this.fault === 'index' ? C.dropBadDescriptor : C.dropDmaRefused);
     this.need = need;
     if (this.starvedSince === 0) this.starvedSince = this.guard.nowNs;

@@ -120,6 +120,12 @@ export class NicTxQueue {
     if (this.moderation.due(sleeping, this.guard.nowNs)) this.counters.v[C.notifications]++;
   }
 
+  /** It threw, and its state may be anything: nothing is sent from it any more. */
+  failed(err: unknown): void {
+    this.counters.v[C.exceptions]++;
+    this.stop('failed', err);
+  }
+
   describe(): Record<string, string | number | boolean> {
     const { name, context, target } = this.settings;
     return {
@@ -149,10 +155,12 @@ export class NicTxQueue {
     return n > 0;
   }
 
-  private stop(fault: QueueFault): void {
-    this.fault = fault;
+  private stop(fault: QueueFault, err?: unknown): void {
     this.left = 0;
+    if (this.fault !== 'none') return;
+    this.fault = fault;
     this.counters.v[C.faults]++;
+    this.settings.onStop?.(fault, err);
   }
 
   private refuse(): void {
