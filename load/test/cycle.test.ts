@@ -40,6 +40,7 @@ async function bed(at: (what: string) => Promise<void> | void) {
     run: () => step('run', { run, ready: [3] }),
     resetCounters: () => step('resetCounters', undefined),
     snapshot: () => step('snapshot', []),
+    hold: () => step('hold', { lost: false, end: () => Promise.resolve() }),
     putExperiment: () => step('putExperiment', {}),
   } as unknown as Client;
   return { nic, client, close: () => server.close() };

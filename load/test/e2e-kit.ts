@@ -82,6 +82,13 @@ export class Bench {
     }
   }
 
+  /** Of the testbed that is up. */
+  client(): Client {
+    const found = discover(this.dir);
+    if (found.state !== 'alive' || found.file.hypervisor === null) throw new Error(`no testbed is up in ${this.dir}`);
+    return Client.open(found.file.hypervisor, found.file.token);
+  }
+
   services(): ServiceProcess[] {
     return serviceProcesses(this.dir);
   }

@@ -29,6 +29,12 @@ export class TestSpace implements PrivateMemory {
     this.next = at + size;
     return at;
   }
+
+  unmap(): void {}
+
+  mapPrivateAt(offset: number, bytes: number): void {
+    this.mem.u8.fill(0, offset, offset + bytes);
+  }
 }
 
 export const block = (space: TestSpace, names: readonly string[]): CounterBlock =>

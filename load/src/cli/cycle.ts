@@ -8,7 +8,7 @@ import { testbedDir } from '../testbed/paths.js';
 import { takeRunLock } from '../testbed/run-lock.js';
 import { parseConfigs, parseFrame, parseGuests, parseLink, parseSeconds, parseSeed, parseWarmup } from './options.js';
 import { HYPERVISOR_OPTION, TOKEN_OPTION, parseRemote, remoteClient, type RemoteArguments } from './remote.js';
-import { session } from './session.js';
+import { session, UNWIND_MS } from './session.js';
 
 interface CycleArguments extends RemoteArguments {
   seconds: string;
@@ -68,7 +68,7 @@ async function cycle(args: CycleArguments): Promise<void> {
   }
   const running = new Cycle({ ...options, client });
   const stop = async (): Promise<void> => {
-    await running.stop();
+    await running.stop(UNWIND_MS);
     release();
   };
   await session({ stop, killNow: release }, null, () => running.run());

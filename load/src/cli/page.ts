@@ -29,8 +29,8 @@ export function withPage(closing: Closing, page: LivePage | null): Closing {
   if (page === null) return closing;
   return {
     ...(closing.unwindMs === undefined ? {} : { unwindMs: closing.unwindMs }),
-    stop: async () => {
-      await Promise.all([page.close('The testbed has ended.'), closing.stop()]);
+    stop: async (interrupted) => {
+      await Promise.all([page.close('The testbed has ended.'), closing.stop(interrupted)]);
     },
     killNow: () => closing.killNow(),
   };

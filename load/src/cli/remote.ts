@@ -1,15 +1,14 @@
 /** A testbed given by its hypervisor's address instead of by a directory: in containers, or on another machine. The
  *  services' own addresses must be reachable from here, too. */
 import { readFileSync } from 'node:fs';
+import type { BedSession } from '../runner/bed-session.js';
 import { Client } from '../runner/client.js';
 import { HttpError } from '../runner/http.js';
 import { HypervisorObserver } from '../runner/hypervisor-observer.js';
-import { loadStatus } from '../runner/nic-load.js';
 import { observers } from '../runner/observer.js';
 import { openBed, type Bed } from '../runner/run.js';
-import { quiet } from '../runner/run-load.js';
 import { UserError } from './errors.js';
-import { session, UNWIND_MS, within } from './session.js';
+import { endHeld, session, UNWIND_MS } from './session.js';
 
 export interface Remote {
   /** http://host:port of the hypervisor. */
@@ -114,7 +113,7 @@ function readToken(file: string): string {
   }
 }
 
-/** Runs `work` on it, and leaves it without load. @throws UserError when it has too few guests, or is being measured */
+/** Runs `work` on it, and leaves it as it was found. @throws UserError when it has too few guests, or is being measured */
 export async function withRemoteBed<T>(remote: Remote, guests: number, work: (bed: Bed) => Promise<T>): Promise<T> {
   const client = await reached(remote);
   const { domains } = await client.testbed();
@@ -125,10 +124,11 @@ export async function withRemoteBed<T>(remote: Remote, guests: number, work: (be
       `take --guests ${Math.max(1, there)} or fewer, or give it more`,
     );
   const observer = new HypervisorObserver(client);
-  const bed = await openBed(client, guests, observers(observer));
-  if ((await loadStatus(bed.nic)).state === 'running')
-    throw new UserError(`somebody is measuring on the testbed at ${remote.url}`, 'wait until it is idle');
-  const stop = (): Promise<void> => within(UNWIND_MS, Promise.allSettled([quiet(bed), observer.end()]));
+  let held: BedSession | null = null;
+  const stop = (interrupted = false): Promise<void> => endHeld(held, observer, interrupted);
   const closing = { stop, killNow: () => {}, unwindMs: UNWIND_MS };
-  return session(closing, null, (signal) => work({ ...bed, signal }));
+  return session(closing, null, async (signal) => {
+    held = await client.hold();
+    return work(await openBed(client, guests, observers(observer), signal));
+  });
 }

@@ -1,9 +1,11 @@
 /** A stretch of work that signals can end: whatever it opened is closed before the command goes. */
+import type { BedSession } from '../runner/bed-session.js';
+import type { HypervisorObserver } from '../runner/hypervisor-observer.js';
 import { Interrupted } from './errors.js';
 
 export interface Closing {
-  /** Ends it properly, within 3 s. */
-  stop(): Promise<void>;
+  /** Ends it properly, within 3 s. @param interrupted false: the work has ended by itself, and nobody waits for the terminal */
+  stop(interrupted?: boolean): Promise<void>;
   /** Ends it at once; for exits that nothing can wait for. */
   killNow(): void;
   /** Milliseconds that work which is ended early has for undoing what it began on something that stays, before `stop`;
@@ -59,7 +61,7 @@ export async function session<T>(
   } finally {
     abort.abort();
     if (closing.unwindMs !== undefined) await within(closing.unwindMs, running);
-    await closing.stop();
+    await closing.stop(signals > 0);
     clearInterval(watch);
     process.stdout.off('error', onUnread);
     process.off('exit', onExit);
@@ -83,6 +85,17 @@ export async function within(ms: number, work: Promise<unknown>): Promise<void> 
     late,
   ]);
   clearTimeout(timer);
+}
+
+/** Ends a session, and with it what was measured in it. Interrupted, it does not wait longer than a user does: the hypervisor
+ *  goes on with it. */
+export async function endHeld(
+  held: BedSession | null,
+  hypervisor: Pick<HypervisorObserver, 'end'> | null,
+  interrupted: boolean,
+): Promise<void> {
+  const all = Promise.allSettled([hypervisor?.end(), held?.end()]);
+  await (interrupted ? within(UNWIND_MS, all) : all);
 }
 
 const PARENT_LOOK_MS = 250;

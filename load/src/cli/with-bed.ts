@@ -1,9 +1,9 @@
 /** A testbed for one command: the running one where there is one, else its own for as long as the command runs. */
 import type { Progress } from '../report/progress.js';
+import type { BedSession } from '../runner/bed-session.js';
 import { Client } from '../runner/client.js';
 import { HypervisorObserver } from '../runner/hypervisor-observer.js';
 import { openBed, type Bed } from '../runner/run.js';
-import { quiet } from '../runner/run-load.js';
 import { observers, type Observer } from '../runner/observer.js';
 import { remotePage } from '../live/remote.js';
 import { usable } from '../testbed/discover.js';
@@ -12,7 +12,7 @@ import { takeRunLock } from '../testbed/run-lock.js';
 import { separateUsers } from '../testbed/service-env.js';
 import { Supervisor } from '../testbed/supervisor.js';
 import { UserError } from './errors.js';
-import { session, UNWIND_MS, within } from './session.js';
+import { endHeld, session, UNWIND_MS } from './session.js';
 import { openPage, tokenAt, tokenOf, withPage } from './page.js';
 import type { parsePage } from './options.js';
 
@@ -60,7 +60,11 @@ export async function withBed<T>(options: BedOptions, work: (bed: Bed) => Promis
     options.progress.line(`Using the testbed that runs in ${dir}.`);
     if (address !== undefined || page) options.progress.line(`Live page: ${page?.url ?? address}`);
     const hypervisor = new HypervisorObserver(client);
-    const stop = (): Promise<void> => within(UNWIND_MS, hypervisor.end()).finally(release);
+    let held: BedSession | null = null;
+    const stop = async (interrupted = false): Promise<void> => {
+      await endHeld(held, hypervisor, interrupted);
+      release();
+    };
     return session(withPage({ stop, killNow: release, unwindMs: UNWIND_MS }, page), null, async (signal) => {
       page?.attach({ client, token: tokenAt(token), keeper: null });
       const pages = [
@@ -69,9 +73,8 @@ export async function withBed<T>(options: BedOptions, work: (bed: Bed) => Promis
         ...(page ? [page.observer] : []),
         ...(options.observer ? [options.observer] : []),
       ];
+      held = await client.hold();
       const bed = await openBed(client, options.guests, observers(...pages), signal);
-      // The lock is ours, so a load that still runs is one of a command that was killed.
-      await quiet(bed);
       return work({ ...bed, testbed: await runningText(client) });
     });
   }

@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import type { Factors } from '@grantline/shared/config/factors.js';
 import type { RunSettings } from '@grantline/shared/config/run.js';
+import { holdSession, type BedSession } from './bed-session.js';
 import type { ExperimentResult } from './hypervisor-observer.js';
 import { call } from './http.js';
 import type { AnsweredRequests, Progression } from './observer.js';
@@ -92,6 +93,8 @@ export class Client {
     });
   }
 
+  /** Before anything is changed on a testbed that is not the caller's own. */
+  hold = (): Promise<BedSession> => holdSession(this.hypervisor, this.token);
   testbed = (): Promise<TestbedInfo> => this.operator('GET', '/api/testbed');
   createDomain = (kind: DomainKind): Promise<NewDomain> => this.operator('POST', '/api/domains', { kind });
   deleteDomain = (domid: number): Promise<unknown> => this.operator('DELETE', `/api/domains/${domid}`);

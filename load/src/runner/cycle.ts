@@ -5,8 +5,8 @@ import type { Configuration } from '@grantline/shared/config/factors.js';
 import { silent } from '../report/progress.js';
 import type { Client } from './client.js';
 import { HypervisorObserver } from './hypervisor-observer.js';
+import type { BedSession } from './bed-session.js';
 import { observers } from './observer.js';
-import { quiet } from './run-load.js';
 import { openBed, runOnce, type Bed, type RunPlan } from './run.js';
 
 export interface CycleOptions {
@@ -28,6 +28,8 @@ const STOP_LIMIT_MS = 2000;
 export class Cycle {
   private readonly o: CycleOptions;
   private bed: Bed | null = null;
+  /** On the testbed as it is now; a hypervisor that starts again knows of none. */
+  private held: BedSession | null = null;
   private observer: HypervisorObserver | null = null;
   private round = 0;
   private name = '';
@@ -75,12 +77,16 @@ export class Cycle {
     }
   }
 
-  /** Leaves the testbed without load: a run under way starts none any more, and one that it is just starting is ended. */
-  async stop(): Promise<void> {
+  /** Leaves the testbed as it was found: a run under way starts no load any more, and one that it is just starting is ended.
+   *  @param limitMs that putting back may take */
+  async stop(limitMs = STOP_LIMIT_MS): Promise<void> {
     this.stopped = true;
     this.abort.abort();
     await Promise.race([this.underWay, sleep(STOP_LIMIT_MS, null, { ref: false })]);
-    await Promise.allSettled([this.bed ? quiet(this.bed) : null, this.observer?.end()]);
+    await Promise.race([
+      Promise.allSettled([this.observer?.end(), this.held?.end()]),
+      sleep(limitMs, null, { ref: false }),
+    ]);
   }
 
   /** The testbed as it is now, once it is complete. */
@@ -114,8 +120,11 @@ export class Cycle {
         this.name = `cycle-${new Date().toISOString().slice(0, 19).replaceAll(/[-:]/g, '')}`;
       this.members = members;
       this.observer = new HypervisorObserver(client);
+      if (this.held === null || this.held.lost) {
+        this.held = null;
+        this.held = await client.hold();
+      }
       this.bed = await openBed(client, wanted, observers(this.observer));
-      await quiet(this.bed);
       return null;
     } catch (error) {
       this.bed = null;

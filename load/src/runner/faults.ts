@@ -9,6 +9,10 @@ import { blocksOf, inDriverDomain, inGuests, inNic, sum, type BlockKind, type Sn
 export const setFaults = (nic: ServiceAddress, faults: CableFaults | null): Promise<unknown> =>
   call(nic.name, nic.http, '/faults', { method: 'PUT', body: faults ?? { in: null, out: null } });
 
+/** What is set now. */
+export const faultsOf = async (nic: ServiceAddress): Promise<CableFaults> =>
+  (await call<{ settings: CableFaults }>(nic.name, nic.http, '/faults')).settings;
+
 /** A counter of the injector in one direction. */
 export function injected(c: Snapshot, direction: 'in' | 'out', counter: string): number {
   const blocks = blocksOf(c, 'faults', inNic).filter((b) => b.labels['direction'] === direction);

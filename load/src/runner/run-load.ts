@@ -2,7 +2,7 @@
 import type { RunSettings } from '@grantline/shared/config/run.js';
 import type { DomainInfo, ServiceAddress } from './client.js';
 import { startStreams, stopStreams } from './edge.js';
-import { setFaults } from './faults.js';
+import { faultsOf, setFaults } from './faults.js';
 import { startLoad, stopLoad, type GeneratorLoad } from './nic-load.js';
 import { startRequests, stopRequests } from './requests.js';
 import type { Bed, RunPlan } from './run.js';
@@ -53,11 +53,13 @@ export class RunLoad {
     const { bed, plan } = this;
     const { nic, guests } = bed;
     const { rr, streams, faults, seed, linkGbps } = plan;
-    if (faults)
+    if (faults) {
+      const found = await faultsOf(nic);
       await this.with(
         () => setFaults(nic, faults),
-        () => setFaults(nic, null),
+        () => setFaults(nic, found),
       );
+    }
     if (rr) {
       const to = guests.map((g) => ({ mac: g.mac ?? '', ip: g.ip ?? '' }));
       const start = { seed, guests: to, frameBytes: plan.frameSizes[0], linkGbps };
@@ -109,10 +111,4 @@ export class RunLoad {
       () => stopLoad(nic),
     );
   }
-}
-
-/** Ends load of every kind, whoever began it: a command that was killed may have left it. */
-export async function quiet(bed: Bed): Promise<void> {
-  const senders = bed.services.filter((s) => s.kind === 'guest' || s.kind === 'driver-domain');
-  await Promise.all([stopLoad(bed.nic), stopRequests(bed.nic), stopStreams(bed.nic), stopSending(senders)]);
 }

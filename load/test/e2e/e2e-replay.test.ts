@@ -1,4 +1,5 @@
 import t from 'tap';
+import { configurationName } from '@grantline/shared/config/factors.js';
 import { Bench, CAPTURE } from '../e2e-kit.js';
 
 t.setTimeout(180_000);
@@ -17,7 +18,9 @@ t.test('a capture is replayed at its own pace on a testbed that is there for it 
 t.test('a real capture on a running testbed', async (t) => {
   const bench = new Bench('replay');
   t.teardown(() => bench.end());
-  await bench.up(2);
+  const up = await bench.up(2);
+  const doors = [...up.stdout.matchAll(/^(http:\/\/\S+) -> guest\d$/gm)].map((m) => m[1]);
+  t.equal(doors.length, 2);
 
   for (const config of ['baseline', 'multiqueue', 'grant-reuse', 'optimised', 'direct']) {
     await t.test(`arrives byte for byte in ${config}`, async (t) => {
@@ -42,6 +45,17 @@ t.test('a real capture on a running testbed', async (t) => {
     t.equal(r.code, 0, `${r.stderr}${r.stdout}`);
     t.match(r.stdout, /guest1 .*: 1787 of 1787 frames/);
   });
+
+  await t.test(
+    'and leaves it as it was: both guests are reached from the host, in the configuration that was there',
+    async (t) => {
+      for (const url of doors)
+        t.equal((await fetch(url, { signal: AbortSignal.timeout(30_000) })).status, 200, 'a guest answers at its door');
+      const { factors } = await bench.client().config();
+      t.equal(factors && configurationName(factors), 'baseline');
+      t.match(await bench.client().run(), { run: { mode: 'off' } });
+    },
+  );
 
   t.equal((await bench.run('down')).code, 0);
   t.same(bench.leftovers(), []);

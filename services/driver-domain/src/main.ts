@@ -17,7 +17,7 @@ import { pinToCore } from '@grantline/shared/mem/libc.js';
 import { SendControl } from '@grantline/shared/service/send-control.js';
 import { SendApp } from '@grantline/shared/stack/send-app.js';
 import { startService } from '@grantline/shared/service/app.js';
-import { addRecordRoutes } from '@grantline/shared/service/recorded.js';
+import { addRecordRoutes, keepRecorded } from '@grantline/shared/service/recorded.js';
 import { runMain } from '@grantline/shared/service/run-main.js';
 import { makeReceiver } from '@grantline/shared/stack/receiver.js';
 import { DRIVER_BUFFERS, DefaultQueue } from './control/default-queue.js';
@@ -139,6 +139,8 @@ await runMain('driver-domain', async () => {
   };
   tick();
   lifeline.onStop(() => clearTimeout(ticks));
+  service.session.keep(() => send.keep());
+  service.session.keep(keepRecorded(stack, apps.record));
   addRecordRoutes(http, apps.record);
 
   void uplink.begin();

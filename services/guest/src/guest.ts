@@ -22,11 +22,11 @@ import { parseMac } from '@grantline/shared/frame/ethernet.js';
 import type { TapDevice } from '@grantline/shared/mem/tun.js';
 import { RxTap } from '@grantline/shared/capture/rx-tap.js';
 import { startService } from '@grantline/shared/service/app.js';
-import { addRecordRoutes } from '@grantline/shared/service/recorded.js';
+import { addRecordRoutes, keepRecorded } from '@grantline/shared/service/recorded.js';
 import { makeReceiver } from '@grantline/shared/stack/receiver.js';
 import { SendApp } from '@grantline/shared/stack/send-app.js';
 import { AppControl } from './control/app-control.js';
-import { addPoolRoute } from './control/pool-api.js';
+import { addPoolRoute, keepPool } from './control/pool-api.js';
 import { SendControl } from '@grantline/shared/service/send-control.js';
 import { VifControl } from './control/vif-control.js';
 import type { VifHost } from './control/vif-host.js';
@@ -146,6 +146,9 @@ export async function runGuest(): Promise<void> {
     onRun: (run) => (net.measuringAll = run.mode === 'record'),
     vifReady: () => vif.ready,
   });
+  service.session.keep(() => sender.keep());
+  service.session.keep(keepPool(vif));
+  service.session.keep(keepRecorded(stack, apps.record));
   addRecordRoutes(http, apps.record);
   sender.addRoutes(http);
   addPoolRoute(http, vif);

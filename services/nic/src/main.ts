@@ -25,6 +25,7 @@ import { addEdgeApi } from './control/edge-api.js';
 import { addStreamApi } from './control/stream-api.js';
 import { makeStation, openFarTap } from './control/stations.js';
 import { addLoadApi } from './control/load-api.js';
+import { keepNic } from './control/found.js';
 import { Loads, SENDER_MAC } from './control/loads.js';
 import { addFaultApi } from './control/fault-api.js';
 import { addRequestApi } from './control/request-api.js';
@@ -63,6 +64,7 @@ await runMain('nic', async () => {
     dump: () => ({
       load: loads?.status() ?? null,
       requests: requests?.status() ?? null,
+      link: { gbps: cable.gbps, outGbps: cableOut.gbps },
       queues: [...nic.describe(), ...nicTx.describe()],
       farEnd: station === null ? null : { station: station.name, ...station.describe() },
     }),
@@ -163,6 +165,12 @@ await runMain('nic', async () => {
     cable.setSpeed(gbps);
     cableOut.setSpeed(gbps);
   });
+  s.session.keep(
+    keepNic({
+      ...{ cable, out: cableOut, injector, loads, requests, streams: parts.streams },
+      wake: () => s.loop.schedule(injector),
+    }),
+  );
   await attachments.settled();
   await s.open();
 });

@@ -28,6 +28,7 @@ import { Lifeline } from './lifeline.js';
 import { createLog, type Log } from './log.js';
 import { CPU_KIND, type Reading } from './metrics.js';
 import { dropPrivileges } from './privileges.js';
+import { SessionFollower } from './session.js';
 
 export interface ServiceOptions {
   kind: Exclude<ServiceKind, 'hypervisor'>;
@@ -82,6 +83,8 @@ export interface Service {
   /** Taps of the hops that it has. */
   readonly captures: Captures;
   readonly lifeline: Lifeline;
+  /** What sessions change, and what puts it back. */
+  readonly session: SessionFollower;
   /** Listens, announces itself to the hypervisor and is ready from then on. @returns the URL */
   open(): Promise<string>;
 }
@@ -149,11 +152,13 @@ export async function startService(o: ServiceOptions): Promise<Service> {
     ...{ http, space, counters, key: client.captureKey, hops: [HOP_OF[o.kind]], domain: domainName(client.domid) },
   });
 
+  const xenstore = new XenstoreClient(client);
+  const session = new SessionFollower(xenstore, client.domid, log);
   const service: Service = {
     env,
     log,
     client,
-    xenstore: new XenstoreClient(client),
+    xenstore,
     domid: client.domid,
     space,
     mem: space.mem,
@@ -169,8 +174,10 @@ export async function startService(o: ServiceOptions): Promise<Service> {
     http,
     captures,
     lifeline,
+    session,
     async open() {
       const url = await listenHttp(http, env.http);
+      await session.begin();
       await client.request('service.announce', { http: url, pid: process.pid });
       isOpen = true;
       log.info({ url }, 'ready');

@@ -2,7 +2,9 @@
 import { Type } from 'typebox';
 import { writePcap } from '../capture/write-pcap.js';
 import type { RecordApp } from '../stack/record-app.js';
+import type { RxStack } from '../stack/rx-stack.js';
 import type { ServiceHttp } from './http.js';
+import type { Keep } from './session.js';
 
 /** Body of GET /recorded/summary; the digest is of the set of frames, whatever their order. */
 const Summary = Type.Object({
@@ -11,6 +13,15 @@ const Summary = Type.Object({
   notKept: Type.Number(),
   digest: Type.String(),
 });
+
+/** For sessions: what was recorded in one is forgotten with it. */
+export function keepRecorded(stack: Pick<RxStack, 'app'>, record: RecordApp): Keep {
+  return () => ({
+    over: () => {
+      if (stack.app !== record) record.forget();
+    },
+  });
+}
 
 export function addRecordRoutes(http: ServiceHttp, record: RecordApp): void {
   http.get(

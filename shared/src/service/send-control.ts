@@ -1,5 +1,6 @@
 /** What a guest (in `native` the driver domain) sends in a run: /tool/run says what, POST /send says when. docs/wire/control-plane.md section 8. */
 import type { ServiceHttp } from './http.js';
+import type { Found } from './session.js';
 import type { Poller } from '../loop/data-loop.js';
 import type { TxDevice } from '../nicq/tx-device.js';
 import type { RespondApp } from '../stack/respond-app.js';
@@ -56,6 +57,18 @@ export class SendControl implements Poller {
 
   arm(): boolean {
     return this.app.arm();
+  }
+
+  /** For sessions: sends no more. @returns what goes on sending, once the run that was found is announced again */
+  keep(): Found {
+    const was = this.app.running;
+    this.app.stop();
+    return {
+      ending: () => this.app.stop(),
+      over: () => {
+        if (was && this.app.start()) this.wake();
+      },
+    };
   }
 
   private prepareApp(run: SendRun, tso: boolean): void {

@@ -5,10 +5,9 @@ import type { CounterFile } from '../counters/file.js';
 import { APP_COUNTERS, RESPONDER_COUNTERS, STACK_COUNTERS } from '../counters/names.js';
 import { PROTO_TCP, PROTO_UDP } from '../frame/ipv4.js';
 import { GENERATOR_PORT, RESPOND_PORT } from '../frame/stamp.js';
-import type { PrivateMemory } from '../frame/template-spec.js';
 import { CopyApp } from './copy-app.js';
 import { latencyNames } from './latency.js';
-import { RecordApp } from './record-app.js';
+import { RecordApp, type RecordMemory } from './record-app.js';
 import { RESPOND_SOCKET, RespondApp } from './respond-app.js';
 import { RxStack, type RxStackOptions } from './rx-stack.js';
 import { VerifyApp } from './verify-app.js';
@@ -23,7 +22,7 @@ export interface Apps {
 
 /** Made once, for the life of the service. @param vif label of its counters */
 export function makeReceiver(
-  space: PrivateMemory,
+  space: RecordMemory,
   counters: CounterFile,
   vif: string,
   addresses: Pick<RxStackOptions, 'macs' | 'ips' | 'promiscuous'>,

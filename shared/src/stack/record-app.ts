@@ -2,8 +2,7 @@
 import { createHash } from 'node:crypto';
 import { slots, type CounterBlock } from '../counters/block.js';
 import { APP_COUNTERS } from '../counters/names.js';
-import type { PrivateMemory } from '../frame/template-spec.js';
-import type { Mem } from '../mem/address-space.js';
+import type { AddressSpace, Mem } from '../mem/address-space.js';
 import type { FrameApp, PieceList } from './frame-app.js';
 
 const C = slots(APP_COUNTERS);
@@ -13,22 +12,27 @@ const CHUNKS = 16;
 export const RECORD_BYTES = CHUNK_BYTES * CHUNKS;
 const LENGTH_BYTES = 4;
 
+/** What this needs of AddressSpace: memory that comes and goes. */
+export type RecordMemory = Pick<AddressSpace, 'mem' | 'mapPrivate' | 'mapPrivateAt' | 'unmap'>;
+
 export class RecordApp implements FrameApp {
   readonly wantsRaw = true;
   /** Frames that there was no room for: neither kept nor counted as frames. */
   notKept = 0;
-  private readonly space: PrivateMemory;
+  private readonly space: RecordMemory;
   private readonly mem: Mem;
   private readonly counters: CounterBlock;
   private readonly chunkAt = new Int32Array(CHUNKS);
   private readonly chunkUsed = new Int32Array(CHUNKS);
   private chunks = 0;
+  /** Chunks that have an address; it is theirs for good. */
+  private reserved = 0;
   private current = -1;
   private kept = 0;
   private keptBytes = 0;
 
   /** Takes no memory before the first frame. */
-  constructor(space: PrivateMemory, counters: CounterBlock) {
+  constructor(space: RecordMemory, counters: CounterBlock) {
     this.space = space;
     this.mem = space.mem;
     this.counters = counters;
@@ -42,6 +46,17 @@ export class RecordApp implements FrameApp {
     this.keptBytes = 0;
     this.notKept = 0;
     this.counters.reset();
+  }
+
+  /** Forgets all frames, and gives the memory back. Not while a run is recorded. */
+  forget(): void {
+    for (let i = 0; i < this.chunks; i++) this.space.unmap(this.chunkAt[i], CHUNK_BYTES);
+    this.chunks = 0;
+    this.chunkUsed.fill(0);
+    this.current = -1;
+    this.kept = 0;
+    this.keptBytes = 0;
+    this.notKept = 0;
   }
 
   /** Frames kept. */
@@ -120,7 +135,8 @@ export class RecordApp implements FrameApp {
   /** Allocates; once for every 4 MiB. */
   private grow(): boolean {
     try {
-      this.chunkAt[this.chunks] = this.space.mapPrivate(CHUNK_BYTES);
+      if (this.chunks < this.reserved) this.space.mapPrivateAt(this.chunkAt[this.chunks], CHUNK_BYTES);
+      else this.chunkAt[this.reserved++] = this.space.mapPrivate(CHUNK_BYTES);
     } catch {
       return false;
     }

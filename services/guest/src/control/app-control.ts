@@ -9,6 +9,9 @@ import type { RxStack } from '@grantline/shared/stack/rx-stack.js';
 import type { SendRun } from '@grantline/shared/stack/send-app.js';
 import { flowsOfSender, parseSend, sendRun } from '@grantline/shared/stack/tool-run.js';
 
+/** Nothing is done with frames. */
+const REST = { mode: 'off', seed: 0, frameSizes: [] } as const satisfies Partial<Run>;
+
 export interface AppControlOptions {
   domid: DomId;
   xenstore: Pick<XenstoreClient, 'read' | 'write' | 'watch'>;
@@ -20,7 +23,7 @@ export interface AppControlOptions {
   /** True when frames can be received: only then is the guest ready for a run. */
   vifReady: () => boolean;
   /** A run begins. */
-  onRun?: (run: Run) => void;
+  onRun?: (run: Pick<Run, 'mode'>) => void;
   log: { warn(what: object, text: string): void };
 }
 
@@ -55,11 +58,20 @@ export class AppControl {
     return { run: this.run, announced: this.announced, recorded: record.count, notKept: record.notKept };
   }
 
+  /** A run of others has begun: the one that this guest took part in is over, and its frames are its own again. */
+  private leave(): void {
+    if (this.run === null) return;
+    this.run = null;
+    startApp(this.o.stack, this.o.apps, REST);
+    this.o.onRun?.(REST);
+  }
+
   private async look(): Promise<void> {
     const { xenstore, domid, own, sender, log } = this.o;
     const text = await xenstore.read(RUN_PATH).catch(() => null);
     const run = parseRun(text);
-    if (run === null || run.id === this.run?.id || !run.guests.includes(domid)) return;
+    if (run === null || run.id === this.run?.id) return;
+    if (!run.guests.includes(domid)) return this.leave();
     try {
       startApp(this.o.stack, this.o.apps, run);
       const part = parseSend(text, domid);

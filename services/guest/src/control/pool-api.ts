@@ -1,5 +1,7 @@
 /** POST /pool: gives grant-pool buffers back, or takes more, on the running testbed. docs/wire/grant-pool.md. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { ServiceHttp } from '@grantline/shared/service/http.js';
+import type { Keep } from '@grantline/shared/service/session.js';
 import { Type } from 'typebox';
 import { BUFFERS } from './vif-connection.js';
 import type { VifControl } from './vif-control.js';
@@ -20,6 +22,53 @@ const Result = Type.Object({
 });
 const Refusal = Type.Object({ error: Type.String() });
 
+interface PoolAnswer {
+  buffers: number;
+  asked: number;
+  done: number;
+  quarantined: number;
+  error: string | null;
+}
+
+/** Sets the number of buffers whose grants stand. @returns once netback has acknowledged, or has not within its time; a text:
+ *  why there is nothing to set */
+async function setPool(vif: VifControl, wanted: number): Promise<PoolAnswer | string> {
+  const connection = vif.connection;
+  if (connection === null || !vif.ready) return 'the vif is not connected';
+  const { pool } = connection;
+  const buffers = connection.queues[0]?.buffers;
+  if (pool === null || buffers === undefined) return 'the vif does not reuse grants';
+  const change = Math.min(wanted, buffers.capacity) - buffers.count;
+  const { done, quarantined, error } =
+    change === 0
+      ? { done: 0, quarantined: 0, error: null }
+      : change < 0
+        ? await pool.shrink(-change)
+        : await pool.grow(change);
+  return { buffers: buffers.count, asked: change, done, quarantined, error };
+}
+
+/** How long after a session the vif may take to get ready. */
+const READY_LIMIT_MS = 5000;
+const LOOK_MS = 20;
+
+/** For sessions: the pool is as large after as it was before. */
+export function keepPool(vif: VifControl): Keep {
+  return () => {
+    const { connection } = vif;
+    const before = connection?.pool ? connection.queues[0]?.buffers.count : undefined;
+    if (before === undefined) return {};
+    return {
+      over: async () => {
+        if (vif.connection === connection) return;
+        for (const end = performance.now() + READY_LIMIT_MS; !vif.ready && performance.now() < end;)
+          await sleep(LOOK_MS);
+        await setPool(vif, before);
+      },
+    };
+  };
+}
+
 /** Adds the route. The answer comes when netback has acknowledged, or has not within its time. */
 export function addPoolRoute(http: ServiceHttp, vif: VifControl): void {
   http.post(
@@ -32,20 +81,8 @@ export function addPoolRoute(http: ServiceHttp, vif: VifControl): void {
       },
     },
     async (request, reply) => {
-      const connection = vif.connection;
-      if (connection === null || !vif.ready) return reply.code(409).send({ error: 'the vif is not connected' });
-      const { pool } = connection;
-      const buffers = connection.queues[0]?.buffers;
-      if (pool === null || buffers === undefined)
-        return reply.code(409).send({ error: 'the vif does not reuse grants' });
-      const change = Math.min(request.body.buffers, buffers.capacity) - buffers.count;
-      const { done, quarantined, error } =
-        change === 0
-          ? { done: 0, quarantined: 0, error: null }
-          : change < 0
-            ? await pool.shrink(-change)
-            : await pool.grow(change);
-      return { buffers: buffers.count, asked: change, done, quarantined, error };
+      const answer = await setPool(vif, request.body.buffers);
+      return typeof answer === 'string' ? reply.code(409).send({ error: answer }) : answer;
     },
   );
 }

@@ -11,6 +11,7 @@ import { DirectoryError } from './files.js';
 import type { Hypervisor } from './hypervisor.js';
 import { addInspection } from './inspect-api.js';
 import { StoreError } from './store-path.js';
+import { addSession } from './session-api.js';
 import { addRate } from './rate-api.js';
 import { addTargets } from './targets-api.js';
 
@@ -46,6 +47,7 @@ export function addApi(app: ServiceHttp, hv: Hypervisor): void {
   addConfig(app, hv, guarded);
   addRate(app, hv, guarded);
   addExperiment(app, hv, guarded);
+  addSession(app, hv, guarded);
   addInspection(app, hv, guarded);
   addTargets(app, hv);
 }

@@ -23,6 +23,7 @@ import { dump } from './dump.js';
 import { EventPages } from './event-pages.js';
 import { EventChannels, type PortInfo } from './evtchn.js';
 import { Experiment } from './experiment.js';
+import { Sessions } from './session.js';
 import { TestbedFiles } from './files.js';
 import { HypercallServer } from './hypercall-server.js';
 import { HypercallRunner } from './hypercall-runner.js';
@@ -84,6 +85,7 @@ export class Hypervisor {
   private readonly delivery: WatchDelivery;
   private readonly doors: Doors;
   readonly experiment = new Experiment();
+  readonly sessions: Sessions;
   /** How often each domain has connected. */
   readonly starts = new Map<DomId, number>();
   /** Where others reach it; null until it listens. */
@@ -126,6 +128,11 @@ export class Hypervisor {
     this.domains = new Domains(this.life);
     this.joins = new Joins(this.files, this.domains);
     this.toolstack = new Toolstack(this.store, this.domains);
+    this.sessions = new Sessions({
+      ...{ store: this.store, domains: this.domains, toolstack: this.toolstack, experiment: this.experiment },
+      deliver: () => this.deliver(),
+      log: o.log,
+    });
     const grants = new GrantOps(mem, this.memory, this.dma, this.quiesce, (domid) =>
       this.toolstack.isDirect(domid as DomId),
     );
@@ -195,6 +202,7 @@ export class Hypervisor {
   /** Tells all domains to end, waits for them, and removes all files. */
   async stop(): Promise<void> {
     clearInterval(this.settler);
+    this.sessions.stop();
     this.delivery.stop();
     await this.server.closeAll(GOODBYE_MS);
     this.domains.stop();

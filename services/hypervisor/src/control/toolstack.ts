@@ -87,6 +87,21 @@ export class Toolstack {
     for (const { domid } of this.domains.guests()) if (guest === undefined || domid === guest) this.writeRate(domid);
   }
 
+  /** All limits, for `setLimits`. */
+  limits(): { all: string | null; own: ReadonlyMap<DomId, string | null> } {
+    return { all: this.rate, own: new Map(this.ownRates) };
+  }
+
+  /** Puts limits back; a guest that came meanwhile has that of all. */
+  setLimits({ all, own }: ReturnType<Toolstack['limits']>): void {
+    const guests = this.domains.guests();
+    const before = guests.map(({ domid }) => this.rateOf(domid));
+    this.rate = all;
+    this.ownRates.clear();
+    for (const { domid } of guests) if (own.has(domid)) this.ownRates.set(domid, own.get(domid) ?? null);
+    guests.forEach(({ domid }, i) => this.rateOf(domid) === before[i] || this.writeRate(domid));
+  }
+
   rates(): { vif: string; rate: string | null }[] {
     return this.domains.guests().map(({ domid }) => ({ vif: vifName(domid, DEV), rate: this.rateOf(domid) }));
   }

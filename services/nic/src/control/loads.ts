@@ -23,6 +23,8 @@ interface Running {
   kind: 'generate' | 'replay';
   run: string | null;
   sender: Generator | Replay;
+  /** Starts the same load. */
+  again: () => void;
 }
 
 /** What this needs of DataLoop. */
@@ -35,6 +37,8 @@ export class Loads {
   private readonly store: FrameStore;
   private capture: LoadedCapture | null = null;
   private captureCut = 0;
+  /** What the capture was loaded from. */
+  private source: { capture: Capture; rewriter: MacRewriter } | null = null;
   private running: Running | null = null;
 
   constructor(space: AddressSpace, cable: Cable, loop: SenderLoop) {
@@ -66,9 +70,10 @@ export class Loads {
   /** Loads a capture in place of the one before. Not while frames are being sent.
    *  @throws RangeError when it is too large */
   setCapture(capture: Capture, rewriter: MacRewriter): void {
-    this.capture = null;
+    this.forgetCapture();
     this.capture = this.store.load(capture, rewriter);
     this.captureCut = capture.cut;
+    this.source = { capture, rewriter };
   }
 
   /** @throws RangeError when the templates cannot be made */
@@ -86,7 +91,7 @@ export class Loads {
     };
     this.cable.start({ gbps: body.linkGbps, pause: body.pause, packetMemoryBytes: body.packetMemoryBytes });
     const sender = new Generator(this.space.mem.u8, this.cable, templates, plan);
-    this.start({ kind: 'generate', run: body.run ?? null, sender });
+    this.start({ kind: 'generate', run: body.run ?? null, sender, again: () => this.generate(body) });
   }
 
   /** The caller has checked `hasCapture`. */
@@ -94,7 +99,32 @@ export class Loads {
     const factor = body.pace === 'recorded' ? 1 : body.pace === 'max' ? Infinity : body.pace;
     this.cable.start({ gbps: body.linkGbps, pause: body.pause, packetMemoryBytes: body.packetMemoryBytes });
     const sender = new Replay(this.cable, this.capture!, { factor, loops: body.loops });
-    this.start({ kind: 'replay', run: body.run ?? null, sender });
+    this.start({ kind: 'replay', run: body.run ?? null, sender, again: () => this.replay(body) });
+  }
+
+  /** Forgets the capture, and gives its memory back. */
+  private forgetCapture(): void {
+    if (this.capture === null) return;
+    this.capture = null;
+    this.source = null;
+    this.store.forget();
+  }
+
+  /** @returns what brings the capture back that is loaded now, or that there is none */
+  keepCapture(): () => void {
+    const { source } = this;
+    return () => {
+      if (this.source === source) return;
+      if (source === null) this.forgetCapture();
+      else this.setCapture(source.capture, source.rewriter);
+    };
+  }
+
+  /** Stops sending. @returns what sends the same again, from the beginning; null: nothing is being sent */
+  suspend(): (() => void) | null {
+    const again = this.busy ? this.running!.again : null;
+    this.stop();
+    return again;
   }
 
   /** Stops sending and tells drivers what they have not been told yet. */

@@ -25,6 +25,7 @@ export class Requests {
   };
   private templatesAt = -1;
   private requester: Requester | null = null;
+  private body: RequestBody | null = null;
 
   constructor(options: Requests['o']) {
     this.o = options;
@@ -62,6 +63,7 @@ export class Requests {
       timeoutNs: body.timeoutMs * 1e6,
     });
     this.requester = requester;
+    this.body = body;
     sink.onRight = (flow, sequence) => requester.answered(flow, sequence);
     loop.add(requester);
   }
@@ -77,6 +79,13 @@ export class Requests {
     if (this.requester === null) return;
     this.requester.stop();
     this.o.loop.remove(this.requester);
+  }
+
+  /** Forgets it. @returns what asks again; null: nothing is being asked */
+  suspend(): (() => void) | null {
+    const body = this.busy ? this.body : null;
+    this.end();
+    return body === null ? null : () => this.start(body);
   }
 
   /** Forgets it. */

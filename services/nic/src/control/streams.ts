@@ -54,6 +54,7 @@ export class Streams {
   private readonly stack: NetStack;
   private readonly memory: BulkMemory;
   private list: Stream[] = [];
+  private plan: StreamPlan | null = null;
 
   constructor(stack: NetStack, counters: AppCounters) {
     this.stack = stack;
@@ -62,6 +63,7 @@ export class Streams {
 
   start(plan: StreamPlan): void {
     this.stop();
+    this.plan = plan;
     this.stack.poll(nowNs());
     const sends = plan.direction === 'rx';
     for (const ip of plan.ips) {
@@ -78,6 +80,14 @@ export class Streams {
     this.stack.poll(nowNs());
     for (const { connection, closed } of this.list) if (!closed) connection?.abort();
     this.list = [];
+    this.plan = null;
+  }
+
+  /** Ends them. @returns what starts them again; null: there are none */
+  suspend(): (() => void) | null {
+    const { plan } = this;
+    this.stop();
+    return plan === null ? null : () => this.start(plan);
   }
 
   status(): { streams: number; open: number } {

@@ -35,6 +35,8 @@ export class CableOut implements FrameOut {
   farEnd: FarEnd = NOBODY;
   tap: MacTap = NO_MAC_TAP;
   readonly counters: CounterBlock;
+  /** Speed, Gb/s; null: unlimited. */
+  gbps: number | null = null;
   private bytesPerNs = Infinity;
   /** When the wire is free again, on the clock of `free`. */
   private freeAtNs = 0;
@@ -45,6 +47,7 @@ export class CableOut implements FrameOut {
 
   /** @param gbps null: unlimited */
   setSpeed(gbps: number | null): void {
+    this.gbps = gbps;
     this.bytesPerNs = gbps === null ? Infinity : gbps / 8;
     this.freeAtNs = 0;
   }

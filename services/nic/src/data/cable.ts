@@ -38,7 +38,8 @@ export class Cable {
   /** True when the link has no rate: the sender is held by nothing but the queues. */
   unlimited = true;
   private readonly meter: Laps;
-  private link: LinkSettings = { gbps: null, pause: true, packetMemoryBytes: 0 };
+  /** As it was set last. */
+  link: Readonly<LinkSettings> = { gbps: null, pause: true, packetMemoryBytes: 0 };
   private started = false;
   private heldSince = 0;
   private pausedBefore = 0;
@@ -64,13 +65,19 @@ export class Cable {
 
   /** A new load: the link starts with the first burst. Whoever calls this does so between the loop's turns, where the
    *  meter's time may be seconds old. */
-  start(link: LinkSettings): void {
+  start(link: Readonly<LinkSettings>): void {
     this.link = link;
     this.started = false;
     this.unlimited = link.gbps === null;
     this.heldSince = 0;
     this.pausedBefore = 0;
     this.nic.beginLoad(link.pause);
+  }
+
+  /** The link as it was, without a load. */
+  restore(link: Readonly<LinkSettings>): void {
+    this.start(link);
+    this.freeAtNs = 0;
   }
 
   /** Speed of the link for stations, until a load says otherwise. @param gbps null: unlimited */

@@ -19,6 +19,8 @@ export class FrameStore {
   private hold = -1;
   private room = -1;
   private roomBytes = 0;
+  /** There is memory in the room. */
+  private mapped = false;
 
   constructor(space: AddressSpace) {
     this.space = space;
@@ -70,14 +72,22 @@ export class FrameStore {
     return { count, offsets, lengths, timesNs };
   }
 
+  /** Gives the memory of a capture back. It must not be sent from any more. */
+  forget(): void {
+    if (this.mapped) this.space.unmap(this.room, this.roomBytes);
+    this.mapped = false;
+  }
+
   /** Addresses cannot be given back, only memory: room grows by doubling, so that all rooms together stay bounded. */
   private roomFor(bytes: number): number {
-    if (bytes <= this.roomBytes) return this.room;
-    if (this.roomBytes > 0) this.space.unmap(this.room, this.roomBytes);
-    this.roomBytes = 0;
-    const size = Math.max(1 << 20, 2 ** Math.ceil(Math.log2(bytes)));
-    this.room = this.space.mapPrivate(size);
-    this.roomBytes = size;
+    if (bytes > this.roomBytes) {
+      this.forget();
+      this.roomBytes = 0;
+      const size = Math.max(1 << 20, 2 ** Math.ceil(Math.log2(bytes)));
+      this.room = this.space.mapPrivate(size);
+      this.roomBytes = size;
+    } else if (!this.mapped) this.space.mapPrivateAt(this.room, this.roomBytes);
+    this.mapped = true;
     return this.room;
   }
 }
