@@ -136,7 +136,10 @@ export class RecordApp implements FrameApp {
   private grow(): boolean {
     try {
       if (this.chunks < this.reserved) this.space.mapPrivateAt(this.chunkAt[this.chunks], CHUNK_BYTES);
-      else this.chunkAt[this.reserved++] = this.space.mapPrivate(CHUNK_BYTES);
+      else {
+        this.chunkAt[this.reserved] = this.space.mapPrivate(CHUNK_BYTES);
+        this.reserved++;
+      }
     } catch {
       return false;
     }
