@@ -53,6 +53,31 @@ t.test('RFC 1122, 2.3.2: packets wait for the address, a bounded number; who doe
   t.end();
 });
 
+t.test('H16 an address that was given to somebody is at no other MAC address, by ARP or by IPv4', (t) => {
+  const d = new Drill({ arpStaleMs: 60_000 });
+  const socket = d.stack.bindUdp(53, () => {});
+  d.stack.arp.give(IP_B, MAC_B);
+  d.advance(61_000);
+  d.arp(1, MAC_C, IP_B, IP_B);
+  d.arp(1, MAC_C, IP_B, IP_A);
+  d.arp(2, MAC_C, IP_B, IP_A, MAC_A);
+  t.equal(d.count('dropSpoofed'), 3);
+  socket.send(IP_B, 9, Buffer.from('x'));
+  t.equal(frames(d, 0x800)[0].getUint32(2), MAC_B.lo);
+  d.arp(2, MAC_C, IP_B, IP_A, MAC_A);
+  t.equal(d.count('dropSpoofed'), 4, 'not even when asked');
+  d.arp(2, MAC_B, IP_B, IP_A, MAC_A);
+  const forged = ip({ payload: new Uint8Array(8) });
+  forged.set([2, 0, 0, 0, 0, 0x77], 6);
+  d.receive(forged);
+  t.same([d.count('dropSpoofed'), d.count('icmpBad')], [5, 0], 'IPv4');
+  d.stack.arp.give(IP_B, null);
+  d.advance(61_000);
+  d.arp(2, MAC_C, IP_B, IP_A, MAC_A);
+  t.equal(d.count('dropSpoofed'), 5, 'its owner is gone');
+  t.end();
+});
+
 t.test(
   'ARP: old entries are asked for again while in use, and forgotten otherwise; sudden changes are not believed',
   (t) => {

@@ -32,6 +32,17 @@ export function integerIn(text: string, what: string, low: number, high: number)
 }
 
 export const parseGuests = (text: string): number => integerIn(text, 'the number of guests', 1, MAX_GUESTS);
+/** --nested: guest1,guest2 or all. @returns domids; null: all */
+export function parseNested(text: string, guests: number): number[] | null {
+  if (text === 'all') return null;
+  return text.split(',').map((part) => {
+    const [, number] = /^guest(\d{1,2})$/.exec(part.trim()) ?? [];
+    const guest = Number(number);
+    if (!(guest >= 1 && guest <= guests))
+      throw new UserError(`--nested ${part}: there is no such guest`, 'give guest1,guest2 or all');
+    return guest;
+  });
+}
 export const parseRepeat = (text: string): number => integerIn(text, 'repeat', 1, 100);
 export const parseFlows = (text: string): number => integerIn(text, 'the number of flows', 1, 1024);
 export const parseLoops = (text: string): number => integerIn(text, 'loops', 1, 1_000_000);

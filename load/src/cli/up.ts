@@ -7,7 +7,15 @@ import { testbedDir } from '../testbed/paths.js';
 import { Supervisor } from '../testbed/supervisor.js';
 import { UserError } from './errors.js';
 import { openPage, tokenOf, withPage, NO_PAGE_OPTION, PAGE_OPTION } from './page.js';
-import { checkRate, parseConfig, parseFaultsOption, parseGuests, parseListen, parsePage } from './options.js';
+import {
+  checkRate,
+  parseConfig,
+  parseFaultsOption,
+  parseGuests,
+  parseListen,
+  parseNested,
+  parsePage,
+} from './options.js';
 import { setFaults } from '../runner/faults.js';
 import { chooseTarget } from './remote.js';
 import { session } from './session.js';
@@ -23,6 +31,7 @@ interface UpArguments {
   tapOffload: boolean;
   config?: string;
   rate?: string;
+  nested?: string;
   dir?: string;
   compose?: true;
   faults?: string;
@@ -48,6 +57,10 @@ export function addUp(program: Command): void {
     )
     .option('--no-tap-offload', 'TAP devices without vnet header, checksum and segmentation offload')
     .option('--rate <rate>', 'limit what each guest may send: 100Mb/s, 1GB/s@20ms, ... (not in direct and native)')
+    .option(
+      '--nested <guests>',
+      "guests that other machines stand behind (macvlan, a bridge, containers), as guest1,guest2 or all: their vifs take any address that is nobody else's",
+    )
     .option('--no-pin', 'leave all threads to the scheduler')
     .option(
       '--faults <list>',
@@ -61,6 +74,7 @@ export function addUp(program: Command): void {
       const taps = parseTaps(args, guests);
       const faults = parseFaultsOption(args.faults);
       if (args.rate !== undefined) checkRate(args.rate);
+      const nested = args.nested === undefined ? [] : parseNested(args.nested, guests);
       if (args.compose) {
         if (taps.far !== null || taps.guests.size > 0)
           throw new UserError(
@@ -70,6 +84,8 @@ export function addUp(program: Command): void {
         chooseTarget(args);
         if (args.rate !== undefined)
           throw new UserError('--rate is not for --compose', 'PUT it to /api/rate of the hypervisor');
+        if (args.nested !== undefined)
+          throw new UserError('--nested is not for --compose', 'PUT it to /api/nested of the hypervisor');
         if (args.config !== undefined)
           throw new UserError('--config is not for --compose', 'the cycle in the containers takes one after another');
         if (faults !== null)
@@ -95,6 +111,7 @@ export function addUp(program: Command): void {
       await session(withPage(supervisor, page), supervisor.failure, async () => {
         const client = await supervisor.start();
         if (args.rate !== undefined) await client.putRate(args.rate);
+        await client.putNested(nested);
         if (page) {
           page.attach({ client, token: tokenOf(dir), keeper: supervisor });
           process.stdout.write(`live page  ${page.url}\n`);

@@ -101,6 +101,11 @@ export class Client {
   putConfig = (factors: Factors): Promise<{ generation: number }> => this.operator('PUT', '/api/config', factors);
   /** @param rate as 100Mb/s; null: no limit */
   putRate = (rate: string | null): Promise<unknown> => this.operator('PUT', '/api/rate', { rate });
+  /** @param guests domids; null: all, also those to come */
+  putNested = async (guests: readonly number[] | null): Promise<void> => {
+    for (const guest of guests ?? [undefined])
+      await this.operator('PUT', '/api/nested', { nested: true, ...(guest === undefined ? {} : { guest }) });
+  };
   rates = (): Promise<{ rates: { vif: string; rate: string | null }[] }> => this.operator('GET', '/api/rate');
   config = (): Promise<ConfigStatus> => this.operator('GET', '/api/config');
   putRun = (run: RunSettings): Promise<unknown> => this.operator('PUT', '/api/run', run);

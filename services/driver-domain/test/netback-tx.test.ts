@@ -158,6 +158,63 @@ t.test(
   },
 );
 
+t.test('H16 ARP and IPv4 of an address that the toolstack gave to nobody here, or to another, do not pass', (t) => {
+  const x = new TxBase({ ip: '10.77.0.1' });
+  const frame = (type: number[], sender: number, address: number[]): Buffer => {
+    const f = x.frame(1, 60);
+    f.set(type, 12);
+    f.set(address, sender);
+    return f;
+  };
+  const arp = [8, 6, 0, 1, 8, 0, 6, 4, 0, 2, 2, 0, 0, 0, 0, 1];
+  const tagged = [0x81, 0, 0, 5, 8, 0, 0x45];
+  const all = [
+    frame([8, 0, 0x45], 26, [10, 77, 0, 2]),
+    frame(arp, 28, [10, 77, 0, 2]),
+    frame(arp, 28, [10, 77, 255, 254]),
+    frame(tagged, 30, [10, 77, 0, 2]),
+  ];
+  for (const f of all) {
+    x.send(f, [G], [4096]);
+    x.run();
+    x.take();
+  }
+  t.match(x.v, { packets: all.length, dropSpoofed: all.length, toUplink: 0 });
+  for (const f of [frame([8, 0, 0x45], 26, [10, 77, 0, 1]), frame(arp, 28, [10, 77, 0, 1])]) {
+    x.send(f, [G], [4096]);
+    x.run();
+    x.take();
+  }
+  t.match(x.v, { dropSpoofed: all.length, toUplink: 2 });
+  t.same(x.leaks(), []);
+  t.end();
+});
+
+t.test(
+  'H16 behind a nested vif there are several stations, which the bridge learns; none of them is another guest',
+  (t) => {
+    const x = new TxBase({ ip: '10.77.0.1', nested: true });
+    x.bridge.given.add('02:00:00:00:00:02', '10.77.0.2');
+    const frame = (source: number[]): Buffer => {
+      const f = x.frame(1, 60);
+      f.set(source, 6);
+      return f;
+    };
+    for (const source of [
+      [2, 0, 0, 0, 9, 9],
+      [2, 0, 0, 0, 0, 2],
+    ]) {
+      x.send(frame(source), [G], [4096]);
+      x.run();
+      x.take();
+    }
+    t.match(x.v, { dropSpoofed: 1, toUplink: 1 });
+    const learned = x.bridge.entries(0).find((e) => e.mac === '02:00:00:00:09:09');
+    t.match(learned, { port: 1, isStatic: false });
+    t.end();
+  },
+);
+
 t.test('a bulk packet to a group address counts as the frames that it becomes (H16)', (t) => {
   const taken: number[] = [];
   const x = new TxBase({ local: { take: (_, packet) => taken.push(packet) * 0, leave: () => {} } });

@@ -18,7 +18,6 @@ import { BackRing } from '@grantline/shared/ring/back-ring.js';
 import { FrontRing } from '@grantline/shared/ring/front-ring.js';
 import { idxAdd, ringIdx } from '@grantline/shared/ring/index.js';
 import { Bridge } from '../src/data/bridge.js';
-import { macKey } from '../src/data/bridge-table.js';
 import { Buffers } from '../src/data/buffers.js';
 import type { GrantBatch } from '../src/data/grant-calls.js';
 import { NetbackTx } from '../src/data/netback-tx.js';
@@ -50,6 +49,9 @@ export interface TxSetup {
   guestPages?: number;
   ownPort?: boolean;
   local?: TxLocal;
+  /** What the toolstack gave besides the MAC address; none, and none is judged. */
+  ip?: string;
+  nested?: boolean;
   /** The uplink, of another one. */
   port?: TxPort;
 }
@@ -109,6 +111,8 @@ export class TxBase {
     this.bridge = new Bridge(mem, buffers, block('bridge', BRIDGE_COUNTERS));
     this.bridge.setStatic('02:00:00:00:00:01', 1);
     this.bridge.setStatic('02:00:00:00:00:02', 2);
+    const source = this.bridge.given.add('02:00:00:00:00:01', s.ip ?? null);
+    source.nested = s.nested ?? false;
     this.tx = new NetbackTx({
       mem,
       domid: 1 as DomId,
@@ -122,7 +126,7 @@ export class TxBase {
       window: this.window(),
       port: this.port,
       ownPort: s.ownPort ?? false,
-      policy: new TxPolicy(mem, this.bridge.table, 1, macKey('02:00:00:00:00:01')),
+      policy: new TxPolicy(mem, this.bridge, 1, source),
       local: s.local ?? { take: () => 0, leave: () => {} },
       credit: this.credit,
       guest: this.guest,

@@ -15,6 +15,7 @@ t.test("calls that change something need the operator's token; those that look d
     ['DELETE', '/api/domains/1', undefined],
     ['PUT', '/api/config', { lro: true }],
     ['PUT', '/api/rate', { rate: null }],
+    ['PUT', '/api/nested', { nested: true }],
     ['PUT', '/api/run', { id: 1, seed: 1, mode: 'off', frameSizes: [], guests: [] }],
     ['POST', '/api/shutdown', undefined],
   ] as const) {
@@ -249,5 +250,31 @@ t.test(
     t.equal(await node(1), null);
     t.equal((await b.api('PUT', '/api/rate', { rate: null })).status, 200);
     t.same([await node(2), await node(3)], [null, null]);
+  },
+);
+
+t.test(
+  'H16 that others stand behind a guest is said in its backend directory and to the nic, not by the guest',
+  async (t) => {
+    const b = await bed();
+    t.teardown(() => b.close());
+    const nic = await b.open('nic');
+    const guest = await b.open('guest');
+    await b.create('guest');
+    t.match(await nic.event('domain.new'), { domid: 1, mac: '00:16:3e:00:00:01', ip: '10.77.0.1', nested: false });
+    const node = async (domid: number): Promise<unknown> =>
+      JSON.stringify((await b.api('GET', `/api/xenstore?path=/local/domain/1000/backend/vif/${domid}/0/nested`)).body);
+    t.match(await node(1), /"0"/);
+    t.same((await b.api('PUT', '/api/nested', { nested: true, guest: 1 })).body, { nested: [1] });
+    t.match(await node(1), /"1"/);
+    t.match(await node(2), /"0"/);
+    t.same(await nic.event('domain.nested'), { domid: 1, nested: true });
+    const path = '/local/domain/1000/backend/vif/1/0/nested';
+    t.equal(await guest.ask('xs.write', { path, value: '1' }), 'EACCES');
+    t.equal((await b.api('PUT', '/api/nested', { nested: true, guest: 9 })).status, 404);
+    t.same((await b.api('PUT', '/api/nested', { nested: true })).body, { nested: [1, 2] });
+    await b.create('guest');
+    t.same((await b.api('GET', '/api/nested')).body, { nested: [1, 2, 3] });
+    t.same((await b.api('PUT', '/api/nested', { nested: false })).body, { nested: [] });
   },
 );

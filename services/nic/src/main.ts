@@ -15,6 +15,7 @@ import {
   STACK_COUNTERS,
 } from '@grantline/shared/counters/names.js';
 import { parseMac } from '@grantline/shared/frame/ethernet.js';
+import { parseIp } from '@grantline/shared/frame/ipv4.js';
 import { setTimerSlackNs } from '@grantline/shared/mem/libc.js';
 import type { TapDevice } from '@grantline/shared/mem/tun.js';
 import { latencyNames } from '@grantline/shared/stack/latency.js';
@@ -145,8 +146,14 @@ await runMain('nic', async () => {
       s.loop.kick();
     },
     onSender: () => s.loop.schedule(nicTx),
-    onGuest: (domid, ip) => void edge?.add(domid, ip),
-    onGuestGone: (domid) => void edge?.remove(domid),
+    onGuest: (domid, ip, mac) => {
+      parts.outer?.stack.arp.give(parseIp(ip), parseMac(mac));
+      void edge?.add(domid, ip);
+    },
+    onGuestGone: (domid, ip) => {
+      parts.outer?.stack.arp.give(parseIp(ip), null);
+      void edge?.remove(domid);
+    },
   });
   s.lifeline.onStop(() => attachments.close());
   s.lifeline.onStop(() => loads?.stop());

@@ -130,6 +130,34 @@ t.test(
   },
 );
 
+t.test("H16 a function sends no ARP and no IPv4 but of its own address; nested, of any that is nobody else's", (t) => {
+  const k = new TxKit();
+  const { given } = k.nicTx.line.local;
+  const one = given.add('02:00:00:00:00:01', '10.77.0.1');
+  given.add('02:00:00:00:00:02', '10.77.0.2');
+  const send = k.queue(1, 1, 0, 0, MAC[0]);
+  const arp = (ip: number[]): Uint8Array => {
+    const f = new Uint8Array(60);
+    f.set([2, 0, 0, 0, 9, 9, ...mac(1), 8, 6, 0, 1, 8, 0, 6, 4, 0, 2, ...mac(1), ...ip]);
+    return f;
+  };
+  const post = (f: Uint8Array): void => {
+    send.post(k.place(1, 1, f, [4096]));
+    k.run();
+  };
+  const others = [
+    [10, 77, 0, 2],
+    [10, 77, 255, 254],
+    [1, 2, 3, 4],
+  ];
+  for (const ip of [...others, [10, 77, 0, 1]]) post(arp(ip));
+  t.match(send.v, { packets: 4, dropSpoofed: 3, frames: 1 });
+  one.nested = true;
+  for (const ip of others) post(arp(ip));
+  t.match(send.v, { packets: 7, dropSpoofed: 5, frames: 2 });
+  t.end();
+});
+
 t.test('a bulk packet to a group goes in frames to the cable and to the default queue, each whole', (t) => {
   const x = make();
   x.stray.postPages(40, 40);

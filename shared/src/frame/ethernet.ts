@@ -15,7 +15,10 @@ export const ETH_MAX_FRAME = 9014;
 
 export const ETHERTYPE_IPV4 = 0x0800;
 export const ETHERTYPE_ARP = 0x0806;
+export const ETHERTYPE_IPV6 = 0x86dd;
 export const ETHERTYPE_VLAN = 0x8100;
+/** Tags that are looked behind: a service's and a customer's. */
+export const MAX_VLAN_TAGS = 2;
 
 /** A MAC address as its first 16 and its last 32 bits, both unsigned. */
 export interface Mac {
@@ -41,6 +44,9 @@ export const macHi = (mem: Mem, at: number): number => mem.dv.getUint16(at);
 export const macLo = (mem: Mem, at: number): number => mem.dv.getUint32(at + 2);
 /** True for multicast and broadcast addresses. */
 export const isGroup = (hi: number): boolean => (hi & 0x0100) !== 0;
+/** True for the EtherTypes that tags begin with: 802.1Q, 802.1ad, and older ones for the outer tag. */
+export const isVlan = (type: number): boolean =>
+  type === ETHERTYPE_VLAN || type === 0x88a8 || type === 0x9100 || type === 0x9200 || type === 0x9300;
 export const etherType = (mem: Mem, frame: number): number => mem.dv.getUint16(frame + ETH_TYPE);
 
 export function writeMac(mem: Mem, at: number, mac: Mac): void {

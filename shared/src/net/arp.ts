@@ -2,7 +2,8 @@
  *    0     2     4    5    6    8     14    18    24    28      behind the Ethernet header
  *    | hw  | prot| 6  | 4  | op | sha | spa | tha | tpa |
  *  An entry comes into being when we ask, or when we are asked. Unasked news only change entries that exist, and not
- *  within a second of the last change, so that one forged frame a minute does not lead a connection away unnoticed. */
+ *  within a second of the last change, so that one forged frame a minute does not lead a connection away unnoticed.
+ *  Whose addresses were given by somebody who knows (`give`), nobody else can claim. */
 import { ETHERTYPE_ARP, ETH_BYTES, isGroup, macHi, macLo, writeEthernet, writeMac } from '../frame/ethernet.js';
 import type { Mac } from '../frame/ethernet.js';
 import type { PrivateMemory } from '../frame/template-spec.js';
@@ -41,6 +42,11 @@ export class Arp {
   private readonly host: Host;
   private readonly table = new Map<number, Neighbor>();
   private readonly everybody: Neighbor;
+  /** Addresses that were given, and to whom. */
+  private readonly owners = new Map<number, Mac>();
+  /** The one asked for last: packets come in trains. */
+  private lastIp = 0;
+  private lastOwner: Mac | null = null;
   private defendedMs = -RETRY_MS;
   private readonly onExpire = (n: Neighbor): void => this.expired(n);
 
@@ -56,6 +62,24 @@ export class Arp {
 
   get entries(): number {
     return this.table.size;
+  }
+
+  /** From now on that address is at that MAC address and at no other. @param mac null: that is over */
+  give(ip: number, mac: Mac | null): void {
+    this.lastIp = 0;
+    if (mac === null) this.owners.delete(ip | 0);
+    else this.owners.set(ip | 0, mac);
+  }
+
+  /** @param ip signed @returns true when the address was given to somebody who is not at that MAC address */
+  isForged(ip: number, hi: number, lo: number): boolean {
+    if (this.owners.size === 0) return false;
+    if (ip !== this.lastIp) {
+      this.lastIp = ip;
+      this.lastOwner = this.owners.get(ip) ?? null;
+    }
+    const { lastOwner } = this;
+    return lastOwner !== null && (lastOwner.hi !== hi || lastOwner.lo !== lo);
   }
 
   /** The neighbour that a packet to an address goes to, the gateway for all that is not on the own network.
@@ -122,6 +146,10 @@ export class Arp {
     if (host.ip === 0) return;
     if (spa === host.ip) {
       if (sha.hi !== host.mac.hi || sha.lo !== host.mac.lo) this.defend();
+      return;
+    }
+    if (this.isForged(spa, sha.hi, sha.lo)) {
+      v[C.dropSpoofed]++;
       return;
     }
     const forMe = tpa === host.ip;

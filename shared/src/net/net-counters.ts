@@ -103,4 +103,6 @@ export const NET_COUNTERS = [
   'tcpBacklogEvicted',
   'tcpTimeWaitEvicted',
   'tcpTimeWaitReused',
+  /** Frames that say they come from an address that the toolstack gave to somebody else: ARP and IPv4. */
+  'dropSpoofed',
 ] as const;

@@ -7,8 +7,17 @@
  *
  *  and comes back at nextDeadlineNs, when the link has room again, or when onWork was called. */
 import type { Rng } from '../clock/rng.js';
-import { ETHERTYPE_ARP, ETHERTYPE_IPV4, ETH_BYTES, ETH_DST, etherType, macHi, macLo } from '../frame/ethernet.js';
-import { PROTO_TCP, PROTO_UDP } from '../frame/ipv4.js';
+import {
+  ETHERTYPE_ARP,
+  ETHERTYPE_IPV4,
+  ETH_BYTES,
+  ETH_DST,
+  ETH_SRC,
+  etherType,
+  macHi,
+  macLo,
+} from '../frame/ethernet.js';
+import { IP_BYTES, IP_SRC, PROTO_TCP, PROTO_UDP } from '../frame/ipv4.js';
 import type { PrivateMemory } from '../frame/template-spec.js';
 import { Arp } from './arp.js';
 import type { Connection } from './connection.js';
@@ -187,6 +196,12 @@ export class NetStack {
     };
   }
 
+  private isForged(at: number): boolean {
+    const { mem } = this.host;
+    const src = mem.dv.getInt32(at + ETH_BYTES + IP_SRC);
+    return this.arp.isForged(src, macHi(mem, at + ETH_SRC), macLo(mem, at + ETH_SRC));
+  }
+
   private take(flags: number, gsoSize: number): void {
     const { host, packet } = this;
     const { v, mem, mac } = host;
@@ -212,6 +227,10 @@ export class NetStack {
     const type = etherType(mem, at);
     if (type === ETHERTYPE_IPV4) {
       packet.ip = at + ETH_BYTES;
+      if (packet.len[0] >= ETH_BYTES + IP_BYTES && this.isForged(at)) {
+        v[C.dropSpoofed]++;
+        return;
+      }
       const protocol = this.ipIn.input(packet);
       if (protocol === PROTO_TCP) {
         this.tcp.coalescer.input(packet);

@@ -113,4 +113,5 @@ export const net: { readonly [K in (typeof NET_COUNTERS)[number]]: Shown } = {
   tcpBacklogEvicted: event('tcp_backlog_evicted'),
   tcpTimeWaitEvicted: event('tcp_time_wait_evicted'),
   tcpTimeWaitReused: event('tcp_time_wait_reused'),
+  dropSpoofed: drop('spoofed'),
 };

@@ -3,12 +3,11 @@ import type { DomId } from '@grantline/shared/abi/page.js';
 import type { CounterBlock } from '@grantline/shared/counters/block.js';
 import type { Poller } from '@grantline/shared/loop/data-loop.js';
 import type { BackRing } from '@grantline/shared/ring/back-ring.js';
-import { macKey } from '../data/bridge-table.js';
 import { NetbackTx } from '../data/netback-tx.js';
 import type { GrantPool } from '../data/pool.js';
 import type { TxCredit } from '../data/tx-credit.js';
 import { HEADER_PAGES } from '../data/tx-packets.js';
-import { TxPolicy } from '../data/tx-policy.js';
+import type { TxPolicy } from '../data/tx-policy.js';
 import { TxPort } from '../data/tx-port.js';
 import type { Channel, Host } from './host.js';
 import { dmaMap, dmaUnmap } from './pages.js';
@@ -20,7 +19,8 @@ import type { UndoStack } from '@grantline/shared/service/undo-stack.js';
 export interface TxSideOptions {
   guest: DomId;
   bridgePort: number;
-  mac: string;
+  /** One for all queues: what a vif may send does not depend on the queue, nor on how often it connects. */
+  policy: TxPolicy;
   /** True: the NIC has a transmit queue for the guest. */
   ownQueue: boolean;
   pool: GrantPool;
@@ -41,11 +41,8 @@ export async function makeTxSides(
   o: TxSideOptions,
 ): Promise<NetbackTx[]> {
   const all: NetbackTx[] = [];
-  // One for all: what a vif may send does not depend on the queue.
-  const own = o.mac === '' ? null : macKey(o.mac);
-  const policy = new TxPolicy(host.mem, host.bridge.table, o.bridgePort, own);
   for (const [i, ring] of rings.entries()) {
-    const tx = await makeTxSide(host, undo, ring, channels[i], port, policy, o);
+    const tx = await makeTxSide(host, undo, ring, channels[i], port, o);
     const rx = receiver(i);
     channels[i].onEvent(() => {
       host.loop.schedule(rx);
@@ -78,7 +75,6 @@ async function makeTxSide(
   ring: BackRing,
   guestPort: Channel,
   port: TxPort,
-  policy: TxPolicy,
   o: TxSideOptions,
 ): Promise<NetbackTx> {
   const { client, pages, mem, loop, meter } = host;
@@ -102,7 +98,7 @@ async function makeTxSide(
     window: txWindow(host.window, o.guest, (err) => host.log.warn({ err, guest: o.guest }, 'a page cannot be mapped')),
     port,
     ownPort: o.ownQueue,
-    policy,
+    policy: o.policy,
     local: host.local,
     credit: o.credit,
     guest: guestPort,

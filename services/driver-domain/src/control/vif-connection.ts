@@ -12,6 +12,7 @@ import type { NetbackNicRx } from '../data/netback-nic-rx.js';
 import { GrantPool } from '../data/pool.js';
 import type { NetbackTx } from '../data/netback-tx.js';
 import type { TxCredit } from '../data/tx-credit.js';
+import type { TxPolicy } from '../data/tx-policy.js';
 import type { TxPort } from '../data/tx-port.js';
 import type { Channel, Host } from './host.js';
 import { makeTxPort, makeTxSides } from './tx-side.js';
@@ -33,8 +34,9 @@ export interface ConnectionOptions {
   keys: FrontKeys;
   counters: CounterBlock;
   txCounters: CounterBlock;
-  /** What the vif may send. */
+  /** How much the vif may send, and what. */
   credit: TxCredit;
+  policy: TxPolicy;
   /** The data path found what cannot be; called at most once for each queue, from inside a poll. */
   onFault: (reason: string) => void;
   /** A part of it threw, a fault of ours; may be called more than once, from inside a poll or not. */
@@ -141,9 +143,9 @@ export class VifConnection {
     const bridgePool = hasNicQueue ? null : this.pool;
     this.bridgeRx = makeBridgeRx(this.host, this.undo, rings[bridgeFed], ports[bridgeFed], bridgePool, rx);
     if (ctrlRing !== null && factors.grants === 'reuse') await this.buildCtrl(ctrlRing, poolControl);
-    const { mac, credit, txCounters, onFault } = this.o;
+    const { policy, credit, txCounters, onFault } = this.o;
     const side = {
-      ...{ guest, bridgePort, mac, credit, onFault, onError },
+      ...{ guest, bridgePort, policy, credit, onFault, onError },
       ownQueue: hasNicQueue,
       pool: this.sendPool,
     };

@@ -8,7 +8,9 @@ import { NETBACK_COUNTERS, NETBACK_TX_COUNTERS } from '@grantline/shared/counter
 import type { Reading } from '@grantline/shared/service/metrics.js';
 import { XenbusBackend } from '@grantline/shared/xenbus/backend.js';
 import { messageOf } from '@grantline/shared/xenbus/offer.js';
+import type { SourceRule } from '@grantline/shared/frame/source-rule.js';
 import { TxCredit } from '../data/tx-credit.js';
+import { TxPolicy } from '../data/tx-policy.js';
 import type { Host } from './host.js';
 import { VifConnection, hasOwnQueue } from './vif-connection.js';
 import { MAX_QUEUES, readFrontKeys } from './vif-keys.js';
@@ -44,8 +46,11 @@ export class VifControl {
   private readonly front: string;
   private readonly bus: XenbusBackend;
   private failedOnce: VifConnection | null = null;
-  private unwatch: (() => Promise<void>) | null = null;
-  private unwatchRate: (() => Promise<void>) | null = null;
+  /** What the vif may send; made when it first connects, so that connecting again wins nothing. */
+  private policy: TxPolicy | null = null;
+  private source: SourceRule | null = null;
+  private nested = false;
+  private readonly unwatch: (() => Promise<void>)[] = [];
 
   constructor(host: Host, native: NativeGate, guest: DomId, bridgePort: number) {
     this.host = host;
@@ -79,8 +84,12 @@ export class VifControl {
 
   /** Follows the frontend's state from now on. */
   async begin(): Promise<void> {
-    this.unwatch = await this.host.xenstore.watch(`${this.front}/state`, () => void this.look());
-    this.unwatchRate = await this.host.xenstore.watch(`${this.back}/rate`, () => void this.readRate());
+    const { xenstore } = this.host;
+    this.unwatch.push(
+      await xenstore.watch(`${this.front}/state`, () => void this.look()),
+      await xenstore.watch(`${this.back}/rate`, () => void this.readRate()),
+      await xenstore.watch(`${this.back}/nested`, () => void this.readNested()),
+    );
   }
 
   /** Something changed. @returns when all is looked at */
@@ -105,9 +114,10 @@ export class VifControl {
 
   /** The guest died, or the service ends: releases all, and steps no more. */
   async end(): Promise<void> {
-    await this.unwatch?.().catch(() => undefined);
-    await this.unwatchRate?.().catch(() => undefined);
+    for (const unwatch of this.unwatch.splice(0)) await unwatch().catch(() => undefined);
     await this.bus.end();
+    if (this.source !== null) this.host.bridge.given.remove(this.source);
+    this.source = this.policy = null;
   }
 
   /** Levels of its rings and its pool, for metrics. */
@@ -141,9 +151,10 @@ export class VifControl {
     const { host, guest, bridgePort, counters } = this;
     const { xenstore } = host;
     const mac = (await xenstore.read(`${this.back}/mac`)) ?? '';
+    const policy = (this.policy ??= await this.makePolicy(mac));
     const keys = await readFrontKeys((key) => xenstore.read(`${this.front}/${key}`), hasOwnQueue(factors) ? 2 : 1);
     const connection: VifConnection = new VifConnection(host, {
-      ...{ guest, bridgePort, factors, mac, keys, counters, txCounters: this.txCounters, credit: this.credit },
+      ...{ guest, bridgePort, factors, mac, keys, counters, txCounters: this.txCounters, credit: this.credit, policy },
       onFault: (reason) => this.faulted(connection, reason),
       onError: (err) => this.failed(err, connection),
     });
@@ -160,6 +171,22 @@ export class VifControl {
         this.host.log.warn({ vif: this.name, rate: text }, 'rate is not "bytes,usec": no limit');
       this.connection?.rateChanged();
     });
+  }
+
+  private async makePolicy(mac: string): Promise<TxPolicy> {
+    const { host } = this;
+    const ip = await host.xenstore.read(`${this.back}/ip`);
+    if (mac !== '') {
+      this.source = host.bridge.given.add(mac, ip);
+      this.source.nested = this.nested;
+    }
+    return new TxPolicy(host.mem, host.bridge, this.bridgePort, this.source);
+  }
+
+  /** The toolstack's node `nested`, 1: other stations stand behind the guest. */
+  private async readNested(): Promise<void> {
+    this.nested = (await this.host.xenstore.read(`${this.back}/nested`).catch(() => null)) === '1';
+    if (this.source !== null) this.source.nested = this.nested;
   }
 
   private async disconnect(): Promise<void> {

@@ -4,6 +4,7 @@
 import { PAGE_SHIFT } from '@grantline/shared/abi/page.js';
 import { slots, type CounterBlock } from '@grantline/shared/counters/block.js';
 import { BRIDGE_COUNTERS } from '@grantline/shared/counters/names.js';
+import { GivenAddresses } from '@grantline/shared/frame/source-rule.js';
 import type { Mem } from '@grantline/shared/mem/address-space.js';
 import { BridgeTable, macKey, type BridgeEntry } from './bridge-table.js';
 import type { Buffers } from './buffers.js';
@@ -44,6 +45,8 @@ export function handTo(to: BridgePort, buffer: number, len: number): void {
 
 export class Bridge {
   readonly table: BridgeTable;
+  /** What the toolstack gave to whom. */
+  readonly given: GivenAddresses;
   private readonly u16: Uint16Array;
   private readonly base: number;
   private readonly counters: CounterBlock;
@@ -62,6 +65,7 @@ export class Bridge {
 
   constructor(mem: Mem, buffers: Buffers, counters: CounterBlock, table = new BridgeTable(), maxAgeNs = MAX_AGE_NS) {
     this.u16 = mem.u16;
+    this.given = new GivenAddresses(mem);
     this.base = buffers.base;
     this.counters = counters;
     this.table = table;
@@ -144,7 +148,8 @@ export class Bridge {
     return this.table.entries(nowNs);
   }
 
-  private learn(a: number, b: number, ingress: number, nowNs: number): void {
+  /** The address, as the table has it, was seen as a source at that port. */
+  learn(a: number, b: number, ingress: number, nowNs: number): void {
     // A group address is nobody's source.
     if ((a & 1) !== 0 || (a === 0 && b === 0)) return;
     const known = this.table.find(a, b);

@@ -146,7 +146,7 @@ export class TxPath implements TxGrantSink {
     const mss = p.mss[packet];
     const fine = header.read(at, p.headBytes[packet], p.flags[packet], mss);
     const frames = mss > 0 && fine ? Math.max(1, Math.ceil((p.total[packet] - header.headerBytes) / mss)) : 1;
-    const to = policy.judge(at, meter.now, frames);
+    const to = policy.judge(at, p.headBytes[packet], meter.now, frames);
     p.users[packet] = 1;
     if (fine && to === UPLINK) {
       v[ownPort ? C.toNic : C.toUplink]++;

@@ -1,12 +1,12 @@
 /** Where a packet from a guest goes, and whether it may: the bridge's rules for what comes in by a vif. docs/wire/transmit.md.
  *
- *  Behind a vif there is one station, whose address the toolstack gave: another source address is spoofed. Group
- *  addresses are limited in rate, for each costs a copy per vif. */
+ *  Behind a vif there is one station, whose addresses the toolstack gave: others are spoofed, unless the toolstack says that the
+ *  vif is nested. Group addresses are limited in rate, for each costs a copy per vif. */
 import { slots } from '@grantline/shared/counters/block.js';
 import { NETBACK_TX_COUNTERS } from '@grantline/shared/counters/names.js';
+import type { SourceRule } from '@grantline/shared/frame/source-rule.js';
 import type { Mem } from '@grantline/shared/mem/address-space.js';
-import { UPLINK } from './bridge.js';
-import type { BridgeTable } from './bridge-table.js';
+import { UPLINK, type Bridge } from './bridge.js';
 
 const C = slots(NETBACK_TX_COUNTERS);
 
@@ -24,34 +24,39 @@ export const REFUSAL_COUNTERS = [-1, -1, C.dropSpoofed, C.dropStorm, C.dropHairp
 
 export class TxPolicy {
   private readonly u16: Uint16Array;
-  private readonly table: BridgeTable;
+  private readonly bridge: Bridge;
   private readonly port: number;
-  private readonly own: { a: number; b: number } | null;
+  private readonly source: SourceRule | null;
   private tokens = STORM_BURST;
   private filledNs = 0;
 
-  /** @param own the guest's address; null: any source may be used */
-  constructor(mem: Mem, table: BridgeTable, port: number, own: { a: number; b: number } | null) {
+  /** @param source the guest's addresses; null: any source may be used */
+  constructor(mem: Mem, bridge: Bridge, port: number, source: SourceRule | null) {
     this.u16 = mem.u16;
-    this.table = table;
+    this.bridge = bridge;
     this.port = port;
-    this.own = own;
+    this.source = source;
   }
 
-  /** @param at byte offset of a copied header of at least 14 bytes
+  /** @param at byte offset of a copied header @param bytes of it, at least 14: all of the packet, or 128
    *  @param frames that the packet will be cut into
    *  @returns the port that the packet leaves by, or a verdict */
-  judge(at: number, nowNs: number, frames: number): number {
+  judge(at: number, bytes: number, nowNs: number, frames: number): number {
     const u16 = this.u16;
     const h = at >> 1;
-    const { own } = this;
-    if (own !== null && ((u16[h + 3] | (u16[h + 4] << 16)) !== own.a || u16[h + 5] !== own.b)) return SPOOFED;
+    const { source, bridge } = this;
+    if (source !== null) {
+      if (!source.allows(at, bytes)) return SPOOFED;
+      // Several stations behind one vif: the others find them as they would behind a switch.
+      if (source.nested) bridge.learn(u16[h + 3] | (u16[h + 4] << 16), u16[h + 5], this.port, nowNs);
+    }
     const a = u16[h] | (u16[h + 1] << 16);
     if ((a & 1) !== 0) return this.mayFlood(nowNs, frames) ? TO_ALL : STORM;
-    const slot = this.table.find(a, u16[h + 2]);
+    const { table } = bridge;
+    const slot = table.find(a, u16[h + 2]);
     // All guests' addresses are known: what is not, lies behind the cable.
     if (slot < 0) return UPLINK;
-    const to = this.table.port[slot];
+    const to = table.port[slot];
     return to === this.port ? HAIRPIN : to;
   }
 

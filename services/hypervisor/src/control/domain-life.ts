@@ -75,9 +75,10 @@ export class DomainLife implements DomainWorld {
   }
 
   /** Tells `to` that there is such a domain. */
-  announce(to: DomId, { domid, kind, memoryPages, ip }: Domain): void {
-    const { server, files } = this.parts();
-    server.send(to, 'domain.new', { domid, kind, memoryPages, memory: files.memoryOf(domid), ip });
+  announce(to: DomId, { domid, kind, memoryPages, mac, ip }: Domain): void {
+    const { server, files, toolstack } = this.parts();
+    const nested = toolstack.isNested(domid);
+    server.send(to, 'domain.new', { domid, kind, memoryPages, memory: files.memoryOf(domid), mac, ip, nested });
   }
 
   bury(domain: Domain): void {

@@ -1,5 +1,6 @@
-/** What guests may send: the node `rate` of each vif, which netback watches. docs/wire/control-plane.md section 4. */
-import { parseDomId } from '@grantline/shared/abi/page.js';
+/** What guests may send: the nodes `rate` and `nested` of each vif, which netback watches; the nic is told of `nested`.
+ *  docs/wire/control-plane.md section 4. */
+import { DOMID_NIC, parseDomId, type DomId } from '@grantline/shared/abi/page.js';
 import { parseRate } from '@grantline/shared/config/rate.js';
 import type { ServiceHttp } from '@grantline/shared/service/http.js';
 import { Type } from 'typebox';
@@ -16,6 +17,14 @@ const RateBody = Type.Object(
   },
   { additionalProperties: false },
 );
+const NestedBody = Type.Object(
+  {
+    nested: Type.Boolean({ description: 'true: other stations stand behind the guest, with addresses of their own' }),
+    guest: Type.Optional(Type.Integer({ description: 'domid; without it all guests, also those to come' })),
+  },
+  { additionalProperties: false },
+);
+const Nested = Type.Object({ nested: Type.Array(Type.Integer({ description: 'domid' })) });
 const Rates = Type.Object({
   rates: Type.Array(Type.Object({ vif: Type.String(), rate: Nullable(Type.String()) })),
 });
@@ -29,10 +38,7 @@ export function addRate(app: ServiceHttp, hv: Hypervisor, guarded: Guard): void 
       const { rate, guest } = request.body;
       try {
         const node = rate === null ? null : parseRate(typeof rate === 'string' ? rate : '');
-        if (guest === undefined) hv.toolstack.setRate(node);
-        else if (!hv.domains.guests().some((d) => d.domid === guest))
-          throw new DomainError(404, `there is no guest ${guest}`);
-        else hv.toolstack.setRate(node, parseDomId(guest));
+        hv.toolstack.setRate(node, guestOf(hv, guest));
       } catch (error) {
         throw error instanceof DomainError ? error : new DomainError(400, (error as Error).message);
       } finally {
@@ -44,4 +50,34 @@ export function addRate(app: ServiceHttp, hv: Hypervisor, guarded: Guard): void 
   app.get('/api/rate', { schema: { summary: 'Limits, as "bytes,usec"', response: { 200: Rates } } }, () => ({
     rates: hv.toolstack.rates(),
   }));
+
+  const nested = (): { nested: number[] } => ({
+    nested: hv.domains.guests().flatMap(({ domid }) => (hv.toolstack.isNested(domid) ? [domid] : [])),
+  });
+  app.put(
+    '/api/nested',
+    {
+      ...guarded,
+      schema: {
+        summary: 'Lets other stations send by the vif of a guest',
+        body: NestedBody,
+        response: { 200: Nested },
+      },
+    },
+    (request) => {
+      const { body } = request;
+      for (const domid of hv.toolstack.setNested(body.nested, guestOf(hv, body.guest)))
+        hv.server.send(DOMID_NIC, 'domain.nested', { domid, nested: body.nested });
+      hv.deliver();
+      return nested();
+    },
+  );
+  app.get('/api/nested', { schema: { summary: 'Guests with others behind them', response: { 200: Nested } } }, nested);
+}
+
+/** @throws DomainError 404 */
+function guestOf(hv: Hypervisor, guest: number | undefined): DomId | undefined {
+  if (guest === undefined) return undefined;
+  if (!hv.domains.guests().some((d) => d.domid === guest)) throw new DomainError(404, `there is no guest ${guest}`);
+  return parseDomId(guest);
 }

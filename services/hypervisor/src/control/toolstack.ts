@@ -33,6 +33,9 @@ export class Toolstack {
   /** Limit of guests that have none of their own, "bytes,usec". */
   private rate: string | null = null;
   private readonly ownRates = new Map<DomId, string | null>();
+  /** Guests with other stations behind them, and whether those to come are such. */
+  private readonly nested = new Set<DomId>();
+  private allNested = false;
   private readonly store: XenStore;
   private readonly domains: Domains;
 
@@ -49,7 +52,10 @@ export class Toolstack {
     this.store.own(home, DOMID_CONTROL, [domid, DOMID_DRIVER]);
     this.store.own(`${home}/name`, DOMID_CONTROL, [domid, DOMID_DRIVER], domain.name);
     this.store.own(`${home}/data`, domid, []);
-    if (kind === 'guest') this.makeVif(domain);
+    if (kind === 'guest') {
+      if (this.allNested) this.nested.add(domid);
+      this.makeVif(domain);
+    }
     if (kind === 'driver-domain') for (const guest of this.domains.guests()) this.makeBackend(guest);
   }
 
@@ -59,6 +65,7 @@ export class Toolstack {
     this.remove(domainPath(domain.domid));
     if (domain.kind === 'guest') {
       this.ownRates.delete(domain.domid);
+      this.nested.delete(domain.domid);
       this.remove(parentOfVif(domain.domid));
     }
     if (domain.kind === 'driver-domain') {
@@ -104,6 +111,26 @@ export class Toolstack {
 
   rates(): { vif: string; rate: string | null }[] {
     return this.domains.guests().map(({ domid }) => ({ vif: vifName(domid, DEV), rate: this.rateOf(domid) }));
+  }
+
+  /** Whether other stations than the guest, with addresses of their own, may send by its vif; or by all vifs, also those to come.
+   *  @returns the guests that this has changed for */
+  setNested(nested: boolean, guest?: DomId): DomId[] {
+    if (guest === undefined) this.allNested = nested;
+    const changed = this.domains
+      .guests()
+      .map(({ domid }) => domid)
+      .filter((domid) => (guest === undefined || domid === guest) && this.nested.has(domid) !== nested);
+    for (const domid of changed) {
+      if (nested) this.nested.add(domid);
+      else this.nested.delete(domid);
+      this.put(backendPath(DOMID_DRIVER, domid, DEV), { nested: nested ? '1' : '0' });
+    }
+    return changed;
+  }
+
+  isNested(guest: DomId): boolean {
+    return this.nested.has(guest);
   }
 
   vifs(): VifStatus[] {
@@ -196,6 +223,7 @@ export class Toolstack {
       handle: String(DEV),
       mac: guest.mac ?? '',
       ip: guest.ip ?? '',
+      nested: this.nested.has(domid) ? '1' : '0',
       online: '1',
     });
     if (this.rateOf(domid) !== null) this.writeRate(domid);

@@ -8,6 +8,8 @@ import type { CounterBlock } from '@grantline/shared/counters/block.js';
 import type { CounterFile } from '@grantline/shared/counters/file.js';
 import { NIC_QUEUE_COUNTERS, NIC_TX_COUNTERS } from '@grantline/shared/counters/names.js';
 import type { EventChannel, EventChannels } from '@grantline/shared/evtchn/channel.js';
+import { formatIp } from '@grantline/shared/frame/ipv4.js';
+import type { SourceRule } from '@grantline/shared/frame/source-rule.js';
 import type { HypervisorClient } from '@grantline/shared/hypervisor/client.js';
 import type { AttachArgs as QueueArgs } from '@grantline/shared/hypervisor/nic-queue.js';
 import type { WireError } from '@grantline/shared/hypervisor/wire.js';
@@ -29,6 +31,16 @@ export interface AttachArgs extends QueueArgs {
   context: number;
 }
 
+/** Arguments of the event domain.new; a guest has addresses. */
+interface DomainNew {
+  domid: number;
+  memoryPages: number;
+  memory: string;
+  ip?: string | null;
+  mac?: string | null;
+  nested?: boolean;
+}
+
 /** What this needs of the service. */
 export interface AttachHost {
   client: Pick<HypervisorClient, 'onEvent' | 'reply'>;
@@ -44,9 +56,9 @@ export interface AttachHost {
   onDriver: () => void;
   /** The driver of a transmit queue rang: there are packets. */
   onSender: () => void;
-  /** A guest is there, with this address; it is gone. */
-  onGuest?: (domid: DomId, ip: string) => void;
-  onGuestGone?: (domid: DomId) => void;
+  /** A guest is there, with these addresses; it is gone. */
+  onGuest?: (domid: DomId, ip: string, mac: string) => void;
+  onGuestGone?: (domid: DomId, ip: string) => void;
 }
 
 interface Attached {
@@ -73,6 +85,8 @@ export class Attachments {
   private readonly senders = new Map<number, { queue: NicTxQueue; channel: EventChannel }>();
   /** Where a domain's memory is mapped; its successor of the same number gets the same addresses. */
   private readonly places = new Map<DomId, Place>();
+  /** What guests' frames may say about where they come from. */
+  private readonly sources = new Map<DomId, SourceRule>();
   /** Queues that there can be: the default one, and one for each guest. */
   private readonly names = new Map<DomId | null, string>([[null, 'default']]);
   /** One after the other: an attach waits for the hypervisor between its steps. */
@@ -82,10 +96,20 @@ export class Attachments {
     this.host = host;
     const { client } = host;
     this.count('default');
-    client.onEvent<{ domid: number; memoryPages: number; memory: string; ip?: string | null }>('domain.new', (e) =>
+    client.onEvent<DomainNew>('domain.new', (e) =>
       this.enqueue(() => {
         this.addDomain(e.domid, e.memoryPages, e.memory);
-        if (typeof e.ip === 'string') host.onGuest?.(parseDomId(e.domid), e.ip);
+        if (typeof e.ip !== 'string' || typeof e.mac !== 'string') return;
+        const source = host.nicTx.line.local.given.add(e.mac, e.ip);
+        source.nested = e.nested === true;
+        this.sources.set(parseDomId(e.domid), source);
+        host.onGuest?.(parseDomId(e.domid), e.ip, e.mac);
+      }),
+    );
+    client.onEvent<{ domid: number; nested: boolean }>('domain.nested', (e) =>
+      this.enqueue(() => {
+        const source = this.sources.get(parseDomId(e.domid));
+        if (source !== undefined) source.nested = e.nested;
       }),
     );
     client.onEvent<{ domid: number }>('domain.gone', (e) => this.enqueue(() => this.removeDomain(e.domid)));
@@ -248,7 +272,12 @@ export class Attachments {
     for (const [queue, { queue: q }] of [...this.attached, ...this.senders])
       if (q.settings.context === id || q.settings.target === id) await this.detach(queue);
     this.names.delete(id);
-    this.host.onGuestGone?.(id);
+    const source = this.sources.get(id);
+    if (source !== undefined) {
+      this.host.nicTx.line.local.given.remove(source);
+      this.sources.delete(id);
+      this.host.onGuestGone?.(id, formatIp(source.ip!));
+    }
     const place = this.places.get(id);
     if (!this.host.dma.removeDomain(id) || place === undefined) return;
     this.host.space.unmap(place.at, place.bytes);

@@ -190,7 +190,7 @@ export class NicTxQueue {
     if ((cut ? header + mss : bytes) > MAX_FRAME) return this.bad(C.dropOversize);
     if (!line.memory.fits(bytes, segments) || segments > line.out.farEnd.room) return MEMORY_FULL;
     const at = this.packet.read(line.memory);
-    const to = this.port === null ? TO_CABLE : line.local.judge(at, this.port, this.guard.nowNs, segments);
+    const to = this.port === null ? TO_CABLE : line.local.judge(at, bytes, this.port, this.guard.nowNs, segments);
     if (to <= SPOOFED) return this.refuseQuietly(to);
     this.heldBy = -1;
     if (to >= 0 && !line.local.open(to, segments, cut ? header + mss : bytes)) {

@@ -4,6 +4,8 @@
  *  by DMA from the sender's pages, written by DMA into the receiver's buffers. docs/wire/transmit.md section 8. */
 import { NICQ_COMP_LOOPBACK, NICQ_COMP_MULTICAST } from '@grantline/shared/abi/nic-queue.js';
 import type { PrivateMemory } from '@grantline/shared/frame/template-spec.js';
+import { parseMac } from '@grantline/shared/frame/ethernet.js';
+import { GivenAddresses, type SourceRule } from '@grantline/shared/frame/source-rule.js';
 import type { Mem } from '@grantline/shared/mem/address-space.js';
 import type { CableOut, FrameOut } from './cable-out.js';
 import { NO_QUEUE } from './filter.js';
@@ -29,11 +31,14 @@ export class FunctionPort {
   /** The address as the frame has it: first four bytes, last two. */
   readonly a: number;
   readonly b: number;
+  /** What its frames may say about where they come from. */
+  source: SourceRule;
   private tokens = STORM_BURST;
   private filledNs = 0;
 
   /** @param mac below 2^48 */
-  constructor(mac: number) {
+  constructor(mac: number, source: SourceRule) {
+    this.source = source;
     const byte = (i: number): number => Math.floor(mac / 2 ** (40 - 8 * i)) % 256;
     this.a = (byte(0) | (byte(1) << 8) | (byte(2) << 16) | (byte(3) << 24)) >>> 0;
     this.b = byte(4) | (byte(5) << 8);
@@ -83,6 +88,8 @@ export class TxSwitch implements FrameOut {
   used = false;
   readonly nic: Nic;
   readonly toAll: ToAll;
+  /** What the toolstack gave to whom. */
+  readonly given: GivenAddresses;
   private readonly mem: Mem;
   private readonly functions = new Map<number, FunctionPort>();
   private to = NO_QUEUE;
@@ -90,23 +97,30 @@ export class TxSwitch implements FrameOut {
   constructor(space: PrivateMemory, mem: Mem, nic: Nic, cable: CableOut) {
     this.mem = mem;
     this.nic = nic;
+    this.given = new GivenAddresses(mem);
     this.toAll = new ToAll(space, mem, this, cable);
   }
 
   /** The function with that address. The toolstack gives few addresses, so they are kept. @param mac below 2^48 */
   functionOf(mac: number): FunctionPort {
+    const text = mac
+      .toString(16)
+      .padStart(12, '0')
+      .replace(/..(?=.)/g, '$&:');
+    const source = this.given.ruleOf(parseMac(text)) ?? this.given.add(text, null);
     let port = this.functions.get(mac);
-    if (port === undefined) this.functions.set(mac, (port = new FunctionPort(mac)));
+    if (port === undefined) this.functions.set(mac, (port = new FunctionPort(mac, source)));
+    port.source = source;
     return port;
   }
 
   /** @param at byte offset of the packet in the NIC's memory, two bytes behind a multiple of 4
    *  @param frames that it is cut into
    *  @returns the queue that takes it, or a verdict */
-  judge(at: number, from: FunctionPort, nowNs: number, frames: number): number {
+  judge(at: number, bytes: number, from: FunctionPort, nowNs: number, frames: number): number {
     const { u16 } = this.mem;
     const h = at >> 1;
-    if ((u16[h + 3] | (u16[h + 4] << 16)) >>> 0 !== from.a || u16[h + 5] !== from.b) return SPOOFED;
+    if (!from.source.allows(at, bytes)) return SPOOFED;
     const a = (u16[h] | (u16[h + 1] << 16)) >>> 0;
     const b = u16[h + 2];
     if ((a & 1) !== 0) return from.mayFlood(nowNs, frames) ? TO_ALL : STORM;
