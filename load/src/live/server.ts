@@ -11,6 +11,7 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import { fastify, type FastifyBaseLogger, type FastifyInstance, type RawServerDefault } from 'fastify';
 import { WebSocketServer, type WebSocket } from 'ws';
 import { Type } from 'typebox';
+import { limitListening, refuseUpgrade } from '@grantline/shared/service/listening.js';
 import { REPOSITORY } from '../testbed/paths.js';
 import type { Download } from './captures.js';
 import { refuseHost, refuseOrigin } from './gate.js';
@@ -20,7 +21,7 @@ import { FinishedBody, PhaseBody } from './schema.js';
 /** Largest message of a browser, and largest record of another process, bytes. */
 const MESSAGE_BYTES_MAX = 4096;
 const RECORD_BYTES_MAX = 512 << 10;
-/** What other pages may connect at once to, beside WebSockets: a browser opens six. */
+/** Connections at once, WebSockets of other pages among them: a browser opens six. */
 const CONNECTIONS_MAX = 128;
 
 export interface ServerEvents {
@@ -48,7 +49,7 @@ export async function startServer(listen: { host: string; port: number }, on: Se
     // A null stays a null, and does not become 0.
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false } },
   }).withTypeProvider<TypeBoxTypeProvider>();
-  app.server.maxConnections = CONNECTIONS_MAX;
+  limitListening(app.server, { most: CONNECTIONS_MAX });
   app.addHook('onRequest', (request, reply, done) => {
     const reason = refuseHost(request.headers.host, listen.host);
     if (reason === null) done();
@@ -83,8 +84,8 @@ export async function startServer(listen: { host: string; port: number }, on: Se
     const { host, origin } = request.headers;
     const reason = refuseHost(host, listen.host) ?? refuseOrigin(origin, host);
     const path = (request.url ?? '').split('?')[0];
-    if (reason !== null) return refuseUpgrade(socket, '403 Forbidden', reason);
-    if (path !== '/live') return refuseUpgrade(socket, '404 Not Found', 'the WebSocket is at /live');
+    if (reason !== null) return refuseUpgrade(socket, 403, `${reason}\n`);
+    if (path !== '/live') return refuseUpgrade(socket, 404, 'the WebSocket is at /live\n');
     sockets.handleUpgrade(request, socket, head, on.connected);
   });
 
@@ -98,14 +99,6 @@ export async function startServer(listen: { host: string; port: number }, on: Se
 }
 
 type App = FastifyInstance<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger, TypeBoxTypeProvider>;
-
-function refuseUpgrade(socket: Duplex, status: string, reason: string): void {
-  socket.on('error', () => {});
-  const body = `${reason}\n`;
-  socket.end(
-    `HTTP/1.1 ${status}\r\nconnection: close\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
-  );
-}
 
 const SOURCES = join(REPOSITORY, 'load/page');
 const BUILT = join(REPOSITORY, 'load/dist/page');

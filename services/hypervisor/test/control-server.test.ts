@@ -1,4 +1,5 @@
-import { closeSync, existsSync, openSync, readFileSync, writeSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, readdirSync, writeSync } from 'node:fs';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import t from 'tap';
 import { Doorbell } from '@grantline/shared/mem/doorbell.js';
@@ -391,3 +392,26 @@ function writeWord(path: string, value: number, at = 0): void {
   writeSync(fd, word, 0, 4, at);
   closeSync(fd);
 }
+
+t.test('H35: upgrades that are refused cost no descriptor, at the address and at the socket file', async (t) => {
+  const b = await bed();
+  t.teardown(() => b.close());
+  const descriptors = (): number => readdirSync('/proc/self/fd').length;
+  const before = descriptors();
+  const one = async (at: { port: number } | { path: string }): Promise<void> => {
+    const s = connect({ ...at, allowHalfOpen: true });
+    s.on('error', () => {});
+    s.write(
+      'GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n' +
+        'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n',
+    );
+    await new Promise((done) => s.once('data', done).once('close', done));
+    s.write('x');
+    s.destroy();
+  };
+  const port = Number(new URL(b.url).port);
+  for (let round = 0; round < 20; round++)
+    await Promise.all(Array.from({ length: 100 }, (_, i) => one(i % 2 ? { port } : { path: b.hv.files.socket })));
+  await t.resolves(until(() => descriptors() <= before));
+  t.same(await (await b.open('guest')).ask('xs.read', { path: 'data' }), { value: '' }, 'and others are served');
+});

@@ -11,6 +11,7 @@ import { nowNs } from '../clock/clock.js';
 import type { CounterFile } from '../counters/file.js';
 import { processCpuNs, threadCpuNs } from '../mem/libc.js';
 import type { ListenAddress } from './env.js';
+import { limitListening } from './listening.js';
 import { UsageError } from './usage-error.js';
 import type { Log } from './log.js';
 import { ServiceMetrics, type Reading } from './metrics.js';
@@ -73,6 +74,7 @@ export async function createHttp(o: HttpOptions): Promise<ServiceHttp> {
     // Idle keep-alive connections must not hold up the end of the service.
     forceCloseConnections: true,
   }).withTypeProvider<TypeBoxTypeProvider>();
+  limitListening(app.server);
   await app.register(swagger, {
     openapi: { info: { title: `grantline ${o.name}`, description: 'Grantline testbed', version: '0.1.0' } },
   });

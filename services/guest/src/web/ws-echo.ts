@@ -2,8 +2,10 @@
 import type { IncomingMessage, Server } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer, type RawData, type WebSocket } from 'ws';
+import { refuseUpgrade } from '@grantline/shared/service/listening.js';
 import { MAX_MESSAGE_BYTES } from '@grantline/shared/web/web-api.js';
 
+const NOT_HERE = JSON.stringify({ statusCode: 404, error: 'Not Found', message: 'WebSockets are at /ws' });
 /** A peer that does not answer a ping until the next one is gone. */
 const PING_MS = 30_000;
 /** Answers that may wait for a peer that does not read; then it is not read either. */
@@ -15,7 +17,8 @@ export function addEcho(server: Server): () => void {
   const alive = new WeakSet<WebSocket>();
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     // What stands there need not be part of a URL.
-    if (request.url?.split('?', 1)[0] !== '/ws') return refuse(socket);
+    if (request.url?.split('?', 1)[0] !== '/ws')
+      return refuseUpgrade(socket, 404, NOT_HERE, 'application/json; charset=utf-8');
     echo.handleUpgrade(request, socket, head, (ws) => {
       alive.add(ws);
       ws.on('pong', () => alive.add(ws));
@@ -41,12 +44,4 @@ function answer(ws: WebSocket, data: RawData, binary: boolean): void {
     if (ws.isPaused && ws.bufferedAmount < MAX_WAITING_BYTES / 2) ws.resume();
   });
   if (ws.bufferedAmount > MAX_WAITING_BYTES) ws.pause();
-}
-
-function refuse(socket: Duplex): void {
-  const body = JSON.stringify({ statusCode: 404, error: 'Not Found', message: 'WebSockets are at /ws' });
-  socket.on('error', () => {});
-  socket.end(
-    `HTTP/1.1 404 Not Found\r\nconnection: close\r\ncontent-type: application/json; charset=utf-8\r\ncontent-length: ${body.length}\r\n\r\n${body}`,
-  );
 }

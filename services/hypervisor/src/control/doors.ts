@@ -4,6 +4,7 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { ListenAddress } from '@grantline/shared/service/env.js';
 import { createHttp, listenHttp, type HttpOptions, type ServiceHttp } from '@grantline/shared/service/http.js';
+import { limitListening } from '@grantline/shared/service/listening.js';
 import type { TestbedFiles } from './files.js';
 import type { HypercallServer } from './hypercall-server.js';
 
@@ -45,6 +46,7 @@ export class Doors {
       else http.routing(request, response);
     });
     this.unix = unix;
+    limitListening(unix);
     server.attach(unix);
     await new Promise<void>((resolve, reject) => {
       unix.once('error', reject);

@@ -1,8 +1,9 @@
 /** The socket by which domains reach the hypervisor: who may connect, and one connection for each domain.
  *  docs/wire/control-plane.md section 3. */
-import { STATUS_CODES, type IncomingMessage, type Server } from 'node:http';
+import type { IncomingMessage, Server } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { DomId } from '@grantline/shared/abi/page.js';
+import { refuseUpgrade } from '@grantline/shared/service/listening.js';
 import type { Log } from '@grantline/shared/service/log.js';
 import { WebSocketServer } from 'ws';
 import { Connection } from './connection.js';
@@ -108,12 +109,7 @@ export class HypercallServer {
     const domain = this.judge(request);
     if ('status' in domain) {
       this.counters.v[C.refused]++;
-      const { status, why } = domain;
-      socket.end(
-        `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nConnection: close\r\n` +
-          `Content-Type: text/plain\r\nContent-Length: ${Buffer.byteLength(why)}\r\n\r\n${why}`,
-      );
-      return;
+      return refuseUpgrade(socket, domain.status, domain.why);
     }
     this.wss.handleUpgrade(request, socket, head, (ws) => {
       this.counters.v[C.connections]++;
