@@ -1,7 +1,8 @@
 /** One service as a child process: its environment, its log file, its end. */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { closeSync, openSync, readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { entryOf, type ServiceKind } from './paths.js';
+import { lastLogLines, ServiceLog } from './service-log.js';
 
 export interface ServiceOptions {
   /** As in messages: guest1. */
@@ -10,6 +11,9 @@ export interface ServiceOptions {
   env: Record<string, string>;
   logFile: string;
 }
+
+/** How long a service that has ended may still be heard. */
+const LAST_WORDS_MS = 500;
 
 export class ServiceProcess {
   readonly name: string;
@@ -22,26 +26,33 @@ export class ServiceProcess {
   constructor(options: ServiceOptions) {
     this.name = options.name;
     this.logFile = options.logFile;
-    const log = openSync(options.logFile, 'a', 0o644);
     const entry = entryOf(options.service);
     this.child = spawn(process.execPath, [...nodeFlags(), entry], {
       env: { ...inherited(), ...options.env, GRANTLINE_LIFELINE: 'stdin' },
-      stdio: ['pipe', log, log],
+      stdio: ['pipe', 'pipe', 'pipe'],
       // Not detached: it leaves the process group by itself, so that Ctrl-C in a terminal reaches the supervisor alone, which then
       // stops all in order. With a session of its own it could not give its core to another service (docs/adr/0012).
       detached: false,
     });
-    closeSync(log);
+    const log = new ServiceLog(options.logFile);
+    for (const source of [this.child.stdout, this.child.stderr]) if (source !== null) log.take(source);
     // The pipe breaks when the service dies; its end is told by `ended`.
     this.child.stdin?.on('error', () => {});
     this.ended = new Promise((done) => {
+      const end = (how: string): void => {
+        log.close();
+        done(how);
+      };
       this.child.once('error', (error) => {
         this.over = true;
-        done(error.message);
+        end(error.message);
       });
       this.child.once('exit', (code, signal) => {
         this.over = true;
-        done(signal === null ? `exit code ${code}` : `signal ${signal}`);
+        // Its last words are on their way; what holds its output open longer is not waited for.
+        const said = new Promise<void>((all) => this.child.once('close', () => all()));
+        const how = signal === null ? `exit code ${code}` : `signal ${signal}`;
+        void Promise.race([said, sleep(LAST_WORDS_MS)]).then(() => end(how));
       });
     });
   }
@@ -92,23 +103,4 @@ function inherited(): Record<string, string> {
     out[key] = value;
   }
   return out;
-}
-
-/** Readable last lines of a log of JSON lines. */
-export function lastLogLines(file: string, count: number): string[] {
-  let text: string;
-  try {
-    text = readFileSync(file, 'utf8');
-  } catch {
-    return [];
-  }
-  const lines = text.split('\n').filter((l) => l.trim() !== '');
-  return lines.slice(-count).map((line) => {
-    try {
-      const o = JSON.parse(line) as { msg?: string; err?: { message?: string; stack?: string } };
-      return [o.msg, o.err?.stack ?? o.err?.message].filter((x) => x !== undefined).join(': ') || line;
-    } catch {
-      return line;
-    }
-  });
 }

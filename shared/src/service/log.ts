@@ -1,6 +1,8 @@
-/** Logs: JSON lines on stdout. No transport, hence no worker thread and no lines lost with it. */
+/** Logs: JSON lines on stdout. No transport, hence no worker thread and no lines lost with it. Lines of a kind are limited
+ *  (log-limit.ts), and so is a line. */
 import { pino, type DestinationStream, type Logger } from 'pino';
 import type { ServiceEnv } from './env.js';
+import { about, LogLimit } from './log-limit.js';
 
 /** The log of a service; the same type that fastify takes. */
 export type Log = Logger;
@@ -13,9 +15,10 @@ let current: Log | null = null;
  *  @param env names the service and its level */
 export function createLog(env: Pick<ServiceEnv, 'kind' | 'domid' | 'log'>): Log {
   if (sink === null) {
-    // A line goes out at once. Not minLength 0: then flush would not wait for a write that is under way.
-    const made = pino.destination({ dest: 1, sync: false, minLength: 1 });
-    // The reader of stdout may be gone before us: that is no reason to die.
+    // A line goes out at once. Not minLength 0: then flush would not wait for a write that is under way. Lines that cannot be written,
+    // to a full disk or a reader that stands still, are dropped at last.
+    const made = pino.destination({ dest: 1, sync: false, minLength: 1, maxLength: MAX_HELD_BYTES });
+    // The reader of stdout may be gone before us, or the disk full: that is no reason to die.
     made.on('error', () => {});
     process.on('exit', () => {
       try {
@@ -31,9 +34,53 @@ export function createLog(env: Pick<ServiceEnv, 'kind' | 'domid' | 'log'>): Log 
 }
 
 /** A log into any stream; tests collect lines with it. */
-export function createLogTo(env: Pick<ServiceEnv, 'kind' | 'domid' | 'log'>, stream: DestinationStream): Log {
+export function createLogTo(
+  env: Pick<ServiceEnv, 'kind' | 'domid' | 'log'>,
+  stream: DestinationStream,
+  limit = new LogLimit(),
+): Log {
   const base = env.domid === null ? { service: env.kind } : { service: env.kind, domid: env.domid };
-  return pino({ level: env.log, base, timestamp: pino.stdTimeFunctions.isoTime }, stream);
+  let telling: NodeJS.Timeout | null = null;
+  const tell = (): void => {
+    telling = null;
+    for (const { message, of, more } of limit.takeLeftOut()) log.warn({ more, of }, `left out: ${message}`);
+  };
+  const log: Log = pino(
+    {
+      level: env.log,
+      base,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      hooks: {
+        logMethod(args, method, level) {
+          const [fields, text] = args as unknown as [unknown, unknown];
+          const message = typeof fields === 'string' ? fields : typeof text === 'string' ? text : '';
+          const leftOut = level >= FATAL ? 0 : limit.admit(message, about(fields));
+          if (leftOut === 0) return method.apply(this, args);
+          if (leftOut !== null) {
+            const more = typeof fields === 'object' ? { ...fields, more: leftOut } : { more: leftOut };
+            return method.apply(this, [more, message]);
+          }
+          telling ??= setTimeout(tell, TELL_MS).unref();
+        },
+      },
+    },
+    { write: (line: string) => void stream.write(line.length <= MAX_LINE ? line : shortened(line)) },
+  );
+  return log;
+}
+
+/** What is held back at most while it cannot be written. */
+const MAX_HELD_BYTES = 256 << 10;
+/** Characters of a line: some stacks and what a peer wrote are long. */
+const MAX_LINE = 8 << 10;
+const FATAL = 60;
+/** How soon lines that were left out are told when no other of their kind comes. */
+const TELL_MS = 5000;
+
+/** A line that says how long one was, with its beginning. */
+function shortened(line: string): string {
+  const { level, time, service, msg } = JSON.parse(line) as Record<string, unknown>;
+  return `${JSON.stringify({ level, time, service, msg: String(msg).slice(0, 200), cut: line.slice(0, 2000), length: line.length })}\n`;
 }
 
 /** The log made last, or null before any was made. */
