@@ -52,6 +52,7 @@ export function hops(c: Snapshot, path: 'split' | 'direct' | 'native'): Hop[] {
         queue('dropDmaRefused'),
         queue('dropBadDescriptor'),
         queue('dropTooLong'),
+        queue('dropFailed'),
         nic('dropRunt'),
         nic('dropOversize'),
         nic('dropNoQueue'),

@@ -101,7 +101,8 @@ await runMain('driver-domain', async () => {
     send.failed(err);
   });
   send.addRoutes(http);
-  const sender = new NativeSender(host, send, counters.block('netfrontTx', labels, NETFRONT_TX_COUNTERS));
+  const nativeTx = counters.block('netfrontTx', labels, NETFRONT_TX_COUNTERS);
+  const sender = new NativeSender(host, send, nativeTx, (reason) => native.broken(reason));
   const native: NativeControl = new NativeControl({
     ...{ domid, xenstore, queue, stack, apps, driver, sender, log },
     prepareSend: (text) => prepareNativeSend(xenstore, send, text),
@@ -119,7 +120,7 @@ await runMain('driver-domain', async () => {
   lifeline.onStop(() => vifs.end());
   // First of all: a vif may be waiting for one of them.
   lifeline.onStop(() => {
-    for (const waiting of [queue, sender, uplink]) waiting.giveUp();
+    for (const waiting of [native, queue, sender, uplink]) waiting.giveUp();
   });
   client.onEvent<{ domid: DomId }>('domain.gone', (e) => {
     if (e.domid === DOMID_NIC) {
@@ -135,6 +136,7 @@ await runMain('driver-domain', async () => {
     // Not the meter's time: that stands still while there is nothing to do.
     const now = nowNs();
     bridge.sweep(now);
+    uplink.tick(now);
     ticks = setTimeout(tick, vifs.tick(now) ? BUSY_TICK_MS : TICK_MS);
   };
   tick();

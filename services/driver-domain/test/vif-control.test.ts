@@ -111,6 +111,7 @@ function make(pagesThere = 32) {
       port: mine as never,
       notify: () => true,
       onEvent: () => {},
+      onUnbound: () => {},
       close: () => Promise.resolve(void open.delete(mine)),
     });
   };

@@ -17,6 +17,8 @@ export class DefaultQueue {
   native: NativeRx | null = null;
   /** The NIC has the queue: frames can come. */
   attached = false;
+  /** It gave up, or the NIC did: no frames come until it is started again. Called once for each start. */
+  onBroken: (reason: string) => void = () => {};
   private readonly host: Host;
   private readonly dpn: Uint32Array;
   private readonly undo = new UndoStack();
@@ -44,6 +46,7 @@ export class DefaultQueue {
         nic: q.nic,
         counters,
         meter,
+        onBroken: (reason) => this.lost(q, reason),
       });
       return this.driver;
     });
@@ -62,6 +65,7 @@ export class DefaultQueue {
         nic: q.nic,
         counters,
         meter,
+        onBroken: (reason) => this.lost(q, reason),
       });
       return this.native;
     });
@@ -105,8 +109,15 @@ export class DefaultQueue {
     q.nic.onEvent(() => host.loop.schedule(poller));
     await untilNic(host, stopped, () => q.attach(host.domid, null));
     this.attached = true;
+    q.nic.onUnbound(() => this.lost(q, 'the NIC closed its port'));
     host.loop.add(poller);
     undo.push(() => host.loop.remove(poller));
+  }
+
+  private lost(q: NicQueue, reason: string): void {
+    if (this.queue !== q || !this.attached || this.stopped) return;
+    this.attached = false;
+    this.onBroken(reason);
   }
 
   /** Frames that vifs still hold come back by and by; posted buffers are free once the queue is off. */

@@ -16,7 +16,7 @@ import type { TxLocal } from '../data/tx-local.js';
 import type { TxPort } from '../data/tx-port.js';
 import type { Pages } from './pages.js';
 
-export type Channel = Pick<EventChannel, 'port' | 'notify' | 'onEvent' | 'close'>;
+export type Channel = Pick<EventChannel, 'port' | 'notify' | 'onEvent' | 'onUnbound' | 'close'>;
 
 export interface Host {
   readonly domid: DomId;

@@ -8,6 +8,7 @@ import type { XenstoreClient } from '@grantline/shared/hypervisor/xenstore.js';
 import { startApp, type Apps } from '@grantline/shared/stack/receiver.js';
 import type { RxStack } from '@grantline/shared/stack/rx-stack.js';
 import type { DefaultQueue } from './default-queue.js';
+import { Healer, type HealerOptions } from './healer.js';
 import { parseSend } from '@grantline/shared/stack/tool-run.js';
 import type { NativeSender } from './native-sender.js';
 import type { NativeGate } from './vif-control.js';
@@ -18,7 +19,7 @@ export interface NativeOptions {
   /** Called before the driver domain becomes the receiver, and before it is a driver domain again; and when a run begins.
    *  @param away true: off the NIC's core */
   place: (away: boolean) => void;
-  queue: Pick<DefaultQueue, 'startBridge' | 'startNative' | 'stop'>;
+  queue: Pick<DefaultQueue, 'startBridge' | 'startNative' | 'stop' | 'onBroken'>;
   stack: Pick<RxStack, 'app' | 'lroOn' | 'fragment' | 'process' | 'deliver'>;
   apps: Apps;
   driver: CounterBlock;
@@ -28,12 +29,15 @@ export interface NativeOptions {
   /** Native began or ended: vifs that waited for it look again. */
   onChange: () => void;
   log: { warn(what: object, text: string): void };
+  /** Time, for tests. */
+  healing?: Partial<HealerOptions>;
 }
 
 export class NativeControl implements NativeGate {
   running = false;
   run: Run | null = null;
   private readonly o: NativeOptions;
+  private readonly healer: Healer;
   private readonly wanted = new Map<string, boolean>();
   private switching: Promise<void> = Promise.resolve();
   private announced: string | null = null;
@@ -44,6 +48,10 @@ export class NativeControl implements NativeGate {
 
   constructor(options: NativeOptions) {
     this.o = options;
+    const { queue, driver, log, healing } = options;
+    const renew = (): void => this.renew();
+    this.healer = new Healer({ name: 'default queue', renew, counters: driver, log, ...healing });
+    queue.onBroken = (reason) => this.broken(reason);
   }
 
   /** Gives the default queue to the bridge as soon as the NIC is there, and follows /tool/run from now on. */
@@ -69,6 +77,22 @@ export class NativeControl implements NativeGate {
 
   /** The NIC is gone, and the default queue with it: whoever drives it gets one of the next NIC. */
   nicGone(): void {
+    this.healer.forget();
+    this.renew();
+  }
+
+  /** A NIC queue that is driven here gave up: the default one, or the one that the application of `native` sends by. */
+  broken(reason: string): void {
+    this.healer.broken(reason);
+  }
+
+  /** The service ends. */
+  giveUp(): void {
+    this.healer.forget();
+  }
+
+  /** Who drives the default queue gets another, and so does who sends in `native`. */
+  private renew(): void {
     void this.inTurn(() => this.handOver(this.running));
   }
 

@@ -14,10 +14,14 @@ export class NativeSender {
   private readonly control: SendControl;
   private readonly counters: CounterBlock;
   private readonly undo = new UndoStack();
+  private readonly onBroken: (reason: string) => void;
+  private running = false;
   private ended = false;
 
-  /** @param counters named as NETFRONT_TX_COUNTERS */
-  constructor(host: Host, control: SendControl, counters: CounterBlock) {
+  /** @param counters named as NETFRONT_TX_COUNTERS
+   *  @param onBroken its queue gave up: it sends nothing until it is started again */
+  constructor(host: Host, control: SendControl, counters: CounterBlock, onBroken: (reason: string) => void) {
+    this.onBroken = onBroken;
     this.host = host;
     this.control = control;
     this.counters = counters;
@@ -43,10 +47,14 @@ export class NativeSender {
       dpn: Int32Array.from(dpn),
       nic: q.nic,
       counters: this.counters,
-      onFault: (reason) => host.log.warn({ reason }, 'native sends no more'),
+      onFault: this.onBroken,
     });
     q.nic.onEvent(() => loop.schedule(control));
+    q.nic.onUnbound(() => {
+      if (this.running) this.onBroken('the NIC closed its port');
+    });
     control.attach(sender, tso);
+    this.running = true;
     undo.push(() => control.attach(null, false));
   }
 
@@ -57,6 +65,7 @@ export class NativeSender {
 
   /** Gives everything back. */
   async stop(): Promise<void> {
+    this.running = false;
     for (const err of await this.undo.run()) this.host.log.warn({ err }, 'a step of stopping native send failed');
   }
 }

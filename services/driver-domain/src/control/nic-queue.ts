@@ -6,7 +6,7 @@ import { allocNicChannel, attachQueue, detachQueue } from '@grantline/shared/hyp
 import { DriverQueue } from '@grantline/shared/nicq/driver-queue.js';
 import { dmaMap, dmaUnmap } from './pages.js';
 import { pause, type Channel, type Host } from './host.js';
-import type { UndoStack } from '@grantline/shared/service/undo-stack.js';
+import { UndoStack } from '@grantline/shared/service/undo-stack.js';
 
 /** The NIC's interrupt moderation: a notification after so many frames, or so many microseconds. */
 const MODERATION = { moderationFrames: 64, moderationUs: 50 };
@@ -20,8 +20,25 @@ export interface NicQueue {
 }
 
 /** Makes a queue; frames come from its attach on.
- *  @throws NotNow when there is no NIC: then nothing was taken; Error */
+ *  @throws NotNow when there is no NIC; Error. Then nothing was taken: it may be tried again */
 export async function makeNicQueue(host: Host, undo: UndoStack): Promise<NicQueue> {
+  const mine = new UndoStack();
+  try {
+    const q = await make(host, mine, undo);
+    undo.push(async () => {
+      const [err] = await mine.run();
+      if (err !== undefined) throw new Error('a NIC queue could not be given back', { cause: err });
+    });
+    return q;
+  } catch (err) {
+    await mine.run();
+    throw err;
+  }
+}
+
+/** @param undo of the queue itself
+ *  @param attached of its attach, which is undone first */
+async function make(host: Host, undo: UndoStack, attached: UndoStack): Promise<NicQueue> {
   const { client, pages } = host;
   const nic = await allocNicChannel(host.channels);
   undo.push(() => nic.close());
@@ -39,7 +56,7 @@ export async function makeNicQueue(host: Host, undo: UndoStack): Promise<NicQueu
       const args = { target, header, avail, comp, port: nic.port, mac, vlan: null, ...MODERATION };
       const queue = await attachQueue(client, args);
       // Until it is detached transfers are under way: only then may pins and pages go.
-      undo.push(() => detachQueue(client, queue));
+      attached.push(() => detachQueue(client, queue));
     },
   };
 }

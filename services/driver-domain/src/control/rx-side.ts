@@ -24,6 +24,7 @@ export interface RxSideOptions {
   counters: CounterBlock;
   onFault: (reason: string) => void;
   onError: (err: unknown) => void;
+  onLost: (reason: string) => void;
 }
 
 /** A queue that the NIC feeds. Frames come from now on. */
@@ -56,6 +57,7 @@ export async function makeNicRx(
   pool.addUser(rx);
   undo.push(() => unpinRest(host, rx, counters));
   await q.attach(guest, o.mac);
+  q.nic.onUnbound(() => o.onLost('the NIC closed its port'));
   undo.push(() => rx.stop());
   runPoller(host, undo, rx, guestPort, q.nic);
   return rx;

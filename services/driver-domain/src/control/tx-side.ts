@@ -59,10 +59,13 @@ export async function makeTxPort(
   undo: UndoStack,
   guest: DomId,
   onError: (err: unknown) => void,
+  onLost: (reason: string) => void,
 ): Promise<TxPort> {
   const q = await makeTxNicQueue(host, undo, guest);
   const port = new TxPort(q.queue, q.nic, host.loop, host.meter, host.driver);
   q.nic.onEvent(() => host.loop.schedule(port));
+  q.nic.onUnbound(() => onLost('the NIC closed its port'));
+  port.onBroken = onLost;
   host.loop.add(port, onError);
   undo.push(() => host.loop.remove(port));
   return port;

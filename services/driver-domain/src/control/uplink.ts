@@ -2,6 +2,7 @@
  *  It outlives the NIC: while there is none its port is a link without carrier, and the next NIC gets a queue anew. */
 import type { CounterBlock } from '@grantline/shared/counters/block.js';
 import { TxPort } from '../data/tx-port.js';
+import { Healer, type HealerOptions } from './healer.js';
 import type { Host } from './host.js';
 import { makeTxNicQueue } from './tx-nic-queue.js';
 import { UndoStack } from '@grantline/shared/service/undo-stack.js';
@@ -12,15 +13,20 @@ export class Uplink {
   /** The NIC has the queue. */
   attached = false;
   private readonly host: Omit<Host, 'uplink'>;
+  private readonly healer: Healer;
   private readonly undo = new UndoStack();
   private readonly waiting: (() => void)[] = [];
   private turn: Promise<void> = Promise.resolve();
   private ended = false;
 
-  /** @param counters of the driver: notifications of the NIC */
-  constructor(host: Omit<Host, 'uplink'>, counters: CounterBlock) {
+  /** @param counters of the driver: notifications of the NIC
+   *  @param healing time, for tests */
+  constructor(host: Omit<Host, 'uplink'>, counters: CounterBlock, healing: Partial<HealerOptions> = {}) {
     this.host = host;
     this.port = new TxPort(null, null, host.loop, host.meter, counters);
+    this.port.onBroken = (reason) => this.broken(reason);
+    const renew = (): void => this.renew();
+    this.healer = new Healer({ name: 'uplink', renew, counters, log: host.log, ...healing });
   }
 
   /** Attaches the queue; a NIC that is not there yet is waited for. */
@@ -32,11 +38,14 @@ export class Uplink {
   /** The NIC is gone, and the queue with it. Packets that it had are lost, and answered; the next NIC is waited for. */
   nicGone(): void {
     this.attached = false;
+    this.healer.forget();
     this.port.down();
-    void this.inTurn(async () => {
-      await this.release();
-      await this.attach();
-    });
+    this.renew();
+  }
+
+  /** Called about once a second. */
+  tick(nowNs: number): void {
+    this.port.look(nowNs);
   }
 
   /** Resolves when the NIC has the queue, or the service ends. */
@@ -48,6 +57,7 @@ export class Uplink {
   /** The service ends: no NIC is waited for any more, and whoever waits for the queue goes on without. */
   giveUp(): void {
     this.ended = true;
+    this.healer.forget();
     this.letGo();
   }
 
@@ -68,6 +78,7 @@ export class Uplink {
     if (this.ended) return;
     const q = await makeTxNicQueue(host, undo, host.domid, () => this.ended);
     q.nic.onEvent(() => host.loop.schedule(port));
+    q.nic.onUnbound(() => this.broken('the NIC closed its port'));
     port.connect(q.queue, q.nic);
     this.attached = true;
     this.letGo();
@@ -80,6 +91,20 @@ export class Uplink {
     // Detached: the NIC reads nothing any more.
     port.down();
     for (const err of failures) host.log.warn({ err }, 'a step of giving back the uplink failed');
+  }
+
+  /** The queue is off the NIC before another is attached: until then packets wait, and nothing of them is answered. */
+  private renew(): void {
+    void this.inTurn(async () => {
+      await this.release();
+      await this.attach();
+    });
+  }
+
+  private broken(reason: string): void {
+    if (!this.attached || this.ended) return;
+    this.attached = false;
+    this.healer.broken(reason);
   }
 
   private letGo(): void {

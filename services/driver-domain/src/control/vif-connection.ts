@@ -41,6 +41,8 @@ export interface ConnectionOptions {
   onFault: (reason: string) => void;
   /** A part of it threw, a fault of ours; may be called more than once, from inside a poll or not. */
   onError: (err: unknown) => void;
+  /** A NIC queue of its own gave up, by no fault of the guest's; may be called more than once. */
+  onLost: (reason: string) => void;
 }
 
 /** True when the NIC has a queue for the guest, driven by netback: the vif has a second queue for strays then. */
@@ -55,6 +57,8 @@ export class VifConnection {
   /** Those that are mapped. */
   readonly rings = new VifRings();
   readonly sendPool = new GrantPool();
+  /** From the first step of the disconnect on. */
+  closing = false;
   private ctrl: CtrlBack | null = null;
   private ownPort: TxPort | null = null;
   private readonly host: Host;
@@ -78,6 +82,7 @@ export class VifConnection {
 
   /** Gives everything back. Pollers stop at once; the rest waits for the NIC and for replies that are due. */
   async close(): Promise<void> {
+    this.closing = true;
     const failures = [this.nicRx, this.bridgeRx, ...this.tx].flatMap((part) => failureOf(() => part?.stop()));
     // The rings are unmapped on the way: whoever asks for the state meanwhile must not read them.
     this.nicRx = this.bridgeRx = this.ctrl = null;
@@ -98,6 +103,7 @@ export class VifConnection {
   /** Queues of a guest that takes nothing are emptied. @returns true while frames wait for it: then it is called several times a
    *  second, else once */
   tick(nowNs: number): boolean {
+    this.ownPort?.look(nowNs);
     return this.bridgeRx?.tick(nowNs) ?? false;
   }
 
@@ -114,7 +120,7 @@ export class VifConnection {
   }
 
   private async build(): Promise<void> {
-    const { factors, keys, bridgePort, counters, guest, onError } = this.o;
+    const { factors, keys, bridgePort, counters, guest, onError, onLost } = this.o;
     const { bridge } = this.host;
     const hasNicQueue = hasOwnQueue(factors);
     // Before anything is taken: it may be long until there is a NIC, and the guest may die meanwhile.
@@ -138,7 +144,7 @@ export class VifConnection {
     const poolControl = new PoolControl(this.host, guest, this.pool, use, counters, this.sendPool);
     this.undo.push(() => poolControl.close());
     const bridgeFed = hasNicQueue ? 1 : 0;
-    const rx = { guest, factors, keys, mac: this.o.mac, counters, onFault: this.o.onFault, onError };
+    const rx = { guest, factors, keys, mac: this.o.mac, counters, onFault: this.o.onFault, onError, onLost };
     if (hasNicQueue) this.nicRx = await makeNicRx(this.host, this.undo, rings[0], ports[0], this.pool, rx);
     const bridgePool = hasNicQueue ? null : this.pool;
     this.bridgeRx = makeBridgeRx(this.host, this.undo, rings[bridgeFed], ports[bridgeFed], bridgePool, rx);
@@ -150,7 +156,7 @@ export class VifConnection {
       pool: this.sendPool,
     };
     const tx = { ...side, counters: txCounters };
-    const port = uplink ?? (this.ownPort = await makeTxPort(this.host, this.undo, guest, onError));
+    const port = uplink ?? (this.ownPort = await makeTxPort(this.host, this.undo, guest, onError, onLost));
     this.tx.push(...(await makeTxSides(this.host, this.undo, txRings, ports, (i) => this.receiverOf(i), port, tx)));
     bridge.attach(bridgePort, this.bridgeRx);
     this.undo.push(() => bridge.detach(bridgePort));

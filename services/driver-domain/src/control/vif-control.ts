@@ -12,6 +12,7 @@ import type { SourceRule } from '@grantline/shared/frame/source-rule.js';
 import { TxCredit } from '../data/tx-credit.js';
 import { TxPolicy } from '../data/tx-policy.js';
 import type { Host } from './host.js';
+import { Healer } from './healer.js';
 import { VifConnection, hasOwnQueue } from './vif-connection.js';
 import { MAX_QUEUES, readFrontKeys } from './vif-keys.js';
 import { ringReadings } from './vif-rings.js';
@@ -45,6 +46,7 @@ export class VifControl {
   private readonly back: string;
   private readonly front: string;
   private readonly bus: XenbusBackend;
+  private readonly healer: Healer;
   private failedOnce: VifConnection | null = null;
   /** What the vif may send; made when it first connects, so that connecting again wins nothing. */
   private policy: TxPolicy | null = null;
@@ -61,6 +63,11 @@ export class VifControl {
     this.front = frontendPath(guest, DEV);
     this.counters = host.counters.block('netback', { vif: this.name }, NETBACK_COUNTERS);
     this.txCounters = host.counters.block('netbackTx', { vif: this.name }, NETBACK_TX_COUNTERS);
+    this.healer = new Healer({
+      name: this.name,
+      renew: () => this.bus.renew(),
+      ...{ counters: host.driver, log: host.log },
+    });
     this.bus = new XenbusBackend({
       store: host.xenstore,
       back: this.back,
@@ -100,6 +107,7 @@ export class VifControl {
   /** The NIC is gone. A vif with queues of its own on it, netback's or the guest's, connects again: with new ones, as soon as
    *  there is a NIC. One that is fed by the bridge stays as it is. */
   nicGone(): void {
+    this.healer.forget();
     this.guard(() => this.connection?.nicGone());
     const { factors } = this.bus;
     if (factors !== null && (hasOwnQueue(factors) || factors.path === 'direct')) this.bus.renew();
@@ -157,6 +165,7 @@ export class VifControl {
       ...{ guest, bridgePort, factors, mac, keys, counters, txCounters: this.txCounters, credit: this.credit, policy },
       onFault: (reason) => this.faulted(connection, reason),
       onError: (err) => this.failed(err, connection),
+      onLost: (reason) => this.lost(connection, reason),
     });
     this.connection = connection;
     await connection.open();
@@ -190,6 +199,8 @@ export class VifControl {
   }
 
   private async disconnect(): Promise<void> {
+    // Whatever was to be made anew is given up here.
+    this.healer.forget();
     await this.connection?.close();
     this.connection = null;
   }
@@ -212,6 +223,11 @@ export class VifControl {
     this.failedOnce = connection;
     this.host.log.error({ err, vif: this.name }, 'an exception in the work of a vif');
     this.bus.faulted(`internal error: ${messageOf(err)}`);
+  }
+
+  /** A queue of the vif's own on the NIC gave up: the vif connects again, with new ones. */
+  private lost(connection: VifConnection, reason: string): void {
+    if (this.connection === connection && !connection.closing) this.healer.broken(reason);
   }
 
   /** From inside a poll. */

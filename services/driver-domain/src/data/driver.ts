@@ -36,6 +36,8 @@ export interface DriverOptions {
   nic: Notify;
   counters: CounterBlock;
   meter: Laps;
+  /** The queue's state is impossible. Called once, from inside a poll. */
+  onBroken?: (reason: string) => void;
 }
 
 export class NicDriver implements Poller {
@@ -68,6 +70,7 @@ export class NicDriver implements Poller {
       this.broken = true;
       counters.v[C.errors]++;
       counters.commit();
+      this.o.onBroken?.('the NIC completed more than was posted');
       return 0;
     }
     if (n > BATCH) n = BATCH;

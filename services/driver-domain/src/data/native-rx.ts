@@ -35,6 +35,8 @@ export interface NativeRxOptions {
   nic: Notify;
   counters: CounterBlock;
   meter: Laps;
+  /** The queue's state is impossible. Called once, from inside a poll. */
+  onBroken?: (reason: string) => void;
 }
 
 export class NativeRx implements Poller {
@@ -123,6 +125,7 @@ export class NativeRx implements Poller {
   private fail(): number {
     this.broken = true;
     this.o.counters.v[C.errors]++;
+    this.o.onBroken?.('the NIC completed what cannot be');
     return 0;
   }
 }

@@ -12,6 +12,8 @@ import type { Laps, Notify, Scheduler } from './ports.js';
 const C = slots(DRIVER_COUNTERS);
 const CPU = slots(DRIVER_DOMAIN_CPU);
 const MASK = NICTX_SIZE - 1;
+/** Far longer than any wire or receiver holds a packet. */
+const STUCK_NS = 10e9;
 
 /** Whoever sends through a port. */
 export interface TxOwner extends Poller {
@@ -26,6 +28,12 @@ export interface TxOwner extends Poller {
 export class TxPort implements Poller {
   scheduled = false;
   broken = false;
+  /** The queue's state is impossible, or the NIC completes nothing any more: nothing moves until another is connected. Called
+   *  once for each queue. */
+  onBroken: (reason: string) => void = () => {};
+  /** Completions taken when it was last looked at, and since when there are no more; for `look`. */
+  private seen = -1;
+  private seenNs = 0;
   private queue: TxDriverQueue | null;
   private nic: Notify | null;
   private readonly loop: Scheduler<Poller>;
@@ -165,7 +173,7 @@ export class TxPort implements Poller {
     if (queue === null) return this.settleLost();
     const n = this.broken ? 0 : queue.completed();
     if (n <= 0) {
-      if (n < 0) this.broken = true;
+      if (n < 0) this.breaks('the NIC completed more than was posted');
       return 0;
     }
     for (let i = 0; i < n; i++) this.over((queue.compCons + i) & MASK, queue.status(i));
@@ -180,6 +188,21 @@ export class TxPort implements Poller {
     if (queue === null) return this.lost > 0;
     const out = queue.outstanding();
     return !this.broken && out > 0 && queue.arm((out >> 1) + 1) && queue.completed() !== 0;
+  }
+
+  /** Called about once a second: a NIC that has packets and completes none for STUCK_NS has forgotten them. */
+  look(nowNs: number): void {
+    const { queue } = this;
+    const moves = queue === null || queue.outstanding() === 0 || queue.compCons !== this.seen || queue.completed() !== 0;
+    if (moves) {
+      this.seen = queue === null ? -1 : queue.compCons;
+      this.seenNs = nowNs;
+    } else if (!this.broken && nowNs - this.seenNs > STUCK_NS) this.breaks('the NIC completes nothing any more');
+  }
+
+  private breaks(reason: string): void {
+    this.broken = true;
+    this.onBroken(reason);
   }
 
   describe(): Record<string, unknown> {
