@@ -3,6 +3,7 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Client } from '../src/runner/client.js';
+import { checkGuests, openBed } from '../src/runner/run.js';
 import { serviceProcesses } from '../src/testbed/proc.js';
 import { closedAbove } from '../src/testbed/service-env.js';
 import { Supervisor } from '../src/testbed/supervisor.js';
@@ -64,17 +65,43 @@ t.test('domains have users of their own only where these can read the code', (t)
   t.end();
 });
 
-t.test('a guest that could not be taken away is still looked after', async (t) => {
-  const bench = new Bench('kept');
-  t.teardown(() => bench.end());
-  const supervisor = new Supervisor({ dir: bench.dir, guests: 1, use: 'up' });
-  t.teardown(() => supervisor.stop());
-  await supervisor.start();
-  const refusing = { deleteDomain: () => Promise.reject(new Error('no')) } as unknown as Client;
-  await t.rejects(supervisor.removeGuest(refusing, 1), /no/);
-  const guest = serviceProcesses(bench.dir).find((p) => p.script.startsWith('services/guest/'))!;
-  process.kill(guest.pid, 'SIGKILL');
-  t.match(await supervisor.failure, { message: /service guest1 died/ });
-  await supervisor.stop();
-  t.same(bench.leftovers(), []);
-});
+t.test(
+  'the end of a guest, also of one that could not be taken away, is told and does not end the testbed of the others',
+  async (t) => {
+    const bench = new Bench('guest-end');
+    t.teardown(() => bench.end());
+    const ends: string[] = [];
+    let told = (): void => {};
+    const heard = new Promise<void>((done) => (told = done));
+    const onGuestEnd = (what: string): void => {
+      ends.push(what);
+      told();
+    };
+    const supervisor = new Supervisor({ dir: bench.dir, guests: 1, use: 'up', onGuestEnd });
+    t.teardown(() => supervisor.stop());
+    const client = await supervisor.start();
+    const bed = await openBed(client, 1);
+    await checkGuests(bed);
+    const of = (service: string): number[] =>
+      serviceProcesses(bench.dir).flatMap((p) => (p.script.startsWith(`services/${service}/`) ? [p.pid] : []));
+    const refusing = { deleteDomain: () => Promise.reject(new Error('no')) } as unknown as Client;
+    await t.rejects(supervisor.removeGuest(refusing, 1), /no/);
+    process.kill(of('guest')[0], 'SIGKILL');
+    await heard;
+    t.match(ends, [/^service guest1 died \(signal SIGKILL\)/]);
+    while ((await client.testbed()).domains.some((d) => d.kind === 'guest' && d.state === 'running'))
+      await new Promise((done) => setTimeout(done, 20));
+    await t.rejects(checkGuests(bed), { message: 'guest1 died during the run' });
+    await t.rejects(openBed(client, 1), /has 0 guests, 1 are asked for/);
+    await supervisor.addGuest(client);
+    t.equal(of('guest').length, 1, 'another may come');
+    process.kill(of('driver-domain')[0], 'SIGKILL');
+    t.match(
+      await supervisor.failure,
+      { message: /service driver-domain died/ },
+      'without that one nobody has anything',
+    );
+    await supervisor.stop();
+    t.same(bench.leftovers(), []);
+  },
+);

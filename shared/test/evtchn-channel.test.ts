@@ -295,3 +295,88 @@ t.test('a peer that died before it could be rung fails the bind and leaves nothi
   t.same(b.list(), []);
   t.equal(world.closed.length, 1);
 });
+
+/** A pair whose end at B is damped, with time by hand. */
+async function dampedPair(t: Test) {
+  const p = await pair(t);
+  const timers: { at: number; then: () => void }[] = [];
+  const state = { ms: 0, kicks: 0, masks: 0, published: 0, handled: 0 };
+  p.b.storms = {
+    kick: () => void state.kicks++,
+    count: () => void state.masks++,
+    after: (ms, then) => void timers.push({ at: state.ms + ms, then }),
+  };
+  p.cb.onEvent(
+    () => void state.handled++,
+    () => state.published,
+  );
+  const pass = (ms: number): void => {
+    state.ms += ms;
+    for (const timer of timers.filter((x) => x.at <= state.ms)) {
+      timers.splice(timers.indexOf(timer), 1);
+      timer.then();
+    }
+  };
+  return { ...p, state, pass, timers };
+}
+
+t.test(
+  'H6: a peer that rings without having published anything is heard ever less, and another one as ever',
+  async (t) => {
+    const { a, b, ca, state, pass } = await dampedPair(t);
+    const other = await a.allocUnbound(B);
+    const work = { done: 0, published: 0 };
+    const mine = await b.bindInterdomain(A, other.port);
+    b.dispatch();
+    mine.onEvent(
+      () => void work.done++,
+      () => work.published,
+    );
+    for (let us = 0; us < 1_000_000; us += 20) {
+      ca.notify();
+      work.published++;
+      other.notify();
+      b.dispatch();
+      pass(0.02);
+    }
+    t.equal(work.done, 50_000, 'who works is heard each time');
+    t.ok(state.handled < 40, `${state.handled} of 50000 rings of the other were heard`);
+    t.ok(state.masks > 10, 'and counted');
+    const handled = state.handled;
+    pass(64);
+    t.equal(b.dispatch(), 1, 'what was pending is taken when the mask ends');
+    t.equal(state.handled, handled + 1);
+    t.ok(state.kicks > 0, 'without a ring');
+  },
+);
+
+t.test('H6: honest events are never damped, and a reason ends the damping', async (t) => {
+  const { b, ca, state, pass } = await dampedPair(t);
+  const ring = (publishes: number): void => {
+    state.published += publishes;
+    ca.notify();
+    b.dispatch();
+  };
+  for (let i = 0; i < 1000; i++) {
+    // One to bind, one that comes when a port changes hands, and work that somebody took before its event came.
+    for (const n of [1, 0, 0, 3, 0, 0, 0, 0]) ring(n);
+  }
+  t.equal(state.masks, 0);
+  t.equal(state.handled, 8000);
+  for (let i = 0; i < 20; i++) {
+    ring(0);
+    pass(64);
+  }
+  t.ok(state.masks > 0);
+  b.dispatch();
+  const { masks } = state;
+  ring(1);
+  for (let i = 0; i < 4; i++) ring(0);
+  t.equal(state.masks, masks, 'it begins anew');
+  // Indices that go back and forth are no progress.
+  for (let i = 0; i < 10; i++) {
+    state.published += i % 2 === 0 ? -1 : 1;
+    ring(0);
+  }
+  t.ok(state.masks > masks);
+});

@@ -107,6 +107,7 @@ export function addUp(program: Command): void {
         ...{ dir, guests, use: 'up', listen, pin: args.pin },
         taps: { nic: farTapEnv(taps), guest: (domid) => guestTapEnv(taps, domid), guests: [...taps.guests.keys()] },
         ...(page === null ? {} : { page: page.url }),
+        onGuestEnd: (what) => process.stderr.write(`grantline: ${what}\nThe testbed goes on without it.\n`),
       });
       await session(withPage(supervisor, page), supervisor.failure, async () => {
         const client = await supervisor.start();

@@ -96,6 +96,14 @@ export async function announceRun(bed: Bed, native: boolean, run: Omit<RunSettin
   }
 }
 
+/** @throws RunError when a guest of the run has ended meanwhile: what was measured is not what was asked for */
+export async function checkGuests(bed: Pick<Bed, 'client' | 'guests'>): Promise<void> {
+  const { domains } = await bed.client.testbed();
+  const running = new Set(domains.filter((d) => d.state === 'running').map((d) => d.domid));
+  const dead = bed.guests.filter((g) => !running.has(g.domid)).map((g) => `guest${g.domid}`);
+  if (dead.length > 0) throw new RunError(`${dead.join(', ')} died during the run`);
+}
+
 /** Waits until no frame moves any more. @returns the snapshot in which all is at rest
  *  @throws RunError when something still moves after the limit */
 export async function drain(bed: Bed): Promise<Snapshot> {
@@ -223,6 +231,7 @@ export async function runOnce(
   progress.live(`${config.name}: draining`);
   await enter('drain');
   const c = await drain(bed);
+  await checkGuests(bed);
   const result = figures({
     config: config.name,
     direction: plan.direction ?? 'rx',

@@ -30,6 +30,8 @@ export interface SupervisorOptions {
   page?: string;
   /** Kernels behind TAP devices, as the environment of the NIC and of each guest (cli/taps.ts). */
   taps?: { nic: Record<string, string>; guest: (domid: number) => Record<string, string>; guests: number[] };
+  /** A guest of a testbed that stays has ended without being asked to: the testbed goes on without it. */
+  onGuestEnd?: (what: string) => void;
   /** One line per step. */
   say?: (line: string) => void;
 }
@@ -53,6 +55,8 @@ export class Supervisor {
   private fail: (error: RunError) => void = () => {};
   /** What is in the directory is ours from then on. */
   private record: TestbedRecord | null = null;
+  /** All that the testbed was to begin with is there. */
+  private started = false;
   private stopping: Promise<void> | null = null;
 
   constructor(options: SupervisorOptions) {
@@ -119,6 +123,7 @@ export class Supervisor {
       ...(page === undefined ? {} : { page }),
       ...(taps === undefined || taps.guests.length === 0 ? {} : { kernelGuests: taps.guests }),
     });
+    this.started = true;
     return client;
   }
 
@@ -222,7 +227,13 @@ export class Supervisor {
     });
     this.processes.push(process);
     void process.ended.then((how) => {
-      if (!this.stopping && !this.unsettled.has(name)) this.fail(this.deathOf(process, how));
+      if (this.stopping || this.unsettled.has(name)) return;
+      const death = this.deathOf(process, how);
+      // One guest's end is no reason to end those of others. While all start, `until` tells it; whoever measures with a
+      // testbed of its own has lost what it measures.
+      if (service !== 'guest' || this.o.use !== 'up' || !this.started) return this.fail(death);
+      this.forget(process);
+      this.o.onGuestEnd?.(death.message);
     });
     return process;
   }

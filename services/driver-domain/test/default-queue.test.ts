@@ -254,68 +254,74 @@ t.test('whoever waits for the uplink goes on when the service ends', async (t) =
 
 const COMP_PROD = NICQ_COMP_PROD >> 2;
 
-t.test('a default queue whose NIC writes what cannot be is not ready until it is attached anew, ever later', async (t) => {
-  const x = make();
-  x.nic.isThere = true;
-  await x.native.begin();
-  t.ok(await x.native.settle('vif1.0', false, false));
-  const pauses: number[] = [];
-  for (let i = 0; i < 8; i++) {
-    const [header] = [...x.taken];
-    x.host.mem.u32[((header * PAGE_SIZE) >> 2) + COMP_PROD] += 5000;
-    x.pollers[0].poll();
-    x.pollers[0].poll();
-    t.notOk(x.queue.attached, 'what /health/ready asks');
-    t.equal(x.timers.length, 1, 'one owner');
-    const { ms, then } = x.timers.pop()!;
-    pauses.push(ms);
-    x.clock.ms += ms;
-    then();
+t.test(
+  'a default queue whose NIC writes what cannot be is not ready until it is attached anew, ever later',
+  async (t) => {
+    const x = make();
+    x.nic.isThere = true;
+    await x.native.begin();
+    t.ok(await x.native.settle('vif1.0', false, false));
+    const pauses: number[] = [];
+    for (let i = 0; i < 8; i++) {
+      const [header] = [...x.taken];
+      x.host.mem.u32[((header * PAGE_SIZE) >> 2) + COMP_PROD] += 5000;
+      x.pollers[0].poll();
+      x.pollers[0].poll();
+      t.notOk(x.queue.attached, 'what /health/ready asks');
+      t.equal(x.timers.length, 1, 'one owner');
+      const { ms, then } = x.timers.pop()!;
+      pauses.push(ms);
+      x.clock.ms += ms;
+      then();
+      await until(() => x.queue.attached);
+      t.ok(x.queue.attached);
+      t.same([x.nic.queues, x.open.size, x.taken.size, x.pollers.length], [1, 1, 1, 1]);
+      t.equal(x.buffers.describe()['posted'], BUFFERS);
+    }
+    t.same(pauses, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+    t.equal(x.host.driver.read()['reattached'], 8);
+    x.clock.ms += 10_001;
+    x.unbound.get([...x.open][0])!();
+    t.notOk(x.queue.attached, 'a NIC that closes its port has given the queue up');
+    t.equal(x.timers.pop()?.ms, 100, 'it held for long');
+    x.native.nicGone();
+    t.equal(x.timers.length, 0, 'whoever waits for the next NIC does not wait for this one');
     await until(() => x.queue.attached);
-    t.ok(x.queue.attached);
-    t.same([x.nic.queues, x.open.size, x.taken.size, x.pollers.length], [1, 1, 1, 1]);
-    t.equal(x.buffers.describe()['posted'], BUFFERS);
-  }
-  t.same(pauses, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
-  t.equal(x.host.driver.read()['reattached'], 8);
-  x.clock.ms += 10_001;
-  x.unbound.get([...x.open][0])!();
-  t.notOk(x.queue.attached, 'a NIC that closes its port has given the queue up');
-  t.equal(x.timers.pop()?.ms, 100, 'it held for long');
-  x.native.nicGone();
-  t.equal(x.timers.length, 0, 'whoever waits for the next NIC does not wait for this one');
-  await until(() => x.queue.attached);
-  await x.queue.end();
-});
+    await x.queue.end();
+  },
+);
 
-t.test('an uplink whose NIC completes the impossible, nothing at all, or closes its port, is attached anew', async (t) => {
-  const x = make();
-  x.nic.isThere = true;
-  const uplink = new Uplink(x.host, x.host.driver, x.healing);
-  await uplink.begin();
-  const { port } = uplink;
-  const owner = { scheduled: false, held: 0, lost: 0, sent: () => void owner.lost++ };
-  for (const how of ['impossible', 'silent', 'closed'] as const) {
-    port.promise(owner as never, 1);
-    port.post(owner as never, 7, 1, 0, 64, 1, 0, 0, 0);
-    port.flush();
-    uplink.tick(0);
-    uplink.tick(9e9);
-    t.ok(uplink.attached, 'a packet may take a while');
-    const [header] = [...x.taken];
-    if (how === 'impossible') x.host.mem.u32[((header * PAGE_SIZE) >> 2) + COMP_PROD] += 5000;
-    if (how === 'impossible') port.poll();
-    if (how === 'silent') uplink.tick(11e9);
-    if (how === 'closed') x.unbound.get([...x.open][0])!();
-    t.notOk(uplink.attached, how);
-    t.equal(owner.lost, 0, 'the NIC may still read its pages');
-    x.clock.ms += 60_000;
-    x.timers.pop()!.then();
-    await uplink.ready();
-    t.equal(owner.lost, 1, 'answered, as lost');
-    owner.lost = 0;
-    t.same([x.nic.queues, x.open.size, x.taken.size, port.room()], [1, 1, 1, 256]);
-  }
-  await uplink.end();
-  t.equal(x.timers.length, 0);
-});
+t.test(
+  'an uplink whose NIC completes the impossible, nothing at all, or closes its port, is attached anew',
+  async (t) => {
+    const x = make();
+    x.nic.isThere = true;
+    const uplink = new Uplink(x.host, x.host.driver, x.healing);
+    await uplink.begin();
+    const { port } = uplink;
+    const owner = { scheduled: false, held: 0, lost: 0, sent: () => void owner.lost++ };
+    for (const how of ['impossible', 'silent', 'closed'] as const) {
+      port.promise(owner as never, 1);
+      port.post(owner as never, 7, 1, 0, 64, 1, 0, 0, 0);
+      port.flush();
+      uplink.tick(0);
+      uplink.tick(9e9);
+      t.ok(uplink.attached, 'a packet may take a while');
+      const [header] = [...x.taken];
+      if (how === 'impossible') x.host.mem.u32[((header * PAGE_SIZE) >> 2) + COMP_PROD] += 5000;
+      if (how === 'impossible') port.poll();
+      if (how === 'silent') uplink.tick(11e9);
+      if (how === 'closed') x.unbound.get([...x.open][0])!();
+      t.notOk(uplink.attached, how);
+      t.equal(owner.lost, 0, 'the NIC may still read its pages');
+      x.clock.ms += 60_000;
+      x.timers.pop()!.then();
+      await uplink.ready();
+      t.equal(owner.lost, 1, 'answered, as lost');
+      owner.lost = 0;
+      t.same([x.nic.queues, x.open.size, x.taken.size, port.room()], [1, 1, 1, 256]);
+    }
+    await uplink.end();
+    t.equal(x.timers.length, 0);
+  },
+);

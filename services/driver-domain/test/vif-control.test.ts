@@ -94,6 +94,7 @@ function make(pagesThere = 32) {
   const store = new Store();
   const mapped = new Set<number>();
   const open = new Set<number>();
+  const published = new Map<number, (() => number) | null>();
   const pollers: Poller[] = [];
   const onFault = new Map<Poller, (err: unknown) => void>();
   const pages = new Map<number, number>([
@@ -110,7 +111,7 @@ function make(pagesThere = 32) {
     return Promise.resolve({
       port: mine as never,
       notify: () => true,
-      onEvent: () => {},
+      onEvent: (_: () => void, seen?: () => number) => void published.set(mine, seen ?? null),
       onUnbound: () => {},
       close: () => Promise.resolve(void open.delete(mine)),
     });
@@ -209,6 +210,7 @@ function make(pagesThere = 32) {
     front,
     pollers,
     onFault,
+    published,
     mapped,
     open,
     isReleased,
@@ -299,6 +301,24 @@ t.test('a fault on the data path closes this vif, with its reason (H1)', async (
   t.match(await x.store.read(`${BACK}/error`), /req_prod/);
   t.ok(x.isReleased());
   t.equal(x.host.buffers.held, 0);
+});
+
+t.test('H6: the port of a vif is damped by what its guest has published in either ring', async (t) => {
+  const x = make();
+  await x.vif.look();
+  x.frontConnects();
+  await x.vif.look();
+  const [seen] = [...x.published.values()].filter((s) => s !== null);
+  const before = seen();
+  x.front.post(8);
+  t.equal(seen(), before + 1);
+  x.arena.mem.u32[(x.pages.get(8)! + RING_REQ_PROD) >> 2] = 1;
+  t.equal(seen(), before + 2);
+  await x.vif.end();
+  t.ok(
+    [...x.published.values()].every((s) => s === null),
+    'nothing reads a ring after the disconnect',
+  );
 });
 
 t.test('an exception in the work of a vif closes that vif, with its reason, once, and all is given back', async (t) => {

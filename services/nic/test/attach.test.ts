@@ -1,6 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
+import { NICQ_AVAIL_PROD } from '@grantline/shared/abi/nic-queue.js';
 import { PAGE_SIZE, type DomId } from '@grantline/shared/abi/page.js';
 import { CounterFile } from '@grantline/shared/counters/file.js';
 import type { EventChannel } from '@grantline/shared/evtchn/channel.js';
@@ -23,6 +24,7 @@ function setUp(t: { teardown(fn: () => void): unknown }) {
   const handlers = new Map<string, (args: never) => void>();
   const replies: { rid: number; result: { queue?: number } | null; error: WireError | undefined }[] = [];
   const closed: number[] = [];
+  const published: (() => number)[] = [];
   let rings = 0;
   const host = {
     client: {
@@ -33,7 +35,11 @@ function setUp(t: { teardown(fn: () => void): unknown }) {
     channels: {
       bindInterdomain: (_remote: DomId, port: number) => {
         if (port === 99) return Promise.reject(Object.assign(new Error('no such port'), { code: 'EINVAL' }));
-        const channel = { notify: () => true, onEvent: () => {}, close: () => Promise.resolve(void closed.push(port)) };
+        const channel = {
+          notify: () => true,
+          onEvent: (_: unknown, seen: () => number) => void published.push(seen),
+          close: () => Promise.resolve(void closed.push(port)),
+        };
         return Promise.resolve(channel as unknown as EventChannel);
       },
     },
@@ -80,7 +86,7 @@ function setUp(t: { teardown(fn: () => void): unknown }) {
     await send('nic.attach', { ...args, ...over });
     return replies.at(-1)!;
   };
-  return { dir, kit, space, send, attach, replies, closed, dma: kit.dma, rings: () => rings };
+  return { dir, kit, space, send, attach, replies, closed, published, dma: kit.dma, rings: () => rings };
 }
 
 t.test('attach answers the queue’s number, detach answers when the channel is closed', async (t) => {
@@ -95,6 +101,27 @@ t.test('attach answers the queue’s number, detach answers when the channel is 
   t.equal(kit.nic.queue(0), null);
   await send('nic.detach', { rid: 8, queue: 0 });
   t.match(replies.at(-1), { rid: 8, result: null, error: { code: 'ENOENT' } });
+});
+
+t.test('H6: the port of a queue is damped by what its driver has posted', async (t) => {
+  const { attach, published, kit } = setUp(t);
+  await attach(1000, 1);
+  const header = kit.page(1000, 0);
+  t.equal(published[0](), 0);
+  kit.mem.u32[(header + NICQ_AVAIL_PROD) >> 2] = 7;
+  t.equal(published[0](), 7);
+  t.notOk(kit.guard.underWay());
+});
+
+t.test('a queue that has stopped closes its port, so that its driver sees it, and can still be detached', async (t) => {
+  const { attach, send, replies, closed, kit } = setUp(t);
+  await attach(1000, 1);
+  kit.nic.queue(0)!.failed(new Error('broken'));
+  await new Promise((done) => setImmediate(done));
+  t.same(closed, [5]);
+  await send('nic.detach', { rid: 7, queue: 0 });
+  t.match(replies.at(-1), { rid: 7, error: undefined });
+  t.equal(kit.nic.queue(0), null);
 });
 
 t.test(

@@ -10,6 +10,7 @@ import type { HypervisorClient } from '../hypervisor/client.js';
 import type { AddressSpace } from '../mem/address-space.js';
 import { EventChannel } from './event-channel.js';
 import { Peer } from './peer.js';
+import type { StormOptions } from './storm.js';
 
 export { EventChannel } from './event-channel.js';
 
@@ -27,6 +28,8 @@ const NOTHING = (): void => {};
 export class EventChannels {
   /** Bits that a peer set for ports that are not its own; ignored. */
   stray = 0;
+  /** Set before ports are made: what damps those whose peers ring without reason. */
+  storms: StormOptions | null = null;
   private readonly client: EvtchnTransport;
   private readonly space: AddressSpace;
   private readonly peers: Peer[] = [];

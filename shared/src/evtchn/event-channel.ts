@@ -1,9 +1,12 @@
 /** One end of an event channel, as the services use it. docs/wire/event-channel.md. */
 import type { DomId, Port } from '../abi/page.js';
 import type { Peer } from './peer.js';
+import { StormGuard, type StormOptions } from './storm.js';
 
 /** Who made the channel and can close it. */
 export interface ChannelOwner {
+  /** null: ports are not damped. */
+  readonly storms: StormOptions | null;
   closeChannel(channel: EventChannel): Promise<void>;
 }
 
@@ -29,6 +32,7 @@ export class EventChannel {
   private closed = false;
   private remotePort: Port = 0 as Port;
   private handler: () => void = NOTHING;
+  private guard: StormGuard | null = null;
   private unboundHandler: () => void = NOTHING;
 
   /** Made by EventChannels. */
@@ -55,9 +59,13 @@ export class EventChannel {
     return true;
   }
 
-  /** Calls `fn` from dispatch at each event; it should only schedule work. */
-  onEvent(fn: () => void): void {
+  /** Calls `fn` from dispatch at each event; it should only schedule work.
+   *  @param published how far the peer has published what events are sent for, as in StormGuard: a peer that rings without
+   *    publishing is damped. Not given: it may ring as it likes */
+  onEvent(fn: () => void, published?: () => number): void {
     this.handler = fn;
+    const { storms } = this.owner;
+    this.guard = published === undefined || storms === null ? null : new StormGuard(this, storms, published);
   }
 
   /** Calls `fn` when the other end closed the channel, or died. */
@@ -84,6 +92,7 @@ export class EventChannel {
   fire(): void {
     this.events++;
     this.handler();
+    this.guard?.event();
   }
 
   /** Owner: the other end is known now. */
@@ -107,6 +116,7 @@ export class EventChannel {
     if (this.bound) this.peer.removeBound();
     this.bound = false;
     this.handler = NOTHING;
+    this.guard = null;
     this.unboundHandler = NOTHING;
   }
 }

@@ -43,7 +43,15 @@ const IDLE = 0;
 const HOPE = 1;
 const WORK = 2;
 
-export const LOOP_COUNTERS = ['wakeups', 'timeouts', 'deepSleeps', 'turns', 'polls'] as const;
+export const LOOP_COUNTERS = [
+  'wakeups',
+  'timeouts',
+  'deepSleeps',
+  'turns',
+  'polls',
+  /** Times that a port was masked because its peer rang without reason. */
+  'damped',
+] as const;
 const C = slots(LOOP_COUNTERS);
 
 export interface LoopOptions {

@@ -56,6 +56,11 @@ export class BackRing {
     return n > this.size ? -1 : n;
   }
 
+  /** How far the front end has published, as an index: moves on only with real slots. */
+  get seen(): number {
+    return (this.reqCons + Math.max(0, this.unconsumed())) >>> 0;
+  }
+
   /** Publishes the responses put so far. @returns true when the front end asked to be notified */
   push(): boolean {
     const old = this.published;

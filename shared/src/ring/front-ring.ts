@@ -60,6 +60,11 @@ export class FrontRing {
     return n > (this.reqProdPvt - this.rspCons) >>> 0 ? -1 : n;
   }
 
+  /** How far the back end has published, as an index: moves on only with real responses. */
+  get seen(): number {
+    return (this.rspCons + Math.max(0, this.unconsumed())) >>> 0;
+  }
+
   /** Publishes the requests put so far. @returns true when the back end asked to be notified */
   push(): boolean {
     const old = Atomics.load(this.u32, this.reqProd) as RingIdx;

@@ -10,7 +10,7 @@ import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { PAGE_SIZE, type DomId } from '../abi/page.js';
 import { CPU_CONTROL, CPU_WAKEUP, CpuMeter } from '../clock/cpu-meter.js';
-import type { CounterBlock } from '../counters/block.js';
+import { slots, type CounterBlock } from '../counters/block.js';
 import { CounterFile } from '../counters/file.js';
 import { EventChannels } from '../evtchn/channel.js';
 import { GrantTable } from '../grant/grant-table.js';
@@ -120,10 +120,11 @@ export async function startService(o: ServiceOptions): Promise<Service> {
   const meter = new CpuMeter(cpu);
   const channels = new EventChannels(client, space);
   lifeline.onStop(() => channels.close());
-  const loop = new DataLoop({
+  const loopCounters = counters.block('loop', {}, LOOP_COUNTERS);
+  const loop: DataLoop = new DataLoop({
     doorbell,
     meter,
-    counters: counters.block('loop', {}, LOOP_COUNTERS),
+    counters: loopCounters,
     dispatch: () => void channels.dispatch(),
     waiting: o.waiting ? () => client.inFlight > 0 || o.waiting!() : () => client.inFlight > 0,
     rest: o.rest ?? CPU_WAKEUP,
@@ -131,6 +132,12 @@ export async function startService(o: ServiceOptions): Promise<Service> {
     ...(o.sockets ? { sockets: o.sockets } : {}),
     ...(o.between ? { between: o.between } : {}),
   });
+  const { damped } = slots(LOOP_COUNTERS);
+  channels.storms = {
+    kick: () => loop.kick(),
+    count: () => void loopCounters.v[damped]++,
+    after: (ms, then) => void setTimeout(then, ms),
+  };
   lifeline.onStop(() => {
     loop.stop();
     doorbell.close();

@@ -208,6 +208,7 @@ const loop: Table<typeof LOOP_COUNTERS> = {
   deepSleeps: hidden('which of two ways the loop sleeps'),
   turns: hidden('how often the event loop gives the data loop a turn'),
   polls: to('grantline_polls_total'),
+  damped: to('grantline_damped_ports_total'),
 };
 
 /** CPU time of a component. */

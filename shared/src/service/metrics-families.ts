@@ -87,6 +87,7 @@ const COST_FAMILIES = {
     'queue',
   ),
   grantline_wakeups_total: counter('Times that a sleeping domain was woken.'),
+  grantline_damped_ports_total: counter('Times that a port was masked because its peer rang without reason.'),
   grantline_polls_total: counter('Rounds of the data loop.'),
   grantline_ring_slots: gauge('Size of a shared ring; 0 while the vif is not connected.', 'vif', 'queue', 'direction'),
   grantline_ring_slots_used: gauge('Requests in a shared ring without a response.', 'vif', 'queue', 'direction'),

@@ -59,7 +59,7 @@ export async function makeNicRx(
   await q.attach(guest, o.mac);
   q.nic.onUnbound(() => o.onLost('the NIC closed its port'));
   undo.push(() => rx.stop());
-  runPoller(host, undo, rx, guestPort, q.nic);
+  runPoller(host, undo, rx, () => ring.seen, guestPort, q.nic);
   return rx;
 }
 
@@ -96,22 +96,25 @@ export function makeBridgeRx(
     while (rx.copies.inFlight > 0 && !host.client.closed) await pause(1);
   });
   undo.push(() => rx.stop());
-  runPoller(host, undo, rx, guestPort);
+  runPoller(host, undo, rx, () => ring.seen, guestPort);
   return rx;
 }
 
-/** From now on the poller runs, and does so whenever one of the channels says so. What it throws ends its vif alone. */
+/** From now on the poller runs, and does so whenever one of the channels says so. What it throws ends its vif alone.
+ *  @param published how far the guest has published: one that rings without doing so is damped */
 export function runPoller(
   host: Pick<Host, 'loop'>,
   undo: UndoStack,
   poller: Poller & VifPart,
-  ...channels: readonly Channel[]
+  published: () => number,
+  guest: Channel,
+  nic?: Channel,
 ): void {
   const { loop } = host;
   loop.add(poller, (err) => poller.failed(err));
   undo.push(() => loop.remove(poller));
-  for (const channel of channels) {
-    channel.onEvent(() => loop.schedule(poller));
-    undo.push(() => channel.onEvent(() => {}));
-  }
+  guest.onEvent(() => loop.schedule(poller), published);
+  undo.push(() => guest.onEvent(() => {}));
+  nic?.onEvent(() => loop.schedule(poller));
+  undo.push(() => nic?.onEvent(() => {}));
 }

@@ -34,20 +34,22 @@ export interface TxSideOptions {
 export async function makeTxSides(
   host: Host,
   undo: UndoStack,
-  rings: readonly BackRing[],
-  channels: readonly Channel[],
+  queues: { txRings: readonly BackRing[]; rxRings: readonly BackRing[]; ports: readonly Channel[] },
   receiver: (queue: number) => Poller,
   port: TxPort,
   o: TxSideOptions,
 ): Promise<NetbackTx[]> {
   const all: NetbackTx[] = [];
-  for (const [i, ring] of rings.entries()) {
-    const tx = await makeTxSide(host, undo, ring, channels[i], port, o);
+  const { txRings, rxRings, ports } = queues;
+  for (const [i, ring] of txRings.entries()) {
+    const tx = await makeTxSide(host, undo, ring, ports[i], port, o);
     const rx = receiver(i);
-    channels[i].onEvent(() => {
+    const schedule = (): void => {
       host.loop.schedule(rx);
       host.loop.schedule(tx);
-    });
+    };
+    ports[i].onEvent(schedule, () => ring.seen + rxRings[i].seen);
+    undo.push(() => ports[i].onEvent(() => {}));
     all.push(tx);
   }
   return all;

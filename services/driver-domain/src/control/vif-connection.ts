@@ -157,7 +157,16 @@ export class VifConnection {
     };
     const tx = { ...side, counters: txCounters };
     const port = uplink ?? (this.ownPort = await makeTxPort(this.host, this.undo, guest, onError, onLost));
-    this.tx.push(...(await makeTxSides(this.host, this.undo, txRings, ports, (i) => this.receiverOf(i), port, tx)));
+    this.tx.push(
+      ...(await makeTxSides(
+        this.host,
+        this.undo,
+        { txRings, rxRings: rings, ports },
+        (i) => this.receiverOf(i),
+        port,
+        tx,
+      )),
+    );
     bridge.attach(bridgePort, this.bridgeRx);
     this.undo.push(() => bridge.detach(bridgePort));
   }
@@ -189,7 +198,7 @@ export class VifConnection {
     });
     this.ctrl = ctrl;
     undo.push(() => (ctrl.stopped = true));
-    runPoller(host, undo, ctrl, channel);
+    runPoller(host, undo, ctrl, () => ring.seen, channel);
   }
 
   private async mapRing(gref: Gref, size: number, slotBytes: number): Promise<BackRing> {

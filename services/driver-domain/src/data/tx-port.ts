@@ -193,7 +193,8 @@ export class TxPort implements Poller {
   /** Called about once a second: a NIC that has packets and completes none for STUCK_NS has forgotten them. */
   look(nowNs: number): void {
     const { queue } = this;
-    const moves = queue === null || queue.outstanding() === 0 || queue.compCons !== this.seen || queue.completed() !== 0;
+    const moves =
+      queue === null || queue.outstanding() === 0 || queue.compCons !== this.seen || queue.completed() !== 0;
     if (moves) {
       this.seen = queue === null ? -1 : queue.compCons;
       this.seenNs = nowNs;

@@ -36,6 +36,8 @@ export interface RxQueue {
   readonly buffers: RxBuffers;
   readonly channel: Channel;
   readonly txRing: FrontRing;
+  /** How far netback has published, in both directions: for damping. */
+  readonly published: () => number;
   readonly txRef: Gref;
   readonly rxRef: Gref;
 }
@@ -114,8 +116,10 @@ export async function makeRxQueue(host: VifHost, undo: UndoStack, s: RxQueueSett
     onFault: s.onFault,
   });
   if (host.taps) rx.tap = host.taps.rx;
-  channel.onEvent(() => loop.schedule(rx));
+  const published = (): number => ring.seen + txRing.seen;
+  channel.onEvent(() => loop.schedule(rx), published);
+  undo.push(() => channel.onEvent(() => {}));
   loop.add(rx);
   undo.push(() => loop.remove(rx));
-  return { rx, buffers, channel, txRing, txRef: tx.gref, rxRef: rxPage.gref };
+  return { rx, buffers, channel, txRing, published, txRef: tx.gref, rxRef: rxPage.gref };
 }

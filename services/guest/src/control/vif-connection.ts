@@ -175,7 +175,7 @@ export class VifConnection {
     queue.channel.onEvent(() => {
       host.loop.schedule(queue.rx);
       host.loop.schedule(host.sender);
-    });
+    }, queue.published);
   }
 
   /** The transmit buffers' grants shall stand, where grants are reused. */

@@ -209,7 +209,7 @@ export class Attachments {
         mac === null ? 'there is a default queue' : `the address of ${settings.name} is taken`,
       );
     if (id < 0) throw new Refused('ENOSPC', 'there are no more queues');
-    channel.onEvent(onDriver);
+    channel.onEvent(onDriver, () => queue.published());
     this.attached.set(id, { queue, channel });
     onDriver();
     return id;
@@ -221,7 +221,7 @@ export class Attachments {
     const queue = new NicTxQueue(space.mem, dma, nic.guard, settings, channel, block, nicTx.line);
     const id = nicTx.attach(queue);
     if (id < 0) throw new Refused('ENOSPC', 'there are no more queues');
-    channel.onEvent(onSender);
+    channel.onEvent(onSender, () => queue.published());
     this.senders.set(id, { queue, channel });
     onSender();
     return id;

@@ -150,6 +150,15 @@ export class NicQueue {
     if (this.moderation.due(sleeping, this.guard.nowNs)) this.counters.v[C.notifications]++;
   }
 
+  /** How far the driver has published, as an index. Outside a burst. */
+  published(): number {
+    const { guard, ring } = this;
+    guard.begin(guard.nowNs);
+    const there = this.enter() ? ring.available() : 0;
+    guard.end();
+    return (ring.availCons + Math.max(0, there)) >>> 0;
+  }
+
   /** It threw, and its state may be anything: nothing comes into it any more. */
   failed(err: unknown): void {
     this.counters.v[C.exceptions]++;
