@@ -1,6 +1,10 @@
-import { accessSync, existsSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { accessSync, closeSync, constants, existsSync, openSync, readSync, writeSync } from 'node:fs';
 import t from 'tap';
 import { AddressSpace } from '../src/mem/address-space.js';
+import { BROKEN, READABLE, waitReadable } from '../src/mem/libc.js';
+import { Doorbell, Ringer, WakeSource } from '../src/mem/doorbell.js';
+import { makeFifo } from '../src/mem/libc.js';
 import { TapError, VNET_BYTES, openTap, type TapOptions } from '../src/mem/tun.js';
 import { tapRefusal, tryTap } from '../src/tap/refusal.js';
 
@@ -60,3 +64,66 @@ t.test(
     t.end();
   },
 );
+
+t.test('a descriptor that is broken for ever is not readable: whoever waits hears of it once, and sleeps on', (t) => {
+  const dir = t.testdir();
+  makeFifo(`${dir}/bell`, 0o600);
+  const bell = new Doorbell(`${dir}/bell`);
+  const ringer = new Ringer(`${dir}/bell`);
+  t.teardown(() => ringer.close());
+  t.teardown(() => bell.close());
+  // What hangs up without a word: the reading end of a pipe whose writer has gone.
+  makeFifo(`${dir}/pipe`, 0o600);
+  const both = openSync(`${dir}/pipe`, constants.O_RDWR);
+  const reader = openSync(`${dir}/pipe`, constants.O_RDONLY | constants.O_NONBLOCK);
+  const writer = openSync(`${dir}/pipe`, constants.O_WRONLY);
+  closeSync(both);
+  t.teardown(() => closeSync(reader));
+  const heard: string[] = [];
+  bell.source = new WakeSource(
+    reader,
+    () => heard.push('readable'),
+    () => heard.push('broken'),
+  );
+  bell.source.want(true);
+  t.equal(bell.wait(0), false);
+  t.ok(bell.source.stands);
+  writeSync(writer, 'x');
+  t.ok(bell.wait(0));
+  closeSync(writer);
+  t.ok(bell.wait(0), 'what was written is still there to be read');
+  readSync(reader, Buffer.alloc(8));
+  t.equal(waitReadable(reader, -1, 0), BROKEN);
+  t.ok(bell.wait(0));
+  bell.source.want(true);
+  t.equal(bell.wait(1000), false, 'it is not asked for again');
+  t.same(heard, ['readable', 'readable', 'broken']);
+  t.notOk(bell.source.stands);
+  ringer.ring();
+  t.ok(bell.wait(0), 'the doorbell goes on');
+  // A number that is no descriptor.
+  t.equal(waitReadable(1_000_000, -1, 0), BROKEN);
+  const ends = openSync(`${dir}/bell`, constants.O_RDWR | constants.O_NONBLOCK);
+  ringer.ring();
+  t.equal(waitReadable(ends, 1_000_000, 0), READABLE | (BROKEN << 2));
+  closeSync(ends);
+  t.end();
+});
+
+t.test('a TAP device that is removed under its descriptor breaks its source', { skip: whyNot() }, async (t) => {
+  const tap = openTap(options);
+  const heard: string[] = [];
+  const source = new WakeSource(
+    tap.fd,
+    () => {},
+    () => heard.push('broken'),
+  );
+  t.ok(source.stands);
+  source.want(true);
+  execFileSync('ip', ['link', 'del', name]);
+  for (let i = 0; i < 500 && heard.length === 0; i++) await new Promise((r) => setTimeout(r, 10));
+  t.same(heard, ['broken'], 'told by the event loop');
+  t.notOk(source.stands);
+  source.close();
+  tap.close();
+});

@@ -55,6 +55,7 @@ export async function runGuest(): Promise<void> {
       net: { ...net.describe(), connections: web.connections },
     }),
     whilePrivileged: async (env, client) => void (device = await openGuestTap(env, client)),
+    ready: () => kernel?.lost() ?? true,
     dueUs: () => netDueUs(),
     between: () => (webIsOn() ? cpu.application : CPU_CONTROL),
     gauges: () => [{ family: 'grantline_pool_grants', labels, value: vif.connection?.pool?.added ?? 0 }],

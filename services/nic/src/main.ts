@@ -58,6 +58,7 @@ await runMain('nic', async () => {
   let wireDueUs = (): number => Infinity;
   let faultsDueUs = (): number => Infinity;
   let stationDueUs = (): number => Infinity;
+  let lost = (): string | null => null;
   const s = await startService({
     kind: 'nic',
     spaceBytes: SPACE_BYTES,
@@ -75,6 +76,7 @@ await runMain('nic', async () => {
     ],
     dueUs: () =>
       Math.min(loads?.dueUs() ?? Infinity, requests?.dueUs() ?? Infinity, wireDueUs(), stationDueUs(), faultsDueUs()),
+    ready: () => lost() ?? true,
     whilePrivileged: (env) => void (tap = openFarTap(env)),
     sockets: () => station?.waiting === true,
     between: () => (station?.waiting === true ? CPU.outer : CPU_CONTROL),
@@ -118,6 +120,7 @@ await runMain('nic', async () => {
     },
   });
   const { edge } = parts;
+  lost = parts.lost;
   station = parts.station;
   stationDueUs = () => Math.max(0, ((station?.dueAtNs() ?? Infinity) - s.meter.now) / 1000);
   cableOut.farEnd = new FarEndSwitch(s.mem, sink, station ?? NOBODY, parseMac(SENDER_MAC), cableOut.counters, s.meter);

@@ -3,30 +3,49 @@
  *  A FIFO and not a futex in shared memory: whoever may wake a domain can do just that. With a shared futex word, a
  *  hostile peer could rewrite the word and so suppress the wake-ups of others. docs/adr/0005 has the measurements. */
 import { closeSync, constants, openSync } from 'node:fs';
-import { Watch, drainFd, pokeFd, waitReadable } from './libc.js';
+import { BROKEN, READABLE, Watch, drainFd, pokeFd, waitReadable } from './libc.js';
 
 /** A descriptor that may end its owner's sleep beside the doorbell, as long as it is wanted: a TAP device. */
 export class WakeSource {
   wanted = false;
   readonly fd: number;
   readonly onReadable: () => void;
+  private readonly onBroken: () => void;
+  private broken = false;
   private watch: Watch | null = null;
 
-  constructor(fd: number, onReadable: () => void) {
+  /** @param onBroken nothing will ever come from it again; called once */
+  constructor(fd: number, onReadable: () => void, onBroken: () => void) {
     this.fd = fd;
     this.onReadable = onReadable;
+    this.onBroken = onBroken;
+  }
+
+  /** Looks now. @returns false: it is broken */
+  get stands(): boolean {
+    if (!this.broken) this.heed(waitReadable(this.fd, -1, 0) & BROKEN);
+    return !this.broken;
+  }
+
+  /** What a poll said of it. */
+  heed(state: number): void {
+    if (state === READABLE) return this.onReadable();
+    if (state !== BROKEN || this.broken) return;
+    this.broken = true;
+    this.want(false);
+    this.onBroken();
   }
 
   /** @param on false: it may be readable as long as it likes, nobody can take anything from it now */
   want(on: boolean): void {
-    this.wanted = on;
-    if (!on) this.watch?.stop();
+    this.wanted = on && !this.broken;
+    if (!this.wanted) this.watch?.stop();
     else if (this.watch !== null) this.watch.start();
     else {
       this.watch = new Watch(this.fd, () => {
         // Once is enough: who reads asks again when there is nothing left.
         this.watch?.stop();
-        this.onReadable();
+        this.heed(waitReadable(this.fd, -1, 0));
       });
     }
   }
@@ -56,8 +75,10 @@ export class Doorbell {
   wait(timeoutUs: number): boolean {
     const { source } = this;
     const ready = waitReadable(this.fd, source?.wanted === true ? source.fd : -1, timeoutUs);
-    if ((ready & 1) !== 0) drainFd(this.fd);
-    if ((ready & 2) !== 0) source?.onReadable();
+    // Without its doorbell nobody can wake this service: it is over, and not to go round and round.
+    if ((ready & BROKEN) !== 0) throw new Error('the doorbell is broken: its descriptor is closed');
+    if ((ready & READABLE) !== 0) drainFd(this.fd);
+    if (ready >> 2 !== 0) source?.heed(ready >> 2);
     return ready !== 0;
   }
 

@@ -80,19 +80,34 @@ export function lockFile(fd: number): boolean {
 }
 
 const POLLIN = 1;
+const POLLERR = 8;
+const POLLHUP = 16;
+const POLLNVAL = 32;
+/** What became of a descriptor: `waitReadable` has these of the first, and of the second two bits further up. */
+export const READABLE = 1;
+export const BROKEN = 2;
 const pollFds = Buffer.alloc(16);
 const pollTimeout = Buffer.alloc(16);
 pollFds.writeInt16LE(POLLIN, 4);
 pollFds.writeInt16LE(POLLIN, 12);
-/** Sleeps until one of two descriptors is readable or `timeoutUs` passed. @param second -1: there is only one
- *  @returns bit 0: the first is readable, or broken; bit 1: the second */
+/** Sleeps until one of two descriptors is readable or broken, or `timeoutUs` passed. A broken one - closed, its device gone - is
+ *  never said to be readable: it would end every sleep at once, for ever, and whoever hears of it must not ask for it again.
+ *  @param second -1: there is only one
+ *  @returns READABLE, BROKEN of the first; of the second 4 times that */
 export function waitReadable(fd: number, second: number, timeoutUs: number): number {
   pollFds.writeInt32LE(fd, 0);
   pollFds.writeInt32LE(second, 8);
   pollTimeout.writeInt32LE(Math.floor(timeoutUs / 1e6), 0);
   pollTimeout.writeInt32LE(Math.floor((timeoutUs % 1e6) * 1000), 8);
   if ((ppoll(pollFds, second < 0 ? 1 : 2, pollTimeout, null) as number) <= 0) return 0;
-  return (pollFds.readInt16LE(6) !== 0 ? 1 : 0) | (second >= 0 && pollFds.readInt16LE(14) !== 0 ? 2 : 0);
+  return stateOf(pollFds.readInt16LE(6)) | (second < 0 ? 0 : stateOf(pollFds.readInt16LE(14)) << 2);
+}
+
+function stateOf(events: number): number {
+  if ((events & (POLLERR | POLLNVAL)) !== 0) return BROKEN;
+  // What was written before the other end went can still be read.
+  if ((events & POLLIN) !== 0) return READABLE;
+  return (events & POLLHUP) !== 0 ? BROKEN : 0;
 }
 
 const drainBuffer = Buffer.alloc(4096);

@@ -51,8 +51,8 @@ export interface ServiceOptions {
   between?: () => number;
   /** Runs before privileges are dropped and anything is mapped, for what needs them: a TAP device. */
   whilePrivileged?: (env: ServiceEnv, client: HypervisorClient) => void | Promise<void>;
-  /** Is the service ready, beside being open and connected? */
-  ready?: () => boolean;
+  /** Is the service ready, beside being open and connected? A text: why it is not. */
+  ready?: () => boolean | string;
   /** Read instead of the process's own environment, in tests. */
   env?: ServiceEnv;
 }

@@ -33,8 +33,8 @@ export interface HttpOptions {
   log: Log;
   /** null: the service has no counters. */
   counterFile: CounterFile | null;
-  /** False: /health/ready answers 503. */
-  ready: () => boolean;
+  /** False, or a text that says why not: /health/ready answers 503. */
+  ready: () => boolean | string;
   /** State of rings, queues and so on, as plain JSON. */
   dump: () => unknown;
   /** What /metrics shows besides the counters; read at each scrape, on the data thread. */
@@ -116,9 +116,10 @@ function addHealth(app: ServiceHttp, o: HttpOptions): void {
     '/health/ready',
     { schema: { summary: 'The service can do its work', response: { 200: Status, 503: Status } } },
     (_request, reply) => {
-      if (o.ready()) return { status: 'ready' };
+      const ready = o.ready();
+      if (ready === true) return { status: 'ready' };
       reply.code(503);
-      return { status: 'not ready' };
+      return { status: ready === false ? 'not ready' : `not ready: ${ready}` };
     },
   );
 }

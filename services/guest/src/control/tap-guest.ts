@@ -5,10 +5,11 @@ import type { CounterFile } from '@grantline/shared/counters/file.js';
 import type { HypervisorClient } from '@grantline/shared/hypervisor/client.js';
 import { XenstoreClient } from '@grantline/shared/hypervisor/xenstore.js';
 import type { AddressSpace } from '@grantline/shared/mem/address-space.js';
-import { WakeSource, type Doorbell } from '@grantline/shared/mem/doorbell.js';
+import type { Doorbell, WakeSource } from '@grantline/shared/mem/doorbell.js';
 import type { TapDevice } from '@grantline/shared/mem/tun.js';
 import { UsageError, type ServiceEnv } from '@grantline/shared/service/env.js';
 import { openTapOr } from '@grantline/shared/tap/refusal.js';
+import { tapIsGone, tapSource } from '@grantline/shared/tap/source.js';
 import { TapSink } from '../data/tap-sink.js';
 import { TapSource } from '../data/tap-source.js';
 import { readOwnAddress } from './own-address.js';
@@ -32,22 +33,29 @@ export interface TapGuestHost {
   meter: { lap(component: number): void };
   doorbell: Doorbell;
   loop: { add(poller: TapSource): void; schedule(poller: TapSource): void };
+  log: { error(what: object, text: string): void };
 }
 
 export class TapGuest {
   readonly sink: TapSink;
   readonly source: TapSource;
   private readonly tap: TapDevice;
+  private readonly wake: WakeSource;
 
   constructor(host: TapGuestHost, tap: TapDevice) {
     const { space, meter, doorbell, loop } = host;
     this.tap = tap;
     const counters = host.counters.block('tap', { device: host.labels.vif }, TAP_COUNTERS);
     this.sink = new TapSink(space, tap, counters);
-    const wake = new WakeSource(tap.fd, () => loop.schedule(this.source));
-    doorbell.source = wake;
-    this.source = new TapSource({ space, tap, counters, meter, source: wake });
+    this.wake = tapSource(tap, () => loop.schedule(this.source), host.log);
+    doorbell.source = this.wake;
+    this.source = new TapSource({ space, tap, counters, meter, source: this.wake });
     loop.add(this.source);
+  }
+
+  /** Why there is no kernel any more; null: there is. */
+  lost(): string | null {
+    return this.wake.stands ? null : tapIsGone(this.tap.name);
   }
 
   describe(): Record<string, unknown> {

@@ -8,9 +8,10 @@ import { parseIp } from '@grantline/shared/frame/ipv4.js';
 import { NET_COUNTERS } from '@grantline/shared/net/net-counters.js';
 import { TAP_COUNTERS } from '@grantline/shared/counters/names.js';
 import type { AddressSpace } from '@grantline/shared/mem/address-space.js';
-import { WakeSource, type Doorbell } from '@grantline/shared/mem/doorbell.js';
+import type { Doorbell } from '@grantline/shared/mem/doorbell.js';
 import type { TapDevice } from '@grantline/shared/mem/tun.js';
 import { openTapOr } from '@grantline/shared/tap/refusal.js';
+import { tapIsGone, tapSource } from '@grantline/shared/tap/source.js';
 import { UsageError, type ServiceEnv } from '@grantline/shared/service/env.js';
 import type { Cable } from '../data/cable.js';
 import { OuterStack } from '../data/outer-stack.js';
@@ -28,7 +29,7 @@ export interface StationHost {
   counters: CounterFile;
   cable: Cable;
   meter: { readonly now: number; lap(component: number): void };
-  log: { warn(o: object, msg: string): void };
+  log: { warn(o: object, msg: string): void; error(o: object, msg: string): void };
   /** Puts the station to work. */
   wake: () => void;
   doorbell: Doorbell;
@@ -43,6 +44,8 @@ export interface FarEndParts {
   streams: Streams | null;
   pinger: Pinger | null;
   outer: OuterStack | null;
+  /** Why the station is of no use any more; null: it is. */
+  lost: () => string | null;
 }
 
 /** Makes the device that the environment asks for; the rights for it go afterwards. @throws UsageError */
@@ -56,21 +59,22 @@ export function openFarTap(env: ServiceEnv): TapDevice | null {
   );
 }
 
-function makeTap(host: StationHost): TapStation {
-  const { space, cable, meter, tap, doorbell } = host;
+function makeTap(host: StationHost): Pick<FarEndParts, 'station' | 'lost'> {
+  const { space, cable, meter, tap, doorbell, log } = host;
   if (tap === null) throw new Error('the device was not made');
-  const source = new WakeSource(tap.fd, host.wake);
+  const source = tapSource(tap, host.wake, log);
   doorbell.source = source;
   const counters = host.counters.block('tap', { device: 'far' }, TAP_COUNTERS);
-  return new TapStation({ space, cable, tap, counters, meter, source });
+  const station = new TapStation({ space, cable, tap, counters, meter, source });
+  return { station, lost: () => (source.stands ? null : tapIsGone(tap.name)) };
 }
 
 /** @throws UsageError for what the user can put right */
 export function makeStation(host: StationHost): FarEndParts {
   const choice = host.env.farEnd;
-  const none = { edge: null, streams: null, pinger: null, outer: null };
+  const none = { edge: null, streams: null, pinger: null, outer: null, lost: () => null };
   if (choice.kind === 'none') return { station: null, ...none };
-  if (choice.kind === 'tap') return { station: makeTap(host), ...none };
+  if (choice.kind === 'tap') return { ...none, ...makeTap(host) };
   const outer = new OuterStack({
     space: host.space,
     cable: host.cable,
@@ -85,5 +89,5 @@ export function makeStation(host: StationHost): FarEndParts {
   const streams = new Streams(outer.stack, appCounters);
   const pinger = new Pinger(outer.stack, host.wake);
   outer.sockets = () => edge.connections > 0;
-  return { station: outer, edge, streams, pinger, outer };
+  return { station: outer, edge, streams, pinger, outer, lost: none.lost };
 }
