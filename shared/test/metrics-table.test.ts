@@ -50,8 +50,11 @@ const NET_DROPS = [
   /Bad|NotMine|QueueDrop|SourceRoute|NoProtocol|NoPort|icmpIgnored|Reassembly(Timeout|Overlap|Evicted)/,
   /NoConnection|OutOfWindow|Duplicate|TooManyGaps|NoMemory|Paws|NoTimestamp|DataAfterClose|ConnLimit/,
 ];
+/** Of a stack: what was never meant for it is no loss. */
+const NOT_MEANT_FOR_US = ['dropNotMine', 'dropEtherType', 'ipNotMine'];
 const isDrop = (kind: string, counter: string): boolean =>
-  /^drop[A-Z]/.test(counter) || (kind === 'net' && NET_DROPS.some((re) => re.test(counter)));
+  !(kind === 'net' && NOT_MEANT_FOR_US.includes(counter)) &&
+  (/^drop[A-Z]/.test(counter) || (kind === 'net' && NET_DROPS.some((re) => re.test(counter))));
 
 /** All series that counters go to, with the labels of a block of that kind. */
 const TARGETS: { name: string; target: Target; labels: Record<string, string> }[] = Object.entries(

@@ -191,7 +191,7 @@ export const realTraffic = assemble({
           {
             title: 'Dropped by stacks, by reason',
             description:
-              'bad_checksum and bad_header: damaged or forged. no_connection: nobody listens. duplicate: sent again without need. not_mine: for another address, as flooded frames are.',
+              'bad_checksum and bad_header: damaged or forged. no_connection: nobody listens. duplicate: sent again without need. Frames for other addresses and of other protocols are none.',
             unit: UNIT.frames,
             width: 12,
           },

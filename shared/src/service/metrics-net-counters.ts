@@ -1,5 +1,5 @@
 /** Which counter of the TCP/IP stack is shown as which metric: see metrics-counters.ts. What a stack does not use is a dropped
- *  frame of the component tcpip; what happened besides is an event. tx and rx are the stack's own view, for each stack. */
+ *  frame of the component tcpip; what was never meant for it, and what happened besides, is an event. tx and rx are the stack's own view, for each stack. */
 import type { TCP_APP_COUNTERS } from '../net-apps/tcp-app-counters.js';
 import type { WEB_COUNTERS } from '../counters/names.js';
 import type { NET_COUNTERS } from '../net/net-counters.js';
@@ -34,8 +34,9 @@ export const net: { readonly [K in (typeof NET_COUNTERS)[number]]: Shown } = {
   linkFull: event('link_full'),
   dropShort: drop('short'),
   dropOversize: drop('oversize'),
-  dropNotMine: drop('not_mine'),
-  dropEtherType: drop('ether_type'),
+  // Harmless noise of every network, IPv6's multicasts above all: nobody lost it.
+  dropNotMine: event('not_mine'),
+  dropEtherType: event('ether_type'),
   arpIn: event('arp_in'),
   arpOut: event('arp_out'),
   arpBad: drop('arp_bad'),
@@ -47,7 +48,7 @@ export const net: { readonly [K in (typeof NET_COUNTERS)[number]]: Shown } = {
   ipBadHeader: drop('ip_bad_header'),
   ipBadChecksum: drop('ip_bad_checksum'),
   ipBadSource: drop('ip_bad_source'),
-  ipNotMine: drop('ip_not_mine'),
+  ipNotMine: event('ip_not_mine'),
   ipSourceRoute: drop('ip_source_route'),
   ipNoProtocol: drop('ip_no_protocol'),
   ipNoRoute: event('ip_no_route'),

@@ -11,6 +11,9 @@ export function tapSource(
   log: { error(what: object, text: string): void },
 ): WakeSource {
   return new WakeSource(tap.fd, onReadable, () => {
-    log.error({ device: tap.name }, `${tapIsGone(tap.name)}: somebody removed it, or its namespace; start the testbed again`);
+    log.error(
+      { device: tap.name },
+      `${tapIsGone(tap.name)}: somebody removed it, or its namespace; start the testbed again`,
+    );
   });
 }
