@@ -1,20 +1,16 @@
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import t from 'tap';
 import { AddressSpace } from '../src/mem/address-space.js';
+import { makeMemory } from '../src/mem/memory-file.js';
+import { anew } from './client-fake.js';
 
-const dir = mkdtempSync('/dev/shm/grantline-space-');
-t.teardown(() => rmSync(dir, { recursive: true, force: true }));
 const moduleUrl = new URL('../src/mem/address-space.js', import.meta.url).href;
 
 t.test('two mappings of one file show the same bytes, and a copy between mappings is one call', (t) => {
-  const file = join(dir, 'shared');
-  writeFileSync(file, '');
-  truncateSync(file, 8192);
+  const fd = makeMemory('test', 8192);
   const space = new AddressSpace(1 << 20);
-  const a = space.mapFile(file, 8192, true);
-  const b = space.mapFile(file, 8192, true);
+  const a = space.mapWhole(anew(fd), 8192, true);
+  const b = space.mapWhole(fd, 8192, true);
   const own = space.mapPrivate(4096);
   space.mem.u8.set([1, 2, 3], own);
   space.mem.u8.copyWithin(a + 4096, own, own + 3);

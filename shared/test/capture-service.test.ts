@@ -1,23 +1,21 @@
 import t, { type Test } from 'tap';
-import { rmSync } from 'node:fs';
 import { request, type IncomingMessage } from 'node:http';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readPackets } from '../src/capture/packets.js';
 import { INBOUND } from '../src/capture/pcapng-blocks.js';
 import { NOT_DROPPED } from '../src/capture/drop-reasons.js';
-import { CounterFile } from '../src/counters/file.js';
+import { COUNTER_FILE_BYTES, CounterFile } from '../src/counters/file.js';
 import { AddressSpace } from '../src/mem/address-space.js';
+import { makeMemory } from '../src/mem/memory-file.js';
 import { Captures, MAX_CAPTURES } from '../src/service/captures.js';
 import { createHttp, listenHttp } from '../src/service/http.js';
-import { quiet, testDir } from './client-fake.js';
+import { quiet } from './client-fake.js';
 
 const KEY = 'a'.repeat(64);
 
 async function bed(t: Test, key = KEY) {
-  const dir = testDir();
   const space = new AddressSpace(256 << 20);
-  const counters = new CounterFile(space, join(dir, 'counters'));
+  const counters = new CounterFile(space, makeMemory('test', COUNTER_FILE_BYTES));
   const http = await createHttp({
     ...{ name: 'test', domain: 'guest1', log: quiet, counterFile: counters },
     ...{ ready: () => true, dump: () => ({}) },
@@ -26,7 +24,6 @@ async function bed(t: Test, key = KEY) {
   const url = await listenHttp(http, { host: '127.0.0.1', port: 0 });
   t.teardown(async () => {
     await http.close();
-    rmSync(dir, { recursive: true });
   });
   const at = space.mapPrivate(4096);
   space.mem.u8.fill(7, at, at + 4096);

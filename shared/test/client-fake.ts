@@ -1,14 +1,42 @@
 /** A hypervisor for tests: real sockets, made-up answers. Not a test itself. */
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { closeSync, constants, mkdtempSync, openSync, rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { WebSocketServer, type WebSocket } from 'ws';
 import { pino } from 'pino';
-import type { DomId } from '../src/abi/page.js';
+import { PAGE_SIZE, type DomId } from '../src/abi/page.js';
+import { COUNTER_FILE_BYTES } from '../src/counters/file.js';
+import { DescriptorDoor } from '../src/mem/descriptors.js';
+import { makePipe } from '../src/mem/libc.js';
+import { makeMemory } from '../src/mem/memory-file.js';
 import type { ServiceEnv } from '../src/service/env.js';
 
 export const quiet = pino({ level: 'silent' });
+
+/** A descriptor of its own of the same file or pipe. */
+export const anew = (fd: number, flags: string | number = 'r+'): number => openSync(`/proc/self/fd/${fd}`, flags);
+
+/** A doorbell for tests: both ends of a pipe. */
+export class Bell {
+  private readonly pipe = makePipe();
+
+  /** For its owner. */
+  get hears(): number {
+    return anew(this.pipe.writes, constants.O_RDWR | constants.O_NONBLOCK);
+  }
+
+  /** For its peers. */
+  get rings(): number {
+    return anew(this.pipe.writes, constants.O_WRONLY | constants.O_NONBLOCK);
+  }
+
+  close(): void {
+    closeSync(this.pipe.reads);
+    closeSync(this.pipe.writes);
+  }
+}
 
 /** A directory on tmpfs, named after this process. */
 export function testDir(): string {
@@ -25,7 +53,7 @@ export class FakeHypervisor {
   readonly joined: unknown[] = [];
   /** Requests that came, as op and args. */
   readonly asked: { op: string; args: Record<string, unknown> }[] = [];
-  welcome: Record<string, unknown> = { domid: 3, kind: 'guest', memoryPages: 16, guests: [], home: 'domain/3' };
+  welcome: Record<string, unknown> = { domid: 3, kind: 'guest', memoryPages: 16, guests: [] };
   /** Throw an object with a code to refuse. */
   answer: Answer = () => ({});
   /** Gets each batch; by default it is echoed with rc 0 and no results. */
@@ -35,6 +63,15 @@ export class FakeHypervisor {
     reply.writeUInt16LE(batch.readUInt16LE(6), 6);
     ws.send(reply);
   };
+  /** What it hands out to its domain. */
+  readonly shared: Record<string, () => number>;
+  private readonly own = {
+    memory: makeMemory('test', 16 * PAGE_SIZE),
+    counters: makeMemory('test', COUNTER_FILE_BYTES),
+    bell: new Bell(),
+  };
+  private door: DescriptorDoor | null = null;
+  private readonly tickets = new Map<string, string>();
   connections = 0;
   ws: WebSocket | null = null;
   private readonly http: Server;
@@ -44,6 +81,13 @@ export class FakeHypervisor {
     this.dir = dir;
     this.http = createServer((_req, res) => res.writeHead(404).end());
     this.http.on('upgrade', (req, socket, head) => this.upgrade(req, socket, head));
+    const { memory, counters, bell } = this.own;
+    this.shared = { memory: () => anew(memory), counters: () => anew(counters), doorbell: () => bell.hears };
+  }
+
+  /** Where the counters of its domain can be read. */
+  get countersPath(): string {
+    return `/proc/self/fd/${this.own.counters}`;
   }
 
   get socket(): string {
@@ -51,6 +95,11 @@ export class FakeHypervisor {
   }
 
   listen(): Promise<void> {
+    this.door = new DescriptorDoor(join(this.dir, 'shared.sock'), (ticket) => {
+      const open = this.shared[this.tickets.get(ticket) ?? ''];
+      this.tickets.delete(ticket);
+      return open === undefined ? null : open();
+    });
     return new Promise((resolve) => this.http.listen(this.socket, resolve));
   }
 
@@ -69,6 +118,10 @@ export class FakeHypervisor {
     for (const ws of this.wss.clients) ws.terminate();
     this.http.close();
     this.http.closeAllConnections();
+    this.door?.close();
+    closeSync(this.own.memory);
+    closeSync(this.own.counters);
+    this.own.bell.close();
     rmSync(this.dir, { recursive: true, force: true });
   }
 
@@ -118,6 +171,11 @@ export class FakeHypervisor {
     ws.on('message', (data: Buffer, binary: boolean) => {
       if (binary) return this.onBatch(data, ws);
       const { id, op, args } = JSON.parse(data.toString()) as { id: number; op: string; args: Record<string, unknown> };
+      if (op === 'shared.ticket') {
+        const ticket = randomBytes(16).toString('hex');
+        this.tickets.set(ticket, String(args.of));
+        return ws.send(JSON.stringify({ id, result: { ticket } }));
+      }
       this.asked.push({ op, args });
       try {
         ws.send(JSON.stringify({ id, result: this.answer(op, args, this) }));
@@ -141,11 +199,4 @@ export async function until(ok: () => boolean): Promise<void> {
     await new Promise((resolve) => setTimeout(resolve, 2));
   }
   throw new Error('it did not happen');
-}
-
-/** Makes the domain's directory as the hypervisor does. */
-export function domainDir(dir: string, domid: number): string {
-  const home = join(dir, 'domain', String(domid));
-  mkdirSync(home, { recursive: true });
-  return home;
 }

@@ -1,13 +1,21 @@
-/** Reads one byte of a window page: argv is the directory and 'mapped', 'unmapped' or 'guard'. Not a test itself. */
+/** Reads one byte of a window page: argv is 'mapped', 'unmapped' or 'guard'. Not a test itself. */
+import { writeSync } from 'node:fs';
 import type { DomId, Pfn } from '../src/abi/page.js';
 import { PAGE_SIZE } from '../src/abi/page.js';
 import { GrantWindow } from '../src/grant/window.js';
+import { PeerMemory } from '../src/hypervisor/peer-memory.js';
 import { AddressSpace } from '../src/mem/address-space.js';
+import { makeMemory } from '../src/mem/memory-file.js';
 
-const [dir, what] = process.argv.slice(2) as [string, string];
+const what = process.argv[2];
+const ONE = 1 as DomId;
+const memory = makeMemory('test', 4 * PAGE_SIZE);
+writeSync(memory, Buffer.alloc(PAGE_SIZE, 3), 0, PAGE_SIZE, 2 * PAGE_SIZE);
+const peers = new PeerMemory({ descriptor: () => Promise.resolve(memory) });
+await peers.open(ONE);
 const space = new AddressSpace(1 << 20);
-const window = new GrantWindow(space, (domid) => `${dir}/domain/${domid}/memory`, 4);
-const offset = window.map(1 as DomId, 2 as Pfn);
+const window = new GrantWindow(space, peers, 4);
+const offset = window.map(ONE, 2 as Pfn);
 if (what === 'unmapped') window.unmap(offset);
 const at = what === 'guard' ? offset - PAGE_SIZE : offset;
 process.stdout.write(`read ${space.mem.u8[at]}\n`);

@@ -3,17 +3,24 @@ import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } fr
 import { join } from 'node:path';
 import t from 'tap';
 import { slots } from '../src/counters/block.js';
-import { CounterFile, readCounterFile } from '../src/counters/file.js';
+import { COUNTER_FILE_BYTES, CounterFile, readCounterFile } from '../src/counters/file.js';
 import { AddressSpace } from '../src/mem/address-space.js';
+import { makeMemory } from '../src/mem/memory-file.js';
+import { anew } from './client-fake.js';
 
 const dir = mkdtempSync('/dev/shm/grantline-counters-');
 t.teardown(() => rmSync(dir, { recursive: true, force: true }));
 const names = ['frames', 'bytes'] as const;
 const C = slots(names);
 
+/** A counter file, and where it can be read. */
+function counterFile(): { file: CounterFile; path: string } {
+  const fd = makeMemory('test', COUNTER_FILE_BYTES);
+  return { file: new CounterFile(new AddressSpace(1 << 20), anew(fd)), path: `/proc/${process.pid}/fd/${fd}` };
+}
+
 t.test('counts are private until committed, and then another process can read them', (t) => {
-  const path = join(dir, 'a');
-  const file = new CounterFile(new AddressSpace(1 << 20), path);
+  const { file, path } = counterFile();
   const block = file.block('vif', { vif: 'vif1.0' }, names);
   block.v[C.frames] += 3;
   t.same(readCounterFile(path), [{ kind: 'vif', labels: { vif: 'vif1.0' }, values: { frames: 0, bytes: 0 } }]);
@@ -27,14 +34,14 @@ t.test('counts are private until committed, and then another process can read th
 });
 
 t.test('the same kind and labels give the same block, so that a vif that comes back goes on counting', (t) => {
-  const file = new CounterFile(new AddressSpace(1 << 20), join(dir, 'b'));
+  const { file } = counterFile();
   t.equal(file.block('vif', { vif: 'vif1.0' }, names), file.block('vif', { vif: 'vif1.0' }, names));
   t.not(file.block('vif', { vif: 'vif1.0' }, names), file.block('vif', { vif: 'vif2.0' }, names));
   t.end();
 });
 
 t.test('a reset empties the counters of a run, and totals go on', (t) => {
-  const file = new CounterFile(new AddressSpace(1 << 20), join(dir, 'd'));
+  const { file } = counterFile();
   const block = file.block('vif', {}, names);
   block.v[C.frames] += 3;
   block.commit();
@@ -56,9 +63,9 @@ t.test('a reset empties the counters of a run, and totals go on', (t) => {
 });
 
 t.test('a reader of the file gets a block as it was committed, never half of it', async (t) => {
-  const path = join(dir, 'e');
+  const { file, path } = counterFile();
   const wide = Array.from({ length: 400 }, (_, i) => `c${i}`);
-  new CounterFile(new AddressSpace(1 << 20), path).block('vif', {}, wide);
+  file.block('vif', {}, wide);
   // Another process writes all the time; every value of a commit is the same number.
   const script = `
     const { openSync, writeSync } = require('node:fs');

@@ -1,17 +1,17 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
 import t, { type Test as T } from 'tap';
 import { CPU_COMMON, CpuMeter } from '../src/clock/cpu-meter.js';
-import { CounterFile } from '../src/counters/file.js';
+import { COUNTER_FILE_BYTES, CounterFile } from '../src/counters/file.js';
 import { slots } from '../src/counters/block.js';
 import { DataLoop, LOOP_COUNTERS, type Poller } from '../src/loop/data-loop.js';
 import { AddressSpace } from '../src/mem/address-space.js';
 import { Doorbell, Ringer } from '../src/mem/doorbell.js';
-import { makeFifo, processCpuNs } from '../src/mem/libc.js';
+import { processCpuNs } from '../src/mem/libc.js';
+import { makeMemory } from '../src/mem/memory-file.js';
+import { Bell } from './client-fake.js';
 
 const C = slots(LOOP_COUNTERS);
 
-/** A loop over a real FIFO, with one poller that has `work` units to do. */
+/** A loop over a real pipe, with one poller that has `work` units to do. */
 function setUp(t: T): {
   loop: DataLoop;
   ringer: Ringer;
@@ -20,13 +20,12 @@ function setUp(t: T): {
   cpu: Float64Array;
   state: { waiting: boolean; onDispatch: (() => void) | null };
 } {
-  const dir = mkdtempSync('/dev/shm/grantline-loop-');
-  makeFifo(join(dir, 'bell'), 0o600);
-  const file = new CounterFile(new AddressSpace(1 << 20), join(dir, 'counters'));
+  const bell = new Bell();
+  const file = new CounterFile(new AddressSpace(1 << 20), makeMemory('test', COUNTER_FILE_BYTES));
   const cpuBlock = file.block('cpu', {}, [...CPU_COMMON, 'rest']);
   const counters = file.block('loop', {}, LOOP_COUNTERS);
-  const doorbell = new Doorbell(join(dir, 'bell'));
-  const ringer = new Ringer(join(dir, 'bell'));
+  const doorbell = new Doorbell(bell.hears);
+  const ringer = new Ringer(bell.rings);
   const state: { waiting: boolean; onDispatch: (() => void) | null } = { waiting: false, onDispatch: null };
   const poller = {
     scheduled: false,
@@ -58,7 +57,7 @@ function setUp(t: T): {
     loop.stop();
     doorbell.close();
     ringer.close();
-    rmSync(dir, { recursive: true, force: true });
+    bell.close();
   });
   return { loop, ringer, poller, counters: counters.v, cpu: cpuBlock.v, state };
 }

@@ -1,35 +1,27 @@
-/** Two domains in one process: two address spaces over the same page file, two FIFOs, and a hypervisor in between. */
+/** Two domains in one process: two address spaces over the same page, two doorbells, and a hypervisor in between. */
 import t, { type Test } from 'tap';
-import { mkdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { PAGE_SIZE, type DomId, type Port } from '../src/abi/page.js';
 import { EventChannels, type EvtchnTransport } from '../src/evtchn/channel.js';
 import { EventSide } from '../src/evtchn/event-page.js';
 import { AddressSpace } from '../src/mem/address-space.js';
 import { Doorbell } from '../src/mem/doorbell.js';
-import { makeFifo } from '../src/mem/libc.js';
-import { domainDir, testDir } from './client-fake.js';
+import { makeMemory } from '../src/mem/memory-file.js';
+import { Bell, anew, refuse, until } from './client-fake.js';
 
 const A = 1 as DomId;
 const B = 1000 as DomId;
 
-/** Gives out ports and tells the other end, as the hypervisor does; paths relative to the directory. */
+/** Gives out ports and descriptors and tells the other end, as the hypervisor does. */
 class World {
-  readonly dir = testDir();
+  page: number | null = makeMemory('test', PAGE_SIZE);
+  readonly bells = new Map<DomId, Bell>([A, B].map((d) => [d, new Bell()]));
+  /** Delivers them later than other answers. */
+  slow: Promise<void> = Promise.resolve();
   readonly closed: number[] = [];
   private readonly handlers = new Map<DomId, Map<string, (args: unknown) => void>>();
   private next: Record<number, number> = { [A]: 1, [B]: 40 };
   /** Given out again, once. */
   reuse: number | null = null;
-  /** Of whoever is asked about; null: its own. */
-  doorbell: string | null = null;
-
-  constructor() {
-    mkdirSync(join(this.dir, 'evtchn'));
-    writeFileSync(join(this.dir, 'evtchn/1-1000'), '');
-    truncateSync(join(this.dir, 'evtchn/1-1000'), PAGE_SIZE);
-    for (const d of [A, B]) makeFifo(join(domainDir(this.dir, d), 'doorbell'), 0o600);
-  }
 
   transport(domid: DomId): EvtchnTransport {
     const handlers = new Map<string, (args: unknown) => void>();
@@ -44,11 +36,16 @@ class World {
       this.reuse = null;
       if (op === 'evtchn.bindInterdomain')
         this.emit(remote, 'evtchn.bound', { port: args.remotePort, remotePort: port });
-      return Promise.resolve({ port, page: 'evtchn/1-1000', doorbell: this.doorbell ?? `domain/${remote}/doorbell` });
+      return Promise.resolve({ port });
     };
     return {
       domid,
-      dir: this.dir,
+      descriptor: async (of, of_) => {
+        await this.slow;
+        const fd = of === 'page' ? this.page : (this.bells.get(of_!)?.rings ?? null);
+        if (fd === null) throw refuse('ESRCH');
+        return of === 'page' ? anew(fd) : fd;
+      },
       request: request as EvtchnTransport['request'],
       onEvent: (name, fn) => void handlers.set(name, fn as (args: unknown) => void),
     };
@@ -71,8 +68,8 @@ interface Bed {
 function bed(t: Test): Bed {
   const world = new World();
   const [spaceA, spaceB] = [new AddressSpace(1 << 20), new AddressSpace(1 << 20)];
-  const bellA = new Doorbell(join(world.dir, 'domain/1/doorbell'));
-  const bellB = new Doorbell(join(world.dir, 'domain/1000/doorbell'));
+  const bellA = new Doorbell(world.bells.get(A)!.hears);
+  const bellB = new Doorbell(world.bells.get(B)!.hears);
   const a = new EventChannels(world.transport(A), spaceA);
   const b = new EventChannels(world.transport(B), spaceB);
   t.teardown(() => {
@@ -80,7 +77,6 @@ function bed(t: Test): Bed {
     b.close();
     bellA.close();
     bellB.close();
-    rmSync(world.dir, { recursive: true });
   });
   return { world, a, b, spaceA, bellA, bellB };
 }
@@ -211,14 +207,12 @@ t.test(
     t.equal(gone, 1);
     t.equal(ca.notify(), false);
     t.equal(ca.dropped, 1);
-    const path = join(world.dir, 'domain/1000/doorbell');
-    rmSync(path);
-    makeFifo(path, 0o600);
-    const bell = new Doorbell(path);
+    world.bells.set(B, new Bell());
+    const bell = new Doorbell(world.bells.get(B)!.hears);
     t.teardown(() => bell.close());
     bellB.wait(0);
     world.emit(A, 'evtchn.bound', { port: ca.port, remotePort: 41 });
-    t.ok(ca.bound);
+    await until(() => ca.bound);
     t.ok(bell.wait(0));
     t.notOk(bellB.wait(0));
     a.close();
@@ -246,13 +240,13 @@ t.test('a bound event of a port that was closed meanwhile is none of its success
   t.notOk(second.bound, 'nobody has bound to it');
   t.notOk(bellB.wait(0));
   world.emit(A, 'evtchn.bound', { port: second.port, remotePort: 78 });
-  t.ok(second.bound);
+  await until(() => second.bound);
   t.ok(bellB.wait(0));
 });
 
 t.test('a peer that bound and died before the port is known here leaves a port that can be closed', async (t) => {
   const { world, a } = bed(t);
-  rmSync(join(world.dir, 'domain/1000/doorbell'));
+  world.bells.delete(B);
   world.emit(A, 'evtchn.bound', { port: 1, remotePort: 77 });
   const ca = await a.allocUnbound(B);
   t.notOk(ca.bound);
@@ -263,9 +257,9 @@ t.test('a peer that bound and died before the port is known here leaves a port t
 
 t.test('a port whose page or doorbell cannot be had is given back', async (t) => {
   const { world, a, b } = bed(t);
-  rmSync(join(world.dir, 'evtchn/1-1000'));
-  await t.rejects(a.allocUnbound(B), { code: 'ENOENT' });
-  await t.rejects(b.bindInterdomain(A, 9 as Port), { code: 'ENOENT' });
+  world.page = null;
+  await t.rejects(a.allocUnbound(B), { code: 'ESRCH' });
+  await t.rejects(b.bindInterdomain(A, 9 as Port), { code: 'ESRCH' });
   t.same(world.closed, [1, 40]);
   t.same([a.list(), b.list()], [[], []]);
 });
@@ -275,14 +269,12 @@ t.test(
   async (t) => {
     const { world, a, ca } = await pair(t);
     world.emit(A, 'evtchn.unbound', { port: ca.port });
-    makeFifo(join(domainDir(world.dir, 2000), 'doorbell'), 0o600);
-    rmSync(join(world.dir, 'domain/1000/doorbell'));
-    const bell = new Doorbell(join(world.dir, 'domain/2000/doorbell'));
+    world.bells.set(B, new Bell());
+    const bell = new Doorbell(world.bells.get(B)!.hears);
     t.teardown(() => bell.close());
-    world.doorbell = 'domain/2000/doorbell';
     const next = await a.allocUnbound(B);
     world.emit(A, 'evtchn.bound', { port: next.port, remotePort: 45 });
-    t.ok(next.bound);
+    await until(() => next.bound);
     t.ok(bell.wait(0));
     await ca.close();
   },
@@ -290,8 +282,8 @@ t.test(
 
 t.test('a peer that died before it could be rung fails the bind and leaves nothing', async (t) => {
   const { world, b } = bed(t);
-  rmSync(join(world.dir, 'domain/1/doorbell'));
-  await t.rejects(b.bindInterdomain(A, 9 as Port), { code: 'ENOENT' });
+  world.bells.delete(A);
+  await t.rejects(b.bindInterdomain(A, 9 as Port), { code: 'ESRCH' });
   t.same(b.list(), []);
   t.equal(world.closed.length, 1);
 });
@@ -379,4 +371,32 @@ t.test('H6: honest events are never damped, and a reason ends the damping', asyn
     ring(0);
   }
   t.ok(state.masks > masks);
+});
+
+t.test('an end that binds and goes while its doorbell is on its way is not rung, its successor is', async (t) => {
+  const { world, a, bellB } = bed(t);
+  const ca = await a.allocUnbound(B);
+  let go = (): void => {};
+  world.slow = new Promise((resolve) => (go = resolve));
+  world.emit(A, 'evtchn.bound', { port: ca.port, remotePort: 41 });
+  world.emit(A, 'evtchn.unbound', { port: ca.port });
+  world.emit(A, 'evtchn.bound', { port: ca.port, remotePort: 42 });
+  go();
+  await until(() => ca.bound);
+  t.equal(ca.rings, 1, 'once, at the second end');
+  t.ok(bellB.wait(0));
+  // And a channel that is closed meanwhile stays closed.
+  const next = await a.allocUnbound(B);
+  world.emit(A, 'evtchn.unbound', { port: ca.port });
+  world.emit(A, 'evtchn.bound', { port: next.port, remotePort: 43 });
+  await next.close();
+  await new Promise((resolve) => setImmediate(resolve));
+  t.notOk(next.bound);
+});
+
+t.test('channels of one peer that are made at once share one page', async (t) => {
+  const { a } = bed(t);
+  const made = await Promise.all([a.allocUnbound(B), a.allocUnbound(B), a.allocUnbound(B)]);
+  for (const c of made) await c.close();
+  t.same(a.list(), []);
 });

@@ -1,7 +1,7 @@
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { CounterFile } from '../src/counters/file.js';
+import { COUNTER_FILE_BYTES, CounterFile } from '../src/counters/file.js';
 import {
   APP_COUNTERS,
   GUEST_CPU,
@@ -10,6 +10,7 @@ import {
   NIC_QUEUE_COUNTERS,
 } from '../src/counters/names.js';
 import { AddressSpace } from '../src/mem/address-space.js';
+import { makeMemory } from '../src/mem/memory-file.js';
 import { revisionOf } from '../src/service/build-info.js';
 import { createHttp } from '../src/service/http.js';
 import type { Reading } from '../src/service/metrics.js';
@@ -19,10 +20,9 @@ import { parsePage } from './metrics-kit.js';
 
 const dir = testDir();
 t.teardown(() => rmSync(dir, { recursive: true }));
-let files = 0;
 
 async function service(domain: string, gauges: () => Reading[] = () => []) {
-  const file = new CounterFile(new AddressSpace(1 << 20), join(dir, `counters${++files}`));
+  const file = new CounterFile(new AddressSpace(1 << 20), makeMemory('test', COUNTER_FILE_BYTES));
   const ready = (): boolean => true;
   const app = await createHttp({
     name: 'test',

@@ -3,7 +3,7 @@
  *
  *  Rounds are driven by index words: a process writes its part of round r and waits for the other's mark of round r. */
 import { fork, type ChildProcess } from 'node:child_process';
-import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, openSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { AddressSpace } from '../src/mem/address-space.js';
@@ -26,7 +26,7 @@ interface Outcome {
 
 function open(path: string): Int32Array {
   const space = new AddressSpace(65536);
-  const at = space.mapFile(path, 4096, true) >> 2;
+  const at = space.mapWhole(openSync(path, 'r+'), 4096, true) >> 2;
   return space.mem.i32.subarray(at, at + 1024);
 }
 

@@ -1,13 +1,12 @@
 import t, { type Test } from 'tap';
 import { createServer } from 'node:net';
-import { rmSync } from 'node:fs';
-import { join } from 'node:path';
-import { CounterFile } from '../src/counters/file.js';
+import { COUNTER_FILE_BYTES, CounterFile } from '../src/counters/file.js';
 import { NIC_QUEUE_COUNTERS } from '../src/counters/names.js';
 import { AddressSpace } from '../src/mem/address-space.js';
+import { makeMemory } from '../src/mem/memory-file.js';
 import { createHttp, listenHttp, type CountersBody, type ServiceHttp } from '../src/service/http.js';
 import { UsageError } from '../src/service/env.js';
-import { quiet, testDir } from './client-fake.js';
+import { quiet } from './client-fake.js';
 
 interface Bed {
   app: ServiceHttp;
@@ -16,8 +15,7 @@ interface Bed {
 }
 
 async function bed(t: Test): Promise<Bed> {
-  const dir = testDir();
-  const file = new CounterFile(new AddressSpace(1 << 20), join(dir, 'counters'));
+  const file = new CounterFile(new AddressSpace(1 << 20), makeMemory('test', COUNTER_FILE_BYTES));
   const state = { ready: false, resets: 0 };
   const app = await createHttp({
     name: 'test',
@@ -30,7 +28,6 @@ async function bed(t: Test): Promise<Bed> {
   });
   t.teardown(async () => {
     await app.close();
-    rmSync(dir, { recursive: true });
   });
   return { app, file, state };
 }

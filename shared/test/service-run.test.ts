@@ -1,13 +1,9 @@
 import t, { type Test } from 'tap';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-import { ftruncateSync, openSync, closeSync } from 'node:fs';
-import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { PAGE_SIZE } from '../src/abi/page.js';
 import { readCounterFile } from '../src/counters/file.js';
-import { makeFifo } from '../src/mem/libc.js';
-import { domainDir, FakeHypervisor, until } from './client-fake.js';
+import { FakeHypervisor, until } from './client-fake.js';
 
 // Some twenty processes start here one after the other.
 t.setTimeout(180_000);
@@ -117,20 +113,15 @@ t.test(
   },
 );
 
-async function hypervisor(t: Test): Promise<{ fake: FakeHypervisor; env: Record<string, string>; home: string }> {
+async function hypervisor(t: Test): Promise<{ fake: FakeHypervisor; env: Record<string, string> }> {
   const fake = new FakeHypervisor();
   t.teardown(() => fake.close());
-  const home = domainDir(fake.dir, 3);
-  const fd = openSync(join(home, 'memory'), 'w');
-  ftruncateSync(fd, 16 * PAGE_SIZE);
-  closeSync(fd);
-  makeFifo(join(home, 'doorbell'), 0o600);
   await fake.listen();
-  return { fake, home, env: { GRANTLINE_DIR: fake.dir, GRANTLINE_DOMID: '3', GRANTLINE_SECRET: fake.secret } };
+  return { fake, env: { GRANTLINE_DIR: fake.dir, GRANTLINE_DOMID: '3', GRANTLINE_SECRET: fake.secret } };
 }
 
 t.test('a service comes up, announces itself, answers, and ends with the hypervisor', async (t) => {
-  const { fake, env, home } = await hypervisor(t);
+  const { fake, env } = await hypervisor(t);
   const run = new Run(t, 'app', env);
   await run.says('url ');
   const url = /url (.*)\n/.exec(run.err)![1];
@@ -139,7 +130,7 @@ t.test('a service comes up, announces itself, answers, and ends with the hypervi
   const dump = (await (await fetch(`${url}/dump`)).json()) as object;
   t.same(dump, { domid: 3, kind: 'guest', ports: [], own: true });
   t.same(
-    readCounterFile(join(home, 'counters')).map((b) => b.kind),
+    readCounterFile(fake.countersPath).map((b) => b.kind),
     ['cpu', 'loop', 'capture'],
   );
   const rung = new Promise<void>((resolve) => fake.ws!.once('close', () => resolve()));
@@ -159,7 +150,7 @@ t.test('SIGTERM closes the socket, so that the hypervisor knows', async (t) => {
   t.equal((await run.ended).code, 0);
 });
 
-t.test('a port in use, and files that are not there, are one line and exit code 2', async (t) => {
+t.test("a port in use, and a directory that is not the hypervisor's, are one line and exit code 2", async (t) => {
   const { fake, env } = await hypervisor(t);
   const other = new FakeHypervisor();
   t.teardown(() => other.close());
@@ -174,5 +165,8 @@ t.test('a port in use, and files that are not there, are one line and exit code 
     GRANTLINE_HYPERVISOR: `ws+unix://${fake.socket}`,
   });
   t.equal((await lost.ended).code, 2);
-  t.match(lost.err, /^grantline guest: cannot open \/dev\/shm\/none\/domain\/3\/doorbell \(ENOENT\)/);
+  t.match(
+    lost.err,
+    /^grantline guest: cannot connect to \/dev\/shm\/none\/shared.sock \(ENOENT\): is GRANTLINE_DIR the hypervisor's\?\n$/,
+  );
 });

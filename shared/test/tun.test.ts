@@ -1,12 +1,13 @@
 import { execFileSync } from 'node:child_process';
-import { accessSync, closeSync, constants, existsSync, openSync, readSync, writeSync } from 'node:fs';
+import { accessSync, closeSync, existsSync, readSync, writeSync } from 'node:fs';
 import t from 'tap';
 import { AddressSpace } from '../src/mem/address-space.js';
 import { BROKEN, READABLE, waitReadable } from '../src/mem/libc.js';
 import { Doorbell, Ringer, WakeSource } from '../src/mem/doorbell.js';
-import { makeFifo } from '../src/mem/libc.js';
+import { makePipe } from '../src/mem/libc.js';
 import { TapError, VNET_BYTES, openTap, type TapOptions } from '../src/mem/tun.js';
 import { tapRefusal, tryTap } from '../src/tap/refusal.js';
+import { Bell } from './client-fake.js';
 
 const name = `glt${process.pid}`;
 const options: TapOptions = { name, netns: null, mac: '02:00:00:00:00:07', ip: null, offload: true };
@@ -66,18 +67,14 @@ t.test(
 );
 
 t.test('a descriptor that is broken for ever is not readable: whoever waits hears of it once, and sleeps on', (t) => {
-  const dir = t.testdir();
-  makeFifo(`${dir}/bell`, 0o600);
-  const bell = new Doorbell(`${dir}/bell`);
-  const ringer = new Ringer(`${dir}/bell`);
+  const made = new Bell();
+  const bell = new Doorbell(made.hears);
+  const ringer = new Ringer(made.rings);
+  t.teardown(() => made.close());
   t.teardown(() => ringer.close());
   t.teardown(() => bell.close());
   // What hangs up without a word: the reading end of a pipe whose writer has gone.
-  makeFifo(`${dir}/pipe`, 0o600);
-  const both = openSync(`${dir}/pipe`, constants.O_RDWR);
-  const reader = openSync(`${dir}/pipe`, constants.O_RDONLY | constants.O_NONBLOCK);
-  const writer = openSync(`${dir}/pipe`, constants.O_WRONLY);
-  closeSync(both);
+  const { reads: reader, writes: writer } = makePipe();
   t.teardown(() => closeSync(reader));
   const heard: string[] = [];
   bell.source = new WakeSource(
@@ -103,7 +100,7 @@ t.test('a descriptor that is broken for ever is not readable: whoever waits hear
   t.ok(bell.wait(0), 'the doorbell goes on');
   // A number that is no descriptor.
   t.equal(waitReadable(1_000_000, -1, 0), BROKEN);
-  const ends = openSync(`${dir}/bell`, constants.O_RDWR | constants.O_NONBLOCK);
+  const ends = made.hears;
   ringer.ring();
   t.equal(waitReadable(ends, 1_000_000, 0), READABLE | (BROKEN << 2));
   closeSync(ends);

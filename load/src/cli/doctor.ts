@@ -6,9 +6,10 @@ import { join } from 'node:path';
 import type { Command } from 'commander';
 import { discover, hypervisorAlive, looksLikeTestbed } from '../testbed/discover.js';
 import { entryOf, REPOSITORY, SERVICES, testbedDir } from '../testbed/paths.js';
-import { neededBytes, spaceAt } from '../testbed/preflight.js';
+import { neededBytes } from '../testbed/preflight.js';
 import { serviceProcesses } from '../testbed/proc.js';
 import { closedAbove } from '../testbed/service-env.js';
+import { availableMemory } from '@grantline/shared/mem/available.js';
 import { MAX_GUESTS } from '@grantline/shared/abi/page.js';
 
 export interface Finding {
@@ -32,7 +33,6 @@ export interface Machine {
   closed: string | null;
   dir: string;
   freeBytes: number;
-  inMemory: boolean;
   testbed: 'none' | 'alive' | 'stale';
   /** Why the directory is not one that can be used; null: it is. */
   refused: string | null;
@@ -80,25 +80,19 @@ export function judge(m: Machine): Finding[] {
   if (most < 1)
     f.push({
       level: 'lacks',
-      what: `${mib(m.freeBytes)} of shared memory free, one guest needs ${mib(neededBytes(1))}`,
-      todo: 'enlarge it: mount -o remount,size=1G /dev/shm; docker run --shm-size=1g',
+      what: `${mib(m.freeBytes)} of memory available, one guest needs ${mib(neededBytes(1))}`,
+      todo: 'free some, or raise the limit: docker run --memory',
     });
   else
     f.push({
       level: 'ok',
-      what: `${mib(m.freeBytes)} of shared memory free: enough for ${most} guest${most === 1 ? '' : 's'}`,
-    });
-  if (!m.inMemory)
-    f.push({
-      level: 'note',
-      what: `${m.dir} is not on tmpfs`,
-      todo: 'put it in memory (GRANTLINE_DIR=/dev/shm/...): the kernel would write shared pages to a disk',
+      what: `${mib(m.freeBytes)} of memory available: enough for ${most} guest${most === 1 ? '' : 's'}`,
     });
   f.push(
     m.uid === 0 && m.closed !== null
       ? {
           level: 'note',
-          what: `root, but other users may not pass through ${m.closed}, where the code lies: all domains run as root. The system does not keep a guest from opening the files of another; grant checks, the DMA table and mappings work as always`,
+          what: `root, but other users may not pass through ${m.closed}, where the code lies: all domains run as root. The system does not keep a guest from the memory of another; grant checks, the DMA table and mappings work as always`,
           todo: 'nothing for measuring; put the clone elsewhere, as below /opt, for real isolation',
         }
       : m.uid === 0
@@ -108,7 +102,7 @@ export function judge(m: Machine): Finding[] {
           }
         : {
             level: 'note',
-            what: 'not root: all domains run under one uid. The system does not keep a guest from opening the files of another; grant checks, the DMA table and mappings work as always',
+            what: 'not root: all domains run under one uid. The system does not keep a guest from the memory of another; grant checks, the DMA table and mappings work as always',
             todo: 'nothing for measuring; run as root or in containers for real isolation',
           },
   );
@@ -146,7 +140,6 @@ function mostGuests(free: number): number {
 }
 
 function look(dir: string): Machine {
-  const space = spaceAt(dir);
   const { state, refused } = stateOf(dir);
   const uid = process.getuid?.() ?? 0;
   const others = existsSync('/dev/shm')
@@ -165,8 +158,7 @@ function look(dir: string): Machine {
     uid,
     closed: closedAbove(REPOSITORY),
     dir,
-    freeBytes: space.free,
-    inMemory: space.inMemory,
+    freeBytes: availableMemory(),
     testbed: state,
     refused,
     orphans: serviceProcesses().filter((p) => discoverQuietly(p.dir) !== 'alive'),

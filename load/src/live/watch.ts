@@ -7,7 +7,7 @@ import type { Client, ConfigStatus, ServiceAddress, TestbedInfo } from '../runne
 import { serviceName } from '../runner/client.js';
 import { loadStatus } from '../runner/nic-load.js';
 import type { Snapshot } from '../runner/snapshot.js';
-import { readCounters, type CounterOwner } from '../testbed/counter-files.js';
+import { CounterFiles, type CounterOwner } from '../testbed/counter-files.js';
 import { runLockHolder } from '../testbed/run-lock.js';
 import type { Board } from './board.js';
 import { growth, sampleOf } from './rates.js';
@@ -39,6 +39,7 @@ export class Watch {
   private readonly onSample: (sample: Sample) => void;
   private readonly onSeen: () => void;
   private timers: NodeJS.Timeout[] = [];
+  private readonly counters: CounterFiles;
   private before: Snapshot = [];
   private looking: Promise<void> | null = null;
   private lookedAt = -Infinity;
@@ -47,6 +48,7 @@ export class Watch {
   constructor(client: Client, dir: string, board: Board, onSample: (sample: Sample) => void, onSeen: () => void) {
     this.client = client;
     this.dir = dir;
+    this.counters = new CounterFiles(client, dir);
     this.board = board;
     this.onSample = onSample;
     this.onSeen = onSeen;
@@ -58,7 +60,10 @@ export class Watch {
     for (const timer of this.timers) clearInterval(timer);
     this.timers = [];
     this.before = [];
-    if (!on) return;
+    if (!on) {
+      this.counters.closeAll();
+      return;
+    }
     void this.look();
     this.timers = [
       setInterval(() => {
@@ -99,10 +104,10 @@ export class Watch {
     if (this.seen === null) return;
     this.sampledAt = performance.now();
     const { testbed, config } = this.seen;
-    const owners: CounterOwner[] = [{ name: 'hypervisor', kind: 'hypervisor', domid: 0 }];
+    const owners: CounterOwner[] = [{ name: 'hypervisor', kind: 'hypervisor', domid: 0, pid: 0 }];
     for (const d of testbed.domains)
-      if (d.state !== 'dead') owners.push({ name: serviceName(d), kind: d.kind, domid: d.domid });
-    const now = readCounters(this.dir, owners);
+      if (d.state !== 'dead') owners.push({ name: serviceName(d), kind: d.kind, domid: d.domid, pid: d.pid });
+    const now = this.counters.read(owners);
     const before = this.before;
     this.before = now;
     if (before.length === 0) return;

@@ -118,6 +118,9 @@ export class Client {
   grants = (domid: number): Promise<unknown> => this.operator('GET', `/api/domains/${domid}/grants`);
   captureAccess = (domid: number): Promise<{ http: string; key: string }> =>
     this.operator('GET', `/api/domains/${domid}/capture`);
+  /** For the domain's counters, 0: the hypervisor's; good at the socket where descriptors are handed out. */
+  counterTicket = (domid: number): Promise<{ ticket: string }> =>
+    this.operator('POST', `/api/domains/${domid}/counters`);
   ports = (domid: number): Promise<unknown> => this.operator('GET', `/api/domains/${domid}/ports`);
 
   /** All services that have announced where they answer, the hypervisor first. */

@@ -1,30 +1,88 @@
-/** Where the services' counters lie, and how the command reads them without asking the services: it costs them nothing. */
+/** The services' counters, read from the memory that they are counted in, without asking the services: it costs them
+ *  nothing. The hypervisor hands out descriptors of it to the operator; docs/wire/control-plane.md sections 2 and 4. */
+import { closeSync } from 'node:fs';
 import { join } from 'node:path';
-import { readCounterFile } from '@grantline/shared/counters/file.js';
 import { nowNs } from '@grantline/shared/clock/clock.js';
+import { readCounterFile } from '@grantline/shared/counters/file.js';
+import { SHARED_SOCKET } from '@grantline/shared/hypervisor/wire.js';
+import { fetchDescriptor } from '@grantline/shared/mem/descriptors.js';
+import type { Client } from '../runner/client.js';
 import type { ServiceName, ServiceSnapshot } from '../runner/snapshot.js';
-
-/** Path of a domain's counter file: docs/wire/control-plane.md section 2. The one place that knows it. */
-export const counterFileOf = (dir: string, domid: number): string => join(dir, 'domain', String(domid), 'counters');
 
 /** Which domain's counters. */
 export interface CounterOwner {
   name: ServiceName;
   kind: ServiceSnapshot['kind'];
   domid: number;
+  /** Its process: a successor of that number has counters of its own. */
+  pid: number | null;
 }
 
-/** Counters of all that can be read; a domain that is being born or has just died is left out. What only the process
- *  itself can tell (its CPU time, its memory) is 0. */
-export function readCounters(dir: string, owners: readonly CounterOwner[]): ServiceSnapshot[] {
-  const out: ServiceSnapshot[] = [];
-  for (const { name, kind, domid } of owners) {
-    try {
-      const blocks = readCounterFile(counterFileOf(dir, domid));
-      out.push({ name, kind, domid, atNs: nowNs(), processCpuNs: 0, dataThreadCpuNs: 0, rssBytes: 0, blocks });
-    } catch {
-      // Looked at again in half a second.
-    }
+interface Open {
+  readonly pid: number | null;
+  /** null: on its way, or refused. */
+  fd: number | null;
+}
+
+export class CounterFiles {
+  private readonly client: Pick<Client, 'counterTicket'>;
+  private readonly socket: string;
+  private readonly open = new Map<number, Open>();
+
+  constructor(client: Pick<Client, 'counterTicket'>, dir: string) {
+    this.client = client;
+    this.socket = join(dir, SHARED_SOCKET);
   }
-  return out;
+
+  /** Counters of all that can be read; a domain that is being born or has just died is left out. What only the process
+   *  itself can tell (its CPU time, its memory) is 0. */
+  read(owners: readonly CounterOwner[]): ServiceSnapshot[] {
+    for (const domid of this.open.keys()) if (!owners.some((o) => o.domid === domid)) this.close(domid);
+    const out: ServiceSnapshot[] = [];
+    for (const { name, kind, domid, pid } of owners) {
+      const fd = this.fdOf(domid, pid);
+      if (fd === null) continue;
+      try {
+        const blocks = readCounterFile(`/proc/self/fd/${fd}`);
+        out.push({ name, kind, domid, atNs: nowNs(), processCpuNs: 0, dataThreadCpuNs: 0, rssBytes: 0, blocks });
+      } catch {
+        // Looked at again in half a second.
+      }
+    }
+    return out;
+  }
+
+  /** Nobody looks any more. */
+  closeAll(): void {
+    for (const domid of [...this.open.keys()]) this.close(domid);
+  }
+
+  /** @returns null while it is on its way: there will be one at the next look */
+  private fdOf(domid: number, pid: number | null): number | null {
+    const known = this.open.get(domid);
+    if (known !== undefined && known.pid === pid) return known.fd;
+    if (known !== undefined) this.close(domid);
+    if (pid === null) return null;
+    const open: Open = { pid, fd: null };
+    this.open.set(domid, open);
+    this.client
+      .counterTicket(domid)
+      .then(({ ticket }) => fetchDescriptor(this.socket, ticket))
+      .then(
+        (fd) => {
+          if (this.open.get(domid) === open) open.fd = fd;
+          else closeSync(fd);
+        },
+        () => {
+          if (this.open.get(domid) === open) this.open.delete(domid);
+        },
+      );
+    return null;
+  }
+
+  private close(domid: number): void {
+    const fd = this.open.get(domid)?.fd ?? null;
+    this.open.delete(domid);
+    if (fd !== null) closeSync(fd);
+  }
 }

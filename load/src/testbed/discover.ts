@@ -111,13 +111,15 @@ const OURS = new Set([
   TESTBED_FILE,
   'token',
   'hypervisor.pid',
+  'join',
+  'hypervisor.sock',
+  'shared.sock',
+  'logs',
+  'run.lock',
+  // Of older versions, which had files for what domains share.
   'domain',
   'evtchn',
   'dma',
-  'join',
-  'hypervisor.sock',
-  'logs',
-  'run.lock',
 ]);
 
 /** True when nothing in it has a name that a testbed does not use: the guard before anything is removed. */

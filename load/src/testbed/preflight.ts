@@ -1,8 +1,7 @@
 /** What must be true before anything is started; each lack is one line. */
 import { lookup } from 'node:dns/promises';
 import { createServer } from 'node:net';
-import { existsSync, statfsSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { availableMemory } from '@grantline/shared/mem/available.js';
 import { NotOursError, openOwnDir } from '@grantline/shared/service/own-dir.js';
 import { UserError } from '../cli/errors.js';
 
@@ -11,45 +10,23 @@ const PAGE_BYTES = 4096;
 const GUEST_PAGES = 1024;
 const DRIVER_DOMAIN_PAGES = 4096;
 const NIC_PAGES = 16;
-/** Counter files, event-channel pages, the DMA table, logs: measured generously, per domain. */
+/** Counter files, event-channel pages, the DMA table: measured generously, per domain. */
 const REST_PAGES = 128;
 
-/** Bytes of tmpfs that a testbed of that many guests can come to use. */
+/** Bytes of shared memory that a testbed of that many guests can come to use. */
 export function neededBytes(guests: number): number {
   return PAGE_BYTES * (guests * (GUEST_PAGES + REST_PAGES) + DRIVER_DOMAIN_PAGES + NIC_PAGES + 4 * REST_PAGES);
-}
-
-const TMPFS_MAGIC = 0x01021994;
-const RAMFS_MAGIC = 0x858458f6;
-
-export interface Space {
-  /** Free bytes. */
-  free: number;
-  inMemory: boolean;
-}
-
-/** @returns `path`, or the nearest directory above it that is there */
-function nearest(path: string): string {
-  let at = path;
-  while (!existsSync(at) && dirname(at) !== at) at = dirname(at);
-  return at;
-}
-
-/** Of the file system that holds `dir`, or will. */
-export function spaceAt(dir: string): Space {
-  const s = statfsSync(nearest(dir));
-  return { free: s.bavail * s.bsize, inMemory: s.type === TMPFS_MAGIC || s.type === RAMFS_MAGIC };
 }
 
 const mib = (bytes: number): string => `${Math.ceil(bytes / 1048576)} MiB`;
 
 /** @throws UserError when the guests' memory does not fit */
-export function checkSpace(dir: string, guests: number, space: Space = spaceAt(dir)): void {
+export function checkSpace(guests: number, free = availableMemory()): void {
   const needed = neededBytes(guests);
-  if (space.free >= needed) return;
+  if (free >= needed) return;
   throw new UserError(
-    `${guests === 1 ? '1 guest needs' : `${guests} guests need`} ${mib(needed)} of shared memory and ${nearest(dir)} has ${mib(space.free)} free`,
-    `${guests === 1 ? '' : 'take fewer guests, '}free some space, or enlarge it (docker run --shm-size=1g; mount -o remount,size=1G /dev/shm)`,
+    `${guests === 1 ? '1 guest needs' : `${guests} guests need`} ${mib(needed)} of shared memory and ${mib(free)} are available`,
+    `${guests === 1 ? '' : 'take fewer guests, '}free some memory, or raise the limit (docker run --memory)`,
   );
 }
 

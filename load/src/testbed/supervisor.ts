@@ -73,7 +73,7 @@ export class Supervisor {
     const { dir } = this;
     const { guests } = this.o;
     for (const service of SERVICES) entryOf(service);
-    checkSpace(dir, guests);
+    checkSpace(guests);
     const host = await resolved(this.o.listen?.host ?? '127.0.0.1');
     const port = this.o.listen?.port ?? 0;
     if (port !== 0) await checkPort(host, port);

@@ -1,6 +1,8 @@
 /** A real hypervisor on a directory of its own, and domains that talk to it with nothing but a WebSocket. */
-import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { SHARED_SOCKET, type SharedKind } from '@grantline/shared/hypervisor/wire.js';
+import { fetchDescriptor } from '@grantline/shared/mem/descriptors.js';
 import { createLogTo } from '@grantline/shared/service/log.js';
 import { WebSocket } from 'ws';
 import { Hypervisor } from '../src/control/hypervisor.js';
@@ -19,11 +21,13 @@ export interface Bed {
   create(kind: DomainKind): Promise<{ domid: number; secret: string }>;
   api(method: string, path: string, body?: unknown, token?: string): Promise<{ status: number; body: Json }>;
   open(kind: DomainKind): Promise<Peer>;
+  /** A descriptor as that peer gets it; closed in the end. */
+  shared(peer: Peer, of: SharedKind, domid?: number): Promise<number>;
   close(): Promise<void>;
 }
 
 /** Starts it. */
-export async function bed(nicTimeoutMs = 5000): Promise<Bed> {
+export async function bed(nicTimeoutMs = 5000, availableMemory?: () => number): Promise<Bed> {
   const root = tempDir();
   mkdirSync(root);
   const dir = join(root, 'testbed');
@@ -37,8 +41,10 @@ export async function bed(nicTimeoutMs = 5000): Promise<Bed> {
     log,
     onShutdown: () => void stopped++,
     nicTimeoutMs,
+    ...(availableMemory === undefined ? {} : { availableMemory }),
   });
   const peers: Peer[] = [];
+  const fds: number[] = [];
   const b: Bed = {
     hv,
     url,
@@ -66,7 +72,14 @@ export async function bed(nicTimeoutMs = 5000): Promise<Bed> {
       peers.push(peer);
       return peer;
     },
+    async shared(peer, of, domid = peer.domid) {
+      const { ticket } = await peer.ask('shared.ticket', { of, domid });
+      const fd = await fetchDescriptor(join(dir, SHARED_SOCKET), ticket);
+      fds.push(fd);
+      return fd;
+    },
     async close() {
+      for (const fd of fds) closeSync(fd);
       for (const p of peers) p.ws.terminate();
       await hv.stop();
       rmSync(root, { recursive: true, force: true });
@@ -103,6 +116,7 @@ export interface Json {
   value: string;
   path: string;
   token: string;
+  ticket: string;
   message: string;
   settled: boolean;
   generation: number;

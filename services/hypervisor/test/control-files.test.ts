@@ -1,7 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
-  constants,
   existsSync,
   mkdirSync,
   readFileSync,
@@ -14,14 +13,13 @@ import {
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import type { DomId } from '@grantline/shared/abi/page.js';
 import { TestbedFiles } from '../src/control/files.js';
 import { bed, tempDir } from './control-bed.js';
 
 const isRoot = process.getuid?.() === 0;
 const asRoot = isRoot ? {} : { skip: 'owners of files can be set as root only' };
 
-t.test('each file has its owner and mode', asRoot, async (t) => {
+t.test('each file has its owner and mode, and what domains share has no file', asRoot, async (t) => {
   const b = await bed();
   t.teardown(() => b.close());
   const dd = await b.open('driver-domain');
@@ -33,108 +31,22 @@ t.test('each file has its owner and mode', asRoot, async (t) => {
     ['.', 0, 0, 0o755],
     ['token', 0, 0, 0o600],
     ['hypervisor.pid', 0, 0, 0o600],
-    ['domain/1', 0, 0, 0o711],
-    ['domain/1/memory', 64001, 64000, 0o660],
-    ['domain/1/doorbell', 64001, 64000, 0o620],
-    ['domain/1/counters', 64001, 64001, 0o644],
-    ['domain/1000/memory', 65000, 64000, 0o660],
-    ['domain/1000/doorbell', 65000, 64000, 0o622],
-    ['domain/1001/doorbell', 65001, 64000, 0o622],
-    ['evtchn/1-1000', 64001, 64000, 0o660],
-    ['evtchn/1000-1001', 65000, 64000, 0o660],
-    ['dma/table', 0, 65001, 0o640],
-    ['dma/burst', 65001, 65001, 0o644],
+    ['hypervisor.sock', 0, 0, 0o666],
+    ['shared.sock', 0, 0, 0o666],
+    ['join', 0, 0, 0o711],
+    ['join/guest', 0, 0, 0o600],
   ];
   for (const [path, uid, gid, mode] of want) {
     const s = statSync(join(b.dir, path));
     t.same([s.uid, s.gid, (s.mode & 0o777).toString(8)], [uid, gid, mode.toString(8)], path);
   }
+  t.same(readdirSync(b.dir).sort(), ['hypervisor.pid', 'hypervisor.sock', 'join', 'shared.sock', 'token']);
   t.match((await b.api('POST', '/api/domains', { kind: 'guest' })).body, {
     domid: 2,
     uid: 64002,
     gid: 64002,
     groups: [],
   });
-});
-
-t.test('the operating system keeps a guest out of all that is not its own', asRoot, async (t) => {
-  const b = await bed();
-  t.teardown(() => b.close());
-  await b.open('driver-domain');
-  await b.open('nic');
-  const g1 = await b.open('guest');
-  await b.open('guest');
-  await g1.ask('evtchn.allocUnbound', { remote: 1000 });
-  const rw = constants.O_RDWR;
-  const ro = constants.O_RDONLY;
-  const ring = constants.O_WRONLY | constants.O_NONBLOCK;
-  const make = constants.O_WRONLY | constants.O_CREAT;
-  const cases: [uid: number, groups: number[], tries: [path: string, flags: number, want: string, why?: string][]][] = [
-    [
-      64001,
-      [],
-      [
-        ['domain/1/memory', rw, 'ok'],
-        ['domain/1000/memory', ro, 'EACCES'],
-        ['domain/1000/doorbell', ring, 'ENXIO', 'ringing the driver domain is allowed; nobody listens'],
-        ['domain/1/evil', make, 'EACCES', 'a domain cannot replace its own files by links'],
-      ],
-    ],
-    [
-      64002,
-      [],
-      [
-        ['domain/1/memory', rw, 'EACCES'],
-        ['domain/1/memory', ro, 'EACCES'],
-        ['evtchn/1-1000', rw, 'EACCES'],
-        ['dma/table', ro, 'EACCES'],
-        ['token', ro, 'EACCES'],
-        ['domain/1/doorbell', ring, 'EACCES', 'it may not even ring another guest'],
-      ],
-    ],
-    [
-      65000,
-      [64000],
-      [
-        ['domain/1/memory', rw, 'ok', 'the driver domain maps what it is granted'],
-        ['dma/table', ro, 'EACCES'],
-      ],
-    ],
-    [
-      65001,
-      [64000],
-      [
-        ['dma/table', ro, 'ok'],
-        ['dma/table', rw, 'EACCES', 'the nic reads the table only'],
-        ['dma/burst', rw, 'ok'],
-      ],
-    ],
-  ];
-  for (const [uid, groups, tries] of cases) {
-    const script = `process.setgroups(${JSON.stringify(groups)}); process.setgid(${uid}); process.setuid(${uid});
-      const open = ([path, flags]) => { try { fs.closeSync(fs.openSync(path, flags)); return 'ok' } catch (e) { return e.code } };
-      fs.writeSync(1, JSON.stringify(${JSON.stringify(tries.map(([path, flags]) => [join(b.dir, path), flags]))}.map(open)));
-      process.kill(process.pid, 'SIGKILL'); // no exit hook of the test runner: it would write files of this uid`;
-    const got = JSON.parse(spawnSync(process.execPath, ['-e', script], { encoding: 'utf8' }).stdout) as string[];
-    tries.forEach(([path, , want, why], i) =>
-      t.equal(got[i], want, `uid ${uid} opens ${path}${why ? `: ${why}` : ''}`),
-    );
-  }
-});
-
-t.test('too little shared memory is one clear error now, with sizes, and leaves nothing half made', (t) => {
-  const dir = tempDir();
-  let free = 10 << 20;
-  const files = new TestbedFiles(dir, { freeBytes: () => free });
-  t.teardown(() => files.removeAll());
-  files.makeDma();
-  free = 3 << 20;
-  const message = `too little shared memory: ${dir}/domain/1/memory needs 4096 KiB, 3072 KiB are available; enlarge /dev/shm or set GRANTLINE_DIR`;
-  t.throws(() => files.makeDomain(1 as DomId, 4 << 20), { message });
-  t.same(readdirSync(join(dir, 'domain')), ['0']);
-  files.makeDomain(1001 as DomId, 64 << 10);
-  t.equal(statSync(files.memory(1001 as DomId)).blocks * 512, 64 << 10, 'what there is, is reserved now');
-  t.end();
 });
 
 t.test("a directory that is everybody's is refused and left as it was; one of its own gets its mode back", (t) => {
@@ -189,8 +101,8 @@ t.test('what somebody put into the directory beforehand is neither written throu
   writeFileSync(victim, 'mine');
   symlinkSync(victim, join(dir, 'token'));
   t.throws(() => files.writeToken('t'), /EEXIST/);
-  symlinkSync(victim, join(dir, 'dma', 'table'));
-  t.throws(() => files.makeDma(), /EEXIST/);
+  symlinkSync(victim, join(dir, 'join', 'nic'));
+  t.throws(() => files.writeJoinToken('nic', 't'), /EEXIST/);
   t.equal(readFileSync(victim, 'utf8'), 'mine');
   t.end();
 });

@@ -1,9 +1,12 @@
-import { closeSync, existsSync, openSync, readFileSync, readdirSync, writeSync } from 'node:fs';
+import { constants, fstatSync, openSync, readSync, readdirSync, writeSync } from 'node:fs';
 import { connect } from 'node:net';
-import { join } from 'node:path';
 import t from 'tap';
+import type { DomId } from '@grantline/shared/abi/page.js';
 import { Doorbell } from '@grantline/shared/mem/doorbell.js';
 import { bed, upgradeStatus, Peer } from './control-bed.js';
+
+/** Of doorbells: a descriptor of its own, since the bed closes the one that it fetched. */
+const HEAR = constants.O_RDWR | constants.O_NONBLOCK;
 
 t.test('only a living domain with its own secret may connect, and only once', async (t) => {
   const b = await bed();
@@ -23,7 +26,7 @@ t.test('only a living domain with its own secret may connect, and only once', as
   t.same(peer.events[0], {
     event: 'welcome',
     args: {
-      ...{ domid: 1, kind: 'guest', memoryPages: 1024, guests: [1, 2], home: 'domain/1' },
+      ...{ domid: 1, kind: 'guest', memoryPages: 1024, guests: [1, 2] },
       captureKey: b.hv.domains.get(1)!.captureKey,
     },
   });
@@ -154,7 +157,7 @@ t.test('a batch waits while the NIC is inside a burst; what comes behind it keep
   const dd = await b.open('driver-domain');
   const nic = await b.open('nic');
   const [dpn] = await dd.mapSelf([10]);
-  const burst = join(b.dir, 'dma/burst');
+  const burst = await b.shared(nic, 'dma-burst');
   writeWord(burst, 1);
   const unmap = Buffer.alloc(12);
   unmap.writeUInt16LE(0x101, 4);
@@ -188,9 +191,9 @@ t.test(
     const b = await bed();
     t.teardown(() => b.close());
     const dd = await b.open('driver-domain');
-    await b.open('nic');
+    const nic = await b.open('nic');
     const [dpn] = await dd.mapSelf([10]);
-    writeWord(join(b.dir, 'dma/burst'), 1);
+    writeWord(await b.shared(nic, 'dma-burst'), 1);
     const unmap = Buffer.alloc(12);
     unmap.writeUInt16LE(0x101, 4);
     unmap.writeUInt16LE(1, 6);
@@ -223,25 +226,28 @@ t.test(
     t.teardown(() => b.close());
     const dd = await b.open('driver-domain');
     const g = await b.open('guest');
-    const bell = new Doorbell(join(b.dir, 'domain/1000/doorbell'));
+    const bell = new Doorbell(openSync(`/proc/self/fd/${await b.shared(dd, 'doorbell')}`, HEAR));
     t.teardown(() => bell.close());
     const a = await g.ask('evtchn.allocUnbound', { remote: 1000 });
-    t.same(a, { port: 1, page: 'evtchn/1-1000', doorbell: 'domain/1000/doorbell' });
+    t.same(a, { port: 1 });
     const bound = await dd.ask('evtchn.bindInterdomain', { remote: 1, remotePort: a.port });
-    t.same(bound, { port: 1, page: 'evtchn/1-1000', doorbell: 'domain/1/doorbell' });
+    t.same(bound, { port: 1 });
     t.same(await g.event('evtchn.bound'), { port: 1, remotePort: 1 });
     t.ok(bell.wait(1e6), 'the binder is rung');
-    const page = readFileSync(join(b.dir, 'evtchn/1-1000'));
-    t.equal(page.readUInt32LE(2048 + 128), 1 << 1, 'its port is pending');
-    t.equal(page.readUInt32LE(128), 0);
+    const page = await b.shared(g, 'page', 1000);
+    t.equal(readWord(page, 2048 + 128), 1 << 1, 'its port is pending');
+    t.equal(readWord(page, 128), 0);
     t.same((await b.api('GET', '/api/domains/1000/ports')).body, {
       ports: [{ port: 1, status: 'interdomain', remote: 1, remotePort: 1, pending: true }],
     });
     t.same(await dd.ask('evtchn.close', { port: 1 }), {});
     t.same(await g.event('evtchn.unbound'), { port: 1 });
-    t.ok(existsSync(join(b.dir, 'evtchn/1-1000')));
+    const again = await b.shared(g, 'page', 1000);
+    t.equal(fstatSync(again).ino, fstatSync(page).ino);
     t.same(await g.ask('evtchn.close', { port: 1 }), {});
-    t.notOk(existsSync(join(b.dir, 'evtchn/1-1000')), 'the page goes with the last channel');
+    t.equal(await g.ask('shared.ticket', { of: 'page', domid: 1000 }), 'EPERM', 'the page goes with the last channel');
+    await g.ask('evtchn.allocUnbound', { remote: 1000 });
+    t.not(fstatSync(await b.shared(g, 'page', 1000)).ino, fstatSync(page).ino, 'and the next is another');
   },
 );
 
@@ -267,18 +273,18 @@ t.test('an event whose sender died before it rang does not keep those of its suc
   t.teardown(() => b.close());
   const dd = await b.open('driver-domain');
   const g = await b.open('guest');
-  const bell = new Doorbell(join(b.dir, 'domain/1/doorbell'));
+  const bell = new Doorbell(openSync(`/proc/self/fd/${await b.shared(g, 'doorbell')}`, HEAR));
   t.teardown(() => bell.close());
   const { port } = await g.ask('evtchn.allocUnbound', { remote: 1000 });
   const { port: theirs } = await dd.ask('evtchn.bindInterdomain', { remote: 1, remotePort: port });
   // Marked pending, and neither selected nor rung: as by a process that was killed between the two.
-  writeWord(join(b.dir, 'evtchn/1-1000'), 1 << port, 128);
+  const page = await b.shared(g, 'page', 1000);
+  writeWord(page, 1 << port, 128);
   await dd.ask('evtchn.close', { port: theirs });
   bell.wait(0);
   await dd.ask('evtchn.bindInterdomain', { remote: 1, remotePort: port });
   t.ok(bell.wait(1e6), 'the owner is rung');
-  const page = readFileSync(join(b.dir, 'evtchn/1-1000'));
-  t.equal(page.readUInt32LE(0), 1, 'and finds which word to look at');
+  t.equal(readWord(page, 0), 1, 'and finds which word to look at');
 });
 
 t.test('H35: a guest that changes nodes faster than the driver domain reads does not have it cut off', async (t) => {
@@ -312,7 +318,7 @@ t.test('the driver domain and the nic hear of domains that come and go; the nic 
   t.teardown(() => b.close());
   const dd = await b.open('driver-domain');
   const g = await b.open('guest');
-  t.match(await dd.event('domain.new'), { domid: 1, kind: 'guest', memoryPages: 1024, memory: 'domain/1/memory' });
+  t.match(await dd.event('domain.new'), { domid: 1, kind: 'guest', memoryPages: 1024 });
   const nic = await b.open('nic');
   await nic.event('domain.new', 2);
   t.same(
@@ -324,8 +330,7 @@ t.test('the driver domain and the nic hear of domains that come and go; the nic 
   t.same(await nic.event('domain.gone'), { domid: 1 });
   t.equal((await b.api('GET', '/api/xenstore?path=/local/domain/1')).status, 404);
   t.equal((await b.api('GET', '/api/xenstore?path=/local/domain/1000/backend/vif/1')).status, 404);
-  await until(() => !existsSync(join(b.dir, 'domain/1')));
-  t.notOk(existsSync(join(b.dir, 'domain/1')), 'its files are gone');
+  await until(() => !b.hv.shares.has(1 as DomId));
 });
 
 t.test('a dead driver domain leaves vifs that are Closed, and a successor starts afresh', async (t) => {
@@ -370,13 +375,13 @@ t.test('a page that the driver domain has mapped stays until it is unmapped, alt
   ]);
   g.ws.terminate();
   await dd.event('domain.gone');
-  t.ok(existsSync(join(b.dir, 'domain/1/memory')));
+  t.ok(b.hv.shares.has(1 as DomId));
   t.equal((await b.api('GET', '/api/testbed')).body.domains[0].state, 'dead');
   const unmap = Buffer.alloc(24);
   unmap.writeUInt32LE(1, 0);
   unmap.writeUInt32LE(reply.readUInt32LE(12), 16);
   t.equal((await dd.hypercall(1, 1, unmap)).readInt16LE(8), 0);
-  await until(() => !existsSync(join(b.dir, 'domain/1')));
+  await until(() => !b.hv.shares.has(1 as DomId));
   t.equal((await b.create('guest')).domid, 2, 'the number is not used again');
 });
 
@@ -385,12 +390,16 @@ async function until(ok: () => boolean): Promise<void> {
 }
 
 /** A word of shared memory, as another process would write it. */
-function writeWord(path: string, value: number, at = 0): void {
-  const fd = openSync(path, 'r+');
+function writeWord(fd: number, value: number, at = 0): void {
   const word = Buffer.alloc(4);
   word.writeUInt32LE(value);
   writeSync(fd, word, 0, 4, at);
-  closeSync(fd);
+}
+
+function readWord(fd: number, at: number): number {
+  const word = Buffer.alloc(4);
+  readSync(fd, word, 0, 4, at);
+  return word.readUInt32LE(0);
 }
 
 t.test('H35: upgrades that are refused cost no descriptor, at the address and at the socket file', async (t) => {

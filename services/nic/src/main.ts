@@ -1,5 +1,4 @@
 /** The NIC and the cable into it, as a service. README.md */
-import { join } from 'node:path';
 import { CPU_CONTROL } from '@grantline/shared/clock/cpu-meter.js';
 import { slots } from '@grantline/shared/counters/block.js';
 import { DMA_TABLE_BYTES } from '@grantline/shared/abi/dma.js';
@@ -82,8 +81,8 @@ await runMain('nic', async () => {
     between: () => (station?.waiting === true ? CPU.outer : CPU_CONTROL),
   });
   setTimerSlackNs(TIMER_SLACK_NS);
-  const dma = new DmaTable(s.mem, s.space.mapFile(join(s.env.dir, 'dma', 'table'), DMA_TABLE_BYTES, false));
-  const guard = new BurstGuard(s.mem, s.space.mapFile(join(s.env.dir, 'dma', 'burst'), PAGE_SIZE, true));
+  const dma = new DmaTable(s.mem, s.space.mapWhole(await s.client.descriptor('dma-table'), DMA_TABLE_BYTES, false));
+  const guard = new BurstGuard(s.mem, s.space.mapWhole(await s.client.descriptor('dma-burst'), PAGE_SIZE, true));
   const nic = new Nic(s.mem, guard, s.counters.block('nic', {}, NIC_COUNTERS));
   const cable = new Cable(nic, s.meter, s.counters.block('cable', {}, CABLE_COUNTERS));
   const cableOut = new CableOut(s.counters.block('egress', {}, EGRESS_COUNTERS));
@@ -139,7 +138,6 @@ await runMain('nic', async () => {
     space: s.space,
     counters: s.counters,
     log: s.log,
-    dir: s.env.dir,
     dma,
     nic,
     nicTx,

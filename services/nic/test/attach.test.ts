@@ -1,12 +1,12 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { writeSync } from 'node:fs';
 import t from 'tap';
 import { NICQ_AVAIL_PROD } from '@grantline/shared/abi/nic-queue.js';
 import { PAGE_SIZE, type DomId } from '@grantline/shared/abi/page.js';
-import { CounterFile } from '@grantline/shared/counters/file.js';
+import { COUNTER_FILE_BYTES, CounterFile } from '@grantline/shared/counters/file.js';
 import type { EventChannel } from '@grantline/shared/evtchn/channel.js';
 import type { WireError } from '@grantline/shared/hypervisor/wire.js';
 import { AddressSpace } from '@grantline/shared/mem/address-space.js';
+import { makeMemory } from '@grantline/shared/mem/memory-file.js';
 import { EGRESS_COUNTERS } from '@grantline/shared/counters/names.js';
 import { CableOut } from '../src/data/cable-out.js';
 import { NicTx } from '../src/data/nic-tx.js';
@@ -16,9 +16,7 @@ import { Kit } from './kit.js';
 
 const MAC = '02:00:00:00:00:01';
 
-function setUp(t: { teardown(fn: () => void): unknown }) {
-  const dir = mkdtempSync(`/dev/shm/grantline-test-${process.pid}-`);
-  t.teardown(() => rmSync(dir, { recursive: true, force: true }));
+function setUp() {
   const kit = new Kit();
   const space = new AddressSpace(16 << 20);
   const handlers = new Map<string, (args: never) => void>();
@@ -31,6 +29,12 @@ function setUp(t: { teardown(fn: () => void): unknown }) {
       onEvent: (name: string, fn: (args: never) => void) => void handlers.set(name, fn),
       reply: (rid: number, result: object | null, error?: WireError) =>
         Promise.resolve(void replies.push({ rid, result, error })),
+      descriptor: (_of: string, domid?: DomId) => {
+        if (domid === 3) return Promise.reject(new Error('there is no domain 3'));
+        const fd = makeMemory('test', 4 * PAGE_SIZE);
+        writeSync(fd, Buffer.alloc(4 * PAGE_SIZE, 0x5a));
+        return Promise.resolve(fd);
+      },
     },
     channels: {
       bindInterdomain: (_remote: DomId, port: number) => {
@@ -45,9 +49,8 @@ function setUp(t: { teardown(fn: () => void): unknown }) {
     },
     // The queue's memory is the kit's; only counters and domain memory are mapped for real.
     space: Object.assign(Object.create(space) as AddressSpace, { mem: kit.mem }),
-    counters: new CounterFile(space, join(dir, 'counters')),
+    counters: new CounterFile(space, makeMemory('test', COUNTER_FILE_BYTES)),
     log: { warn: () => {}, info: () => {} },
-    dir,
     dma: kit.dma,
     nic: kit.nic,
     nicTx: new NicTx(
@@ -86,11 +89,11 @@ function setUp(t: { teardown(fn: () => void): unknown }) {
     await send('nic.attach', { ...args, ...over });
     return replies.at(-1)!;
   };
-  return { dir, kit, space, send, attach, replies, closed, published, dma: kit.dma, rings: () => rings };
+  return { kit, space, send, attach, replies, closed, published, dma: kit.dma, rings: () => rings };
 }
 
 t.test('attach answers the queue’s number, detach answers when the channel is closed', async (t) => {
-  const { attach, send, replies, closed, kit } = setUp(t);
+  const { attach, send, replies, closed, kit } = setUp();
   t.match(await attach(1000, 1), { rid: 1, result: { queue: 0 }, error: undefined });
   t.match(kit.nic.queue(0)?.settings, { name: 'vif1.0', context: 1000, target: 1, moderationFrames: 8 });
   t.match(await attach(1000, 1000, { mac: null }), { result: { queue: 1 } });
@@ -104,7 +107,7 @@ t.test('attach answers the queue’s number, detach answers when the channel is 
 });
 
 t.test('H6: the port of a queue is damped by what its driver has posted', async (t) => {
-  const { attach, published, kit } = setUp(t);
+  const { attach, published, kit } = setUp();
   await attach(1000, 1);
   const header = kit.page(1000, 0);
   t.equal(published[0](), 0);
@@ -114,7 +117,7 @@ t.test('H6: the port of a queue is damped by what its driver has posted', async 
 });
 
 t.test('a queue that has stopped closes its port, so that its driver sees it, and can still be detached', async (t) => {
-  const { attach, send, replies, closed, kit } = setUp(t);
+  const { attach, send, replies, closed, kit } = setUp();
   await attach(1000, 1);
   kit.nic.queue(0)!.failed(new Error('broken'));
   await new Promise((done) => setImmediate(done));
@@ -127,7 +130,7 @@ t.test('a queue that has stopped closes its port, so that its driver sees it, an
 t.test(
   'two queues with one MAC, two default queues, foreign pages and bad values are refused, and the channel is closed',
   async (t) => {
-    const { attach, closed, kit } = setUp(t);
+    const { attach, closed, kit } = setUp();
     await attach(1000, 1);
     t.match(await attach(2, 2), { error: { code: 'EEXIST' } });
     await attach(1000, 1000, { mac: null });
@@ -144,13 +147,11 @@ t.test(
 );
 
 t.test('a domain that goes takes its queues with it, driven or targeted, and its memory is unmapped', async (t) => {
-  const { attach, send, dir, dma, kit, space } = setUp(t);
+  const { attach, send, dma, kit, space } = setUp();
   await attach(1000, 1);
   await attach(2, 2, { mac: '02:00:00:00:00:02' });
   await attach(3, 3, { mac: '02:00:00:00:00:03' });
-  mkdirSync(join(dir, 'domain', '1'), { recursive: true });
-  writeFileSync(join(dir, 'domain', '1', 'memory'), Buffer.alloc(4 * PAGE_SIZE, 0x5a));
-  await send('domain.new', { domid: 1, memoryPages: 4, memory: 'domain/1/memory' });
+  await send('domain.new', { domid: 1, memoryPages: 4 });
   const at = dma.lookup(kit.map(1000, 1, 3), 1000, 1);
   t.equal(space.mem.u8[at], 0x5a);
   t.equal(dma.lookup(kit.map(1000, 1, 4), 1000, 1), -1, 'a page beyond the memory');
@@ -160,12 +161,12 @@ t.test('a domain that goes takes its queues with it, driven or targeted, and its
   await send('domain.gone', { domid: 2 });
   t.equal(kit.nic.queue(1), null);
   t.not(kit.nic.queue(2), null);
-  await send('domain.new', { domid: 1, memoryPages: 4, memory: 'domain/1/memory' });
+  await send('domain.new', { domid: 1, memoryPages: 4 });
   t.equal(dma.lookup(kit.map(1000, 1, 3), 1000, 1), at, 'its successor gets the same addresses');
 });
 
 t.test('a domain whose memory cannot be opened does not stop the events behind it', async (t) => {
-  const { attach, send } = setUp(t);
-  await send('domain.new', { domid: 3, memoryPages: 4, memory: 'domain/3/memory' });
+  const { attach, send } = setUp();
+  await send('domain.new', { domid: 3, memoryPages: 4 });
   t.match(await attach(1000, 1), { result: { queue: 0 } });
 });

@@ -1,13 +1,13 @@
-/** A service's counter file: a JSON table of contents and the blocks it names, readable by anybody who may open it.
+/** A service's counter file, shared memory as all that services share: a JSON table of contents and the blocks it names.
  *
  *    0        4         8            16              65536
  *    | magic  | version | toc bytes  | toc (JSON)    | blocks ...
  *
- *  Look at it from a shell:  tail -c +17 FILE | tr -d '\0' | head -c 4000 */
-import { closeSync, fstatSync, ftruncateSync, openSync, readSync } from 'node:fs';
+ *  Look at it from a shell, where FILE is a descriptor of the hypervisor's (ls -l /proc/PID/fd):
+ *  tail -c +17 /proc/PID/fd/FILE | tr -d '\0' | head -c 4000 */
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { nowNs } from '../clock/clock.js';
 import type { AddressSpace } from '../mem/address-space.js';
-import { reserveFile } from '../mem/libc.js';
 import { CounterBlock } from './block.js';
 
 const MAGIC = 0x746e6367; // "gcnt"
@@ -36,17 +36,10 @@ export class CounterFile {
   private readonly blocks: CounterBlock[] = [];
   private used = BLOCKS_AT;
 
-  /** Creates (or empties) the file and maps it. @throws Error when shared memory is full: now, and not by a SIGBUS later */
-  constructor(space: AddressSpace, path: string) {
-    const fd = openSync(path, 'w+', 0o644);
-    try {
-      ftruncateSync(fd, COUNTER_FILE_BYTES);
-      reserveFile(fd, COUNTER_FILE_BYTES);
-    } finally {
-      closeSync(fd);
-    }
+  /** @param fd COUNTER_FILE_BYTES of zeros; closed here */
+  constructor(space: AddressSpace, fd: number) {
     this.space = space;
-    this.base = space.mapFile(path, COUNTER_FILE_BYTES, true);
+    this.base = space.mapWhole(fd, COUNTER_FILE_BYTES, true);
     space.mem.u32[this.base >> 2] = MAGIC;
     space.mem.u32[(this.base >> 2) + 1] = VERSION;
   }

@@ -1,13 +1,13 @@
 /** A service's event channels: ports set up through the hypervisor, events sent and taken without it.
  *  Sources: Xen public/event_channel.h. docs/wire/event-channel.md.
  *
- *  Per peer one page is mapped and one doorbell opened, both for as long as a channel to that peer is open. */
-import { closeSync, openSync } from 'node:fs';
-import { resolve } from 'node:path';
+ *  Of each peer one page is mapped, for as long as a channel to it is open, and one doorbell held, while one is bound. */
+import { closeSync } from 'node:fs';
 import { EVTCHN_MAX_PORTS } from '../abi/event-channel.js';
 import { PAGE_SIZE, type DomId, type Port } from '../abi/page.js';
 import type { HypervisorClient } from '../hypervisor/client.js';
 import type { AddressSpace } from '../mem/address-space.js';
+import { Ringer } from '../mem/doorbell.js';
 import { EventChannel } from './event-channel.js';
 import { Peer } from './peer.js';
 import type { StormOptions } from './storm.js';
@@ -15,12 +15,15 @@ import type { StormOptions } from './storm.js';
 export { EventChannel } from './event-channel.js';
 
 /** What this needs of the client. */
-export type EvtchnTransport = Pick<HypervisorClient, 'request' | 'onEvent' | 'domid' | 'dir'>;
+export type EvtchnTransport = Pick<HypervisorClient, 'request' | 'onEvent' | 'domid' | 'descriptor'>;
 
 interface PortReply {
   port: Port;
-  page: string;
-  doorbell: string;
+}
+
+/** The other end of a channel, as one bound event named it. */
+interface FarEnd {
+  readonly port: Port;
 }
 
 const NOTHING = (): void => {};
@@ -39,8 +42,9 @@ export class EventChannels {
   private dispatching = false;
   /** Peers whose last channel was closed by a handler: their page must stay while dispatch walks over it. */
   private readonly leaving: Peer[] = [];
-  /** Bound events that overtook the making of their channel. */
-  private readonly early = new Map<Port, Port>();
+  /** Of ports that the other end has bound, until they are here, too: the channel may still be in the making, or the peer's
+   *  doorbell on its way. */
+  private readonly joining = new Map<Port, FarEnd>();
   /** Closes that the hypervisor has not answered yet. */
   private readonly closing = new Set<Promise<unknown>>();
 
@@ -48,7 +52,7 @@ export class EventChannels {
     this.client = client;
     this.space = space;
     client.onEvent<{ port: Port; remotePort: Port }>('evtchn.bound', (e) => this.onBound(e.port, e.remotePort));
-    client.onEvent<{ port: Port }>('evtchn.unbound', (e) => this.byPort[e.port]?.unbind());
+    client.onEvent<{ port: Port }>('evtchn.unbound', (e) => this.onUnbound(e.port));
   }
 
   /** Makes a port that domain `remote` may bind to; tell it the number through xenstore. */
@@ -57,9 +61,9 @@ export class EventChannels {
     // answered is not meant for its successor.
     while (this.closing.size > 0) await Promise.all(this.closing);
     const r = await this.client.request<PortReply>('evtchn.allocUnbound', { remote });
-    const channel = await this.made(remote, r);
-    const remotePort = this.early.get(channel.port);
-    if (remotePort !== undefined) this.onBound(channel.port, remotePort);
+    const channel = await this.made(remote, r.port);
+    const far = this.joining.get(channel.port);
+    if (far !== undefined) await this.join(channel, far);
     return channel;
   }
 
@@ -67,14 +71,16 @@ export class EventChannels {
    *  @throws HypervisorError when there is no such port for us */
   async bindInterdomain(remote: DomId, remotePort: Port): Promise<EventChannel> {
     const r = await this.client.request<PortReply>('evtchn.bindInterdomain', { remote, remotePort });
-    const channel = await this.made(remote, r);
+    const far = { port: remotePort };
+    this.joining.set(r.port, far);
+    const channel = await this.made(remote, r.port);
     try {
-      channel.bind(remotePort);
+      if (await this.bind(channel, far)) return channel;
+      throw new Error(`port ${remotePort} of domain ${remote} was closed`);
     } catch (err) {
       await channel.close().catch(NOTHING);
       throw err;
     }
-    return channel;
   }
 
   /** Takes all pending events of all peers and calls their handlers. @returns events taken */
@@ -136,55 +142,52 @@ export class EventChannels {
   private async giveBack(port: Port): Promise<void> {
     const answered = this.client.request('evtchn.close', { port });
     const over: Promise<unknown> = answered.catch(NOTHING).then(() => {
-      this.early.delete(port);
+      this.joining.delete(port);
       this.closing.delete(over);
     });
     this.closing.add(over);
     await answered;
   }
 
-  /** A channel for a port that we have. Made at once, before anything else can come; when it cannot be, the port is given
-   *  back: nobody else could close it. */
-  private async made(remote: DomId, r: PortReply): Promise<EventChannel> {
+  /** A channel for a port that we have. When it cannot be made, the port is given back: nobody else could close it. */
+  private async made(remote: DomId, port: Port): Promise<EventChannel> {
     try {
-      return this.make(remote, r);
+      const channel = new EventChannel(this, await this.peerFor(remote), port);
+      this.byPort[port] = channel;
+      return channel;
     } catch (err) {
-      await this.giveBack(r.port).catch(NOTHING);
+      await this.giveBack(port).catch(NOTHING);
       throw err;
     }
   }
 
-  private make(remote: DomId, r: PortReply): EventChannel {
-    const peer = this.peerFor(remote, r);
-    const channel = new EventChannel(this, peer, r.port);
+  /** The peer, with one more channel: from now on its page stays mapped until that is closed. */
+  private async peerFor(remote: DomId): Promise<Peer> {
+    const known = (): Peer | undefined => this.peers.find((p) => p.domid === remote);
+    let peer = known();
+    if (peer === undefined) {
+      const fd = await this.client.descriptor('page', remote);
+      try {
+        // Another channel may have been faster.
+        peer = known() ?? this.addPeer(remote, fd);
+      } finally {
+        closeSync(fd);
+      }
+    }
     peer.channels++;
-    this.byPort[r.port] = channel;
-    return channel;
+    return peer;
   }
 
-  private peerFor(remote: DomId, r: PortReply): Peer {
-    const doorbell = resolve(this.client.dir, r.doorbell);
-    const found = this.peers.find((p) => p.domid === remote);
-    if (found) {
-      // It may have died and come back while a channel to it was open here.
-      found.doorbell = doorbell;
-      return found;
-    }
-    const page = resolve(this.client.dir, r.page);
+  private addPeer(remote: DomId, page: number): Peer {
     const offset = this.places.get(remote) ?? this.space.reserve(PAGE_SIZE);
     this.places.set(remote, offset);
-    const fd = openSync(page, 'r+');
-    try {
-      this.space.mapFd(offset, fd, 0, PAGE_SIZE, true);
-    } finally {
-      closeSync(fd);
-    }
+    this.space.mapFd(offset, page, 0, PAGE_SIZE, true);
     const handle = (port: Port): void => {
       const channel = this.byPort[port];
       if (channel && channel.remote === remote) channel.fire();
       else this.stray++;
     };
-    const peer = new Peer(this.space, offset, this.client.domid, remote, doorbell, handle);
+    const peer = new Peer(this.space, offset, this.client.domid, remote, handle);
     this.peers.push(peer);
     return peer;
   }
@@ -205,20 +208,38 @@ export class EventChannels {
   }
 
   private onBound(port: Port, remotePort: Port): void {
+    if (this.joining.size < EVTCHN_MAX_PORTS) this.joining.set(port, { port: remotePort });
     const channel = this.byPort[port];
-    if (!channel) {
-      if (this.early.size < EVTCHN_MAX_PORTS) this.early.set(port, remotePort);
-      return;
-    }
-    this.early.delete(port);
+    const far = this.joining.get(port);
+    if (channel === null || channel === undefined || far === undefined) return;
+    void this.join(channel, far);
+  }
+
+  private onUnbound(port: Port): void {
+    this.joining.delete(port);
+    this.byPort[port]?.unbind();
+  }
+
+  /** The other end has bound to a channel of ours. */
+  private async join(channel: EventChannel, far: FarEnd): Promise<void> {
     try {
-      channel.bind(remotePort);
-    } catch (err) {
-      // Nobody is behind the doorbell: it has died since, and the news of that are on their way.
-      if (['ENXIO', 'ENOENT'].includes((err as NodeJS.ErrnoException).code ?? '')) return;
-      throw err;
+      // What was sent before went nowhere: once, so that the other end looks.
+      if (await this.bind(channel, far)) channel.notify();
+    } catch {
+      // Nobody is there to be rung: it has died since, and the news of that are on their way.
     }
-    // What was sent before went nowhere: once, so that the other end looks.
-    channel.notify();
+  }
+
+  /** @returns false when one end has gone meanwhile */
+  private async bind(channel: EventChannel, far: FarEnd): Promise<boolean> {
+    const ringer = channel.canRing ? null : new Ringer(await this.client.descriptor('ringer', channel.remote));
+    // From here to the bind nothing else runs: a doorbell that was there still is.
+    if (this.byPort[channel.port] !== channel || this.joining.get(channel.port) !== far) {
+      ringer?.close();
+      return false;
+    }
+    this.joining.delete(channel.port);
+    channel.bind(far.port, ringer);
+    return true;
   }
 }

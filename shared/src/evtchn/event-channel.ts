@@ -1,5 +1,6 @@
 /** One end of an event channel, as the services use it. docs/wire/event-channel.md. */
 import type { DomId, Port } from '../abi/page.js';
+import type { Ringer } from '../mem/doorbell.js';
 import type { Peer } from './peer.js';
 import { StormGuard, type StormOptions } from './storm.js';
 
@@ -95,9 +96,15 @@ export class EventChannel {
     this.guard?.event();
   }
 
-  /** Owner: the other end is known now. */
-  bind(remotePort: Port): void {
-    if (!this.bound) this.peer.addBound();
+  /** False: the peer's doorbell is needed to bind. */
+  get canRing(): boolean {
+    return this.peer.canRing;
+  }
+
+  /** Owner: the other end is known now. @param ringer the peer's doorbell; null where `canRing` */
+  bind(remotePort: Port, ringer: Ringer | null): void {
+    if (this.bound) ringer?.close();
+    else this.peer.addBound(ringer);
     this.remotePort = remotePort;
     this.bound = true;
   }

@@ -1,5 +1,5 @@
 /** What a service holds of one peer that it has event channels with. docs/wire/event-channel.md. */
-import { Ringer } from '../mem/doorbell.js';
+import type { Ringer } from '../mem/doorbell.js';
 import type { DomId, Port } from '../abi/page.js';
 import type { AddressSpace } from '../mem/address-space.js';
 import { EventSide } from './event-page.js';
@@ -14,35 +14,30 @@ export class Peer {
   readonly offset: number;
   readonly handle: (port: Port) => void;
   channels = 0;
-  /** Where it is rung from the next bind on. */
-  doorbell: string;
   private ringer: Ringer | null = null;
   private boundChannels = 0;
 
-  constructor(
-    space: AddressSpace,
-    offset: number,
-    me: DomId,
-    domid: DomId,
-    doorbell: string,
-    handle: (port: Port) => void,
-  ) {
+  constructor(space: AddressSpace, offset: number, me: DomId, domid: DomId, handle: (port: Port) => void) {
     this.domid = domid;
     this.offset = offset;
-    this.doorbell = doorbell;
     this.own = new EventSide(space.mem, offset, me, domid);
     this.theirs = new EventSide(space.mem, offset, domid, me);
     this.handle = handle;
   }
 
-  /** One more channel is bound. The peer has opened its doorbell before it could bind.
-   *  @throws Error ENXIO or ENOENT when it has died since */
-  addBound(): void {
-    this.ringer ??= new Ringer(this.doorbell);
+  /** False: the next bind needs a ringer. */
+  get canRing(): boolean {
+    return this.ringer !== null;
+  }
+
+  /** One more channel is bound. @param ringer the peer's doorbell, from now on this one's; null: there is one already */
+  addBound(ringer: Ringer | null): void {
+    if (this.ringer === null) this.ringer = ringer;
+    else ringer?.close();
     this.boundChannels++;
   }
 
-  /** One less. With the last the doorbell is let go of: a peer that dies and returns has another one of that name. */
+  /** One less. With the last the doorbell is let go of: a peer that dies and returns has another one. */
   removeBound(): void {
     if (--this.boundChannels === 0) this.close();
   }

@@ -2,12 +2,21 @@
  *  a real mapping, and so is this: what is not mapped faults. docs/adr/0006.
  *
  *  The hypervisor decides; this only does what it said yes to. */
-import { closeSync, openSync } from 'node:fs';
 import { GNTMAP_HOST_MAP, GNTMAP_READONLY, GNTST, GNTST_NAMES } from '../abi/grant-table.js';
 import { PAGE_SHIFT, PAGE_SIZE, type DomId, type GrantHandle, type Gref, type Pfn } from '../abi/page.js';
 import type { HypercallPort } from '../hypervisor/client.js';
 import type { AddressSpace } from '../mem/address-space.js';
 import { MapBatch, UnmapBatch } from './batches.js';
+
+/** Descriptors of domains' memory: PeerMemory. */
+export interface MemoryOf {
+  /** Resolves when the domain's memory can be mapped. */
+  open(domid: DomId): Promise<void>;
+  /** @throws Error when it is not open */
+  fdOf(domid: DomId): number;
+  forget(domid: DomId): void;
+  close(): void;
+}
 
 /** A grant mapped by mapGrant. */
 export interface MappedGrant {
@@ -29,18 +38,16 @@ export class GrantError extends Error {
 export class GrantWindow {
   readonly slots: number;
   private readonly space: AddressSpace;
-  private readonly memoryOf: (domid: DomId) => string;
+  private readonly memory: MemoryOf;
   private readonly base: number;
   private readonly freeList: Uint32Array;
   private freeCount: number;
   private readonly used: Uint8Array;
-  private readonly files = new Map<DomId, number>();
 
-  /** @param memoryOf path of a domain's memory; throws when there is no such domain
-   *  @param slots pages that can be mapped at a time */
-  constructor(space: AddressSpace, memoryOf: (domid: DomId) => string, slots: number) {
+  /** @param slots pages that can be mapped at a time */
+  constructor(space: AddressSpace, memory: MemoryOf, slots: number) {
     this.space = space;
-    this.memoryOf = memoryOf;
+    this.memory = memory;
     this.slots = slots;
     // A page in front stays unmapped. It also keeps offset 0, "no host address" in an unmap, from being a slot.
     this.base = space.reserve((slots + 1) * PAGE_SIZE) + PAGE_SIZE;
@@ -63,11 +70,11 @@ export class GrantWindow {
     return this.base + slot * PAGE_SIZE;
   }
 
-  /** Maps page `pfn` of a domain's memory at a slot that was taken.
+  /** Maps page `pfn` of a domain's memory, which is open since its first grant was mapped, at a slot that was taken.
    *  @throws Error when the operating system does not let us have the page */
   mapAt(offset: number, domid: DomId, pfn: Pfn, writable = true): void {
     this.slotOf(offset);
-    this.space.mapFd(offset, this.fileOf(domid), pfn * PAGE_SIZE, PAGE_SIZE, writable);
+    this.space.mapFd(offset, this.memory.fdOf(domid), pfn * PAGE_SIZE, PAGE_SIZE, writable);
   }
 
   /** Takes a slot and maps page `pfn` of a domain's memory, after the hypervisor said yes to the grant.
@@ -97,6 +104,7 @@ export class GrantWindow {
     const offset = this.take();
     if (offset < 0) throw new RangeError('the grant window is full');
     try {
+      await this.memory.open(domid);
       const batch = new MapBatch(1);
       batch.add(readonly ? GNTMAP_HOST_MAP | GNTMAP_READONLY : GNTMAP_HOST_MAP, gref, domid, offset);
       await batch.sendAsync(client);
@@ -141,25 +149,13 @@ export class GrantWindow {
 
   /** Forgets a domain that is gone, so that a new one of that number is opened anew. Its mappings stay until unmapped. */
   forget(domid: DomId): void {
-    const fd = this.files.get(domid);
-    if (fd === undefined) return;
-    this.files.delete(domid);
-    closeSync(fd);
+    this.memory.forget(domid);
   }
 
-  /** Unmaps all and closes the files. */
+  /** Unmaps all and closes the domains' memory. */
   close(): void {
     for (let slot = 0; slot < this.slots; slot++) if (this.used[slot]) this.unmap(this.base + slot * PAGE_SIZE);
-    for (const domid of [...this.files.keys()]) this.forget(domid);
-  }
-
-  private fileOf(domid: DomId): number {
-    let fd = this.files.get(domid);
-    if (fd === undefined) {
-      fd = openSync(this.memoryOf(domid), 'r+');
-      this.files.set(domid, fd);
-    }
-    return fd;
+    this.memory.close();
   }
 
   private give(offset: number): void {

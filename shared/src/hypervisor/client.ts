@@ -2,17 +2,21 @@
  *  docs/wire/control-plane.md section 3, docs/wire/hypercall.md.
  *
  *  There is no reconnecting: a domain whose socket closed is dead for the hypervisor. */
-import { resolve } from 'node:path';
+import { join } from 'node:path';
 import type { DomId } from '../abi/page.js';
+import { NoDescriptor, fetchDescriptor } from '../mem/descriptors.js';
 import type { ServiceEnv, ServiceKind } from '../service/env.js';
 import { UsageError } from '../service/usage-error.js';
 import type { Log } from '../service/log.js';
 import type { Identity } from '../service/privileges.js';
 import { CONNECT_LIMIT_MS, callerOf, openSocket, whileNotUp } from './dial.js';
 import { Link, type Welcome } from './link.js';
-import type { WireError } from './wire.js';
+import { SHARED_SOCKET, type SharedKind, type WireError } from './wire.js';
 
 export { HypervisorError } from './wire.js';
+
+/** Tickets that are asked for in place of those that were not taken. */
+const TICKETS = 5;
 
 /** The part of the client that batches need. */
 export interface HypercallPort {
@@ -25,10 +29,8 @@ export class HypervisorClient implements HypercallPort {
   readonly memoryPages: number;
   /** Guests that there were at the start. */
   readonly guests: readonly DomId[];
-  /** GRANTLINE_DIR: paths from the hypervisor that are not absolute are relative to it. */
+  /** GRANTLINE_DIR. */
   readonly dir: string;
-  /** The domain's own directory, absolute. */
-  readonly home: string;
   /** Of whoever may read the domain's captures (docs/wire/capture.md). */
   readonly captureKey: string;
   /** Whom a domain that joined should run as; null when the environment says it. */
@@ -47,7 +49,6 @@ export class HypervisorClient implements HypercallPort {
     this.memoryPages = welcome.memoryPages;
     this.guests = welcome.guests;
     this.dir = dir;
-    this.home = resolve(dir, welcome.home);
     this.captureKey = welcome.captureKey;
     this.identity = joined ? welcome : null;
     this.core = welcome.core;
@@ -76,6 +77,21 @@ export class HypervisorClient implements HypercallPort {
   /** Asks the hypervisor for something. @throws HypervisorError with the code of the refusal, or ECLOSED */
   request<T = Record<string, never>>(op: string, args: object): Promise<T> {
     return this.link.request(op, args) as Promise<T>;
+  }
+
+  /** Gets what this domain shares with others. @param domid whose, or with whom; else this domain
+   *  @returns a descriptor, to be closed by the caller
+   *  @throws HypervisorError when this domain has no right to it; Error with a code when nobody hands out descriptors there */
+  async descriptor(of: SharedKind, domid: DomId = this.domid): Promise<number> {
+    for (let left = TICKETS; ; left--) {
+      const { ticket } = await this.request<{ ticket: string }>('shared.ticket', { of, domid });
+      try {
+        return await fetchDescriptor(join(this.dir, SHARED_SOCKET), ticket);
+      } catch (err) {
+        // Too late, or hung up on in a crowd.
+        if (!(err instanceof NoDescriptor) || left === 1) throw err;
+      }
+    }
   }
 
   /** Answers an event that carries a `rid` (the nic's). @param error when the request is refused */

@@ -15,8 +15,6 @@ export interface Welcome {
   memoryPages: number;
   /** Guests that there are. */
   guests: DomId[];
-  /** The domain's directory, relative to GRANTLINE_DIR. */
-  home: string;
   /** Of whoever may read the domain's captures. */
   captureKey: string;
   /** To a domain that joined: whom to run as (uid null: as it was started), and on which core. */
@@ -155,7 +153,7 @@ export class Link {
       try {
         return this.onWelcome.resolve(parseWelcome(e.args));
       } catch {
-        return this.broken('a welcome without domid, kind and home');
+        return this.broken('a welcome without a domid');
       }
     }
     const list = this.handlers.get(e.event);
@@ -199,13 +197,11 @@ function parseWelcome(args: unknown): Welcome {
   const numbers = (v: unknown): number[] =>
     Array.isArray(v) ? v.filter((n): n is number => typeof n === 'number') : [];
   const orNull = (v: unknown): number | null => (typeof v === 'number' ? v : null);
-  if (typeof a.home !== 'string') throw new TypeError('no home');
   return {
     domid: parseDomId(a.domid as number),
     kind: a.kind as ServiceKind,
     memoryPages: Number(a.memoryPages),
     guests: numbers(a.guests).map(parseDomId),
-    home: a.home,
     captureKey: typeof a.captureKey === 'string' ? a.captureKey : '',
     uid: orNull(a.uid),
     gid: orNull(a.gid),

@@ -1,23 +1,61 @@
-/** Where the memory of other domains is. The hypervisor tells only those who may have it: driver domain and nic. */
-import { resolve } from 'node:path';
+/** Descriptors of the memory of other domains. The hypervisor gives them only to those who may have them: driver domain and
+ *  nic. */
+import { closeSync } from 'node:fs';
 import type { DomId } from '../abi/page.js';
 import type { HypervisorClient } from './client.js';
 
 export class PeerMemory {
-  private readonly dir: string;
-  private readonly paths = new Map<DomId, string>();
+  private readonly client: Pick<HypervisorClient, 'descriptor'>;
+  private readonly fds = new Map<DomId, number>();
+  private readonly coming = new Map<DomId, Promise<void>>();
 
-  /** To be made before anybody else asks for the event: what came before is delivered once. A dead domain's path stays
-   *  until its number is somebody else's: there is nothing there any more. */
-  constructor(client: Pick<HypervisorClient, 'dir' | 'onEvent'>) {
-    this.dir = client.dir;
-    client.onEvent<{ domid: DomId; memory: string }>('domain.new', (e) => this.paths.set(e.domid, e.memory));
+  constructor(client: Pick<HypervisorClient, 'descriptor'>) {
+    this.client = client;
   }
 
-  /** @throws Error when there never was such a domain */
-  readonly pathOf = (domid: DomId): string => {
-    const path = this.paths.get(domid);
-    if (path === undefined) throw new Error(`there is no memory of domain ${domid}`);
-    return resolve(this.dir, path);
-  };
+  /** Resolves when the domain's memory can be mapped. @throws HypervisorError when there is no such domain */
+  open(domid: DomId): Promise<void> {
+    if (this.fds.has(domid)) return Promise.resolve();
+    const coming = this.coming.get(domid) ?? this.fetch(domid);
+    this.coming.set(domid, coming);
+    return coming;
+  }
+
+  /** @throws Error when it is not open */
+  fdOf(domid: DomId): number {
+    const fd = this.fds.get(domid);
+    if (fd === undefined) throw new Error(`the memory of domain ${domid} is not open`);
+    return fd;
+  }
+
+  /** The domain is gone: a new one of that number has other memory. */
+  forget(domid: DomId): void {
+    this.coming.delete(domid);
+    const fd = this.fds.get(domid);
+    if (fd === undefined) return;
+    this.fds.delete(domid);
+    closeSync(fd);
+  }
+
+  close(): void {
+    for (const domid of [...this.fds.keys(), ...this.coming.keys()]) this.forget(domid);
+  }
+
+  private fetch(domid: DomId): Promise<void> {
+    const fetched = this.client.descriptor('memory', domid).then(
+      (fd) => {
+        if (this.coming.get(domid) !== fetched) {
+          closeSync(fd);
+          throw new Error(`domain ${domid} has gone`);
+        }
+        this.coming.delete(domid);
+        this.fds.set(domid, fd);
+      },
+      (err: unknown) => {
+        if (this.coming.get(domid) === fetched) this.coming.delete(domid);
+        throw err;
+      },
+    );
+    return fetched;
+  }
 }

@@ -1,5 +1,13 @@
 /** The JSON side of the hypervisor socket. docs/wire/control-plane.md section 3. */
 
+/** What domains share: each has descriptors of its own and of its peers' that it is to have.
+ *  `memory`: a domain's pages. `counters`, `doorbell` (to be read): its own. `page`, `ringer`: the event channels' page of the
+ *  caller and a domain, and that one's doorbell to be rung. `dma-table`, `dma-burst`: the nic's. */
+export type SharedKind = 'memory' | 'counters' | 'doorbell' | 'page' | 'ringer' | 'dma-table' | 'dma-burst';
+
+/** In GRANTLINE_DIR: where descriptors are handed out for tickets. */
+export const SHARED_SOCKET = 'shared.sock';
+
 /** Code and text of a refused request; `code` is an errno name or a word of the hypervisor's. */
 export interface WireError {
   code: string;

@@ -5,7 +5,7 @@
  *  nothing else. Offsets stay below 2^31, so they are small integers for the engine.
  *
  *  Look at it from a shell:  grep grantline /proc/PID/maps */
-import { closeSync, openSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import { PAGE_SIZE } from '../abi/page.js';
 import {
   MAP_ANONYMOUS,
@@ -91,16 +91,15 @@ export class AddressSpace {
     mapPages(this.at + BigInt(offset), bytes, prot, flags, fd, fileOffset);
   }
 
-  /** Opens a file, reserves room for it and maps it. @returns its byte offset */
-  mapFile(path: string, bytes: number, writable: boolean): number {
-    const offset = this.reserve(bytes);
-    const fd = openSync(path, writable ? 'r+' : 'r');
+  /** Reserves room for what a descriptor leads to, maps it and closes the descriptor. @returns its byte offset */
+  mapWhole(fd: number, bytes: number, writable: boolean): number {
     try {
+      const offset = this.reserve(bytes);
       this.mapFd(offset, fd, 0, bytes, writable);
+      return offset;
     } finally {
       closeSync(fd);
     }
-    return offset;
   }
 
   /** Private zeroed memory inside the same buffer: the application's, or a template's. All of it is there at once, so that the

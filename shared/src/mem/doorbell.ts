@@ -1,8 +1,8 @@
-/** A domain's doorbell: a FIFO on the shared-memory file system. Its owner reads, its peers write one byte.
+/** A domain's doorbell: a pipe. Its owner reads, its peers write one byte; each has its descriptor from the hypervisor.
  *
- *  A FIFO and not a futex in shared memory: whoever may wake a domain can do just that. With a shared futex word, a
+ *  A pipe and not a futex in shared memory: whoever may wake a domain can do just that. With a shared futex word, a
  *  hostile peer could rewrite the word and so suppress the wake-ups of others. docs/adr/0005 has the measurements. */
-import { closeSync, constants, openSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import { BROKEN, READABLE, Watch, drainFd, pokeFd, waitReadable } from './libc.js';
 
 /** A descriptor that may end its owner's sleep beside the doorbell, as long as it is wanted: a TAP device. */
@@ -65,10 +65,10 @@ export class Doorbell {
   private watch: Watch | null = null;
   private onRing: (() => void) | null = null;
 
-  /** @param path an existing FIFO */
-  constructor(path: string) {
-    // Read-write: with no writer around, a read-only FIFO would be "readable" (end of file) for ever.
-    this.fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK);
+  /** @param fd the pipe, open for reading and writing: with no writer around it would else be "readable" (end of file) for
+   *  ever. Closed with this */
+  constructor(fd: number) {
+    this.fd = fd;
   }
 
   /** Sleeps in the kernel. @returns true when rung, false after `timeoutUs` */
@@ -107,9 +107,9 @@ export class Doorbell {
 export class Ringer {
   private readonly fd: number;
 
-  constructor(path: string) {
-    // Fails with ENXIO while the owner has not opened its end: an owner opens its doorbell before it does anything else.
-    this.fd = openSync(path, constants.O_WRONLY | constants.O_NONBLOCK);
+  /** @param fd the pipe, open for writing; closed with this */
+  constructor(fd: number) {
+    this.fd = fd;
   }
 
   ring(): void {

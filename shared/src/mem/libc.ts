@@ -6,7 +6,7 @@ const libc = koffi.load('libc.so.6');
 const mmap = libc.func('void *mmap(void *addr, size_t length, int prot, int flags, int fd, int64_t offset)');
 const memset = libc.func('void *memset(void *s, int c, size_t n)');
 const munmap = libc.func('int munmap(void *addr, size_t length)');
-const mkfifo = libc.func('int mkfifo(const char *path, unsigned int mode)');
+const pipe2 = libc.func('int pipe2(void *fds, int flags)');
 const ppoll = libc.func('int ppoll(void *fds, unsigned long nfds, void *timeout, void *sigmask)');
 const read = libc.func('int64_t read(int fd, void *buf, size_t count)');
 const write = libc.func('int64_t write(int fd, void *buf, size_t count)');
@@ -58,17 +58,27 @@ export function addressOf(buffer: ArrayBuffer): Address {
   return BigInt(memset(buffer, 0, 0) as bigint | number);
 }
 
-/** @throws Error when the file exists or the directory does not */
-export function makeFifo(path: string, mode: number): void {
-  if ((mkfifo(path, mode) as number) !== 0) throw new Error(`mkfifo ${path} failed with errno ${koffi.errno()}`);
+const O_NONBLOCK = 0o4000;
+const O_CLOEXEC = 0o2000000;
+/** A pipe that never blocks. @returns its two ends, to be closed by the caller */
+export function makePipe(): { reads: number; writes: number } {
+  const fds = Buffer.alloc(8);
+  if ((pipe2(fds, O_NONBLOCK | O_CLOEXEC) as number) !== 0) throw new Error(`pipe2 failed with errno ${koffi.errno()}`);
+  return { reads: fds.readInt32LE(0), writes: fds.readInt32LE(4) };
 }
 
-/** Reserves tmpfs pages now, so that a full file system is an error here and not a SIGBUS later.
+const ENOMEM = 12;
+const ENOSPC = 28;
+/** Reserves a file's pages in memory now, so that a lack of memory is an error here and not a SIGBUS later.
  *  @throws Error with code ENOSPC in its message when the space is not there */
 export function reserveFile(fd: number, length: number): void {
   const errno = fallocate(fd, 0n, BigInt(length)) as number;
   if (errno !== 0)
-    throw new Error(errno === 28 ? 'ENOSPC: shared memory is full' : `posix_fallocate failed with errno ${errno}`);
+    throw new Error(
+      errno === ENOSPC || errno === ENOMEM
+        ? 'ENOSPC: there is no memory for it'
+        : `posix_fallocate failed with errno ${errno}`,
+    );
 }
 
 const LOCK_EX = 2;

@@ -4,10 +4,8 @@
  *      ... set up the data path, s.loop.add(poller), s.http.post('/load', ...), s.lifeline.onStop(...)
  *      await s.open();     // listens, announces the URL, is ready
  *
- *  Order: environment, log, hypervisor, drop of privileges, and only then memory: what a domain may open is decided by
- *  the operating system. The service ends when the hypervisor's socket closes. */
-import { statSync } from 'node:fs';
-import { join } from 'node:path';
+ *  Order: environment, log, hypervisor, drop of privileges, and only then memory, whose descriptors the hypervisor hands
+ *  out. The service ends when the hypervisor's socket closes. */
 import { PAGE_SIZE, type DomId } from '../abi/page.js';
 import { CPU_CONTROL, CPU_WAKEUP, CpuMeter } from '../clock/cpu-meter.js';
 import { slots, type CounterBlock } from '../counters/block.js';
@@ -15,6 +13,7 @@ import { CounterFile } from '../counters/file.js';
 import { EventChannels } from '../evtchn/channel.js';
 import { GrantTable } from '../grant/grant-table.js';
 import { HypervisorClient } from '../hypervisor/client.js';
+import type { SharedKind } from '../hypervisor/wire.js';
 import { XenstoreClient } from '../hypervisor/xenstore.js';
 import { DataLoop, LOOP_COUNTERS } from '../loop/data-loop.js';
 import { AddressSpace, type Mem } from '../mem/address-space.js';
@@ -104,18 +103,18 @@ export async function startService(o: ServiceOptions): Promise<Service> {
     log = createLog({ ...env, domid: client.domid });
   }
 
-  const { home } = client;
   await o.whilePrivileged?.(env, client);
-  dropTo(env, client, home);
+  const joinedAsRoot = env.uid === null && process.geteuid?.() === 0;
+  dropPrivileges((joinedAsRoot ? client.identity : null) ?? env);
   if (env.core !== null && !pinToCore(env.core)) log.warn({ core: env.core }, 'could not pin to the core');
 
-  // The doorbell before all else: peers can ring only what its owner has opened.
-  const doorbell = opened(home, () => new Doorbell(join(home, 'doorbell')));
+  const get = (of: SharedKind): Promise<number> => opened(client.descriptor(of));
+  const doorbell = new Doorbell(await get('doorbell'));
   const space = new AddressSpace(o.spaceBytes);
   // Offset 0 stays inaccessible, so that an offset never set faults instead of hitting the grant table.
   space.reserve(PAGE_SIZE);
-  const memory = opened(home, () => space.mapFile(join(home, 'memory'), client.memoryPages * PAGE_SIZE, true));
-  const counters = opened(home, () => new CounterFile(space, join(home, 'counters')));
+  const memory = space.mapWhole(await get('memory'), client.memoryPages * PAGE_SIZE, true);
+  const counters = new CounterFile(space, await get('counters'));
   const cpu = counters.block(CPU_KIND, {}, o.components);
   const meter = new CpuMeter(cpu);
   const channels = new EventChannels(client, space);
@@ -194,26 +193,13 @@ export async function startService(o: ServiceOptions): Promise<Service> {
   return service;
 }
 
-/** Drops to the user that the environment names; after joining, to the one that the hypervisor made the files for. */
-function dropTo(env: ServiceEnv, client: HypervisorClient, home: string): void {
-  const made = client.identity;
-  if (env.uid !== null || made === null || made.uid === null || process.geteuid?.() !== 0) {
-    dropPrivileges(env);
-    return;
-  }
-  // A hypervisor without root names a user but cannot give files to it.
-  if (opened(home, () => statSync(join(home, 'memory')).uid) === made.uid) dropPrivileges(made);
-}
-
-/** @throws UsageError when the domain's files are not there or not ours */
-function opened<T>(home: string, open: () => T): T {
+/** @throws UsageError when nobody hands out descriptors where we look */
+async function opened(descriptor: Promise<number>): Promise<number> {
   try {
-    return open();
+    return await descriptor;
   } catch (err) {
     const { code, path } = err as NodeJS.ErrnoException;
-    if (code !== 'ENOENT' && code !== 'EACCES' && code !== 'EPERM') throw err;
-    throw new UsageError(
-      `cannot open ${path ?? home} (${code}): is GRANTLINE_DIR the hypervisor's, and GRANTLINE_UID this domain's?`,
-    );
+    if (path === undefined) throw err;
+    throw new UsageError(`cannot connect to ${path} (${code}): is GRANTLINE_DIR the hypervisor's?`);
   }
 }

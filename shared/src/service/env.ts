@@ -27,13 +27,9 @@ export interface RoleGroups {
   readonly nic: number;
   /** May read the operator's token. */
   readonly operator: number;
-  /** Guests, driver domain and nic: what a guest shares with either. */
-  readonly peers: number;
-  /** Driver domain and nic: what these two share. */
-  readonly io: number;
 }
 
-const ROLES = ['guest', 'driver-domain', 'nic', 'operator', 'peers', 'io'] as const;
+const ROLES = ['guest', 'driver-domain', 'nic', 'operator'] as const;
 
 export interface ServiceEnv {
   readonly kind: ServiceKind;

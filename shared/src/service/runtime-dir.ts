@@ -4,8 +4,8 @@ import { isAbsolute, join } from 'node:path';
 import { openOwnDir } from './own-dir.js';
 
 const TMPFS_MAGIC = 0x01021994;
-/** The memory of as many guests as there can be, and what is beside it. */
-const ENOUGH_BYTES = 192 << 20;
+/** Sockets, tokens and logs; what domains share is not in the directory. */
+const ENOUGH_BYTES = 16 << 20;
 
 /** On tmpfs: the directory of a testbed that is there, or else the best place for one. A user's own directory of the session is nobody
  *  else's from the start; root's domains, which have users of their own, could not pass through it.

@@ -1,13 +1,14 @@
 /** The operator's HTTP API. docs/wire/control-plane.md section 4; /documentation shows the schemas. */
-import type { DomId } from '@grantline/shared/abi/page.js';
+import { DOMID_CONTROL, type DomId } from '@grantline/shared/abi/page.js';
 import type { ServiceHttp } from '@grantline/shared/service/http.js';
 import { Type } from 'typebox';
 import { configurationName } from '@grantline/shared/config/factors.js';
 import { guardOf, type Guard } from './api-guard.js';
 import { Domid, Empty, Factors, Nullable } from './api-schemas.js';
+import { DomainError } from './domains.js';
 import { addConfig } from './config-api.js';
 import { addExperiment } from './experiment-api.js';
-import { DirectoryError } from './files.js';
+import { MemoryError } from './claim.js';
 import type { Hypervisor } from './hypervisor.js';
 import { addInspection } from './inspect-api.js';
 import { StoreError } from './store-path.js';
@@ -81,6 +82,23 @@ function addTestbed(app: ServiceHttp, hv: Hypervisor, guarded: Guard): void {
     },
   );
   app.post(
+    '/api/domains/:domid/counters',
+    {
+      ...guarded,
+      schema: {
+        summary: 'A ticket for a descriptor of the counters, to be read; 0: the hypervisor',
+        params: Domid,
+        response: { 200: Type.Object({ ticket: Type.String() }) },
+      },
+    },
+    (request) => {
+      const { domid } = request.params;
+      const open = hv.shares.counterOpener(domid as DomId);
+      if (open === null) throw new DomainError(404, `there is no domain ${domid}`);
+      return { ticket: hv.tickets.issue(DOMID_CONTROL, open) };
+    },
+  );
+  app.post(
     '/api/shutdown',
     { ...guarded, schema: { summary: 'Ends all', response: { 200: Empty } } },
     (_request, reply) => {
@@ -103,6 +121,6 @@ const Credentials = Type.Object({
 function statusOf(error: Error & { statusCode?: number; validation?: unknown }): number {
   if (error instanceof StoreError) return 400;
   // Short of shared memory; whoever asked can do something about it, and the message says what.
-  if (error instanceof DirectoryError) return 507;
+  if (error instanceof MemoryError) return 507;
   return error.statusCode ?? (error.validation === undefined ? 500 : 400);
 }

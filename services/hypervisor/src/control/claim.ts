@@ -9,17 +9,13 @@ import { UsageError } from '@grantline/shared/service/usage-error.js';
 /** Something about the directory that the operator must put right: one line that says what and what to do. */
 export class DirectoryError extends UsageError {}
 
+/** There is not enough memory for what domains share: one line that says how much is missing. */
+export class MemoryError extends UsageError {
+  readonly code = 'ENOMEM';
+}
+
 /** Everything that a hypervisor makes, in the directory. */
-export const MADE_HERE = [
-  'domain',
-  'evtchn',
-  'dma',
-  'join',
-  'hypervisor.sock',
-  'token',
-  'testbed.json',
-  'hypervisor.pid',
-] as const;
+export const MADE_HERE = ['join', 'hypervisor.sock', 'shared.sock', 'token', 'testbed.json', 'hypervisor.pid'] as const;
 
 /** @param reclaim remove what a killed hypervisor left; otherwise that is an error
  *  @returns the lock: releasing it gives the directory up

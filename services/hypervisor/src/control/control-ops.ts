@@ -3,10 +3,11 @@
 import type { DomId, Port } from '@grantline/shared/abi/page.js';
 import { DOMID_NIC } from '@grantline/shared/abi/page.js';
 import type { Domains } from './domains.js';
-import { ordered, type EventChannels } from './evtchn.js';
-import type { TestbedFiles } from './files.js';
+import type { EventChannels } from './evtchn.js';
 import type { NicControl } from './nic-control.js';
 import { OpError, checkOp, type OpArgs, type OpName } from './op-schemas.js';
+import type { Shares } from './shares.js';
+import type { Tickets } from './tickets.js';
 import type { XenStore } from './xenstore.js';
 
 type Handlers = { [N in OpName]: (caller: DomId, args: OpArgs<N>) => unknown };
@@ -14,23 +15,19 @@ type Handlers = { [N in OpName]: (caller: DomId, args: OpArgs<N>) => unknown };
 export class ControlOps {
   private readonly handlers: Handlers;
 
-  constructor(domains: Domains, store: XenStore, evtchn: EventChannels, nic: NicControl, files: TestbedFiles) {
-    // Told to these two only: where names are secret, they are what keeps others out.
-    const pathsOf = (caller: DomId, remote: DomId): { page: string; doorbell: string } => ({
-      page: files.eventPageOf(...ordered(caller, remote)),
-      doorbell: files.doorbellOf(remote),
-    });
+  constructor(
+    domains: Domains,
+    store: XenStore,
+    evtchn: EventChannels,
+    nic: NicControl,
+    shares: Shares,
+    tickets: Tickets,
+  ) {
     this.handlers = {
-      'evtchn.allocUnbound': (caller, a) => {
-        const remote = a.remote as DomId;
-        const port = evtchn.allocUnbound(caller, remote);
-        return { port, ...pathsOf(caller, remote) };
-      },
-      'evtchn.bindInterdomain': (caller, a) => {
-        const remote = a.remote as DomId;
-        const port = evtchn.bindInterdomain(caller, remote, a.remotePort as Port);
-        return { port, ...pathsOf(caller, remote) };
-      },
+      'evtchn.allocUnbound': (caller, a) => ({ port: evtchn.allocUnbound(caller, a.remote as DomId) }),
+      'evtchn.bindInterdomain': (caller, a) => ({
+        port: evtchn.bindInterdomain(caller, a.remote as DomId, a.remotePort as Port),
+      }),
       'evtchn.close': (caller, a) => done(evtchn.close(caller, a.port as Port)),
       'evtchn.status': (caller, a) => evtchn.status(caller, a.port as Port),
       'xs.read': (caller, a) => ({ value: store.read(caller, a.path) }),
@@ -43,6 +40,10 @@ export class ControlOps {
       'xs.unwatch': (caller, a) => done(store.unwatch(caller, a.path, a.token)),
       'nic.attach': (caller, a) => nic.attach(caller, a),
       'nic.detach': (caller, a) => nic.detach(caller, a.queue),
+      'shared.ticket': (caller, { of, domid }) => {
+        const connected = (): boolean => evtchn.list(caller).some((p) => p.remote === domid);
+        return { ticket: tickets.issue(caller, shares.openerFor(caller, of, domid as DomId, connected)) };
+      },
       'service.announce': (caller, a) => {
         if (!isOrigin(a.http)) throw new OpError('EINVAL', 'http is not of the form http://host:port');
         const domain = domains.get(caller)!;

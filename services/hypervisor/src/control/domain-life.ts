@@ -8,18 +8,18 @@ import type { DomainTable } from '../data/domain-memory.js';
 import type { Account, Accounting } from './accounting.js';
 import type { Domain, DomainWorld } from './domains.js';
 import type { EventChannels } from './evtchn.js';
-import type { TestbedFiles } from './files.js';
 import type { HypercallRunner } from './hypercall-runner.js';
 import type { HypercallServer } from './hypercall-server.js';
-import type { MappedFiles } from './mapped-files.js';
 import type { NicControl } from './nic-control.js';
+import type { Shares } from './shares.js';
+import type { Tickets } from './tickets.js';
 import type { Toolstack } from './toolstack.js';
 import type { XenStore } from './xenstore.js';
 
 /** The parts that a domain has something in. */
 export interface LifeParts {
-  readonly files: TestbedFiles;
-  readonly mapped: MappedFiles;
+  readonly shares: Shares;
+  readonly tickets: Tickets;
   readonly memory: DomainTable;
   readonly death: DomainDeath;
   readonly quiesce: DmaQuiesce;
@@ -51,20 +51,19 @@ export class DomainLife implements DomainWorld {
   }
 
   build({ domid, memoryPages }: Domain): void {
-    const { files, mapped, memory, counterFile, accounting } = this.parts();
-    const bytes = memoryPages * PAGE_SIZE;
-    files.makeDomain(domid, bytes);
+    const { shares, memory, counterFile, accounting } = this.parts();
+    const base = shares.makeDomain(domid, memoryPages * PAGE_SIZE);
     try {
-      const base = mapped.map(files.memory(domid), bytes, true);
       const block = counterFile.block('hypercalls', { domain: String(domid) }, HYPERCALL_COUNTERS);
+      // The last step that can fail: what comes before it leaves nothing.
       memory.add(domid, base, memoryPages, block);
       this.accounts.set(domid, accounting.open(block));
     } catch (error) {
-      files.removeDomain(domid);
+      shares.removeDomain(domid);
       throw error;
     }
     // A nic that was killed in the middle of a burst has left the count odd.
-    if (domid === DOMID_NIC) files.resetBurst();
+    if (domid === DOMID_NIC) shares.resetBurst();
   }
 
   born(domain: Domain): void {
@@ -76,14 +75,14 @@ export class DomainLife implements DomainWorld {
 
   /** Tells `to` that there is such a domain. */
   announce(to: DomId, { domid, kind, memoryPages, mac, ip }: Domain): void {
-    const { server, files, toolstack } = this.parts();
-    const nested = toolstack.isNested(domid);
-    server.send(to, 'domain.new', { domid, kind, memoryPages, memory: files.memoryOf(domid), mac, ip, nested });
+    const { server, toolstack } = this.parts();
+    server.send(to, 'domain.new', { domid, kind, memoryPages, mac, ip, nested: toolstack.isNested(domid) });
   }
 
   bury(domain: Domain): void {
-    const { server, evtchn, quiesce, nic, store, death, toolstack, runner, deliver } = this.parts();
+    const { server, tickets, evtchn, quiesce, nic, store, death, toolstack, runner, deliver } = this.parts();
     const { domid } = domain;
+    tickets.forget(domid);
     server.drop(domid, `domain ${domid} is destroyed`);
     evtchn.closeAll(domid);
     if (domid === DOMID_NIC) {
@@ -105,13 +104,12 @@ export class DomainLife implements DomainWorld {
     runner.wait(pending, this.accounts.get(domid), ended);
   }
 
-  reap({ domid, memoryPages }: Domain): boolean {
-    const { memory, death, mapped, files, accounting } = this.parts();
+  reap({ domid }: Domain): boolean {
+    const { memory, death, shares, accounting } = this.parts();
     const dead = memory.get(domid);
     if (this.dying.has(domid) || death.pinned(domid) > 0 || dead === null || dead.maptrack.used > 0) return false;
     memory.remove(domid);
-    mapped.unmap(dead.base, memoryPages * PAGE_SIZE);
-    files.removeDomain(domid);
+    shares.removeDomain(domid);
     const account = this.accounts.get(domid);
     if (account !== undefined) accounting.close(account);
     this.accounts.delete(domid);

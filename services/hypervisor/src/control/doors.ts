@@ -1,12 +1,14 @@
 /** Where the hypervisor is reached: by everybody at an address, by domains of this machine at a socket file. Both speak
- *  HTTP, and WebSocket for domains. */
+ *  HTTP, and WebSocket for domains. At another socket file descriptors are handed out for tickets. */
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { ListenAddress } from '@grantline/shared/service/env.js';
+import { DescriptorDoor } from '@grantline/shared/mem/descriptors.js';
 import { createHttp, listenHttp, type HttpOptions, type ServiceHttp } from '@grantline/shared/service/http.js';
 import { limitListening } from '@grantline/shared/service/listening.js';
 import type { TestbedFiles } from './files.js';
 import type { HypercallServer } from './hypercall-server.js';
+import type { Tickets } from './tickets.js';
 
 export interface DoorsOptions {
   http: Omit<HttpOptions, 'name' | 'domain' | 'ready'>;
@@ -18,12 +20,14 @@ export interface DoorsOptions {
   /** The socket file is for hypercalls only: guests that are on another network have no business with the rest. */
   hypercallsOnly: boolean;
   files: TestbedFiles;
+  tickets: Tickets;
 }
 
 export class Doors {
   private readonly o: DoorsOptions;
   private http: ServiceHttp | null = null;
   private unix: Server | null = null;
+  private shared: DescriptorDoor | null = null;
 
   constructor(options: DoorsOptions) {
     this.o = options;
@@ -32,6 +36,9 @@ export class Doors {
   /** @returns the URL. @throws UsageError when the address cannot be had; then `close` is still to be called */
   async open(listen: ListenAddress): Promise<string> {
     const { server, files, beforeRequest } = this.o;
+    // The first of all: a domain that has connected needs it at once.
+    this.shared = new DescriptorDoor(files.sharedSocket, (ticket) => this.o.tickets.use(ticket));
+    files.openSocket(files.sharedSocket);
     const http = await createHttp({ ...this.o.http, name: 'hypervisor', domain: 'hypervisor', ready: () => true });
     this.http = http;
     http.addHook('onRequest', (_request, _reply, next) => {
@@ -52,7 +59,7 @@ export class Doors {
       unix.once('error', reject);
       unix.listen(files.socket, resolve);
     });
-    files.openSocket();
+    files.openSocket(files.socket);
     const { port } = http.server.address() as AddressInfo;
     files.announce(port);
     this.o.http.log.info({ url, dir: files.dir, port }, 'ready');
@@ -60,6 +67,7 @@ export class Doors {
   }
 
   async close(): Promise<void> {
+    this.shared?.close();
     await this.http?.close();
     const { unix } = this;
     if (unix === null) return;

@@ -123,7 +123,7 @@ export class EventChannels {
   private checkPeer(caller: DomId, remote: DomId): void {
     if (remote === caller) throw new EvtchnError('EINVAL', 'a domain has no channel to itself');
     if (!this.world.exists(remote)) throw new EvtchnError('ESRCH', `there is no domain ${remote}`);
-    // A channel's page is a file that one of the two opens as its owner and the other by its group.
+    // As far as guests are concerned there are no others.
     if (!hasSharedFiles(caller) && !hasSharedFiles(remote))
       throw new EvtchnError('EPERM', 'guests have channels with the driver domain and the nic only');
   }

@@ -1,6 +1,5 @@
 /** Puts the parts of the hypervisor together. main.ts starts it with the environment; tests start it on a directory. */
-import { PAGE_SIZE, DOMID_CONTROL, DOMID_NIC, type DomId } from '@grantline/shared/abi/page.js';
-import { DMA_TABLE_BYTES } from '@grantline/shared/abi/dma.js';
+import { DOMID_NIC, type DomId } from '@grantline/shared/abi/page.js';
 import { nowNs } from '@grantline/shared/clock/clock.js';
 import type { CounterBlock } from '@grantline/shared/counters/block.js';
 import { CounterFile } from '@grantline/shared/counters/file.js';
@@ -28,9 +27,11 @@ import { TestbedFiles } from './files.js';
 import { HypercallServer } from './hypercall-server.js';
 import { HypercallRunner } from './hypercall-runner.js';
 import { Joins } from './joins.js';
-import { MappedFiles } from './mapped-files.js';
+import { MemoryPool } from './memory-pool.js';
 import { NIC_TIMEOUT_MS, NicControl } from './nic-control.js';
 import { readings } from './readings.js';
+import { Shares } from './shares.js';
+import { Tickets } from './tickets.js';
 import { Toolstack } from './toolstack.js';
 import { WatchDelivery } from './watch-delivery.js';
 import { XenStore } from './xenstore.js';
@@ -53,6 +54,8 @@ export interface HypervisorOptions {
   roles?: RoleGroups | null;
   /** Remove what a killed hypervisor left in the directory. */
   reclaim?: boolean;
+  /** Bytes of memory that may still be taken; for tests. */
+  availableMemory?: () => number;
   /** Milliseconds that the nic has to answer. */
   nicTimeoutMs?: number;
 }
@@ -71,7 +74,8 @@ export class Hypervisor {
   readonly accounting: Accounting;
   readonly token: string;
   readonly onShutdown: () => void;
-  readonly mapped: MappedFiles;
+  readonly shares: Shares;
+  readonly tickets = new Tickets();
   private readonly life: DomainLife;
   private readonly pages: EventPages;
   readonly dma: DmaTable;
@@ -98,14 +102,13 @@ export class Hypervisor {
     this.onShutdown = o.onShutdown;
     this.files = new TestbedFiles(o.dir, { roles: o.roles ?? null, reclaim: o.reclaim ?? false });
     try {
-      this.files.makeDma();
       this.files.writeToken(o.token);
       this.space = new AddressSpace(SPACE_BYTES);
-      this.mapped = new MappedFiles(this.space);
+      this.shares = new Shares(new MemoryPool(this.space, o.availableMemory));
       const { mem } = this.space;
-      this.counterFile = new CounterFile(this.space, this.files.counters(DOMID_CONTROL));
-      this.dma = new DmaTable(mem, this.mapped.map(this.files.dmaTable, DMA_TABLE_BYTES, true));
-      this.quiesce = new DmaQuiesce(mem, this.mapped.map(this.files.dmaBurst, PAGE_SIZE, false));
+      this.counterFile = new CounterFile(this.space, this.shares.openCounters());
+      this.dma = new DmaTable(mem, this.shares.dmaTable.at);
+      this.quiesce = new DmaQuiesce(mem, this.shares.dmaBurst.at);
     } catch (error) {
       this.files.removeAll();
       throw error;
@@ -113,11 +116,11 @@ export class Hypervisor {
     const { mem } = this.space;
     this.quiesce.nicPresent = false;
     this.memory = new DomainTable(mem);
-    this.pages = new EventPages(this.files, this.mapped);
+    this.pages = new EventPages(this.shares, mem);
     this.evtchn = new EventChannels({
       exists: (domid) => this.domains.isLive(domid),
-      openPage: (low, high) => this.pages.open(low, high),
-      closePage: (low, high) => this.pages.close(low, high),
+      openPage: (low, high) => this.shares.openPage(low, high),
+      closePage: (low, high) => this.shares.closePage(low, high),
       clearPort: (owner, peer, port) => this.pages.clear(owner, peer, port),
       raise: (owner, peer, port) => this.pages.raise(owner, peer, port),
       flush: (owner, peer, port) => this.pages.flush(owner, peer, port),
@@ -150,7 +153,7 @@ export class Hypervisor {
       this.evtchn,
       o.nicTimeoutMs ?? NIC_TIMEOUT_MS,
     );
-    this.ops = new ControlOps(this.domains, this.store, this.evtchn, this.nic, this.files);
+    this.ops = new ControlOps(this.domains, this.store, this.evtchn, this.nic, this.shares, this.tickets);
     this.accounting = new Accounting(this.counterFile.block(CPU_KIND, {}, HYPERVISOR_CPU));
     this.control = this.counterFile.block('control', {}, CONTROL_COUNTERS);
     this.server = new HypercallServer(
@@ -179,6 +182,7 @@ export class Hypervisor {
       server: this.server,
       hypercallsOnly: (o.roles ?? null) !== null,
       files: this.files,
+      tickets: this.tickets,
     });
     this.settler = setInterval(() => {
       this.accounting.settle();
@@ -241,9 +245,8 @@ export class Hypervisor {
     if (domid === DOMID_NIC) this.quiesce.nicPresent = true;
     const guests = this.domains.guests().map((g) => g.domid);
     const joined = domain.joined ? { ...this.files.identityOf(domid), ...this.joins.placeOf(domain) } : {};
-    const home = this.files.homeOf(domid);
     this.server.send(domid, 'welcome', {
-      ...{ domid, kind, memoryPages, guests, home, captureKey: domain.captureKey },
+      ...{ domid, kind, memoryPages, guests, captureKey: domain.captureKey },
       ...joined,
     });
     if (kind === 'guest') return;

@@ -65,6 +65,21 @@ const OPS = {
   'xs.unwatch': Type.Object({ path: PathArg, token: TokenArg }, closed),
   'nic.attach': AttachSchema,
   'nic.detach': Type.Object({ queue: Type.Integer({ minimum: 0 }) }, closed),
+  'shared.ticket': Type.Object(
+    {
+      of: Type.Union([
+        Type.Literal('memory'),
+        Type.Literal('counters'),
+        Type.Literal('doorbell'),
+        Type.Literal('page'),
+        Type.Literal('ringer'),
+        Type.Literal('dma-table'),
+        Type.Literal('dma-burst'),
+      ]),
+      domid: DomIdArg,
+    },
+    closed,
+  ),
   'service.announce': Type.Object(
     { http: Type.String({ pattern: '^http://[^\\s/]+/?$', maxLength: 300 }), pid: Type.Integer({ minimum: 1 }) },
     closed,

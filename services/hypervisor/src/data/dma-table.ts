@@ -1,6 +1,6 @@
 /** The writer of the DMA translation table, and the wait for the NIC after entries were cleared. docs/wire/dma-table.md.
  *
- *  Look at an entry from a shell:  xxd -s $((16 * DPN)) -l 16 $GRANTLINE_DIR/dma/table */
+ *  Look at an entry from a shell, where N is the descriptor `grantline:dma table`:  xxd -s $((16 * DPN)) -l 16 /proc/PID/fd/N */
 import {
   DMA_BURST,
   DMA_CONTEXT,
@@ -37,7 +37,7 @@ export class DmaTable {
   private readonly i32: Int32Array;
   private readonly base: number;
   private readonly state = new Uint8Array(DMA_ENTRIES);
-  // Who has the entry, kept privately: without root the file could be written by others than us.
+  // Who has the entry, kept privately: what others can see must not decide what is freed.
   private readonly contextOf = new Uint16Array(DMA_ENTRIES);
   private readonly ownerOf = new Uint16Array(DMA_ENTRIES);
   private readonly usedBy = new Uint32Array(DOMID_FIRST_RESERVED);

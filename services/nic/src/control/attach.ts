@@ -1,5 +1,4 @@
 /** Queues come and go, domains come and go: the hypervisor's events to the NIC. docs/wire/control-plane.md section 3. */
-import { resolve } from 'node:path';
 import { NICQ_SIZE } from '@grantline/shared/abi/nic-queue.js';
 import { DOMID_DRIVER, MAX_GUESTS, PAGE_SIZE, parseDomId, type DomId, type Port } from '@grantline/shared/abi/page.js';
 import { vifName } from '@grantline/shared/abi/xenbus.js';
@@ -15,7 +14,7 @@ import type { AttachArgs as QueueArgs } from '@grantline/shared/hypervisor/nic-q
 import type { WireError } from '@grantline/shared/hypervisor/wire.js';
 import type { AddressSpace } from '@grantline/shared/mem/address-space.js';
 import type { Reading } from '@grantline/shared/service/metrics.js';
-import { closeSync, openSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import type { DmaTable } from '../data/dma.js';
 import type { Nic } from '../data/nic.js';
 import type { NicTx } from '../data/nic-tx.js';
@@ -35,7 +34,6 @@ export interface AttachArgs extends QueueArgs {
 interface DomainNew {
   domid: number;
   memoryPages: number;
-  memory: string;
   ip?: string | null;
   mac?: string | null;
   nested?: boolean;
@@ -43,12 +41,11 @@ interface DomainNew {
 
 /** What this needs of the service. */
 export interface AttachHost {
-  client: Pick<HypervisorClient, 'onEvent' | 'reply'>;
+  client: Pick<HypervisorClient, 'onEvent' | 'reply' | 'descriptor'>;
   channels: Pick<EventChannels, 'bindInterdomain'>;
   space: AddressSpace;
   counters: CounterFile;
   log: { warn(o: object, msg: string): void; info(o: object, msg: string): void };
-  dir: string;
   dma: DmaTable;
   nic: Nic;
   nicTx: NicTx;
@@ -97,8 +94,8 @@ export class Attachments {
     const { client } = host;
     this.count('default');
     client.onEvent<DomainNew>('domain.new', (e) =>
-      this.enqueue(() => {
-        this.addDomain(e.domid, e.memoryPages, e.memory);
+      this.enqueue(async () => {
+        await this.addDomain(e.domid, e.memoryPages);
         if (typeof e.ip !== 'string' || typeof e.mac !== 'string') return;
         const source = host.nicTx.line.local.given.add(e.mac, e.ip);
         source.nested = e.nested === true;
@@ -247,19 +244,20 @@ export class Attachments {
     return {};
   }
 
-  private addDomain(domid: number, memoryPages: number, memory: string): void {
-    const { space, dma, dir } = this.host;
+  private async addDomain(domid: number, memoryPages: number): Promise<void> {
+    const { space, dma, client } = this.host;
     const id = parseDomId(domid);
+    const fd = await client.descriptor('memory', id);
     const bytes = memoryPages * PAGE_SIZE;
     const old = this.places.get(id);
-    const at = old !== undefined && old.bytes >= bytes ? old.at : space.reserve(bytes);
-    const fd = openSync(resolve(dir, memory), 'r+');
+    let at: number;
     try {
+      at = old !== undefined && old.bytes >= bytes ? old.at : space.reserve(bytes);
+      this.places.set(id, { at, bytes: Math.max(bytes, old?.at === at ? old.bytes : 0) });
       space.mapFd(at, fd, 0, bytes, true);
     } finally {
       closeSync(fd);
     }
-    this.places.set(id, { at, bytes: Math.max(bytes, old?.at === at ? old.bytes : 0) });
     dma.addDomain(id, at, memoryPages);
     if (id > MAX_GUESTS) return;
     const name = vifName(id, 0);

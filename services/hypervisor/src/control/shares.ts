@@ -1,0 +1,160 @@
+/** What each domain shares with others, and who may have a descriptor of it: docs/wire/control-plane.md section 2. There is
+ *  no file: who is given no descriptor has no way to it. */
+import { closeSync, constants, openSync, writeSync } from 'node:fs';
+import { DMA_TABLE_BYTES } from '@grantline/shared/abi/dma.js';
+import { DOMID_CONTROL, DOMID_DRIVER, DOMID_NIC, PAGE_SIZE, type DomId } from '@grantline/shared/abi/page.js';
+import { COUNTER_FILE_BYTES } from '@grantline/shared/counters/file.js';
+import type { SharedKind } from '@grantline/shared/hypervisor/wire.js';
+import { makePipe, pokeFd } from '@grantline/shared/mem/libc.js';
+import type { MemoryPool, Piece } from './memory-pool.js';
+import { OpError } from './op-schemas.js';
+
+/** A domain's doorbell. */
+interface Bell {
+  reads: number;
+  /** -1: it is gone. */
+  writes: number;
+}
+
+interface Own {
+  readonly memory: Piece;
+  readonly counters: Piece;
+  readonly bell: Bell;
+}
+
+/** Makes a descriptor to be handed out; null when what it is of has gone meanwhile. */
+export type Opener = () => number | null;
+
+const READ = constants.O_RDONLY;
+const WRITE = constants.O_RDWR;
+const RING = constants.O_WRONLY | constants.O_NONBLOCK;
+const HEAR = constants.O_RDWR | constants.O_NONBLOCK;
+
+/** A description of its own: flags that its holder changes, as O_NONBLOCK, are nobody else's. */
+const anew = (fd: number, flags: number): number => openSync(`/proc/self/fd/${fd}`, flags);
+
+export class Shares {
+  readonly dmaTable: Piece;
+  readonly dmaBurst: Piece;
+  /** The hypervisor's own. */
+  readonly counters: Piece;
+  private readonly pool: MemoryPool;
+  private readonly domains = new Map<DomId, Own>();
+  private readonly pages = new Map<string, Piece>();
+
+  /** Makes what belongs to no domain. @throws MemoryError when memory is short */
+  constructor(pool: MemoryPool) {
+    this.pool = pool;
+    this.dmaTable = pool.make('dma table', DMA_TABLE_BYTES, 'here');
+    this.dmaBurst = pool.make('dma burst', PAGE_SIZE, 'both');
+    this.counters = pool.make(`counters ${DOMID_CONTROL}`, COUNTER_FILE_BYTES, 'there');
+  }
+
+  /** Makes memory, counter file and doorbell, or nothing. @returns byte offset of the memory in the hypervisor's space
+   *  @throws MemoryError when memory is short */
+  makeDomain(domid: DomId, bytes: number): number {
+    const { pool } = this;
+    const memory = pool.make(`memory ${domid}`, bytes, 'both');
+    let counters: Piece | null = null;
+    try {
+      counters = pool.make(`counters ${domid}`, COUNTER_FILE_BYTES, 'there');
+      this.domains.set(domid, { memory, counters, bell: makePipe() });
+    } catch (error) {
+      pool.release(memory);
+      if (counters !== null) pool.release(counters);
+      throw error;
+    }
+    return memory.at;
+  }
+
+  has(domid: DomId): boolean {
+    return this.domains.has(domid);
+  }
+
+  /** Also when there is none of it. */
+  removeDomain(domid: DomId): void {
+    const own = this.domains.get(domid);
+    if (own === undefined) return;
+    this.domains.delete(domid);
+    this.pool.release(own.memory);
+    this.pool.release(own.counters);
+    closeSync(own.bell.reads);
+    closeSync(own.bell.writes);
+    own.bell.writes = -1;
+  }
+
+  /** The page of a pair's event channels. */
+  openPage(low: DomId, high: DomId): void {
+    this.pages.set(`${low}-${high}`, this.pool.make(`events ${low}-${high}`, PAGE_SIZE, 'both'));
+  }
+
+  closePage(low: DomId, high: DomId): void {
+    const page = this.pages.get(`${low}-${high}`);
+    if (page === undefined) return;
+    this.pages.delete(`${low}-${high}`);
+    this.pool.release(page);
+  }
+
+  /** @returns its byte offset in the hypervisor's space */
+  pageAt(low: DomId, high: DomId): number {
+    return this.pages.get(`${low}-${high}`)!.at;
+  }
+
+  ring(domid: DomId): void {
+    const bell = this.domains.get(domid)?.bell;
+    if (bell !== undefined) pokeFd(bell.writes);
+  }
+
+  /** Back to "no transfer under way", for a new nic. */
+  resetBurst(): void {
+    writeSync(this.dmaBurst.fd, Buffer.alloc(PAGE_SIZE), 0, PAGE_SIZE, 0);
+  }
+
+  /** What `caller` may have. @param domid whose, or with whom @param connected the two have a channel
+   *  @throws OpError EPERM when it may not, ESRCH when there is none */
+  openerFor(caller: DomId, of: SharedKind, domid: DomId, connected: () => boolean): Opener {
+    if (!mayHave(caller, of, domid, connected)) throw new OpError('EPERM', `domain ${caller} may not have that`);
+    if (of === 'dma-table') return opener(this.dmaTable, READ);
+    if (of === 'dma-burst') return opener(this.dmaBurst, WRITE);
+    if (of === 'page')
+      return opener(this.pages.get(caller < domid ? `${caller}-${domid}` : `${domid}-${caller}`), WRITE);
+    const own = this.domains.get(domid);
+    if (of === 'memory') return opener(own?.memory, WRITE);
+    if (of === 'counters') return opener(own?.counters, WRITE);
+    if (own === undefined) throw new OpError('ESRCH', `there is no domain ${domid}`);
+    const { bell } = own;
+    return () => (bell.writes < 0 ? null : anew(bell.writes, of === 'ringer' ? RING : HEAR));
+  }
+
+  /** For the hypervisor itself. @returns a descriptor, to be closed by the caller */
+  openCounters(): number {
+    return anew(this.counters.fd, WRITE);
+  }
+
+  /** For the operator: counters, to be read. @returns null when there is no such domain */
+  counterOpener(domid: DomId): Opener | null {
+    const counters = domid === DOMID_CONTROL ? this.counters : this.domains.get(domid)?.counters;
+    return counters === undefined ? null : opener(counters, READ);
+  }
+}
+
+function mayHave(caller: DomId, of: SharedKind, domid: DomId, connected: () => boolean): boolean {
+  switch (of) {
+    case 'counters':
+    case 'doorbell':
+      return domid === caller;
+    case 'memory':
+      return domid === caller || caller === DOMID_DRIVER || caller === DOMID_NIC;
+    case 'page':
+    case 'ringer':
+      return domid !== caller && connected();
+    case 'dma-table':
+    case 'dma-burst':
+      return caller === DOMID_NIC;
+  }
+}
+
+function opener(piece: Piece | undefined, flags: number): Opener {
+  if (piece === undefined) throw new OpError('ESRCH', 'there is no such thing');
+  return () => (piece.fd < 0 ? null : anew(piece.fd, flags));
+}
