@@ -3,13 +3,20 @@ import { GNTST } from '@grantline/shared/abi/grant-table.js';
 import {
   NETIF_RSP_ERROR,
   NETIF_RSP_OKAY,
+  NETTXF_CSUM_BLANK,
   NETTXF_EXTRA_INFO,
   NETTXF_MORE_DATA,
+  TX_SLOT_BYTES,
   XEN_NETIF_EXTRA_FLAG_MORE,
 } from '@grantline/shared/abi/netif.js';
-import { RING_REQ_PROD, RING_RSP_EVENT, RING_RSP_PROD } from '@grantline/shared/abi/ring.js';
+import { RING_REQ_PROD, RING_RSP_EVENT, RING_RSP_PROD, TX_RING_SIZE } from '@grantline/shared/abi/ring.js';
+import { NETBACK_TX_COUNTERS } from '@grantline/shared/counters/names.js';
+import { BackRing } from '@grantline/shared/ring/back-ring.js';
 import { ringIdx } from '@grantline/shared/ring/index.js';
-import { FIRST_GREF as G, TxBase, type Slot } from './tx-kit.js';
+import { TxPackets } from '../src/data/tx-packets.js';
+import { TxRequests } from '../src/data/tx-requests.js';
+import { block, readsOf } from './kit.js';
+import { FAR_MAC, FIRST_GREF as G, GUEST_MAC, TxBase, type Slot } from './tx-kit.js';
 
 const MORE = NETTXF_MORE_DATA;
 const EXTRA = NETTXF_EXTRA_INFO;
@@ -224,3 +231,109 @@ t.test('tx: one grant in many slots of a batch is mapped and unmapped as often (
   t.equal(x.faults.length, 0);
   t.end();
 });
+
+t.test('H3: no byte of a transmit slot or of extra info is read twice when a packet is taken', (t) => {
+  const x = new TxBase();
+  x.send(x.frame(1, 3000), [G, G + 1], [2000], 0, 0, 1448);
+  const { mem } = x.arena;
+  const reads = readsOf(mem, x.ring.slot(ringIdx(0)), 3 * TX_SLOT_BYTES);
+  const packets = new TxPackets();
+  const ring = new BackRing(mem, x.ring.base, TX_RING_SIZE, TX_SLOT_BYTES);
+  const requests = new TxRequests(reads.mem, ring, packets, block('netbackTx', NETBACK_TX_COUNTERS));
+  const packet = requests.take(3);
+  t.ok(packet >= 0);
+  t.equal(packets.total[packet], 3000);
+  t.equal(reads.most(), 1);
+  t.end();
+});
+
+t.test('H7: tx: wherever the guest puts rsp_event, nothing spins and nothing is left lying', (t) => {
+  for (const event of [0x7fffffff, 0x80000000, 0xffffffff, 0]) {
+    const x = new TxBase({ start: 0xfffffff0 });
+    for (let i = 0; i < 40; i++) {
+      x.arena.mem.u32[(x.ring.base + RING_RSP_EVENT) >> 2] = event;
+      x.send(x.frame(i, 60), [G], [4096]);
+      x.run();
+      t.equal(x.tx.poll(), 0);
+      t.equal(x.tx.arm(), false);
+      t.equal(x.take().length, 1);
+    }
+    t.same(x.leaks(), []);
+  }
+  t.end();
+});
+
+t.test('H14: a packet whose slots all lie within the first 128 bytes, its headers over many of them, is sent whole', (t) => {
+  for (const [bytes, mss] of [
+    [6, 0],
+    [7, 20],
+  ] as const) {
+    const x = new TxBase();
+    const frame = mss === 0 ? x.frame(1, 18 * bytes) : tcpFrame(18 * bytes);
+    const grefs = Array.from({ length: 18 }, (_, i) => G + i);
+    x.send(frame, grefs, [bytes], 4090 - 7, mss === 0 ? 0 : NETTXF_CSUM_BLANK, mss);
+    x.run();
+    t.equal(x.faults.length, 0);
+    t.same(x.sent[0]?.bytes, frame, `slots of ${bytes} bytes`);
+    t.same(x.leaks(), []);
+  }
+  t.end();
+});
+
+/** A TCP segment of the guest, 12 bytes of options included. */
+function tcpFrame(len: number): Buffer {
+  const frame = Buffer.alloc(len);
+  frame.set(FAR_MAC, 0);
+  frame.set(GUEST_MAC, 6);
+  frame.writeUInt16BE(0x0800, 12);
+  frame[14] = 0x45;
+  frame.writeUInt16BE(len - 14, 16);
+  frame[22] = 64;
+  frame[23] = 6;
+  frame.set([10, 77, 0, 1], 26);
+  frame.set([10, 77, 255, 254], 30);
+  frame[46] = 8 << 4;
+  frame[47] = 0x10;
+  return frame;
+}
+
+t.test('H17: extra info about groups and hashes is taken, answered and makes nothing grow', (t) => {
+  for (const type of [2, 3, 4]) {
+    const x = new TxBase();
+    const frame = x.frame(1, 60);
+    x.arena.mem.u8.set(frame, x.pageOf(G));
+    for (let round = 0; round < 20; round++) {
+      x.raw(G, EXTRA << 16, 60 << 16);
+      for (let i = 0; i < 17; i++) x.extra(type, i < 16 ? XEN_NETIF_EXTRA_FLAG_MORE : 0, 0xffff, 0xffffffff);
+      x.ring.push();
+      x.run();
+      t.equal(x.take().length, 18);
+    }
+    t.equal(x.faults.length, 0);
+    t.equal(x.sent.length, 20);
+    t.same(x.sent[19].bytes, frame);
+    t.match(x.v, { extras: 340, packets: 20 });
+    t.same(x.leaks(), []);
+  }
+  t.end();
+});
+
+for (const [name, , make] of FATAL)
+  t.test(`H39: tx: after ${name} everything that was taken comes back`, (t) => {
+    const x = new TxBase();
+    x.pooled(G + 40);
+    x.send(x.frame(1, 3000), [G + 41, G + 42], [2000]);
+    x.send(x.frame(2, 60), [G + 40], [4096]);
+    x.tx.poll();
+    make(x);
+    x.run();
+    t.equal(x.faults.length, 1);
+    x.run();
+    x.port.forget(x.tx);
+    x.tx.takeMappings((handle) => t.equal(x.xen.unpin(handle), 0));
+    t.equal(x.mapped.size, 0);
+    t.equal(x.xen.pins.size, 0);
+    t.equal(x.windowFree, 256);
+    t.equal(x.port.room(), 256, 'descriptors');
+    t.end();
+  });

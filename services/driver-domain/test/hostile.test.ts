@@ -3,7 +3,12 @@ import { GNTST } from '@grantline/shared/abi/grant-table.js';
 import { NETIF_RSP_ERROR } from '@grantline/shared/abi/netif.js';
 import { RING_REQ_PROD, RING_RSP_EVENT, RING_RSP_PROD } from '@grantline/shared/abi/ring.js';
 import { ringIdx } from '@grantline/shared/ring/index.js';
-import { FakeHypervisor, frameOf } from './kit.js';
+import { FrontRing } from '@grantline/shared/ring/front-ring.js';
+import { BackRing } from '@grantline/shared/ring/back-ring.js';
+import { PoolList } from '../src/control/pool-list.js';
+import { CtrlBack } from '../src/data/ctrl-back.js';
+import { RxSlots } from '../src/data/rx-slots.js';
+import { CTRL_RING_SIZE, CTRL_SLOT_BYTES, FakeHypervisor, frameOf, readsOf } from './kit.js';
 import { BridgeBase, FIRST_GREF, NicBase } from './netback-kit.js';
 
 const both = [
@@ -316,5 +321,81 @@ t.test('a NIC that completes more than was posted is not believed', (t) => {
   x.nic.publish();
   x.rx.poll();
   t.match(x.faults[0], /more than was posted/);
+  t.end();
+});
+
+t.test('H3: no byte of a receive request, of a control request or of a list page is read twice', (t) => {
+  const x = new BridgeBase({ bufferBytes: 2048 });
+  x.front.post(FIRST_GREF, 2048);
+  const { mem } = x.arena;
+  const slot = readsOf(mem, x.front.ring.slot(ringIdx(0)), 8);
+  const slots = new RxSlots(slot.mem, x.front.back(), 2048, true);
+  t.equal(slots.take(), 0);
+  t.equal(slot.most(), 1, 'rx slot');
+
+  const page = x.arena.pages();
+  const front = new FrontRing(mem, page, CTRL_RING_SIZE, CTRL_SLOT_BYTES);
+  mem.u32.set([0x02000000, 0, 9, 3], front.slot(ringIdx(0)) >> 2);
+  front.reqProdPvt = ringIdx(1);
+  front.push();
+  const request = readsOf(mem, front.slot(ringIdx(0)), CTRL_SLOT_BYTES);
+  const asked: object[] = [];
+  const ctrl = new CtrlBack({
+    mem: request.mem,
+    ring: new BackRing(mem, page, CTRL_RING_SIZE, CTRL_SLOT_BYTES),
+    guest: { notify: () => {} },
+    loop: { schedule: () => {} },
+    handle: (r) => asked.push(r),
+    onFault: () => t.fail(),
+  });
+  t.equal(ctrl.poll(), 1);
+  t.equal(asked.length, 1);
+  t.equal(request.most(), 1, 'control slot');
+
+  const list = x.arena.pages();
+  mem.u32.set([20, 0xffff0000, 21, 0xffff0000], list >> 2);
+  const entries = readsOf(mem, list, 16);
+  t.same(new PoolList(entries.mem, list, 2).grefs, [20, 21]);
+  t.equal(entries.most(), 1, 'list page');
+  t.equal(entries.least(), 1);
+  t.end();
+});
+
+t.test('H7: wherever the guest puts rsp_event, nothing spins and nothing is left lying', (t) => {
+  for (const event of [0x7fffffff, 0x80000000, 0xffffffff, 0xdeadbeef, 0]) {
+    const x = new BridgeBase({ start: 0xfffffff0 });
+    for (let i = 0; i < 40; i++) {
+      x.arena.mem.u32[(x.front.ring.base + RING_RSP_EVENT) >> 2] = event;
+      x.front.post(FIRST_GREF);
+      x.deliver(frameOf(i, 60));
+      let polls = 0;
+      while ((x.rx.poll() > 0 || x.xen.waiting > 0) && polls++ < 10) x.xen.replyAll();
+      t.ok(polls < 10, 'it comes to rest');
+      t.equal(x.rx.arm(), false);
+      t.equal(x.front.take().length, 1);
+    }
+    t.ok(x.guest.rings <= 40);
+    t.equal(x.faults.length, 0);
+  }
+  t.end();
+});
+
+t.test('H19: one standing grant in two slots is not let go of while either is with the NIC', (t) => {
+  const x = new NicBase();
+  x.pooled(FIRST_GREF);
+  x.front.post(FIRST_GREF);
+  x.front.post(FIRST_GREF);
+  x.rx.poll();
+  t.equal(x.pool.inUse()[FIRST_GREF], 1);
+  x.nic.receive(frameOf(1, 100));
+  x.nic.publish();
+  x.rx.poll();
+  t.equal(x.front.take().length, 1);
+  t.equal(x.pool.inUse()[FIRST_GREF], 1, 'the other one is still posted');
+  x.nic.receive(frameOf(2, 100));
+  x.nic.publish();
+  x.rx.poll();
+  t.equal(x.front.take().length, 1);
+  t.equal(x.pool.inUse()[FIRST_GREF], 0);
   t.end();
 });

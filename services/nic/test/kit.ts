@@ -224,3 +224,37 @@ export class TestQueue {
     return { frames, errors };
   }
 }
+
+/** Memory that counts how often each byte of a range is read through it. For a peer that writes whenever it likes it matters that
+ *  what was judged is what is used: no byte of a slot is read twice. */
+export function readsOf(mem: Mem, from: number, bytes: number): { mem: Mem; most: () => number; least: () => number } {
+  const reads = new Uint8Array(bytes);
+  const count = (at: number, n: number): void => {
+    for (let b = Math.max(at, from); b < Math.min(at + n, from + bytes); b++) reads[b - from]++;
+  };
+  const watch = <A extends Uint8Array | Uint16Array | Int16Array | Uint32Array | Int32Array>(array: A): A => {
+    const size = array.BYTES_PER_ELEMENT;
+    return new Proxy(array, {
+      get(target, key) {
+        if (typeof key === 'string' && /^\d+$/.test(key)) {
+          count(Number(key) * size, size);
+          return target[Number(key)];
+        }
+        if (key === 'slice')
+          return (a: number, b: number) => {
+            count(a * size, (b - a) * size);
+            return target.slice(a, b);
+          };
+        const value: unknown = Reflect.get(target, key, target);
+        return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+      },
+      set: (target, key, value: number) => Reflect.set(target, key, value),
+    });
+  };
+  const { u8, u16, i16, u32, i32 } = mem;
+  return {
+    mem: { ...mem, u8: watch(u8), u16: watch(u16), i16: watch(i16), u32: watch(u32), i32: watch(i32) },
+    most: () => Math.max(...reads),
+    least: () => Math.min(...reads),
+  };
+}

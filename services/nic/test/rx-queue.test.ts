@@ -3,7 +3,7 @@ import { DMA_VALID } from '@grantline/shared/abi/dma.js';
 import { NICQ_AVAIL_PROD, NICQ_COMP_MULTICAST, NICQ_SIZE } from '@grantline/shared/abi/nic-queue.js';
 import { DELIVERED, DROPPED, NO_BUFFER } from '../src/data/queue-types.js';
 import { MAX_REFUSALS, STARVED_NS } from '../src/data/rx-queue.js';
-import { Kit } from './kit.js';
+import { Kit, readsOf } from './kit.js';
 
 const MAC_A = 0x02_00_00_00_00_01;
 const MAC_B = 0x02_00_00_00_00_02;
@@ -275,5 +275,18 @@ t.test('arming asks for a wake-up that can come, and sees buffers that came befo
   t.equal(q.queue.arm(), true);
   kit.guard.end();
   t.equal(kit.receive(off, 5000), DELIVERED);
+  t.end();
+});
+
+t.test('H3: no byte of a buffer entry is read twice on its way to a frame', (t) => {
+  const kit = new Kit();
+  const q = kit.queue(1000, 1);
+  kit.nic.attach(q.queue, MAC_A, null);
+  q.post(kit.map(1000, 1, 20), 0, 4096, kit.page(1, 20));
+  const reads = readsOf(kit.mem, kit.page(1000, 1), 8);
+  (q.queue as unknown as { u32: unknown }).u32 = reads.mem.u32;
+  t.equal(kit.receive(kit.frame(MAC_A, 60), 60), DELIVERED);
+  t.equal(reads.most(), 1);
+  t.equal(q.take().frames.length, 1);
   t.end();
 });

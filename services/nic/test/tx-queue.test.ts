@@ -8,6 +8,7 @@ import {
   NICTX_CSUM_UDP,
   NICTX_EOP,
 } from '@grantline/shared/abi/nic-tx-queue.js';
+import { readsOf } from './kit.js';
 import { checksumsRight, plainSum, READ_WRITE, tcpPacket, TSO, TxKit } from './tx-kit.js';
 
 const bytesOf = (n: number): Uint8Array => Uint8Array.from({ length: n }, (_, i) => (i * 7 + (i >> 8)) & 255);
@@ -237,5 +238,20 @@ t.test('a driver that posts refused packets as fast as they are read does not ho
   t.equal(k.frames.length, 1);
   t.ok(reads <= 64, `${reads} packets of the other in one burst`);
   t.match(good.take(), [NICTX_COMP_SENT]);
+  t.end();
+});
+
+t.test('H3: no byte of a transmit descriptor is read twice', (t) => {
+  const k = new TxKit();
+  const q = k.queue(1);
+  const reads = readsOf(k.kit.mem, k.kit.page(1, 1), 3 * 16);
+  const gather = (q.queue as unknown as { packet: { mem: unknown } }).packet;
+  gather.mem = { ...reads.mem, bulk: k.kit.mem.bulk };
+  (q.queue as unknown as { mem: unknown }).mem = reads.mem;
+  q.post(k.place(1, 1, tcpPacket({ payload: bytesOf(3000), sequence: 5, id: 1, flags: 0x10, options: 0 }), [1200]), TSO, 1448, 34, 54);
+  k.run();
+  t.equal(k.frames.length, 3);
+  t.equal(reads.most(), 1);
+  t.equal(reads.least(), 1);
   t.end();
 });

@@ -24,6 +24,9 @@ export class TxGather {
   chain = 0;
   bytes = 0;
   status = NICTX_COMP_SENT;
+  /** Of the first descriptor: flags and mss; where the checksum begins and the bytes of all headers. */
+  flagsMss = 0;
+  csumHeader = 0;
   private readonly mem: Mem;
   private readonly ring: TxDeviceQueue;
   private readonly dma: DmaTable;
@@ -51,7 +54,12 @@ export class TxGather {
       const span = mem.u32[at + 1];
       const offset = span & 0xffff;
       const len = span >>> 16;
-      last = (mem.u32[at + 2] & NICTX_EOP) !== 0;
+      const flags = mem.u32[at + 2];
+      last = (flags & NICTX_EOP) !== 0;
+      if (n === 0) {
+        this.flagsMss = flags;
+        this.csumHeader = mem.u32[at + 3];
+      }
       this.bytes += len;
       this.sizes[n] = len;
       if (len === 0 || offset + len > PAGE_SIZE) this.status = NICTX_COMP_BAD;

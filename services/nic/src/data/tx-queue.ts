@@ -84,10 +84,6 @@ export class NicTxQueue {
   transmit(): number {
     if (this.left === 0 && !this.look()) return NOTHING;
     if (this.line.out.waitNs(this.guard.nowNs) > 0) return WIRE_BUSY;
-    const first = this.ring.entry();
-    const u32 = this.mem.u32;
-    const flagsMss = u32[first + 2];
-    const csumHeader = u32[first + 3];
     if (!this.packet.next(this.left)) {
       this.stop('index');
       return NOTHING;
@@ -96,6 +92,7 @@ export class NicTxQueue {
       this.refuse();
       return REFUSED;
     }
+    const { flagsMss, csumHeader } = this.packet;
     const frames = this.send(flagsMss & 0xffff, flagsMss >>> 16, csumHeader & 0xffff, csumHeader >>> 16);
     return frames === 0 ? REFUSED : frames;
   }
