@@ -263,22 +263,25 @@ t.test('H7: tx: wherever the guest puts rsp_event, nothing spins and nothing is 
   t.end();
 });
 
-t.test('H14: a packet whose slots all lie within the first 128 bytes, its headers over many of them, is sent whole', (t) => {
-  for (const [bytes, mss] of [
-    [6, 0],
-    [7, 20],
-  ] as const) {
-    const x = new TxBase();
-    const frame = mss === 0 ? x.frame(1, 18 * bytes) : tcpFrame(18 * bytes);
-    const grefs = Array.from({ length: 18 }, (_, i) => G + i);
-    x.send(frame, grefs, [bytes], 4090 - 7, mss === 0 ? 0 : NETTXF_CSUM_BLANK, mss);
-    x.run();
-    t.equal(x.faults.length, 0);
-    t.same(x.sent[0]?.bytes, frame, `slots of ${bytes} bytes`);
-    t.same(x.leaks(), []);
-  }
-  t.end();
-});
+t.test(
+  'H14: a packet whose slots all lie within the first 128 bytes, its headers over many of them, is sent whole',
+  (t) => {
+    for (const [bytes, mss] of [
+      [6, 0],
+      [7, 20],
+    ] as const) {
+      const x = new TxBase();
+      const frame = mss === 0 ? x.frame(1, 18 * bytes) : tcpFrame(18 * bytes);
+      const grefs = Array.from({ length: 18 }, (_, i) => G + i);
+      x.send(frame, grefs, [bytes], 4090 - 7, mss === 0 ? 0 : NETTXF_CSUM_BLANK, mss);
+      x.run();
+      t.equal(x.faults.length, 0);
+      t.same(x.sent[0]?.bytes, frame, `slots of ${bytes} bytes`);
+      t.same(x.leaks(), []);
+    }
+    t.end();
+  },
+);
 
 /** A TCP segment of the guest, 12 bytes of options included. */
 function tcpFrame(len: number): Buffer {

@@ -287,15 +287,18 @@ t.test('H26: no more mappings than handles, and the refused one leaves no pin', 
   t.end();
 });
 
-t.test('H28: an entry of another type, transitive, sub-page or free, is no grant: nothing is pinned or written', (t) => {
-  const { b, driver, guest } = bed();
-  for (const type of [0, 2, 3]) {
-    const gref = grant(guest, DRIVER, 5);
-    b.scribble(guest, gref, type, DRIVER, 5);
-    const [m] = map(driver, [HOST, gref, G1]);
-    t.equal(m.status, GNTST.generalError, `type ${type}`);
-    t.same(b.entry(guest, gref), [type, DRIVER, 5]);
-  }
-  t.ok(b.atRest(driver, guest));
-  t.end();
-});
+t.test(
+  'H28: an entry of another type, transitive, sub-page or free, is no grant: nothing is pinned or written',
+  (t) => {
+    const { b, driver, guest } = bed();
+    for (const type of [0, 2, 3]) {
+      const gref = grant(guest, DRIVER, 5);
+      b.scribble(guest, gref, type, DRIVER, 5);
+      const [m] = map(driver, [HOST, gref, G1]);
+      t.equal(m.status, GNTST.generalError, `type ${type}`);
+      t.same(b.entry(guest, gref), [type, DRIVER, 5]);
+    }
+    t.ok(b.atRest(driver, guest));
+    t.end();
+  },
+);
