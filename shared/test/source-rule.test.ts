@@ -41,7 +41,8 @@ const arp = (sha: number[], spa: number[], op = 2): number[] => [
 ];
 const zeros = (n: number): number[] => new Array<number>(n).fill(0);
 const eth = (type: number, l3: number[], src = ME, dst = TO): number[] => [...dst, ...src, ...be16(type), ...l3];
-const tag = (tpid: number, rest: number[]): number[] => [...be16(tpid), 0, 100, ...rest];
+let vlan = 100;
+const tag = (tpid: number, rest: number[]): number[] => [...be16(tpid), ...be16(vlan), ...rest];
 /** A frame whose type and payload stand behind these tags. */
 const tagged = (tpids: number[], type: number, l3: number[]): number[] => [
   ...TO,
@@ -86,10 +87,15 @@ t.test('H16 Ethernet, ARP and IPv4 sources are those that the toolstack gave, un
     t.notOk(ask(eth(0x806, arp(ME, ip, 1), ME, BROADCAST)), 'gratuitous');
     t.notOk(ask(eth(0x8035, arp(ME, ip, 4))), 'RARP');
     for (const tpids of [[0x8100], [0x88a8], [0x9100], [0x88a8, 0x8100], [0x8100, 0x8100]]) {
-      t.notOk(ask(tagged(tpids, 0x800, ipv4(ip))), `IPv4 behind ${tpids.map((n) => n.toString(16)).join(' ')}`);
-      t.notOk(ask(tagged(tpids, 0x806, arp(ME, ip))));
-      t.ok(ask(tagged(tpids, 0x800, ipv4(MY_IP))));
-      t.ok(ask(tagged(tpids, 0x806, arp(ME, MY_IP))));
+      for (vlan of [0x6000, 100]) {
+        // In a VLAN, number 0 being none, any address that is nobody's may be used.
+        const may = vlan === 100 && ip === FOREIGN_IP;
+        t.equal(ask(tagged(tpids, 0x800, ipv4(ip))), may, `IPv4 behind ${tpids.map((n) => n.toString(16)).join(' ')}`);
+        t.equal(ask(tagged(tpids, 0x806, arp(ME, ip))), may);
+        t.notOk(ask(tagged(tpids, 0x806, arp(OTHER, ip))));
+        t.ok(ask(tagged(tpids, 0x800, ipv4(MY_IP))));
+        t.ok(ask(tagged(tpids, 0x806, arp(ME, MY_IP))));
+      }
     }
   }
   t.notOk(ask(eth(0x806, arp(OTHER, MY_IP))), 'a sender that is elsewhere');

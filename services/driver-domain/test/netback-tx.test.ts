@@ -160,6 +160,7 @@ t.test(
 
 t.test('H16 ARP and IPv4 of an address that the toolstack gave to nobody here, or to another, do not pass', (t) => {
   const x = new TxBase({ ip: '10.77.0.1' });
+  x.bridge.given.add('02:00:00:00:00:02', '10.77.0.2');
   const frame = (type: number[], sender: number, address: number[]): Buffer => {
     const f = x.frame(1, 60);
     f.set(type, 12);

@@ -22,13 +22,23 @@ interface Made {
   id: number;
   flags: number;
   options: number;
+  /** VLAN tags. */
+  tags?: number;
 }
+
+const TAG = [0x81, 0x00, 0x00, 0x64];
+/** A frame with so many tags, and without. */
+const tag = (frame: Buffer, tags = 0): Buffer =>
+  Buffer.concat([frame.subarray(0, 12), ...new Array<Buffer>(tags).fill(Buffer.from(TAG)), frame.subarray(12)]);
+const untag = (frame: Buffer, tags = 0): Buffer =>
+  Buffer.concat([frame.subarray(0, 12), frame.subarray(12 + 4 * tags)]);
 
 /** Frames of a packet, each where it lies. */
 function cut(made: Made, mss: number): { off: number; len: number }[] {
-  const packet = tcpPacket(made);
+  const more = 4 * (made.tags ?? 0);
+  const packet = tag(tcpPacket(made), made.tags);
   space.mem.u8.set(packet, at);
-  cutter.begin(at, packet.length, 34, 54 + made.options, mss);
+  cutter.begin(at, packet.length, 34 + more, 54 + more + made.options, mss);
   const frames: { off: number; len: number }[] = [];
   for (let to = copies; cutter.next(); to += (cutter.bytes + 3) & ~3) {
     space.mem.u8.copyWithin(to, cutter.at, cutter.at + cutter.bytes);
@@ -51,13 +61,14 @@ t.test('what is cut in place and joined again is the packet that it was, and its
         flags: fc.constantFrom(0x10, 0x18),
         options: fc.constantFrom(0, 12, 40),
         splits: fc.boolean(),
+        tags: fc.constantFrom(0, 0, 1, 2),
       }),
-      ({ bytes, mss, sequence, id, flags, options, splits }) => {
+      ({ bytes, mss, sequence, id, flags, options, splits, tags }) => {
         tap.written.length = 0;
-        const made = { payload: payloadOf(bytes), sequence, id, flags, options };
-        const header = 54 + options;
+        const made = { payload: payloadOf(bytes), sequence, id, flags, options, tags };
+        const header = 54 + options + 4 * tags;
         const frames = cut(made, mss);
-        if (!frames.every((f) => checksumsRight(bytesOf(f)))) return false;
+        if (!frames.every((f) => checksumsRight(untag(bytesOf(f), tags)))) return false;
         for (const { off, len } of frames) {
           // In two pieces, as frames lie in buffers of half a page or come out of the segmenter.
           const first = splits && len > header + 1 ? header + 1 : len;
@@ -71,7 +82,8 @@ t.test('what is cut in place and joined again is the packet that it was, and its
         if ((mss & 1) === 0 && tap.written.length !== 1) return false;
         return tap.written.every(
           (w) =>
-            checksumsRight(w.packet) && (w.packet.length <= header + mss || (w.gsoType === 1 && w.gsoSize === mss)),
+            checksumsRight(untag(Buffer.from(w.packet), tags)) &&
+            (w.packet.length <= header + mss || (w.gsoType === 1 && w.gsoSize === mss)),
         );
       },
     ),

@@ -54,6 +54,20 @@ export function writeMac(mem: Mem, at: number, mac: Mac): void {
   mem.dv.setUint32(at + 2, mac.lo);
 }
 
+/** Where the IPv4 header of a frame begins, from the frame's beginning: behind up to two tags.
+ *  @param bytes of the frame that lie together, at least ETH_BYTES @returns -1: it is no IPv4 */
+export function ipv4Start(mem: Mem, frame: number, bytes: number): number {
+  const { dv } = mem;
+  let type = dv.getUint16(frame + ETH_TYPE);
+  let l3 = ETH_BYTES;
+  for (let tags = 0; type !== ETHERTYPE_IPV4; tags++) {
+    if (tags === MAX_VLAN_TAGS || !isVlan(type) || l3 + VLAN_BYTES > bytes) return -1;
+    type = dv.getUint16(frame + l3 + 2);
+    l3 += VLAN_BYTES;
+  }
+  return l3;
+}
+
 /** Writes an untagged header. */
 export function writeEthernet(mem: Mem, frame: number, dst: Mac, src: Mac, type: number): void {
   writeMac(mem, frame + ETH_DST, dst);

@@ -165,8 +165,11 @@ export class SourceRule {
     const end = at + bytes;
     let l3 = at + ETH_BYTES;
     let type = dv.getUint16(at + ETH_TYPE);
+    // A VLAN is a network of its own, in which nobody was given an address; number 0 is none.
+    let vlan = false;
     for (let tags = 0; isVlan(type); tags++) {
       if (tags === MAX_VLAN_TAGS || l3 + VLAN_BYTES > end) return false;
+      if ((dv.getUint16(l3) & 0x0fff) !== 0) vlan = true;
       type = dv.getUint16(l3 + 2);
       l3 += VLAN_BYTES;
     }
@@ -187,14 +190,14 @@ export class SourceRule {
       if (l3 + IP_BYTES > end) return false;
       const source = dv.getUint32(l3 + IP_SRC);
       // Who has no address yet asks all for one: DHCP.
-      return source === 0 ? (u8[at] & 1) !== 0 : this.isIp(source);
+      return source === 0 ? (u8[at] & 1) !== 0 : this.isIp(source, vlan);
     }
     if (type === ETHERTYPE_ARP || type === ETHERTYPE_RARP) {
       if (l3 + ARP_BYTES > end) return false;
       if (dv.getUint32(l3) !== ARP_HEAD_0 || dv.getUint16(l3 + 4) !== ARP_HEAD_1) return false;
       const sender = dv.getUint32(l3 + ARP_SPA);
       // No sender: a probe, whether somebody has an address (RFC 5227). It tells nobody anything.
-      return this.isMac(l3 + ARP_SHA) && (sender === 0 || this.isIp(sender));
+      return this.isMac(l3 + ARP_SHA) && (sender === 0 || this.isIp(sender, vlan));
     }
     return type !== ETHERTYPE_IPV6 || this.nested || this.looksRight6(l3, end);
   }
@@ -247,8 +250,9 @@ export class SourceRule {
     return this.nested && (hi & 0x0100) === 0 && hi + lo !== 0 && !this.given.hasMac(hi, lo, this.index);
   }
 
-  private isIp(ip: number): boolean {
-    return ip === this.ip || (this.nested && !this.given.hasIp(ip, this.index));
+  /** @param free it may be any that is nobody else's */
+  private isIp(ip: number, free: boolean): boolean {
+    return ip === this.ip || ((free || this.nested) && !this.given.hasIp(ip, this.index));
   }
 
   private isUnspecified(at: number): boolean {

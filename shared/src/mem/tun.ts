@@ -52,8 +52,8 @@ export const VNET_BYTES = 10;
 export const VNET_NEEDS_CSUM = 1;
 export const VNET_GSO_NONE = 0;
 export const VNET_GSO_TCPV4 = 1;
-/** Largest packet that a device with offloads hands over, with its Ethernet header. */
-export const TAP_PACKET_BYTES = 65535 + 14;
+/** Largest packet that a device with offloads hands over, with its Ethernet header and two VLAN tags. */
+export const TAP_PACKET_BYTES = 65535 + 14 + 8;
 
 /** Where `ip netns add` keeps the names of namespaces. */
 export const NETNS_DIR = '/run/netns';

@@ -1,6 +1,7 @@
 /** Cuts a TCP packet that a station sends into frames, each of them in one piece, in place: a frame's header is written right
  *  before its payload, over the end of the payload before, which the NIC has by then. So no payload is copied. What changes
  *  from segment to segment: segmenter.ts. */
+import { ETH_BYTES, ipv4Start } from '../frame/ethernet.js';
 import { foldNative, nativeSum } from '../frame/fast-sum.js';
 import * as ip4 from '../frame/ipv4.js';
 import * as tcpAbi from '../frame/tcp.js';
@@ -9,7 +10,6 @@ import type { Mem } from '../mem/address-space.js';
 
 const { IP_CHECK, IP_ID, IP_LENGTH, IP_SRC, PROTO_TCP } = ip4;
 const { TCP_CHECK, TCP_CWR, TCP_FIN, TCP_FLAGS, TCP_PSH, TCP_SEQ } = tcpAbi;
-const ETH = 14;
 const TEMPLATE_BYTES = 256;
 const STAGE_BYTES = 65536;
 
@@ -26,6 +26,7 @@ export class PacketCutter {
   private left = 0;
   private done = 0;
   private n = 0;
+  private l3 = ETH_BYTES;
   private l4 = 0;
   private header = 0;
   private mss = 0;
@@ -42,7 +43,7 @@ export class PacketCutter {
   }
 
   /** Begins with a packet whose headers have been judged. @param packet a multiple of 4
-   *  @param l4, header where its TCP header begins, and bytes of all headers, at most 134 */
+   *  @param l4, header where its TCP header begins, and bytes of all headers, at most 142; IPv4, behind up to two tags */
   begin(packet: number, bytes: number, l4: number, header: number, mss: number): void {
     const { mem, template: t } = this;
     const { dv, u8, u16 } = mem;
@@ -50,21 +51,22 @@ export class PacketCutter {
     this.left = bytes - header;
     this.done = 0;
     this.n = 0;
+    const l3 = (this.l3 = ipv4Start(mem, packet, header));
     this.l4 = l4;
     this.header = header;
     this.mss = mss;
     u8.copyWithin(t, packet, packet + header);
-    this.firstId = dv.getUint16(t + ETH + IP_ID);
+    this.firstId = dv.getUint16(t + l3 + IP_ID);
     this.firstSequence = dv.getUint32(t + l4 + TCP_SEQ);
     this.flags = u8[t + l4 + TCP_FLAGS];
-    u16[(t + ETH + IP_LENGTH) >> 1] = 0;
-    u16[(t + ETH + IP_ID) >> 1] = 0;
-    u16[(t + ETH + IP_CHECK) >> 1] = 0;
+    u16[(t + l3 + IP_LENGTH) >> 1] = 0;
+    u16[(t + l3 + IP_ID) >> 1] = 0;
+    u16[(t + l3 + IP_CHECK) >> 1] = 0;
     dv.setUint32(t + l4 + TCP_SEQ, 0);
     u8[t + l4 + TCP_FLAGS] = 0;
     u16[(t + l4 + TCP_CHECK) >> 1] = 0;
-    this.ipSum = nativeSum(mem, t + ETH, l4 - ETH);
-    this.tcpSum = nativeSum(mem, t + l4, header - l4) + nativeSum(mem, t + ETH + IP_SRC, 8) + swap16(PROTO_TCP);
+    this.ipSum = nativeSum(mem, t + l3, l4 - l3);
+    this.tcpSum = nativeSum(mem, t + l4, header - l4) + nativeSum(mem, t + l3 + IP_SRC, 8) + swap16(PROTO_TCP);
   }
 
   /** True while there are frames to come. */
@@ -75,7 +77,7 @@ export class PacketCutter {
   /** Makes the next frame; the one before must have been taken. @returns false when there is none */
   next(): boolean {
     if (this.left === 0) return false;
-    const { mem, header, l4, template, mss } = this;
+    const { mem, header, l3, l4, template, mss } = this;
     const { dv, u8, u16, u32 } = mem;
     const part = this.left < mss ? this.left : mss;
     let to = this.packet + this.done;
@@ -87,9 +89,9 @@ export class PacketCutter {
     for (let w = 0; w < words; w++) u32[(to >> 2) + w] = u32[(template >> 2) + w]!;
     if ((header & 2) !== 0) u16[(to + header - 2) >> 1] = u16[(template + header - 2) >> 1]!;
     const last = part === this.left;
-    const total = header - ETH + part;
+    const total = header - l3 + part;
     const id = (this.firstId + this.n) & 0xffff;
-    const ip = to + ETH;
+    const ip = to + l3;
     dv.setUint16(ip + IP_LENGTH, total);
     dv.setUint16(ip + IP_ID, id);
     u16[(ip + IP_CHECK) >> 1] = ~foldNative(this.ipSum + swap16(total) + swap16(id)) & 0xffff;

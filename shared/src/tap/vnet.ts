@@ -1,5 +1,6 @@
 /** What stands before each packet of a TAP device with offloads (struct virtio_net_hdr, little endian), and the checksums
  *  that it may leave to us. Source: VIRTIO 1.3, 5.1.6. */
+import { ipv4Start } from '../frame/ethernet.js';
 import { foldNative, nativeSum } from '../frame/fast-sum.js';
 import type { Mem } from '../mem/address-space.js';
 import { VNET_GSO_NONE, VNET_GSO_TCPV4, VNET_NEEDS_CSUM } from '../mem/tun.js';
@@ -46,9 +47,9 @@ export class VnetHeader {
     this.gsoSize = u16[w + 2];
     if (type !== VNET_GSO_TCPV4 || this.gsoSize === 0 || linear < LEAST_HEADER || this.csumStart < ETH + 20)
       return PACKET_MALFORMED;
-    if (u8[packet + 12] !== 8 || u8[packet + 13] !== 0 || u8[packet + ETH + 9] !== 6) return PACKET_MALFORMED;
-    if (ETH + ((u8[packet + ETH] & 15) << 2) !== this.csumStart || this.csumStart + 20 > linear)
-      return PACKET_MALFORMED;
+    const l3 = ipv4Start(this.mem, packet, linear);
+    if (l3 < 0 || l3 + 20 > linear || u8[packet + l3 + 9] !== 6) return PACKET_MALFORMED;
+    if (l3 + ((u8[packet + l3] & 15) << 2) !== this.csumStart || this.csumStart + 20 > linear) return PACKET_MALFORMED;
     this.headerBytes = this.csumStart + ((u8[packet + this.csumStart + 12] >>> 4) << 2);
     if (this.headerBytes < this.csumStart + 20 || this.headerBytes > linear) return PACKET_MALFORMED;
     return bytes > this.headerBytes + this.gsoSize ? PACKET_GSO : PACKET_BLANK;

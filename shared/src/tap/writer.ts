@@ -11,14 +11,13 @@ import { slots } from '../counters/block.js';
 import { TAP_COUNTERS } from '../counters/names.js';
 import type { AddressSpace, Mem } from '../mem/address-space.js';
 import { VNET_BYTES, VNET_GSO_TCPV4, VNET_NEEDS_CSUM } from '../mem/tun.js';
-import { ETHERTYPE_IPV4 } from '../frame/ethernet.js';
+import { ETH_BYTES, ipv4Start } from '../frame/ethernet.js';
 import { foldNative, nativeSum } from '../frame/fast-sum.js';
 import { IO_MAX, IoTable } from './io-table.js';
 import { Joiner } from './joiner.js';
 import { PacketCutter } from './packet-cutter.js';
 
 const C = slots(TAP_COUNTERS);
-const ETH = 14;
 /** Pieces of one frame at most: a frame of 9014 bytes in halves of pages has 5. */
 const MAX_PIECES = 64;
 const SCRATCH_BYTES = 65536;
@@ -97,7 +96,7 @@ export class TapWriter {
    *  @param l4, headerBytes where its TCP header begins, and bytes of all headers */
   packet(at: number, bytes: number, l4: number, headerBytes: number, mss: number, frames: number): void {
     this.flush();
-    this.pseudo(at, l4, bytes - l4);
+    this.pseudo(at, ipv4Start(this.mem, at, headerBytes), l4, bytes - l4);
     this.header(VNET_NEEDS_CSUM, VNET_GSO_TCPV4, headerBytes, mss, l4, 16);
     this.table.set(1, at, bytes);
     this.write(this.filled, 2, bytes, frames);
@@ -144,14 +143,15 @@ export class TapWriter {
     this.flush();
     const { off, len, pieces, table, mem, bytes, mss, frames } = this;
     const at = off[0];
-    const l4 = ETH + ((mem.u8[at + ETH] & 15) << 2);
+    const l3 = len[0] < ETH_BYTES + 20 ? -1 : ipv4Start(mem, at, len[0]);
+    const l4 = l3 + ((mem.u8[at + l3] & 15) << 2);
     const header = l4 + 20 > len[0] ? 0 : l4 + ((mem.u8[at + l4 + 12] >>> 4) << 2);
-    if (mem.dv.getUint16(at + 12) !== ETHERTYPE_IPV4 || header < l4 + 20 || header > len[0] || header >= bytes) {
+    if (l3 < 0 || l4 < l3 + 20 || header < l4 + 20 || header > len[0] || header >= bytes) {
       this.v[C.dropMalformed]++;
       return;
     }
     if (this.vnetBytes === 0) return this.cutBulk(l4, header);
-    this.pseudo(at, l4, bytes - l4);
+    this.pseudo(at, l3, l4, bytes - l4);
     for (let i = 0; i < pieces; i++) table.set(i + 1, off[i], len[i]);
     this.header(VNET_NEEDS_CSUM, VNET_GSO_TCPV4, header, mss, l4, 16);
     this.write(this.filled, pieces + 1, bytes, frames);
@@ -180,10 +180,12 @@ export class TapWriter {
     // Who leaves a checksum blank has a header that one can find; else the kernel shall drop it.
     const { u8 } = this.mem;
     const at = off[0];
-    const l4 = ETH + ((u8[at + ETH] & 15) << 2);
-    const protocol = len[0] < ETH + 20 || u8[at + 12] !== 8 || u8[at + 13] !== 0 ? 0 : u8[at + ETH + 9];
+    const l3 = len[0] < ETH_BYTES + 20 ? -1 : ipv4Start(this.mem, at, len[0]);
+    const l4 = l3 + ((u8[at + l3] & 15) << 2);
+    const protocol = l3 < 0 || l3 + 20 > len[0] ? 0 : u8[at + l3 + 9];
     const field = protocol === PROTO_TCP ? 16 : protocol === PROTO_UDP ? 6 : 0;
-    if (field === 0 || l4 + field + 2 > len[0]) return this.write(this.plain, pieces + 1, this.bytes, 1);
+    if (field === 0 || l4 < l3 + 20 || l4 + field + 2 > len[0])
+      return this.write(this.plain, pieces + 1, this.bytes, 1);
     this.writeBlank(pieces + 1, l4, field, this.bytes);
   }
 
@@ -202,7 +204,8 @@ export class TapWriter {
       mem.u8.copyWithin(to, off[i], off[i] + len[i]);
       to += len[i];
     }
-    const end = ETH + mem.dv.getUint16(scratch + ETH + 2);
+    const l3 = ipv4Start(mem, scratch, to - scratch);
+    const end = l3 + mem.dv.getUint16(scratch + l3 + 2);
     const sum = ~foldNative(nativeSum(mem, scratch + l4, Math.min(end, bytes) - l4)) & 0xffff;
     mem.u16[(scratch + l4 + field) >> 1] = sum === 0 ? 0xffff : sum;
     this.table.set(1, scratch, bytes);
@@ -221,10 +224,10 @@ export class TapWriter {
   }
 
   /** Puts the sum of the pseudo header into a packet's TCP checksum, whatever stood there. */
-  private pseudo(at: number, l4: number, bytes: number): void {
+  private pseudo(at: number, l3: number, l4: number, bytes: number): void {
     const { dv } = this.mem;
     let sum = PROTO_TCP + bytes;
-    for (let i = 12; i < 20; i += 2) sum += dv.getUint16(at + ETH + i);
+    for (let i = 12; i < 20; i += 2) sum += dv.getUint16(at + l3 + i);
     dv.setUint16(at + l4 + 16, foldNative(sum));
   }
 

@@ -2,7 +2,7 @@
  *  ours; its contents are the guest's. */
 import { NICTX_CSUM_TCP, NICTX_CSUM_UDP, NICTX_TSO } from '@grantline/shared/abi/nic-tx-queue.js';
 import { NETTXF_CSUM_BLANK } from '@grantline/shared/abi/netif.js';
-import { ETHERTYPE_IPV4, ETHERTYPE_VLAN, ETH_BYTES, ETH_TYPE, VLAN_BYTES } from '@grantline/shared/frame/ethernet.js';
+import { ETH_BYTES, ipv4Start } from '@grantline/shared/frame/ethernet.js';
 import { IP_BYTES, IP_PROTOCOL, PROTO_TCP, PROTO_UDP } from '@grantline/shared/frame/ipv4.js';
 import { TCP_BYTES, TCP_OFFSET } from '@grantline/shared/frame/tcp.js';
 import { UDP_BYTES } from '@grantline/shared/frame/udp.js';
@@ -27,17 +27,12 @@ export class TxHeader {
     this.csumStart = 0;
     this.headerBytes = 0;
     if (mss === 0 && (netif & NETTXF_CSUM_BLANK) === 0) return true;
-    const { dv, u8 } = this.mem;
-    let ip = ETH_BYTES;
-    if (bytes < ip + IP_BYTES) return false;
-    let type = dv.getUint16(at + ETH_TYPE);
-    if (type === ETHERTYPE_VLAN) {
-      type = dv.getUint16(at + ETH_TYPE + VLAN_BYTES);
-      ip += VLAN_BYTES;
-    }
+    const { u8 } = this.mem;
+    if (bytes < ETH_BYTES + IP_BYTES) return false;
+    const ip = ipv4Start(this.mem, at, bytes);
     const ihl = (u8[at + ip] & 15) << 2;
     const l4 = ip + ihl;
-    if (type !== ETHERTYPE_IPV4 || u8[at + ip] >>> 4 !== 4 || ihl < IP_BYTES || bytes < l4 + UDP_BYTES) return false;
+    if (ip < 0 || u8[at + ip] >>> 4 !== 4 || ihl < IP_BYTES || bytes < l4 + UDP_BYTES) return false;
     const protocol = u8[at + ip + IP_PROTOCOL];
     this.csumStart = l4;
     if (protocol === PROTO_UDP && mss === 0) {

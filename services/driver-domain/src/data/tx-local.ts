@@ -9,7 +9,7 @@ import {
   NETRXF_DATA_VALIDATED,
   NETTXF_CSUM_BLANK,
 } from '@grantline/shared/abi/netif.js';
-import { ETHERTYPE_VLAN, ETH_BYTES, ETH_TYPE, VLAN_BYTES } from '@grantline/shared/frame/ethernet.js';
+import { ipv4Start } from '@grantline/shared/frame/ethernet.js';
 import { foldNative, nativeSum } from '@grantline/shared/frame/fast-sum.js';
 import { IP_CHECK, IP_DST, IP_ID, IP_LENGTH, IP_SRC, PROTO_TCP } from '@grantline/shared/frame/ipv4.js';
 import { TCP_CHECK, TCP_CWR, TCP_FIN, TCP_FLAGS, TCP_PSH, TCP_SEQ } from '@grantline/shared/frame/tcp.js';
@@ -117,8 +117,8 @@ export class LocalSwitch implements TxLocal {
     const source = from.headersAt + packet * NETBACK_HEADER_BYTES;
     const h = frames.headersAt + i * FOREIGN_HEADER_BYTES;
     u8.copyWithin(h, source, source + header);
-    const l3 = ETH_BYTES + (dv.getUint16(source + ETH_TYPE) === ETHERTYPE_VLAN ? VLAN_BYTES : 0);
-    const ihl = tcp - l3;
+    // `tcp` was found behind it.
+    const ihl = tcp - ipv4Start(mem, source, header);
     const ip = h + tcp - ihl;
     dv.setUint16(ip + IP_LENGTH, header - (tcp - ihl) + bytes);
     dv.setUint16(ip + IP_ID, (dv.getUint16(ip + IP_ID) + k) & 0xffff);

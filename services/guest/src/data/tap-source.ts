@@ -3,6 +3,7 @@
 import { PAGE_SIZE } from '@grantline/shared/abi/page.js';
 import { slots, type CounterBlock } from '@grantline/shared/counters/block.js';
 import { GUEST_CPU, TAP_COUNTERS } from '@grantline/shared/counters/names.js';
+import { ipv4Start } from '@grantline/shared/frame/ethernet.js';
 import type { Poller } from '@grantline/shared/loop/data-loop.js';
 import type { AddressSpace, Mem } from '@grantline/shared/mem/address-space.js';
 import type { WakeSource } from '@grantline/shared/mem/doorbell.js';
@@ -20,7 +21,6 @@ const BATCH = 64;
 const BATCH_BYTES = 256 << 10;
 /** Up to here a packet is copied out of its page, into half of one where there are halves: acknowledgements. */
 const COPY_BYTES = 512;
-const ETH = 14;
 const PROTO_TCP = 6;
 const PROTO_UDP = 17;
 
@@ -137,7 +137,7 @@ export class TapSource implements Poller {
     let start = 0;
     if (kind === PACKET_BLANK) {
       // The path fills in what netif has flags for: TCP and UDP over IPv4. All else is done here.
-      if (this.isKnown(at)) start = vnet.csumStart;
+      if (this.isKnown(at, linear)) start = vnet.csumStart;
       else vnet.fill(at, bytes);
     }
     if (bytes <= COPY_BYTES && device.room(bytes)) {
@@ -148,12 +148,13 @@ export class TapSource implements Poller {
     this.used(device, Math.ceil(bytes / PAGE_SIZE));
   }
 
-  private isKnown(at: number): boolean {
+  private isKnown(at: number, linear: number): boolean {
     const { u8 } = this.mem;
-    const protocol = u8[at + ETH + 9];
-    const ipv4 = u8[at + 12] === 8 && u8[at + 13] === 0;
-    const there = this.vnet.csumStart === ETH + ((u8[at + ETH] & 15) << 2);
-    return ipv4 && there && (protocol === PROTO_TCP || protocol === PROTO_UDP);
+    const l3 = ipv4Start(this.mem, at, linear);
+    if (l3 < 0 || l3 + 20 > linear) return false;
+    const protocol = u8[at + l3 + 9];
+    const there = this.vnet.csumStart === l3 + ((u8[at + l3] & 15) << 2);
+    return there && (protocol === PROTO_TCP || protocol === PROTO_UDP);
   }
 
   /** The first n buffers are the device's again: the last ones take their places. */

@@ -2,7 +2,7 @@
  *  Sources: RFC 1071, 9293; the fields that change from segment to segment as in Linux's net/ipv4/tcp_offload.c
  *  (tcp_gso_segment): IP length, id, checksum; TCP sequence, checksum; FIN and PSH on the last, CWR on the first only. */
 import { foldNative, nativeSum } from '@grantline/shared/frame/fast-sum.js';
-import { ETHERTYPE_IPV4, ETHERTYPE_VLAN, ETH_BYTES, ETH_TYPE, VLAN_BYTES } from '@grantline/shared/frame/ethernet.js';
+import { ETH_BYTES, ipv4Start } from '@grantline/shared/frame/ethernet.js';
 import * as ip4 from '@grantline/shared/frame/ipv4.js';
 import * as tcpAbi from '@grantline/shared/frame/tcp.js';
 import { UDP_BYTES, UDP_CHECK } from '@grantline/shared/frame/udp.js';
@@ -41,15 +41,11 @@ export class Segmenter {
   /** @returns where the IPv4 header of a packet that may be segmented begins; -1 when the headers are not as claimed
    *  @param start claimed begin of the TCP header, @param header claimed bytes of all headers */
   ipStart(at: number, bytes: number, start: number, header: number): number {
-    const { dv, u8 } = this.mem;
+    const { u8 } = this.mem;
     if (header > MAX_SEGMENT_HEADER || header >= bytes || header < ETH_BYTES + IP_BYTES + TCP_BYTES) return -1;
-    let ip = ETH_BYTES;
-    let type = dv.getUint16(at + ETH_TYPE);
-    if (type === ETHERTYPE_VLAN) {
-      type = dv.getUint16(at + ETH_TYPE + VLAN_BYTES);
-      ip += VLAN_BYTES;
-    }
-    if (type !== ETHERTYPE_IPV4 || u8[at + ip] >>> 4 !== 4 || u8[at + ip + IP_PROTOCOL] !== PROTO_TCP) return -1;
+    const ip = ipv4Start(this.mem, at, header);
+    if (ip < 0 || ip + IP_BYTES > header || u8[at + ip] >>> 4 !== 4 || u8[at + ip + IP_PROTOCOL] !== PROTO_TCP)
+      return -1;
     const ihl = (u8[at + ip] & 15) << 2;
     if (ihl < IP_BYTES || ip + ihl !== start || start + TCP_BYTES > header) return -1;
     const thl = (u8[at + start + TCP_OFFSET] >>> 4) << 2;
