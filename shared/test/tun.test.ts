@@ -124,3 +124,35 @@ t.test('a TAP device that is removed under its descriptor breaks its source', { 
   source.close();
   tap.close();
 });
+
+t.test(
+  'a device that somebody made is taken, and is still there afterwards, with what it had',
+  { skip: whyNot() },
+  (t) => {
+    const ip = (...words: string[]): string => execFileSync('ip', words, { encoding: 'utf8' });
+    const remove = (mode: string): void => void ip('tuntap', 'del', 'dev', name, 'mode', mode);
+    ip('tuntap', 'add', 'dev', name, 'mode', 'tap');
+    ip('addr', 'add', '10.99.98.1/30', 'dev', name);
+    const address = { address: '10.99.97.1', prefix: 30 };
+    const tap = openTap({ ...options, ip: address });
+    t.ok(tap.vnet);
+    t.equal(reasonOf(options), 'taken', 'by another process');
+    t.match(ip('addr', 'show', name), /10\.99\.98\.1/);
+    t.notMatch(ip('addr', 'show', name), /10\.99\.97\.1/);
+    t.match(ip('link', 'show', name), /02:00:00:00:00:07/);
+    tap.close();
+    t.ok(existsSync(`/sys/class/net/${name}`));
+    const before = /link.ether (\S+)/.exec(ip('link', 'show', name))?.[1];
+    openTap({ ...options, mac: '02:00:00:00:00:08', keepMac: true }).close();
+    t.equal(/link.ether (\S+)/.exec(ip('link', 'show', name))?.[1], before);
+    remove('tap');
+    ip('tuntap', 'add', 'dev', name, 'mode', 'tun');
+    t.match(tryTap({ name, netns: null }), { what: /TUN device/ });
+    remove('tun');
+    ip('tuntap', 'add', 'dev', name, 'mode', 'tap', 'multi_queue');
+    t.match(tryTap({ name, netns: null }), { what: /several queues/ });
+    ip('link', 'del', name);
+    t.match(tryTap({ name: 'lo', netns: null }), { what: /no TAP device/ });
+    t.end();
+  },
+);

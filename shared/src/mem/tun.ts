@@ -25,10 +25,14 @@ const IFF_TAP = 0x0002;
 const IFF_NO_PI = 0x1000;
 const IFF_VNET_HDR = 0x4000;
 const IFF_TUN_EXCL = 0x8000;
+const IFF_TUN = 0x0001;
+const IFF_MULTI_QUEUE = 0x0100;
 const TUN_F_CSUM = 1;
 const TUN_F_TSO4 = 2;
 
 const SIOCGIFFLAGS = 0x8913;
+const SIOCGIFADDR = 0x8915;
+const SIOCGIFHWADDR = 0x8927;
 const SIOCSIFFLAGS = 0x8914;
 const SIOCSIFADDR = 0x8916;
 const SIOCSIFNETMASK = 0x891c;
@@ -66,6 +70,8 @@ export interface TapOptions {
   netns: string | null;
   /** Of the kernel's end, "aa:bb:..."; null: the kernel makes one up. */
   mac: string | null;
+  /** A device that was there before keeps its address, whatever `mac` says: at the far end any will do. */
+  keepMac?: boolean;
   /** IPv4 address of the kernel's end and its prefix length; null: none. */
   ip: { address: string; prefix: number } | null;
   /** False: without vnet header and offloads even where the kernel has them. */
@@ -127,7 +133,8 @@ export class TapDevice {
   }
 }
 
-/** Makes a device, gives it its addresses and brings it up. Needs CAP_NET_ADMIN; afterwards the descriptor needs no right.
+/** Makes a device, gives it its addresses and brings it up; or takes one that is there. Making needs CAP_NET_ADMIN; afterwards the
+ *  descriptor needs no right.
  *  @throws TapError */
 export function openTap(o: TapOptions): TapDevice {
   if (!isTapName(o.name)) throw new TapError('bad-name', `"${o.name}" is no name for a network device`);
@@ -145,8 +152,10 @@ export function openTap(o: TapOptions): TapDevice {
     }
     // A device is made in the namespace that the file was opened in.
     fd = openOr(TUN_PATH, constants.O_RDWR | constants.O_NONBLOCK, 'no-tun', `cannot open ${TUN_PATH}`);
-    const vnet = create(fd, o);
-    configure(o);
+    const found = exists(o.name);
+    const vnet = found ? attach(fd, o) : create(fd, o);
+    if (found) adopt(o);
+    else configure(o);
     const tap = new TapDevice(o.name, fd, vnet);
     tap.setOffload(o.offload);
     return tap;
@@ -163,6 +172,77 @@ export function openTap(o: TapOptions): TapDevice {
   }
 }
 
+/** @returns true when there is a network device of that name in this namespace */
+function exists(name: string): boolean {
+  return onSocket((s) => (ioctl(s, SIOCGIFFLAGS, ifreq(name)) as number) === 0);
+}
+
+function onSocket<T>(use: (s: number) => T): T {
+  const s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0) as number;
+  if (s < 0) throw refused(koffi.errno(), 'no socket');
+  try {
+    return use(s);
+  } finally {
+    closeSync(s);
+  }
+}
+
+/** Takes a device that somebody made for us (`ip tuntap add dev NAME mode tap user US`): no right is needed but to open
+ *  /dev/net/tun, and it stays when we go. */
+function attach(fd: number, o: TapOptions): boolean {
+  const request = ifreq(o.name);
+  const asks = (flags: number): number => {
+    request.writeUInt16LE(flags | IFF_NO_PI, IFNAMSIZ);
+    return (ioctl(fd, TUNSETIFF, request) as number) === 0 ? 0 : koffi.errno();
+  };
+  let vnet = o.offload;
+  const errno = asks(vnet ? IFF_TAP | IFF_VNET_HDR : IFF_TAP);
+  if (errno === EPERM || errno === EACCES)
+    throw new TapError('no-right', `the device ${o.name} is there, and is another user's`);
+  if (errno === EBUSY) throw new TapError('taken', `the device ${o.name} is there, and another process has it`);
+  if (errno === EINVAL) {
+    const several = asks(IFF_TAP | IFF_MULTI_QUEUE);
+    if (several === 0 || several === EBUSY)
+      throw new TapError('taken', `the device ${o.name} is there, and has several queues (multi_queue)`);
+    const tun = asks(IFF_TUN);
+    const what = tun === 0 || tun === EBUSY ? 'is a TUN device, without Ethernet' : 'is no TAP device';
+    throw new TapError('taken', `the device ${o.name} is there, and ${what}`);
+  }
+  if (errno !== 0) throw refused(errno, `cannot take the TAP device ${o.name}`);
+  if (vnet) vnet = setVnetBytes(fd);
+  return vnet;
+}
+
+/** Leaves a found device as it is, but for what it is of no use without. Who may not set that is told how to. */
+function adopt(o: TapOptions): void {
+  onSocket((s) => {
+    const r = ifreq(o.name);
+    ioctl(s, SIOCGIFHWADDR, r);
+    const has = r.toString('hex', IFNAMSIZ + 2, IFNAMSIZ + 8).replace(/..(?=.)/g, '$&:');
+    const differs = o.mac !== null && o.keepMac !== true && has !== o.mac.toLowerCase();
+    const isUp = (ioctl(s, SIOCGIFFLAGS, r) as number) === 0 && (r.readUInt16LE(IFNAMSIZ) & IFF_UP) !== 0;
+    const hasIp = (ioctl(s, SIOCGIFADDR, ifreq(o.name)) as number) === 0;
+    const mac = differs ? o.mac : null;
+    // A test of whether it can be had looks at nothing else.
+    if (o.mac === null && o.ip === null) return;
+    try {
+      if (differs || !isUp || !hasIp) configure({ ...o, mac, ip: hasIp ? null : o.ip });
+    } catch (error) {
+      if (!(error instanceof TapError) || error.reason !== 'no-right') throw error;
+      if (differs)
+        throw new TapError('no-right', `${o.name} has the MAC address ${has}; ip link set ${o.name} address ${o.mac}`);
+      if (!isUp) throw new TapError('no-right', `${o.name} is down; ip link set ${o.name} up`);
+    }
+  });
+}
+
+function setVnetBytes(fd: number): boolean {
+  const size = Buffer.alloc(4);
+  size.writeInt32LE(VNET_BYTES);
+  if ((ioctl(fd, TUNSETVNETHDRSZ, size) as number) !== 0) throw refused(koffi.errno(), 'no vnet header of 10 bytes');
+  return true;
+}
+
 function create(fd: number, o: TapOptions): boolean {
   const flags = IFF_TAP | IFF_NO_PI | IFF_TUN_EXCL;
   const request = ifreq(o.name);
@@ -175,23 +255,21 @@ function create(fd: number, o: TapOptions): boolean {
     status = ioctl(fd, TUNSETIFF, request) as number;
   }
   if (status !== 0) throw refused(koffi.errno(), `cannot make the TAP device ${o.name}`);
-  if (vnet) {
-    const size = Buffer.alloc(4);
-    size.writeInt32LE(VNET_BYTES);
-    if ((ioctl(fd, TUNSETVNETHDRSZ, size) as number) !== 0) throw refused(koffi.errno(), 'no vnet header of 10 bytes');
-  }
+  if (vnet) setVnetBytes(fd);
   return vnet;
 }
 
 function configure(o: TapOptions): void {
-  const s = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0) as number;
-  if (s < 0) throw refused(koffi.errno(), 'no socket');
+  onSocket((s) => configureBy(s, o));
+}
+
+function configureBy(s: number, o: TapOptions): void {
   const set = (request: number, fill: (r: Buffer) => void, what: string): void => {
     const r = ifreq(o.name);
     fill(r);
     if ((ioctl(s, request, r) as number) !== 0) throw refused(koffi.errno(), `cannot set the ${what} of ${o.name}`);
   };
-  try {
+  {
     const { mac, ip } = o;
     if (mac !== null)
       set(
@@ -215,8 +293,6 @@ function configure(o: TapOptions): void {
     ioctl(s, SIOCGIFFLAGS, r);
     const flags = r.readUInt16LE(IFNAMSIZ);
     set(SIOCSIFFLAGS, (up) => up.writeUInt16LE(flags | IFF_UP, IFNAMSIZ), 'state');
-  } finally {
-    closeSync(s);
   }
 }
 

@@ -54,7 +54,7 @@ export function openFarTap(env: ServiceEnv): TapDevice | null {
   if (farEnd.kind !== 'tap') return null;
   const ip = { address: OUTER_IP, prefix: NETWORK_PREFIX };
   return openTapOr(
-    { name: farEnd.name, netns: farEnd.netns, mac: OUTER_MAC, ip, offload: tapOffload },
+    { name: farEnd.name, netns: farEnd.netns, mac: OUTER_MAC, keepMac: true, ip, offload: tapOffload },
     ({ what, todo }) => new UsageError(`${what}: ${todo}`),
   );
 }
