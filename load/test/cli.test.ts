@@ -251,6 +251,7 @@ const machine: Machine = {
   memoryBytes: 4 << 30,
   uid: 0,
   closed: null,
+  setpriv: true,
   dir: '/dev/shm/grantline-0',
   freeBytes: 1 << 30,
   testbed: 'none',
@@ -270,6 +271,7 @@ t.test('doctor finds what is essential and what is only different', (t) => {
   t.equal(levels({}), '');
   t.equal(levels({ uid: 1000 }), 'note');
   t.equal(levels({ closed: '/root' }), 'note');
+  t.equal(levels({ setpriv: false }), 'note');
   t.match(judge({ ...machine, uid: 1000 }).find((f) => f.level === 'note')?.what, /one uid/);
   t.equal(levels({ node: '20.18.1' }), 'lacks');
   t.equal(levels({ node: '22.0.0' }), '');

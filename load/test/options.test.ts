@@ -140,3 +140,18 @@ t.test('an option that a workload does not take is refused, not passed over', (t
   t.equal(planOf({ ...typed, workload: 'rr', rate: '100', inflight: '4' }).series.length, 2);
   t.end();
 });
+
+t.test('where the edge listens is said by an option, or for all commands by the environment', (t) => {
+  t.equal(o.parseEdge(undefined, {}), null);
+  t.same(o.parseEdge(undefined, { GRANTLINE_EDGE: '0.0.0.0:8080' }), { host: '0.0.0.0', port: 8080 });
+  t.same(o.parseEdge('[::1]:80', { GRANTLINE_EDGE: '0.0.0.0:8080' }), { host: '::1', port: 80 });
+  t.same(o.parseEdge('8080', {}), { host: '127.0.0.1', port: 8080 });
+  refuses(t, () => o.parseEdge('x', {}), /HOST:PORT/);
+  t.end();
+});
+
+t.test('a setting of a service that does nothing for a command is said', (t) => {
+  t.same(o.unheard({ GRANTLINE_EDGE: 'x', GRANTLINE_DIR: 'x', PATH: 'x', GRANTLINE_CORE: '' }), []);
+  t.match(o.unheard({ GRANTLINE_FAR_END: 'none' }), [/^GRANTLINE_FAR_END has no effect here/]);
+  t.end();
+});

@@ -5,10 +5,10 @@ import { cpus, release, totalmem } from 'node:os';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { discover, hypervisorAlive, looksLikeTestbed } from '../testbed/discover.js';
-import { entryOf, REPOSITORY, SERVICES, testbedDir } from '../testbed/paths.js';
+import { entryOf, SERVICES, testbedDir } from '../testbed/paths.js';
 import { neededBytes } from '../testbed/preflight.js';
 import { serviceProcesses } from '../testbed/proc.js';
-import { closedAbove } from '../testbed/service-env.js';
+import { closedFor, setprivPath } from '../testbed/service-env.js';
 import { availableMemory } from '@grantline/shared/mem/available.js';
 import { MAX_GUESTS } from '@grantline/shared/abi/page.js';
 
@@ -29,8 +29,10 @@ export interface Machine {
   cpu: string;
   memoryBytes: number;
   uid: number;
-  /** A directory at or above the code that other users may not pass through; null: there is none. */
+  /** Something that domains need and that other users may not read or pass through; null: there is nothing. */
   closed: string | null;
+  /** Services can be started as other users. */
+  setpriv: boolean;
   dir: string;
   freeBytes: number;
   testbed: 'none' | 'alive' | 'stale';
@@ -92,8 +94,8 @@ export function judge(m: Machine): Finding[] {
     m.uid === 0 && m.closed !== null
       ? {
           level: 'note',
-          what: `root, but other users may not pass through ${m.closed}, where the code lies: all domains run as root. The system does not keep a guest from the memory of another; grant checks, the DMA table and mappings work as always`,
-          todo: 'nothing for measuring; put the clone elsewhere, as below /opt, for real isolation',
+          what: `root, but other users may not read or pass through ${m.closed}: all domains run as root. The system does not keep a guest from the memory of another; grant checks, the DMA table and mappings work as always`,
+          todo: 'nothing for measuring; for real isolation put the clone elsewhere, as below /opt, and let others read it (chmod -R go+rX)',
         }
       : m.uid === 0
         ? {
@@ -106,6 +108,12 @@ export function judge(m: Machine): Finding[] {
             todo: 'nothing for measuring; run as root or in containers for real isolation',
           },
   );
+  if (m.uid === 0 && m.closed === null && !m.setpriv)
+    f.push({
+      level: 'note',
+      what: 'setpriv is not installed: domains begin as root and give it up themselves',
+      todo: 'install util-linux, and they begin as who they are to be',
+    });
   if (m.testbed === 'alive') f.push({ level: 'ok', what: `a testbed is running in ${m.dir}` });
   if (m.testbed === 'stale')
     f.push({ level: 'note', what: `${m.dir} was left by a killed run`, todo: 'remove it with: npx grantline down' });
@@ -156,7 +164,8 @@ function look(dir: string): Machine {
     cpu: cpus()[0]?.model.trim() || 'unknown',
     memoryBytes: totalmem(),
     uid,
-    closed: closedAbove(REPOSITORY),
+    closed: closedFor(dir),
+    setpriv: setprivPath() !== null,
     dir,
     freeBytes: availableMemory(),
     testbed: state,

@@ -10,15 +10,18 @@ import { openPage, tokenOf, withPage, NO_PAGE_OPTION, PAGE_OPTION } from './page
 import {
   checkRate,
   parseConfig,
+  parseEdge,
   parseFaultsOption,
   parseGuests,
   parseListen,
   parseNested,
+  unheard,
   parsePage,
 } from './options.js';
 import { setFaults } from '../runner/faults.js';
 import { chooseTarget } from './remote.js';
 import { session } from './session.js';
+import { rootLines } from './with-bed.js';
 import { checkTaps, farTapEnv, guestTapEnv, parseTaps, tapLines } from './taps.js';
 
 interface UpArguments {
@@ -35,6 +38,7 @@ interface UpArguments {
   dir?: string;
   compose?: true;
   faults?: string;
+  edge?: string;
 }
 
 export function addUp(program: Command): void {
@@ -43,6 +47,10 @@ export function addUp(program: Command): void {
     .description('start a testbed and keep it running until it is interrupted')
     .option('--guests <n>', '1 to 32', '1')
     .option('--listen <host:port>', 'where the hypervisor answers (default: GRANTLINE_HTTP, or 127.0.0.1:7600)')
+    .option(
+      '--edge <host:port>',
+      'where guest 1 is reached by TCP, guest n at port + n - 1 (default: GRANTLINE_EDGE, or free ports of 127.0.0.1)',
+    )
     .option(...PAGE_OPTION)
     .option(...NO_PAGE_OPTION)
     .option('--config <name>', 'configuration that the vifs begin with (default: baseline)')
@@ -88,11 +96,17 @@ export function addUp(program: Command): void {
           throw new UserError('--nested is not for --compose', 'PUT it to /api/nested of the hypervisor');
         if (args.config !== undefined)
           throw new UserError('--config is not for --compose', 'the cycle in the containers takes one after another');
+        if (args.edge !== undefined)
+          throw new UserError(
+            '--edge is not for --compose',
+            'change GRANTLINE_EDGE and the ports in docker-compose.yml',
+          );
         if (faults !== null)
           throw new UserError('--faults and --compose do not go together', 'PUT /faults of the nic sets them');
         return (await import('./up-compose.js')).upCompose(guests);
       }
       const listen = parseListen(args.listen ?? (process.env['GRANTLINE_HTTP'] || '127.0.0.1:7600'));
+      const edge = parseEdge(args.edge);
       const pageAt = parsePage(args.page);
       const dir = testbedDir(args.dir);
       const running = usable(dir);
@@ -102,9 +116,10 @@ export function addUp(program: Command): void {
           'use it, or stop it with: npx grantline down',
         );
       await checkTaps(taps);
+      for (const line of unheard()) process.stderr.write(`grantline: ${line}\n`);
       const page = await openPage(pageAt, 'up', dir);
       const supervisor = new Supervisor({
-        ...{ dir, guests, use: 'up', listen, pin: args.pin },
+        ...{ dir, guests, use: 'up', listen, edge, pin: args.pin },
         taps: { nic: farTapEnv(taps), guest: (domid) => guestTapEnv(taps, domid), guests: [...taps.guests.keys()] },
         ...(page === null ? {} : { page: page.url }),
         onGuestEnd: (what) => process.stderr.write(`grantline: ${what}\nThe testbed goes on without it.\n`),
@@ -117,6 +132,7 @@ export function addUp(program: Command): void {
           page.attach({ client, token: tokenOf(dir), keeper: supervisor });
           process.stdout.write(`live page  ${page.url}\n`);
         }
+        for (const line of rootLines(dir)) process.stdout.write(`${line}\n`);
         if (config.name !== 'baseline') await client.putConfig(config.factors);
         const services = await client.services();
         const nic = services.find((s) => s.kind === 'nic');
@@ -129,7 +145,11 @@ export function addUp(program: Command): void {
         if (taps.guests.size > 0 && config.factors.path === 'native')
           process.stdout.write('In native guests have no network: the kernels in them reach nobody.\n');
         for (const door of nic ? await webDoors(nic) : [])
-          if (door.url !== null) process.stdout.write(`${door.url}/ -> guest${door.domid}\n`);
+          process.stdout.write(
+            door.url === null
+              ? `guest${door.domid} cannot be reached by TCP: what it was to listen on is in use (--edge)\n`
+              : `${door.url}/ -> guest${door.domid}\n`,
+          );
         process.stdout.write(
           `Running in ${dir}; logs in ${supervisor.logDir}. Stop with Ctrl-C or: npx grantline down\n`,
         );

@@ -9,12 +9,12 @@ import { remotePage } from '../live/remote.js';
 import { usable } from '../testbed/discover.js';
 import { testbedDir } from '../testbed/paths.js';
 import { takeRunLock } from '../testbed/run-lock.js';
-import { separateUsers } from '../testbed/service-env.js';
+import { closedFor, separateUsers } from '../testbed/service-env.js';
 import { Supervisor } from '../testbed/supervisor.js';
 import { UserError } from './errors.js';
 import { endHeld, session, UNWIND_MS } from './session.js';
 import { openPage, tokenAt, tokenOf, withPage } from './page.js';
-import type { parsePage } from './options.js';
+import { parseEdge, unheard, type parsePage } from './options.js';
 
 export interface BedOptions {
   dir: string | undefined;
@@ -80,7 +80,7 @@ export async function withBed<T>(options: BedOptions, work: (bed: Bed) => Promis
   }
   const { guests, logDir, pin } = options;
   const page = await openPage(options.page ?? null, 'compare', dir);
-  const supervisor = new Supervisor({ dir, guests, use: 'own', logDir, pin: pin ?? true });
+  const supervisor = new Supervisor({ dir, guests, use: 'own', logDir, edge: parseEdge(undefined), pin: pin ?? true });
   return session(withPage(supervisor, page), supervisor.failure, async () => {
     const start = performance.now();
     options.progress.live('starting hypervisor, driver domain, NIC and guests');
@@ -96,12 +96,15 @@ export async function withBed<T>(options: BedOptions, work: (bed: Bed) => Promis
     options.progress.line(
       `Testbed ready in ${((performance.now() - start) / 1000).toFixed(1)} s: hypervisor, driver domain, NIC, ${options.guests} guest${options.guests === 1 ? '' : 's'}.`,
     );
-    if (process.getuid?.() === 0 && !separateUsers())
-      options.progress.line(
-        'All domains run as root: other users may not read the code where it lies (grantline doctor).',
-      );
+    for (const line of [...rootLines(dir), ...unheard()]) options.progress.line(line);
     return work({ ...bed, testbed: OWN_TESTBED });
   });
+}
+
+/** What root is to know about its domains' users. */
+export function rootLines(dir: string): string[] {
+  if (process.getuid?.() !== 0 || separateUsers(dir)) return [];
+  return [`All domains run as root: other users may not read ${closedFor(dir)} (grantline doctor).`];
 }
 
 /** A testbed that was there before, with what limits it: results are not to be taken for those of an own one. */

@@ -148,4 +148,6 @@ export function repeatLine(words: readonly string[]): string {
   return ['npx grantline', ...out].join(' ');
 }
 
-const quoted = (word: string): string => (/^[\w./:=,+@%-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`);
+/** A word as a shell takes it. */
+export const quoted = (word: string): string =>
+  /^[\w./:=,+@%-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;

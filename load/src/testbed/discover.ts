@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { NotOursError, openOwnDir, readOwnFile } from '@grantline/shared/service/own-dir.js';
 import { startTimeOf } from '@grantline/shared/service/process-start.js';
 import { UserError } from '../cli/errors.js';
+import { quoted } from '../report/provenance.js';
 import { isUsualDir } from './paths.js';
 import { isSupervisor } from './proc.js';
 import { isDraft, parseTestbedFile, TESTBED_FILE, type TestbedFile } from './testbed-file.js';
@@ -104,7 +105,7 @@ export function hypervisorAlive(dir: string): boolean {
 }
 
 function dirHint(dir: string): string {
-  return isUsualDir(dir) ? '' : ` --dir ${dir}`;
+  return isUsualDir(dir) ? '' : ` --dir ${quoted(dir)}`;
 }
 
 const OURS = new Set([

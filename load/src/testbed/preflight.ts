@@ -43,8 +43,10 @@ export function makeDir(dir: string): void {
   }
 }
 
-/** @throws UserError when the address cannot be listened on. Port 0 always can. */
-export async function checkPort(host: string, port: number): Promise<void> {
+/** @param option with which the user named it
+ *  @throws UserError when the address cannot be listened on. Port 0 always can. */
+export async function checkPort(host: string, port: number, option = '--listen'): Promise<void> {
+  if (port > 65535) throw new UserError(`there is no port ${port}`, `choose a smaller one with ${option} HOST:PORT`);
   const server = createServer();
   try {
     await new Promise<void>((done, fail) => {
@@ -56,20 +58,23 @@ export async function checkPort(host: string, port: number): Promise<void> {
     if (code === 'EADDRINUSE')
       throw new UserError(
         `port ${port} on ${host} is in use`,
-        'stop what uses it, or choose another with --listen HOST:PORT',
+        `stop what uses it, or choose another with ${option} HOST:PORT`,
       );
-    throw new UserError(`cannot listen on ${host}:${port} (${code})`, 'choose another address with --listen HOST:PORT');
+    throw new UserError(
+      `cannot listen on ${host}:${port} (${code})`,
+      `choose another address with ${option} HOST:PORT`,
+    );
   } finally {
     server.close();
   }
 }
 
 /** @returns the address that a host's name stands for. @throws UserError when it stands for none */
-export async function resolved(host: string): Promise<string> {
+export async function resolved(host: string, option = '--listen'): Promise<string> {
   try {
     return (await lookup(host)).address;
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    throw new UserError(`cannot listen on ${host} (${code})`, 'choose another address with --listen HOST:PORT');
+    throw new UserError(`cannot listen on ${host} (${code})`, `choose another address with ${option} HOST:PORT`);
   }
 }

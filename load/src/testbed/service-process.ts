@@ -2,6 +2,7 @@
 import { spawn, type ChildProcess } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { entryOf, type ServiceKind } from './paths.js';
+import { inheritedEnv, startAs, userEnv, type ServiceUser } from './service-env.js';
 import { lastLogLines, ServiceLog } from './service-log.js';
 
 export interface ServiceOptions {
@@ -9,6 +10,10 @@ export interface ServiceOptions {
   name: string;
   service: ServiceKind;
   env: Record<string, string>;
+  /** Whom it runs as; null: as we do. */
+  user?: ServiceUser | null;
+  /** It needs root at first, for a TAP device, and becomes that user once it has it. */
+  privileged?: boolean;
   logFile: string;
 }
 
@@ -27,8 +32,11 @@ export class ServiceProcess {
     this.name = options.name;
     this.logFile = options.logFile;
     const entry = entryOf(options.service);
-    this.child = spawn(process.execPath, [...nodeFlags(), entry], {
-      env: { ...inherited(), ...options.env, GRANTLINE_LIFELINE: 'stdin' },
+    const plain = [process.execPath, ...nodeFlags(), entry];
+    const user = options.user ?? null;
+    const [command, ...args] = (user !== null && !options.privileged && startAs(user, plain)) || plain;
+    this.child = spawn(command, args, {
+      env: { ...inheritedEnv(), ...options.env, ...(user === null ? {} : userEnv(user)), GRANTLINE_LIFELINE: 'stdin' },
       stdio: ['pipe', 'pipe', 'pipe'],
       // Not detached: it leaves the process group by itself, so that Ctrl-C in a terminal reaches the supervisor alone, which then
       // stops all in order. With a session of its own it could not give its core to another service (docs/adr/0012).
@@ -92,15 +100,3 @@ export class ServiceProcess {
 
 /** GRANTLINE_NODE_FLAGS: flags for the services' Node, for example --cpu-prof --cpu-prof-dir=DIR. */
 const nodeFlags = (): string[] => (process.env['GRANTLINE_NODE_FLAGS'] ?? '').split(' ').filter((f) => f !== '');
-
-/** Nothing of a surrounding testbed may leak into a service, and no option of our own Node. */
-function inherited(): Record<string, string> {
-  const out: Record<string, string> = {};
-  for (const [key, value] of Object.entries(process.env)) {
-    if (value === undefined || key.startsWith('npm_')) continue;
-    if (key.startsWith('GRANTLINE_') && key !== 'GRANTLINE_LOG') continue;
-    if (key === 'NODE_OPTIONS' || key === 'NODE_V8_COVERAGE') continue;
-    out[key] = value;
-  }
-  return out;
-}

@@ -11,7 +11,7 @@ import { canonical } from '@grantline/shared/service/own-dir.js';
 import { startTimeOf } from '@grantline/shared/service/process-start.js';
 import { hypervisorIn } from './discover.js';
 import { checkPort, checkSpace, makeDir, resolved } from './preflight.js';
-import { identityEnv, placeEnv } from './service-env.js';
+import { identityEnv, placeEnv, userOf, type ServiceUser } from './service-env.js';
 import { ServiceProcess } from './service-process.js';
 import { TestbedRecord, tokenFile, type TestbedFile } from './testbed-file.js';
 import { entryOf, SERVICES } from './paths.js';
@@ -24,6 +24,8 @@ export interface SupervisorOptions {
   logDir?: string;
   /** Where the hypervisor answers; a free port of the loopback address when not given. */
   listen?: { host: string; port: number };
+  /** Where the edge listens for guest 1; guest n has port + n - 1. Free ports of the loopback address when not given. */
+  edge?: { host: string; port: number } | null;
   /** Pin data threads to cores (placement.ts); default true. */
   pin?: boolean;
   /** Address of the live page, for commands that use this testbed. */
@@ -77,6 +79,9 @@ export class Supervisor {
     const host = await resolved(this.o.listen?.host ?? '127.0.0.1');
     const port = this.o.listen?.port ?? 0;
     if (port !== 0) await checkPort(host, port);
+    const { edge } = this.o;
+    if (edge && edge.port !== 0)
+      for (let n = 0; n < guests; n++) await checkPort(await resolved(edge.host, '--edge'), edge.port + n, '--edge');
     // What is made from here on, `stop` has to find: it may have been called meanwhile.
     this.checkGoing();
 
@@ -205,25 +210,30 @@ export class Supervisor {
     const cores = this.o.pin === false ? [] : allowedCores();
     const place = placeEnv(kind, kind === 'guest' ? this.guestsStarted++ : 0, cores);
     const { taps } = this.o;
-    const tap = kind === 'nic' ? taps?.nic : kind === 'guest' ? taps?.guest(domain.domid) : {};
-    this.spawn(name, kind, { ...identityEnv(domain), ...place, ...tap });
+    const tap = (kind === 'nic' ? taps?.nic : kind === 'guest' ? taps?.guest(domain.domid) : undefined) ?? {};
+    const edge =
+      kind === 'nic' && this.o.edge ? { GRANTLINE_EDGE: `${bracketed(this.o.edge.host)}:${this.o.edge.port}` } : {};
+    const user = userOf(domain, this.dir);
+    this.spawn(name, kind, { ...identityEnv(domain), ...place, ...tap, ...edge }, user, Object.keys(tap).length > 0);
   }
 
+  /** @param privileged see ServiceOptions */
   private spawn(
     name: ServiceProcess['name'],
     service: (typeof SERVICES)[number],
     env: Record<string, string>,
+    user: ServiceUser | null = null,
+    privileged = false,
   ): ServiceProcess {
     this.checkGoing();
     const process = new ServiceProcess({
       name,
       service,
       logFile: join(this.logDir, `${name}.log`),
-      env: {
-        GRANTLINE_DIR: this.dir,
-        GRANTLINE_HYPERVISOR: `ws+unix://${this.dir}/hypervisor.sock`,
-        ...env,
-      },
+      // The hypervisor's socket is in it.
+      env: { GRANTLINE_DIR: this.dir, ...env },
+      user,
+      privileged,
     });
     this.processes.push(process);
     void process.ended.then((how) => {

@@ -1,10 +1,11 @@
 /** Getting to the hypervisor: as a domain that there is, or as one that comes to be by connecting. */
 import { readFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { WebSocket } from 'ws';
 import type { DomId } from '../abi/page.js';
 import { UsageError } from '../service/usage-error.js';
-import type { ServiceEnv } from '../service/env.js';
+import { socketFileOf, type ServiceEnv } from '../service/env.js';
 
 /** How long a service waits for a hypervisor that is not up. */
 export const CONNECT_LIMIT_MS = 10_000;
@@ -91,8 +92,10 @@ function refusal(env: ServiceEnv, { status, why }: HttpStatusError): UsageError 
  *  @param prepare called before anything can arrive, to put listeners on */
 export function openSocket(address: string, caller: Caller, prepare: (ws: WebSocket) => void): Promise<WebSocket> {
   return new Promise((resolve, reject) => {
-    const url = address.startsWith('ws+unix:') ? `${address}:/hypercall` : `${address}/hypercall`;
-    const ws = new WebSocket(url, {
+    const file = socketFileOf(address);
+    const ws = new WebSocket(file === null ? `${address}/hypercall` : 'ws://localhost/hypercall', {
+      // Not by a URL: there a path has to be escaped, and a colon in it ends it.
+      ...(file === null ? {} : { createConnection: () => connect({ path: file }) }),
       perMessageDeflate: false,
       generateMask: zeroMask,
       skipUTF8Validation: true,

@@ -35,7 +35,7 @@ export interface ServiceEnv {
   readonly kind: ServiceKind;
   /** GRANTLINE_DIR: absolute path of the directory on tmpfs. */
   readonly dir: string;
-  /** GRANTLINE_HYPERVISOR: ws:// or ws+unix:// address without a path. */
+  /** GRANTLINE_HYPERVISOR: ws:// address without a path, or ws+unix:// and the path of a socket file as it is. */
   readonly hypervisor: string;
   /** Who the service is; both null when it joins, and in the hypervisor. */
   readonly domid: DomId | null;
@@ -77,7 +77,7 @@ const MAX_DIR_LENGTH = 107 - '/hypervisor.sock'.length;
 const id = Type.Integer({ minimum: 0, maximum: 2 ** 32 - 2 });
 const schema = Type.Object({
   GRANTLINE_DIR: Type.Optional(Type.String({ pattern: '^/', maxLength: MAX_DIR_LENGTH })),
-  GRANTLINE_HYPERVISOR: Type.Optional(Type.String({ pattern: '^(ws://[^/]+/?|ws\\+unix:///[^:]+)$' })),
+  GRANTLINE_HYPERVISOR: Type.Optional(Type.String({ pattern: '^(ws://[^/]+/?|ws\\+unix:///.+)$' })),
   GRANTLINE_DOMID: Type.Optional(Type.Integer({ minimum: 1, maximum: DOMID_FIRST_RESERVED - 1 })),
   GRANTLINE_SECRET: Type.Optional(Type.String()),
   GRANTLINE_JOIN: Type.Optional(Type.String({ pattern: '^/' })),
@@ -101,7 +101,7 @@ type Raw = Type.Static<typeof schema>;
 
 /** What a variable must be, for the one line that refuses it. */
 const EXPECTED: Record<keyof Raw, string> = {
-  GRANTLINE_DIR: `an absolute path of a directory on tmpfs, at most ${MAX_DIR_LENGTH} long, for example /dev/shm/grantline`,
+  GRANTLINE_DIR: `an absolute path of a directory on tmpfs, at most ${MAX_DIR_LENGTH} bytes long, for example /dev/shm/grantline`,
   GRANTLINE_HYPERVISOR: 'ws://host:port or ws+unix:///path/of/socket',
   GRANTLINE_DOMID: `a domain number from 1 to ${DOMID_FIRST_RESERVED - 1}`,
   GRANTLINE_SECRET: 'the secret given when the domain was created',
@@ -123,11 +123,19 @@ const EXPECTED: Record<keyof Raw, string> = {
   GRANTLINE_EDGE: 'host:port with a port from 0 to 65535, for example 127.0.0.1:0',
 };
 
+const SOCKET_SCHEME = 'ws+unix://';
+
+/** @param address as GRANTLINE_HYPERVISOR has it
+ *  @returns the path of a socket file, in which every character stands for itself; null: it is reached by the network */
+export const socketFileOf = (address: string): string | null =>
+  address.startsWith(SOCKET_SCHEME) ? address.slice(SOCKET_SCHEME.length) : null;
+
 /** Reads the settings of a service of this kind. Empty values count as not set.
  *  @throws UsageError with one line that names the variable and what it must be */
 export function readEnv(kind: ServiceKind, source: NodeJS.ProcessEnv = process.env): ServiceEnv {
   const raw = validated(source);
   const dir = raw.GRANTLINE_DIR?.replace(/\/+$/, '') ?? usualDir(source);
+  if (Buffer.byteLength(dir) > MAX_DIR_LENGTH) throw refused('GRANTLINE_DIR', dir);
   const domid = raw.GRANTLINE_DOMID === undefined ? null : parseDomId(raw.GRANTLINE_DOMID);
   const secret = raw.GRANTLINE_SECRET ?? null;
   const join = raw.GRANTLINE_JOIN ?? null;
@@ -142,7 +150,7 @@ export function readEnv(kind: ServiceKind, source: NodeJS.ProcessEnv = process.e
   return {
     kind,
     dir,
-    hypervisor: raw.GRANTLINE_HYPERVISOR?.replace(/\/$/, '') ?? `ws+unix://${dir}/hypervisor.sock`,
+    hypervisor: raw.GRANTLINE_HYPERVISOR?.replace(/\/$/, '') ?? `${SOCKET_SCHEME}${dir}/hypervisor.sock`,
     domid,
     secret,
     join,
