@@ -19,7 +19,7 @@ import { Supervisor } from '../src/testbed/supervisor.js';
 import { edgeDoors } from '../src/runner/edge.js';
 import { Bench, freePort } from './e2e-kit.js';
 
-t.setTimeout(120_000);
+t.setTimeout(400_000);
 
 t.test('a testbed that is stopped before it has begun to start makes nothing any more', async (t) => {
   const bench = new Bench('unstarted');

@@ -30,7 +30,7 @@ t.beforeEach(() => {
   rmSync(dir, { recursive: true, force: true });
   mkdirSync(dir, { mode: 0o700 });
 });
-t.setTimeout(180_000);
+t.setTimeout(400_000);
 
 const valid: TestbedFile = {
   schema: 'grantline.testbed/1',
