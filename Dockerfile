@@ -1,4 +1,5 @@
-# One image for all services and the command; docker-compose.yml says which each container runs.
+# One image for all services and the command; docker-compose.yml says which each container runs. A clone may be its user's alone
+# (umask 077), what the image has is for all its users: chmod, since COPY --chmod is not for every builder.
 FROM node:24-bookworm-slim AS manifests
 WORKDIR /grantline
 COPY package.json package-lock.json .npmrc ./
@@ -15,7 +16,8 @@ FROM manifests AS production
 RUN npm ci --omit=dev --no-update-notifier \
       --workspace shared --workspace services/hypervisor --workspace services/driver-domain \
       --workspace services/guest --workspace services/nic --workspace load \
- && rm -rf /root/.npm
+ && rm -rf /root/.npm \
+ && chmod -R a+rX .
 
 FROM manifests AS build
 RUN npm ci --no-update-notifier
@@ -23,7 +25,8 @@ COPY tsconfig.base.json ./
 COPY shared shared
 COPY services services
 COPY load load
-RUN npx --no-install tsc -b services/hypervisor services/driver-domain services/guest services/nic load
+RUN npx --no-install tsc -b services/hypervisor services/driver-domain services/guest services/nic load \
+ && chmod -R a+rX shared services load
 
 FROM node:24-bookworm-slim
 ENV NODE_ENV=production
@@ -35,7 +38,7 @@ COPY --from=build /grantline/services/driver-domain/dist/src services/driver-dom
 COPY --from=build /grantline/services/guest/dist/src services/guest/dist/src
 COPY --from=build /grantline/services/nic/dist/src services/nic/dist/src
 COPY --from=build /grantline/load/dist/src load/dist/src
-COPY load/bin load/bin
+COPY --from=build /grantline/load/bin load/bin
 # Compose gives each role a user of its own; alone it is not root either.
 USER node
 STOPSIGNAL SIGTERM

@@ -1,16 +1,15 @@
 // Makes a fresh clone ready: dependencies as the lockfile says, then the compiler. Says each step with its time.
 import { spawnSync } from 'node:child_process';
-import { existsSync, statSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { existsSync, readFileSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { NODE_NEEDED, nodeIsGood } from '../load/bin/node-range.mjs';
 
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
 /** Ends with one clear line where this cannot run at all. */
 export function requirePlatform() {
-  const [major, minor] = process.versions.node.split('.').map(Number);
-  if (major < 20 || (major === 20 && minor < 19))
-    stop(`Node ${process.versions.node} is too old - install Node 20.19 or later`);
+  if (!nodeIsGood(process.versions.node)) stop(`Node ${process.versions.node} does not do - install ${NODE_NEEDED}`);
   if (process.platform !== 'linux')
     stop(
       `this needs Linux (shared memory and FIFOs), not ${process.platform} - run it in a Linux container with Docker`,
@@ -36,12 +35,54 @@ export function step(title, command, args) {
   }
 }
 
-/** Installs when node_modules is missing or older than the lockfile, then builds (incremental). */
+/** @returns a package of the lockfile that is not installed as it says; null: all are there.
+ *  Dates say nothing: an install may have been broken off, or made without a part of it (NODE_ENV=production, omit=optional). */
+export function missing(at = root) {
+  const read = (name) => JSON.parse(readFileSync(join(at, name), 'utf8')).packages ?? {};
+  let installed;
+  try {
+    installed = read('node_modules/.package-lock.json');
+  } catch {
+    return 'node_modules';
+  }
+  for (const [path, wanted] of Object.entries(read('package-lock.json'))) {
+    if (!path.startsWith('node_modules/') || wanted.link || !isFor(wanted)) continue;
+    if (installed[path]?.version !== wanted.version || !existsSync(join(at, path, 'package.json'))) return path;
+  }
+  return null;
+}
+
+/** Of what is optional, that which only a machine like this can use: a binary. */
+const isFor = ({ optional, os, cpu }) =>
+  !optional || Boolean(os?.includes(process.platform) && cpu?.includes(process.arch));
+
+/** npm as it was called, or the one beside this Node; else whatever the path has. */
+function npm() {
+  const { npm_execpath: called = '' } = process.env;
+  const beside = join(dirname(process.execPath), '../lib/node_modules/npm/bin/npm-cli.js');
+  const script = [called, beside].find((file) => basename(file) === 'npm-cli.js' && existsSync(file));
+  return script === undefined ? ['npm'] : [process.execPath, script];
+}
+
+/** Installs what is missing, then builds (incremental). */
 export function setup() {
   requirePlatform();
-  const marker = join(root, 'node_modules', '.package-lock.json');
-  const lock = join(root, 'package-lock.json');
-  if (!existsSync(marker) || statSync(marker).mtimeMs < statSync(lock).mtimeMs)
-    step('installing dependencies (npm ci)', 'npm', ['ci', '--no-audit', '--no-fund']);
+  // Root's domains have users of their own, who must be able to read what is installed and built.
+  if (process.getuid?.() === 0) process.umask(process.umask() & ~0o055);
+  if (missing() !== null) {
+    const [command, ...args] = npm();
+    // Whatever the environment leaves out: the compiler's types are dev dependencies, and koffi's binary is an optional one.
+    step('installing dependencies (npm ci)', command, [
+      ...args,
+      'ci',
+      '--include=dev',
+      '--include=optional',
+      '--no-audit',
+      '--no-fund',
+    ]);
+    const still = missing();
+    if (still !== null)
+      stop(`npm ci has left out ${still} - look at npm's settings (npm config list), and at the disk`);
+  }
   step('building (tsc -b)', process.execPath, [join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '-b']);
 }

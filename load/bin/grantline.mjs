@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // The grantline command. Plain JavaScript, so that an old Node can still say what it lacks.
 import { existsSync } from 'node:fs';
+import { NODE_NEEDED, nodeIsGood } from './node-range.mjs';
 
 /** @param {string} what @param {string} todo */
 function refuse(what, todo) {
@@ -8,15 +9,14 @@ function refuse(what, todo) {
   process.exit(2);
 }
 
-const [major = 0, minor = 0] = process.versions.node.split('.').map(Number);
 if (process.platform !== 'linux') {
   refuse(
     `needs Linux, this is ${process.platform}`,
-    'run it in Docker: docker run --rm -it -v "$PWD":/grantline -w /grantline --shm-size=1g node:20 npm start',
+    'run it in Docker: docker run --rm -it -v "$PWD":/grantline -w /grantline --shm-size=1g node:24 npm start',
   );
-} else if (major < 20 || (major === 20 && minor < 19)) {
+} else if (!nodeIsGood(process.versions.node)) {
   refuse(
-    `needs Node 20.19 or newer, this is ${process.versions.node}`,
+    `needs ${NODE_NEEDED}, this is ${process.versions.node}`,
     'install it from https://nodejs.org or with your version manager',
   );
 } else {

@@ -1,0 +1,87 @@
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import t from 'tap';
+import { REPOSITORY } from '../src/testbed/paths.js';
+
+const home = mkdtempSync(join(tmpdir(), 'grantline-setup-'));
+t.teardown(() => rmSync(home, { recursive: true, force: true }));
+
+const { missing } = (await import(pathToFileURL(join(REPOSITORY, 'tools/setup.mjs')).href)) as {
+  missing: (at?: string) => string | null;
+};
+const range = (await import(pathToFileURL(join(REPOSITORY, 'load/bin/node-range.mjs')).href)) as {
+  NODE_RANGE: string;
+  nodeIsGood: (version: string) => boolean;
+};
+
+t.test('an install is believed when every package is there that the lockfile wants here, whatever its date', (t) => {
+  const here = { os: [process.platform], cpu: [process.arch], optional: true, version: '1.0.0' };
+  const wanted = {
+    '': { name: 'x' },
+    shared: { version: '0.1.0' },
+    'node_modules/a': { version: '1.0.0' },
+    'node_modules/types': { version: '1.0.0', dev: true },
+    'node_modules/binary': here,
+    'node_modules/elsewhere': { ...here, os: ['win32'] },
+    'node_modules/extra': { version: '1.0.0', optional: true },
+    'node_modules/shared': { link: true },
+  };
+  const put = (packages: object): void => {
+    rmSync(join(home, 'node_modules'), { recursive: true, force: true });
+    for (const path of Object.keys(packages)) {
+      if (!path.startsWith('node_modules/')) continue;
+      mkdirSync(join(home, path), { recursive: true });
+      writeFileSync(join(home, path, 'package.json'), '{}');
+    }
+    mkdirSync(join(home, 'node_modules'), { recursive: true });
+    writeFileSync(join(home, 'node_modules/.package-lock.json'), JSON.stringify({ packages }));
+  };
+  writeFileSync(join(home, 'package-lock.json'), JSON.stringify({ packages: wanted }));
+  t.equal(missing(home), 'node_modules', 'a fresh clone');
+  const without = (...names: string[]): object =>
+    Object.fromEntries(Object.entries(wanted).filter(([name]) => !names.includes(name)));
+  const others = ['node_modules/elsewhere', 'node_modules/extra'];
+  const all = without(...others);
+  put(all);
+  t.equal(missing(home), null);
+  for (const path of ['node_modules/a', 'node_modules/types', 'node_modules/binary']) {
+    put(without(...others, path));
+    t.equal(missing(home), path, `${path} was left out`);
+  }
+  put(all);
+  rmSync(join(home, 'node_modules/a'), { recursive: true });
+  t.equal(missing(home), 'node_modules/a', 'it was removed');
+  put({ ...all, 'node_modules/a': { version: '0.9.0' } });
+  t.equal(missing(home), 'node_modules/a', 'it is another release');
+  put(all);
+  writeFileSync(join(home, 'node_modules/.package-lock.json'), '{"packages":');
+  t.equal(missing(home), 'node_modules', 'an install that was broken off');
+  t.end();
+});
+
+t.test('the releases of Node that are refused are those that package.json does not name', (t) => {
+  for (const file of ['package.json', 'load/package.json', 'shared/package.json', 'services/guest/package.json'])
+    t.equal(
+      (JSON.parse(readFileSync(join(REPOSITORY, file), 'utf8')) as { engines: { node: string } }).engines.node,
+      range.NODE_RANGE,
+      file,
+    );
+  for (const good of ['20.19.0', '20.99.1', '22.2.0', '22.12.0', '23.0.0', '24.0.0', '26.10.0', process.versions.node])
+    t.ok(range.nodeIsGood(good), good);
+  for (const bad of ['18.20.0', '20.18.3', '21.7.3', '22.0.0', '22.1.0']) t.notOk(range.nodeIsGood(bad), bad);
+  t.end();
+});
+
+t.test('the command runs where others keep nothing: no home, another directory, a strange language, no PATH', (t) => {
+  const r = spawnSync(process.execPath, [join(REPOSITORY, 'load/bin/grantline.mjs'), 'doctor'], {
+    cwd: home,
+    env: { LC_ALL: 'de_DE.ISO-8859-1', TMPDIR: '/nonexistent', GRANTLINE_DIR: join(home, 'bed') },
+    encoding: 'utf8',
+  });
+  t.match(r.stdout, /^ok {4} Linux/m);
+  t.equal(r.stderr, '');
+  t.end();
+});
