@@ -1,13 +1,13 @@
 /** npm run bench: all scenarios, one table of what was asked for and what was reached, JSON with every run. */
-import { writeFileSync } from 'node:fs';
-import { join, relative, resolve } from 'node:path';
+import { join, relative } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { exitCodeOf, RunError, UserError } from '../cli/errors.js';
 import { parseRepeat, parseSeconds } from '../cli/options.js';
 import { withBed } from '../cli/with-bed.js';
 import { hostInfo } from '../report/host.js';
 import { terminalProgress } from '../report/progress.js';
-import { resultsDir, writeJson } from '../report/results.js';
+import { jsonOut, resultsDir, writeJson } from '../report/results.js';
+import { writeUserFile } from '../report/user-file.js';
 import { warmUp } from '../runner/compare.js';
 import { named, plan, type BenchSettings, type Measured } from './scenario.js';
 import { SCENARIOS } from './scenarios.js';
@@ -39,6 +39,7 @@ async function bench(args: BenchArguments): Promise<boolean> {
     throw new UserError(`unknown scenario "${unknown}"`, `known are ${SCENARIOS.map((s) => s.name).join(', ')}`);
 
   const host = hostInfo();
+  const json = jsonOut(args.json);
   const dir = resultsDir(host, new Date());
   const progress = terminalProgress();
   const all: ({ scenario: string } & Measured)[] = [];
@@ -60,17 +61,17 @@ async function bench(args: BenchArguments): Promise<boolean> {
       scenarios: all,
     };
     writeJson(join(dir, 'bench.json'), file);
-    if (args.json !== undefined) writeJson(resolve(args.json), file);
+    await json.write(file);
   }
   progress.clear();
   const checks = all.flatMap((s) => s.checks);
-  process.stdout.write(`${benchTable(checks)}\n`);
-  process.stdout.write(`${machineLine(host, settings)}\n`);
+  json.text.write(`${benchTable(checks)}\n`);
+  json.text.write(`${machineLine(host, settings)}\n`);
   if (args.markdown !== undefined) {
     const text = benchMarkdown(checks, host, settings, new Date().toISOString(), process.argv.slice(2));
-    writeFileSync(resolve(args.markdown), text);
+    await writeUserFile(args.markdown, text, '--markdown');
   }
-  process.stdout.write(`Results: ${relative(process.cwd(), join(dir, 'bench.json'))}\n`);
+  json.text.write(`Results: ${relative(process.cwd(), join(dir, 'bench.json'))}\n`);
   return checks.every((c) => judgeCheck(c) === 'PASS');
 }
 

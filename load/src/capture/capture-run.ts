@@ -26,6 +26,8 @@ export interface CaptureSettings extends Omit<SourceSettings, 'epochNs'> {
 export interface BlockSink {
   add(block: Buffer): void;
   flush(): void;
+  /** What it holds is taken slowly: when there is room again; null: there is. */
+  room?(): Promise<void> | null;
 }
 
 export interface HopTotals {
@@ -190,6 +192,8 @@ export class CaptureRun {
     try {
       work();
       this.sink.flush();
+      const room = this.sink.room?.() ?? null;
+      if (room !== null) for (const h of this.hops) h.source?.hold(room);
     } catch (error) {
       this.finish({ why: 'failed', error: error as Error });
     }

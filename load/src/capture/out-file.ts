@@ -15,16 +15,103 @@ import { Readable } from 'node:stream';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { UserError } from '../cli/errors.js';
+import { checkTarget, openStream, type UserStream } from '../report/user-file.js';
+import type { BlockSink } from './capture-run.js';
 
 /** Buffers that the system takes in one call. */
 const VECTOR = 512;
+/** What a reader may owe before frames are left to the services' rings, which count what they cannot keep. */
+const OWED_BYTES = 4 << 20;
 
-export class OutFile {
+/** Where the blocks of a capture go. */
+export interface CaptureOut extends BlockSink {
+  /** Bytes that were given to it. */
+  readonly bytes: number;
+  /** Nobody reads it any more. Never for a file. */
+  readonly gone: Promise<Error | null>;
+  /** Writes what is left and closes. */
+  close(): void | Promise<void>;
+  drop(): void;
+}
+
+/** @param path as --out names it; - is the standard output @param waiting called when a FIFO has no reader yet
+ *  @param signal ends the wait for one @throws UserError when it cannot be written */
+export async function openOut(path: string, waiting: () => void, signal: AbortSignal): Promise<CaptureOut> {
+  const target = checkTarget(path, '--out');
+  if (target.kind === 'file') return new OutFile(target.path);
+  if (target.kind === 'descriptor' && fstatSync(target.fd).isFile()) return new OutFile(path, 0, 0, target.fd);
+  try {
+    return new StreamOut(path, await openStream(target, waiting, signal));
+  } catch (error) {
+    if (signal.aborted) throw error;
+    throw new UserError(`cannot write ${path} (${(error as NodeJS.ErrnoException).code})`, 'choose another with --out');
+  }
+}
+
+/** A pipe, a socket, a terminal, a device. */
+class StreamOut implements CaptureOut {
+  bytes = 0;
+  readonly gone: Promise<Error | null>;
+  private readonly path: string;
+  private readonly stream: UserStream;
+  private blocks: Buffer[] = [];
+  private owed = 0;
+  private chain: Promise<void> = Promise.resolve();
+  private failure: Error | null = null;
+
+  constructor(path: string, stream: UserStream) {
+    this.path = path;
+    this.stream = stream;
+    this.gone = stream.gone;
+  }
+
+  add(block: Buffer): void {
+    this.blocks.push(block);
+  }
+
+  flush(): void {
+    if (this.failure !== null) throw this.failure;
+    if (this.blocks.length === 0) return;
+    const bytes = Buffer.concat(this.blocks);
+    this.blocks = [];
+    this.bytes += bytes.length;
+    this.owed += bytes.length;
+    this.chain = this.chain
+      .then(() => this.stream.write(bytes))
+      .catch((error: NodeJS.ErrnoException) => {
+        this.failure ??= new UserError(
+          `cannot write ${this.path} any more (${error.code})`,
+          'choose another with --out',
+        );
+      })
+      .finally(() => (this.owed -= bytes.length));
+  }
+
+  room(): Promise<void> | null {
+    return this.owed > OWED_BYTES ? this.chain : null;
+  }
+
+  async close(): Promise<void> {
+    this.flush();
+    await this.chain;
+    await this.stream.close();
+  }
+
+  drop(): void {
+    this.stream.drop();
+  }
+}
+
+export class OutFile implements CaptureOut {
   readonly path: string;
+  readonly gone = new Promise<never>(() => {});
   /** Bytes of whole blocks in it. */
   bytes = 0;
   readonly fd: number;
   private readonly isRegular: boolean;
+  private readonly isOwn: boolean;
+  /** Bytes that it held before. */
+  private readonly before: number;
   private waiting: Buffer[] = [];
   private failed = false;
   private closed = false;
@@ -36,11 +123,14 @@ export class OutFile {
     return file;
   }
 
-  /** Makes the file, or empties it. @throws UserError when it cannot be written */
-  constructor(path: string, mode = 0o644, access = constants.O_WRONLY) {
+  /** Makes the file, or empties it. @param own a file that is open already: it is written where it stands, and stays open
+   *  @throws UserError when it cannot be written */
+  constructor(path: string, mode = 0o666, access = constants.O_WRONLY, own: number | null = null) {
     this.path = path;
+    this.isOwn = own !== null;
     try {
-      this.fd = openSync(path, access | constants.O_CREAT | constants.O_TRUNC, mode);
+      this.fd = own ?? openSync(path, access | constants.O_CREAT | constants.O_TRUNC, mode);
+      this.before = own === null ? 0 : fstatSync(own).size;
     } catch (error) {
       throw new UserError(
         `cannot write ${path} (${(error as NodeJS.ErrnoException).code})`,
@@ -99,7 +189,7 @@ export class OutFile {
   /** Closes it, whatever was to be written. */
   drop(): void {
     this.waiting = [];
-    if (!this.closed) closeSync(this.fd);
+    if (!this.closed && !this.isOwn) closeSync(this.fd);
     this.closed = true;
   }
 
@@ -121,7 +211,7 @@ export class OutFile {
   private fail(error: NodeJS.ErrnoException): UserError {
     this.failed = true;
     try {
-      if (this.isRegular) ftruncateSync(this.fd, this.bytes);
+      if (this.isRegular) ftruncateSync(this.fd, this.before + this.bytes);
     } catch {
       // A disk that does not even shorten a file: it stays as it is.
     }

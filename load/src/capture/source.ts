@@ -33,6 +33,7 @@ export class CaptureSource {
   readonly plan: HopSource;
   private readonly on: SourceEvents;
   private readonly asked: ClientRequest;
+  private readonly response: IncomingMessage;
   private rest: Buffer = Buffer.alloc(0);
   private over = false;
 
@@ -65,10 +66,17 @@ export class CaptureSource {
     this.plan = plan;
     this.on = on;
     this.asked = asked;
+    this.response = response;
     asked.on('error', () => this.lose('its connection broke'));
     response.on('data', (chunk: Buffer) => this.take(chunk));
     response.on('error', () => this.lose('it ended'));
     response.on('close', () => this.lose('it ended'));
+  }
+
+  /** Takes nothing before `until`: the service's ring keeps what it can. */
+  hold(until: Promise<void>): void {
+    this.response.pause();
+    void until.finally(() => this.response.resume());
   }
 
   /** Ends it; nothing is told from now on. */

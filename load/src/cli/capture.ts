@@ -3,8 +3,9 @@ import type { Command } from 'commander';
 import { DEFAULT_RING_BYTES, MAX_RING_BYTES, MAX_SNAPLEN, MIN_RING_BYTES } from '@grantline/shared/service/captures.js';
 import { HOPS, type Hop } from '@grantline/shared/capture/tap.js';
 import { CaptureRun, type Ended, type HopTotals } from '../capture/capture-run.js';
-import { OutFile } from '../capture/out-file.js';
+import { openOut, type CaptureOut } from '../capture/out-file.js';
 import { planCapture } from '../capture/plan.js';
+import { targetOf } from '../report/user-file.js';
 import { Client } from '../runner/client.js';
 import { required } from '../testbed/discover.js';
 import { testbedDir } from '../testbed/paths.js';
@@ -52,25 +53,65 @@ async function capture(vif: string, args: CaptureArguments): Promise<void> {
   const target = chooseTarget(args);
   const client = target === null || target === 'compose' ? clientIn(args.dir) : await reached(target);
   const plans = await planCapture(client, vif, hop);
-  const path = args.out === '-' ? '/dev/stdout' : args.out!;
-  const say = (line: string): unknown => (path === '/dev/stdout' ? process.stderr : process.stdout).write(`${line}\n`);
-  const file = new OutFile(path);
+  const out = args.out!;
   const signals = new Signals();
+  const file = await opened(out, signals);
+  if (file === null) return;
+  // Whatever is written to the standard output is the capture.
+  const into = targetOf(out, '--out');
+  const toStdout = into.kind === 'descriptor' && into.fd === 1;
+  const say = (line: string): unknown => (toStdout ? process.stderr : process.stdout).write(`${line}\n`);
+  const unread = file.gone.then((error) => {
+    if (error !== null) throw error;
+    return null;
+  });
+  unread.catch(() => {});
   let totals: HopTotals[];
   let how: Ended | null;
   try {
     const run = await CaptureRun.open(plans, settings, file);
     say(`Capturing ${vif} at ${plans.map((p) => p.hop).join(', ')} into ${args.out}; Ctrl-C ends it`);
-    how = await Promise.race([run.ended, signals.first, after(seconds)]);
+    how = await Promise.race([run.ended, signals.first, after(seconds), unread]);
     if (how?.why === 'failed') throw how.error;
     totals = await run.stop();
   } finally {
+    await closed(file, signals);
     signals.end();
-    file.close();
   }
   for (const line of captureLines(totals, file.bytes)) say(line);
   if (how?.why === 'lost')
     throw new RunError(`the capture ended early, ${how.what}; ${args.out} holds what came before and can be read`);
+}
+
+/** @returns null when a signal came before anybody read it */
+async function opened(out: string, signals: Signals): Promise<CaptureOut | null> {
+  const abort = new AbortController();
+  void signals.first.then(() => abort.abort());
+  try {
+    return await openOut(out, () => process.stderr.write(`waiting for a reader of ${out}\n`), abort.signal);
+  } catch (error) {
+    signals.end();
+    if (!abort.signal.aborted) throw error;
+    return null;
+  }
+}
+
+/** A reader that takes nothing is not waited for longer than a moment once it is to end. */
+const READER_LIMIT_MS = 1000;
+
+async function closed(file: CaptureOut, signals: Signals): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = signals.first.then(
+    () =>
+      new Promise<'late'>((done) => {
+        timer = setTimeout(() => done('late'), READER_LIMIT_MS);
+      }),
+  );
+  const how = await Promise.race([file.close(), late]);
+  clearTimeout(timer);
+  if (how !== 'late') return;
+  process.stderr.write('what its reader has not taken is lost\n');
+  file.drop();
 }
 
 /** What stands on the screen at the end. */

@@ -1,10 +1,10 @@
 /** grantline compare: all configurations with generated frames, a table, and results as JSON. */
-import { basename, resolve, relative, join } from 'node:path';
+import { basename, relative, join } from 'node:path';
 import type { Command } from 'commander';
 import { configurationNames } from '@grantline/shared/config/factors.js';
 import { hostInfo } from '../report/host.js';
 import { terminalProgress } from '../report/progress.js';
-import { checkWritable, resultsDir, writeJson, type CompareFile } from '../report/results.js';
+import { jsonOut, resultsDir, writeJson, type CompareFile } from '../report/results.js';
 import { compareTable, runLine } from '../report/table.js';
 import { compareAll, summarise, verdict, warmUp } from '../runner/compare.js';
 import type { RunRecord } from '../runner/record.js';
@@ -71,7 +71,7 @@ export async function compare(args: CompareArguments): Promise<CompareFile> {
   const { configs, settings, series } = planOf(args);
   const page = parsePage(args.page);
   const target = chooseTarget(args);
-  if (args.json !== undefined) checkWritable(args.json);
+  const json = jsonOut(args.json);
 
   const host = hostInfo();
   const dir = resultsDir(host, new Date());
@@ -118,17 +118,17 @@ export async function compare(args: CompareArguments): Promise<CompareFile> {
   };
   const path = join(dir, 'compare.json');
   writeJson(path, file);
-  if (args.json !== undefined) writeJson(resolve(args.json), file);
+  await json.write(file);
   progress.clear();
-  process.stdout.write(`${compareTable(file.results, file.runs, settings, { colour: process.stdout.isTTY })}\n`);
-  process.stdout.write(
+  json.text.write(`${compareTable(file.results, file.runs, settings, { colour: json.text.isTTY })}\n`);
+  json.text.write(
     `Results: ${relative(process.cwd(), path) || path}${args.json === undefined ? '' : ` and ${args.json}`}\n`,
   );
   const failed = verdict(records);
   try {
     // Loaded when there is something to report: plots and schemas take longer to load than all else of the command.
     const { writeReport } = await import('../report/write.js');
-    process.stdout.write(reportLine(dir, writeReport(dir, { csv: false })));
+    json.text.write(reportLine(dir, writeReport(dir, { csv: false })));
   } catch (error) {
     // What is wrong with the run is more than a disk without room for the report.
     if (!failed) throw error;

@@ -5,6 +5,6 @@
 export async function flushed(
   streams: readonly NodeJS.WriteStream[] = [process.stdout, process.stderr],
 ): Promise<void> {
-  const waiting = streams.filter((s) => s.writableLength > 0);
+  const waiting = streams.filter((s) => s.writableLength > 0 && !s.destroyed);
   await Promise.all(waiting.map((s) => new Promise<void>((done) => void s.write('', () => done()))));
 }

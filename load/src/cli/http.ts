@@ -1,5 +1,5 @@
 /** grantline http: the guests' web application under load, beside the same application on plain loopback. */
-import { basename, join, relative, resolve } from 'node:path';
+import { basename, join, relative } from 'node:path';
 import type { Command } from 'commander';
 import { configurationNames, type Configuration } from '@grantline/shared/config/factors.js';
 import { runHttp } from '../http/runs.js';
@@ -9,7 +9,7 @@ import type { HttpFile, HttpRun, HttpSettings } from '../http/record.js';
 import { hostInfo } from '../report/host.js';
 import { httpTable } from '../report/http-table.js';
 import { terminalProgress } from '../report/progress.js';
-import { checkWritable, resultsDir, writeJson } from '../report/results.js';
+import { jsonOut, resultsDir, writeJson } from '../report/results.js';
 import type { Bed } from '../runner/run.js';
 import { UserError } from './errors.js';
 import {
@@ -86,7 +86,7 @@ async function http(args: HttpArguments): Promise<void> {
   check(settings);
   const page = parsePage(args.page);
   const target = chooseTarget(args);
-  if (args.json !== undefined) checkWritable(args.json);
+  const json = jsonOut(args.json);
   const host = hostInfo();
   const dir = resultsDir(host, new Date());
   const progress = terminalProgress();
@@ -125,14 +125,14 @@ async function http(args: HttpArguments): Promise<void> {
   };
   const path = join(dir, 'http.json');
   writeJson(path, file);
-  if (args.json !== undefined) writeJson(resolve(args.json), file);
+  await json.write(file);
   progress.clear();
-  process.stdout.write(`${httpTable(file)}\n`);
-  process.stdout.write(
+  json.text.write(`${httpTable(file)}\n`);
+  json.text.write(
     `Results: ${relative(process.cwd(), path) || path}${args.json === undefined ? '' : ` and ${args.json}`}\n`,
   );
   const { writeHttpReport } = await import('../report/write-http.js');
-  process.stdout.write(reportLine(dir, writeHttpReport(dir)));
+  json.text.write(reportLine(dir, writeHttpReport(dir)));
   const failed = httpVerdict(runs);
   if (failed) throw failed;
 }

@@ -76,7 +76,7 @@ function say(error: unknown): void {
 // What nobody reads any more is not written; anything else that is wrong with a stream is thrown.
 for (const stream of [process.stdout, process.stderr])
   stream.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error;
+    if (error.code !== 'EPIPE' && error.code !== 'ECONNRESET') throw error;
   });
 // exit(), not exitCode: a forgotten keep-alive socket must not hold the command.
 const exitCode = await main(process.argv.slice(2));

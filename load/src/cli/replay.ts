@@ -6,7 +6,7 @@ import { CaptureError, type Capture } from '@grantline/shared/capture/capture.js
 import { parseCapture } from '@grantline/shared/capture/read-capture.js';
 import { hostInfo } from '../report/host.js';
 import { terminalProgress } from '../report/progress.js';
-import { checkWritable, resultsDir, writeJson } from '../report/results.js';
+import { jsonOut, resultsDir, writeJson } from '../report/results.js';
 import { mappingsOf, stationsOf } from '../runner/replay-expected.js';
 import type { Bed } from '../runner/run.js';
 import { replayOnce, type ReplayResult } from '../runner/replay.js';
@@ -62,7 +62,7 @@ async function replay(file: string, args: ReplayArguments): Promise<void> {
   }
   const rules = args.map.map(parseMap);
   checkRules(rules, guests);
-  if (args.json !== undefined) checkWritable(args.json);
+  const json = jsonOut(args.json);
   const capture = readCapture(file);
   const target = chooseTarget(args);
 
@@ -99,9 +99,9 @@ async function replay(file: string, args: ReplayArguments): Promise<void> {
   };
   const path = join(dir, 'replay.json');
   writeJson(path, record);
-  if (args.json !== undefined) writeJson(resolve(args.json), record);
-  for (const line of replayLines(result, capture)) process.stdout.write(`${line}\n`);
-  process.stdout.write(`Results: ${relative(process.cwd(), path)}\n`);
+  await json.write(record);
+  for (const line of replayLines(result, capture)) json.text.write(`${line}\n`);
+  json.text.write(`Results: ${relative(process.cwd(), path)}\n`);
   if (result.conservation !== 'ok')
     throw new RunError(`frames are not accounted for:\n  ${result.conservation.join('\n  ')}`);
   if (!result.ok) {

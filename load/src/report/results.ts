@@ -1,10 +1,10 @@
 /** Writes results: JSON of DESIGN.md section 5 into results/<date>-<commit>/ and where --json says. */
-import { existsSync, mkdirSync, mkdtempSync, renameSync, rmdirSync, statSync, writeFileSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { UserError } from '../cli/errors.js';
 import type { Result, RunRecord } from '../runner/record.js';
 import { resultsRoot } from '../testbed/paths.js';
 import type { HostInfo } from './host.js';
+import { checkTarget, replaceFile, tryToMakeBeside, writeUserFile } from './user-file.js';
 
 export interface CompareSettings {
   /** What carried the load: frames, or streams or requests (--workload). */
@@ -56,14 +56,6 @@ export function resultsDir(host: HostInfo, now: Date): string {
   return join(resultsRoot(), `${date}-${commit}${host.dirty ? '-dirty' : ''}`);
 }
 
-/** Makes and removes a folder beside what is there already of a path, and so finds whether the rest can be made.
- *  Not mkdir with `recursive`: under /proc Node tries that for ever. */
-function tryToMakeBeside(path: string): void {
-  let at = dirname(path);
-  while (!existsSync(at) && dirname(at) !== at) at = dirname(at);
-  rmdirSync(mkdtempSync(join(at, '.grantline-')));
-}
-
 function checkMakable(path: string): void {
   try {
     tryToMakeBeside(join(path, 'results'));
@@ -76,25 +68,26 @@ function checkMakable(path: string): void {
 }
 
 /** Whole or not at all: a reader never sees half a file. */
-export function writeJson(path: string, value: unknown): void {
-  mkdirSync(dirname(path), { recursive: true });
-  const part = `${path}.part`;
-  writeFileSync(part, `${JSON.stringify(value, null, 1)}\n`);
-  renameSync(part, path);
+export const writeJson = (path: string, value: unknown): void => replaceFile(path, jsonText(value));
+
+/** As it stands in every file. */
+const jsonText = (value: unknown): string => `${JSON.stringify(value, null, 1)}\n`;
+
+/** Where --json says. */
+export interface JsonOut {
+  /** Writes it. @throws UserError */
+  write(value: unknown): Promise<void>;
+  /** What people read: on the standard output, unless that is where the results go. */
+  readonly text: NodeJS.WriteStream;
 }
 
-/** Checks before the run that --json can be written after it, with the folders that are still missing. @throws UserError */
-export function checkWritable(path: string): void {
-  const file = resolve(path);
-  let isFolder: boolean;
-  try {
-    isFolder = statSync(file, { throwIfNoEntry: false })?.isDirectory() === true;
-    if (!isFolder) tryToMakeBeside(file);
-  } catch (error) {
-    throw new UserError(
-      `cannot write ${path} (${(error as NodeJS.ErrnoException).code})`,
-      'choose another file for --json',
-    );
-  }
-  if (isFolder) throw new UserError(`cannot write "${path}": it is a directory`, 'give --json the name of a file');
+/** Checks before the run that --json can be written after it. @param path null: it was not given @throws UserError */
+export function jsonOut(path: string | undefined): JsonOut {
+  if (path === undefined) return { write: () => Promise.resolve(), text: process.stdout };
+  const target = checkTarget(path, '--json');
+  const waiting = (): void => void process.stderr.write(`waiting for a reader of ${path}\n`);
+  return {
+    write: (value) => writeUserFile(path, jsonText(value), '--json', waiting),
+    text: target.kind === 'descriptor' && target.fd === 1 ? process.stderr : process.stdout,
+  };
 }

@@ -1,5 +1,5 @@
 /** Puts the report of a load by HTTP into a results folder: http.html, http.md, http.svg. */
-import { existsSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { Type } from 'typebox';
 import { Value } from 'typebox/value';
@@ -9,6 +9,7 @@ import { reportHtml } from './html.js';
 import { HTTP_FILE, httpDocument } from './http-report.js';
 import { reportMarkdown } from './markdown.js';
 import { renderPlot } from './svg.js';
+import { replaceFile } from './user-file.js';
 
 const Summary = Type.Object({
   target: Type.String(),
@@ -63,10 +64,7 @@ export function writeHttpReport(dir: string): string[] {
   const path = join(dir, HTTP_FILE);
   const files = httpReportFiles(readHttp(path));
   try {
-    for (const [name, text] of files) {
-      writeFileSync(join(dir, `.${name}.part`), text);
-      renameSync(join(dir, `.${name}.part`), join(dir, name));
-    }
+    for (const [name, text] of files) replaceFile(join(dir, name), text);
   } catch (error) {
     throw new UserError(
       `cannot write a report in ${dir} (${(error as NodeJS.ErrnoException).code})`,

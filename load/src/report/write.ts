@@ -1,5 +1,5 @@
 /** Puts a report into a results folder: report.html, report.md, the plots, report.csv. Each file whole or not at all. */
-import { mkdtempSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { UserError } from '../cli/errors.js';
 import { reportCsv } from './csv.js';
@@ -9,6 +9,7 @@ import { reportMarkdown } from './markdown.js';
 import { LADDER_FILES, laddersOf, modelOf } from './model.js';
 import { readSources, type Source } from './read.js';
 import { renderPlot } from './svg.js';
+import { stageFile, type Staged } from './user-file.js';
 
 export interface ReportOptions {
   csv: boolean;
@@ -42,12 +43,11 @@ export function writeReport(dir: string, options: ReportOptions): string[] {
   for (const name of names)
     if (statSync(join(dir, name), { throwIfNoEntry: false })?.isDirectory() === true)
       throw new UserError(`cannot write ${join(dir, name)}: it is a directory`, 'move it away');
-  let part: string | null = null;
+  const staged: Staged[] = [];
   try {
-    part = mkdtempSync(join(dir, '.report-'));
-    for (const [name, text] of files) writeFileSync(join(part, name), text);
+    for (const [name, text] of files) staged.push(stageFile(join(dir, name), text));
     // All are written: from here on nothing is left but to give them their names.
-    for (const name of names) renameSync(join(part, name), join(dir, name));
+    for (let one = staged.shift(); one !== undefined; one = staged.shift()) one.commit();
     for (const name of OPTIONAL) if (!files.has(name)) rmSync(join(dir, name), { force: true });
   } catch (error) {
     throw new UserError(
@@ -55,7 +55,7 @@ export function writeReport(dir: string, options: ReportOptions): string[] {
       'make room, or copy the results to a folder that can be written',
     );
   } finally {
-    if (part !== null) rmSync(part, { recursive: true, force: true });
+    for (const one of staged) one.drop();
   }
   return names;
 }
