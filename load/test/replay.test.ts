@@ -3,7 +3,15 @@ import { parseCapture } from '@grantline/shared/capture/read-capture.js';
 import { writePcap } from '@grantline/shared/capture/write-pcap.js';
 import { parseMac } from '@grantline/shared/capture/rewrite.js';
 import type { Capture } from '@grantline/shared/capture/capture.js';
-import { compareBags, expectedOf, FrameBag, mappingsOf, stationsOf } from '../src/runner/replay-expected.js';
+import {
+  compareBags,
+  expectedOf,
+  FrameBag,
+  mappingsOf,
+  sendableOf,
+  stationsOf,
+  tooLarge,
+} from '../src/runner/replay-expected.js';
 
 const A = '02:00:00:00:00:0a';
 const B = '02:00:00:00:00:0b';
@@ -93,5 +101,68 @@ t.test('a changed byte is one missing and one extra; order does not matter, numb
   t.same(diff(bagOf(x, x), bagOf(x)), [1, 0]);
   t.same(diff(bagOf(x), bagOf(x, x)), [0, 1]);
   t.same(diff(bagOf(x), bagOf(x, z), bagOf(z)), [0, 0], 'a flooded frame may arrive');
+  t.end();
+});
+
+t.test(
+  'a capture lasts as long as the latest of its frames, wherever that stands; frames keep the order of the file',
+  (t) => {
+    const at = (...seconds: number[]): Capture => {
+      const bytes = seconds.map((_, i) => frame(G1, A, 60, i));
+      const capture = captureOf(bytes);
+      return { ...capture, timesNs: Float64Array.from(seconds, (s) => s * 1e9) };
+    };
+    t.equal(sendableOf(at(0, 1, -40), []).spanNs, 1e9);
+    t.equal(sendableOf(at(0, 100, 10), []).spanNs, 100e9);
+    t.equal(sendableOf(at(0), []).spanNs, 0);
+    t.equal(sendableOf(at(), []).spanNs, 0);
+    const sent = parseCapture(sendableOf(at(0, 100, 10, 120), []).file);
+    t.same([...sent.timesNs], [0, 100e9, 100e9, 120e9]);
+    t.same(
+      [...sent.offsets].map((o) => sent.bytes[o + 20]),
+      [0, 1, 2, 3],
+    );
+    t.end();
+  },
+);
+
+t.test("what is sent has the guests' addresses, and no frame that is too long for the cable", (t) => {
+  const s = sendableOf(captureOf([frame(B, A, 9015, 1), frame(B, A, 100, 2), frame(B, A, 20_000, 3)]), [
+    { from: B, to: G1 },
+  ]);
+  t.match(s, { frames: 1, oversize: 2 });
+  const sent = parseCapture(s.file);
+  t.same(Buffer.from(sent.bytes.subarray(sent.offsets[0], sent.offsets[0] + 100)), Buffer.from(frame(G1, A, 100, 2)));
+  t.end();
+});
+
+t.test('any number of stations in one file', (t) => {
+  const mac = (i: number): string =>
+    `02:00:00:01:${(i >> 8).toString(16).padStart(2, '0')}:${(i & 255).toString(16).padStart(2, '0')}`;
+  const capture = captureOf(Array.from({ length: 10_000 }, (_, i) => frame(mac(i), A, 60, i % 256)));
+  const stations = stationsOf(capture);
+  t.equal(stations.length, 10_000);
+  const sent = parseCapture(sendableOf(capture, mappingsOf(stations, [G1, G2], [])).file);
+  t.equal(sent.count, 10_000);
+  t.same(stationsOf(sent).sort(), [G1, G2]);
+  t.equal(tooLarge(capture, 2, [], 1), null);
+  t.end();
+});
+
+t.test("what does not fit is known before anything starts: the NIC's memory, and what a guest keeps", (t) => {
+  /** So many frames of 9000 bytes, which all lie in the same place. */
+  const many = (count: number): Capture => {
+    const one = captureOf([frame(B, A, 9000, 1)]);
+    return {
+      ...one,
+      count,
+      offsets: new Uint32Array(count).fill(one.offsets[0]),
+      lengths: new Uint32Array(count).fill(9000),
+      timesNs: new Float64Array(count),
+    };
+  };
+  t.equal(tooLarge(many(17_500), 1, [], 1), null, '150 MB');
+  t.match(tooLarge(many(30_000), 1, [], 1), /its frames need 258 MiB of the NIC's memory, which has 256/);
+  t.match(tooLarge(many(17_500), 1, [], 2), /a guest would have to keep 30\d MiB of frames, and has room for 25\d/);
   t.end();
 });

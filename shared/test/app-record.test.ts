@@ -68,7 +68,7 @@ t.test('frames beyond the cap are told, not counted as received', (t) => {
   t.equal(app.count + app.notKept, 200);
   t.equal(counters.read()['frames'], app.count);
   t.equal([...app.frames()].length, app.count);
-  t.equal(RECORD_BYTES, 64 << 20);
+  t.equal(RECORD_BYTES, 256 << 20);
   t.end();
 });
 

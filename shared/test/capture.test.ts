@@ -165,3 +165,53 @@ t.test('a mapped host has its new address as destination and as source; nothing 
   t.equal(formatMac(parseMac('FE:ff:00:10:80:01')), 'fe:ff:00:10:80:01');
   t.end();
 });
+
+t.test('FCS that a file says is there is taken off, also of a frame that was cut inside it', (t) => {
+  const pcap = Buffer.from(golden['pcap, little-endian, microseconds']);
+  pcap.writeUInt32LE(0x14000001, 20);
+  t.same(frames(pcap), ['aa', ''], 'two bytes of FCS by the field of the link type');
+  pcap.writeUInt32LE(0xf0000001, 20);
+  t.same(frames(pcap), ['aabbcc', 'ddee'], 'a length that the file does not vouch for is none');
+  pcap.writeUInt32LE(0x14000001, 20);
+  pcap.writeUInt32LE(5, 36);
+  const c = parseCapture(pcap);
+  t.same([c.count, c.cut, c.lengths[0]], [2, 0, 3], 'three of five bytes, of which two are FCS: whole');
+  pcap.writeUInt32LE(6, 36);
+  t.same([parseCapture(pcap).count, parseCapture(pcap).cut], [1, 1]);
+
+  const withFcs = hex(`
+    0a0d0d0a 1c000000 4d3c2b1a 0100 0000 ffffffffffffffff 1c000000
+    01000000 20000000 0100 0000 00000000 0d00 0100 01000000 0000 0000 20000000
+    06000000 24000000 00000000 00000000 01000000 03000000 03000000 aabbcc00 24000000
+    06000000 30000000 00000000 00000000 01000000 03000000 03000000 aabbcc00 0200 0400 40000000 0000 0000 30000000
+    03000000 14000000 02000000 ddee0000 14000000`);
+  t.same(frames(withFcs), ['aabb', 'aa', 'dd'], 'if_fcslen; a frame whose flags say otherwise; a simple packet');
+  t.end();
+});
+
+t.test('the packet block of old is read', (t) => {
+  const old = hex(`
+    0a0d0d0a 1c000000 4d3c2b1a 0100 0000 ffffffffffffffff 1c000000
+    01000000 14000000 0100 0000 00000000 14000000
+    02000000 24000000 0000 ffff 00000000 01000000 03000000 03000000 aabbcc00 24000000
+    02000000 24000000 0000 0000 00000000 03000000 02000000 02000000 ddee0000 24000000`);
+  t.same(frames(old), ['aabbcc', 'ddee']);
+  t.same([...parseCapture(old).timesNs], [0, 2000]);
+  t.end();
+});
+
+t.test('frames of interfaces that are not Ethernet are left out and counted, unless there are no others', (t) => {
+  const head = `0a0d0d0a 1c000000 4d3c2b1a 0100 0000 ffffffffffffffff 1c000000
+    01000000 14000000 1401 0000 00000000 14000000
+    01000000 14000000 0100 0000 00000000 14000000`;
+  const foreign = '06000000 24000000 00000000 00000000 01000000 03000000 03000000 aabbcc00 24000000';
+  const own = '06000000 24000000 01000000 00000000 03000000 02000000 02000000 ddee0000 24000000';
+  const both = parseCapture(hex(`${head} ${foreign} ${own} ${foreign}`));
+  t.same([both.count, both.foreign, both.cut], [1, 2, 0]);
+  t.throws(
+    () => parseCapture(hex(`${head} ${foreign}`)),
+    /interface 0: link type 276 \(Linux cooked.*\) is not Ethernet \(1\) \(at byte \d+\)/,
+  );
+  t.equal(parseCapture(hex(head)).count, 0, 'an interface without frames says nothing');
+  t.end();
+});

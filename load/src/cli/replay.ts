@@ -3,11 +3,12 @@ import { readFileSync } from 'node:fs';
 import { join, relative, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { CaptureError, type Capture } from '@grantline/shared/capture/capture.js';
+import { SENT_FRAME_BYTES } from '@grantline/shared/capture/limits.js';
 import { parseCapture } from '@grantline/shared/capture/read-capture.js';
 import { hostInfo } from '../report/host.js';
 import { terminalProgress } from '../report/progress.js';
 import { jsonOut, resultsDir, writeJson } from '../report/results.js';
-import { mappingsOf, stationsOf } from '../runner/replay-expected.js';
+import { mappingsOf, stationsOf, tooLarge } from '../runner/replay-expected.js';
 import type { Bed } from '../runner/run.js';
 import { replayOnce, type ReplayResult } from '../runner/replay.js';
 import { RunError, UserError } from './errors.js';
@@ -64,6 +65,12 @@ async function replay(file: string, args: ReplayArguments): Promise<void> {
   checkRules(rules, guests);
   const json = jsonOut(args.json);
   const capture = readCapture(file);
+  const large = tooLarge(capture, guests, rules, loops);
+  if (large !== null)
+    throw new UserError(
+      `${file} is too large: ${large}`,
+      'cut a part out with editcap or tcpdump -c, or give fewer --loops',
+    );
   const target = chooseTarget(args);
 
   const host = hostInfo();
@@ -72,7 +79,7 @@ async function replay(file: string, args: ReplayArguments): Promise<void> {
   const onBed = (bed: Bed): Promise<ReplayResult> => {
     const macs = bed.guests.map((g) => g.mac ?? '');
     const mappings = mappingsOf(stationsOf(capture), macs, rules);
-    return replayOnce(bed, config, { file: resolve(file), capture, mappings, pace, loops }, progress);
+    return replayOnce(bed, config, { capture, mappings, pace, loops }, progress);
   };
   const result =
     target === null || target === 'compose'
@@ -89,6 +96,7 @@ async function replay(file: string, args: ReplayArguments): Promise<void> {
       format: capture.format,
       frames: capture.count,
       cut: capture.cut,
+      foreign: capture.foreign,
       pace,
       loops,
       guests,
@@ -153,15 +161,24 @@ export function readCapture(file: string): Capture {
         `${file} holds no whole frame`,
         capture.cut > 0 ? 'capture again without a snap length (tcpdump -s 0)' : 'give a capture with frames in it',
       );
+    if (capture.lengths.every((n) => n > SENT_FRAME_BYTES))
+      throw new UserError(
+        `${file} holds no frame of at most ${SENT_FRAME_BYTES} bytes`,
+        'capture again without segmentation offload (ethtool -K DEVICE gro off tso off)',
+      );
     return capture;
   } catch (error) {
     if (!(error instanceof CaptureError)) throw error;
     const todo = error.message.startsWith('truncated')
       ? 'copy the file again, or repair it with pcapfix'
-      : 'give a pcap or pcapng file of Ethernet frames';
+      : error.message.includes('Linux cooked')
+        ? 'capture on one interface instead of "any", or convert it with tcprewrite --dlt=enet --enet-smac=MAC --enet-dmac=MAC'
+        : 'give a pcap or pcapng file of Ethernet frames';
     throw new UserError(`${file}: ${error.message}`, todo);
   }
 }
+
+const frames = (n: number): string => (n === 1 ? '1 frame is' : `${n} frames are`);
 
 /** What stands on the screen after a replay. */
 export function replayLines(r: ReplayResult, capture: Capture): string[] {
@@ -169,6 +186,8 @@ export function replayLines(r: ReplayResult, capture: Capture): string[] {
     `${r.config}: sent ${r.sentFrames} frames, ${r.sentBytes} bytes, in ${r.seconds.toFixed(2)} s` +
       (capture.cut > 0 ? `; ${capture.cut} frames of the file were cut short and left out` : ''),
   ];
+  if (r.oversize > 0) lines.push(`  ${frames(r.oversize)} larger than ${SENT_FRAME_BYTES} bytes: not sent`);
+  if (capture.foreign > 0) lines.push(`  ${frames(capture.foreign)} of interfaces that are not Ethernet: left out`);
   for (const g of r.guests) {
     const same = g.missing === 0 && g.extra === 0;
     lines.push(

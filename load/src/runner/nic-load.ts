@@ -1,6 +1,4 @@
 /** What POST /load of the nic takes: services/nic/README.md. The only place that knows its form. */
-import { readFileSync } from 'node:fs';
-import type { MacMapping } from '@grantline/shared/capture/rewrite.js';
 import type { Protocol } from '../cli/options.js';
 import type { ServiceAddress } from './client.js';
 import { call } from './http.js';
@@ -46,8 +44,6 @@ export const stopLoad = (nic: ServiceAddress): Promise<LoadStatus> =>
   call(nic.name, nic.http, '/load', { method: 'DELETE' });
 export const loadStatus = (nic: ServiceAddress): Promise<LoadStatus> => call(nic.name, nic.http, '/load');
 
-/** Gives the nic a capture: the file's bytes, so that it may live in another container, and the hosts that become guests. */
-export function loadCapture(nic: ServiceAddress, file: string, map: readonly MacMapping[]): Promise<unknown> {
-  const path = `/load/capture?map=${encodeURIComponent(JSON.stringify(map))}`;
-  return call(nic.name, nic.http, path, { method: 'POST', bytes: readFileSync(file), timeoutMs: 60_000 });
-}
+/** Gives the nic a capture, as a file's bytes: it may live in another container. */
+export const loadCapture = (nic: ServiceAddress, file: Uint8Array<ArrayBuffer>): Promise<unknown> =>
+  call(nic.name, nic.http, '/load/capture', { method: 'POST', bytes: file, timeoutMs: 60_000 });

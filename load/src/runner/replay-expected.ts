@@ -6,6 +6,16 @@
 import { createHash } from 'node:crypto';
 import type { Capture } from '@grantline/shared/capture/capture.js';
 import {
+  LEAST_FRAME_BYTES as MIN_FRAME_BYTES,
+  RECORD_BYTES_SURE,
+  recordedBytes,
+  SENT_FRAME_BYTES as MAX_FRAME_BYTES,
+  STORE_BYTES,
+  storedBytes,
+} from '@grantline/shared/capture/limits.js';
+import { PCAP_HEADER_BYTES, PCAP_RECORD_BYTES } from '@grantline/shared/capture/pcap.js';
+import { writePcap, type FrameRecord } from '@grantline/shared/capture/write-pcap.js';
+import {
   formatMac,
   isGroup,
   MacRewriter,
@@ -13,10 +23,6 @@ import {
   readMac,
   type MacMapping,
 } from '@grantline/shared/capture/rewrite.js';
-
-/** Shortest and longest frame on Ethernet, without FCS: shorter ones are padded with zeros by the sender. */
-const MIN_FRAME_BYTES = 60;
-const MAX_FRAME_BYTES = 9014;
 
 /** Frames as a multiset: how often each came. The key is the frame's SHA-256. */
 export class FrameBag {
@@ -94,6 +100,75 @@ export function expectedOf(
   }
   return { must, may, unsendable };
 }
+
+/** What of a capture is sent. */
+export interface Sendable {
+  /** As a pcap, with the guests' addresses, for the NIC. */
+  file: Uint8Array<ArrayBuffer>;
+  frames: number;
+  /** Nanoseconds from the first frame to the last. Frames go out in the order of the file: one that is earlier than the one
+   *  before it goes out with it. */
+  spanNs: number;
+  /** Frames that are longer than the cable carries. */
+  oversize: number;
+}
+
+export function sendableOf(capture: Capture, mappings: readonly MacMapping[]): Sendable {
+  const frames: FrameRecord[] = [];
+  let first = 0;
+  let latest = 0;
+  for (let i = 0; i < capture.count; i++) {
+    const length = capture.lengths[i];
+    latest = Math.max(latest, capture.timesNs[i]);
+    if (length > MAX_FRAME_BYTES) continue;
+    if (frames.length === 0) first = latest;
+    const at = capture.offsets[i];
+    frames.push({ timeNs: latest - first, bytes: capture.bytes.subarray(at, at + length) });
+  }
+  const file = writePcap(frames);
+  const rewriter = new MacRewriter(mappings);
+  let at = PCAP_HEADER_BYTES;
+  for (const { bytes } of frames) {
+    rewriter.apply(file, at + PCAP_RECORD_BYTES, bytes.length);
+    at += PCAP_RECORD_BYTES + bytes.length;
+  }
+  const oversize = capture.count - frames.length;
+  return { file, frames: frames.length, spanNs: frames.at(-1)?.timeNs ?? 0, oversize };
+}
+
+/** @param guests how many take part; their addresses are not known yet @returns why it is too much for the NIC or for a guest,
+ *  which keeps all that it gets; null: it is not */
+export function tooLarge(
+  capture: Capture,
+  guests: number,
+  rules: readonly { mac: string; guest: number }[],
+  loops: number,
+): string | null {
+  const macs = Array.from({ length: guests }, (_, i) => formatMac(STAND_IN_MAC + i));
+  const to = new Map(mappingsOf(stationsOf(capture), macs, rules).map((m) => [parseMac(m.from), macs.indexOf(m.to)]));
+  const kept = new Float64Array(guests);
+  let stored = 0;
+  for (let i = 0; i < capture.count; i++) {
+    const length = capture.lengths[i];
+    if (length > MAX_FRAME_BYTES) continue;
+    stored += storedBytes(length);
+    const guest = length < 14 ? undefined : to.get(readMac(capture.bytes, capture.offsets[i]));
+    const bytes = recordedBytes(length) * loops;
+    // Others may reach everybody.
+    if (guest === undefined) for (let g = 0; g < guests; g++) kept[g] += bytes;
+    else kept[guest] += bytes;
+  }
+  const most = Math.max(...kept);
+  if (stored > STORE_BYTES)
+    return `its frames need ${mib(stored)} MiB of the NIC's memory, which has ${mib(STORE_BYTES)}`;
+  if (most > RECORD_BYTES_SURE)
+    return `a guest would have to keep ${mib(most)} MiB of frames, and has room for ${mib(RECORD_BYTES_SURE)}`;
+  return null;
+}
+
+/** Of no station in a capture: a group address would be none of a guest's. */
+const STAND_IN_MAC = 0x02_ca_b1_e0_00_00;
+const mib = (bytes: number): string => (bytes / 2 ** 20).toFixed(0);
 
 export interface Difference {
   expectedFrames: number;

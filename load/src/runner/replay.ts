@@ -9,13 +9,11 @@ import { configure } from './configure.js';
 import { checkConservation, dropsOf } from './conservation.js';
 import { loadCapture, loadStatus, startLoad, stopLoad } from './nic-load.js';
 import { recordedBy } from './recorded.js';
-import { compareBags, expectedOf, type Difference } from './replay-expected.js';
+import { compareBags, expectedOf, sendableOf, type Difference } from './replay-expected.js';
 import { announceRun, drain, type Bed } from './run.js';
 import { sum } from './snapshot.js';
 
 export interface ReplayPlan {
-  /** Path of the capture. */
-  file: string;
   capture: Capture;
   mappings: MacMapping[];
   /** 0: as fast as possible; 1: as recorded; else how many times as fast. */
@@ -30,6 +28,8 @@ export interface ReplayResult {
   seconds: number;
   guests: ({ guest: string; mac: string } & Difference)[];
   drops: Record<string, number>;
+  /** Frames of the capture that are longer than the cable carries. */
+  oversize: number;
   conservation: 'ok' | string[];
   ok: boolean;
 }
@@ -46,7 +46,8 @@ export async function replayOnce(
   const { client, services } = bed;
   progress.live(`${config.name}: configuring`);
   await configure(client, config);
-  await loadCapture(bed.nic, plan.file, plan.mappings);
+  const sendable = sendableOf(plan.capture, plan.mappings);
+  await loadCapture(bed.nic, sendable.file);
   const run = await announceRun(bed, false, { seed: 1, mode: 'record', frameSizes: [1514] });
   await client.resetCounters(services);
   bed.signal?.throwIfAborted();
@@ -54,7 +55,7 @@ export async function replayOnce(
   const pace = plan.pace === 0 ? 'max' : plan.pace === 1 ? 'recorded' : plan.pace;
   try {
     await startLoad(bed.nic, { kind: 'replay', run, pace, loops: plan.loops, linkGbps: null, pause: true });
-    await finished(bed, plan, progress);
+    await finished(bed, plan, sendable.spanNs, progress);
   } finally {
     await stopLoad(bed.nic);
   }
@@ -77,14 +78,15 @@ export async function replayOnce(
     seconds,
     guests,
     drops: dropsOf(c),
+    oversize: sendable.oversize,
     conservation,
     ok: conservation === 'ok' && guests.every((g) => g.missing === 0 && g.extra === 0),
   };
 }
 
 /** Waits until all has been sent. At a recorded pace that takes as long as it took then. */
-async function finished(bed: Bed, plan: ReplayPlan, progress: Progress): Promise<void> {
-  const spanMs = plan.capture.count === 0 ? 0 : (plan.capture.timesNs[plan.capture.count - 1] * plan.loops) / 1e6;
+async function finished(bed: Bed, plan: ReplayPlan, spanNs: number, progress: Progress): Promise<void> {
+  const spanMs = (spanNs * plan.loops) / 1e6;
   const limitMs = (plan.pace === 0 ? 0 : spanMs / plan.pace) * 1.2 + 30_000;
   const start = performance.now();
   for (;;) {

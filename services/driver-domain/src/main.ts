@@ -36,7 +36,7 @@ import { POOL_CAP } from './data/pool.js';
 import { MAX_PENDING } from './data/tx-packets.js';
 
 /** Addresses only: memory, window, counters, event pages, and what the applications of `native` keep. */
-const SPACE_BYTES = 768 << 20;
+const SPACE_BYTES = 960 << 20;
 /** Mappings of one vif at most: its pools, packets that are mapped one by one, its rings, the list page. */
 const WINDOW_SLOTS = MAX_GUESTS * (2 * POOL_CAP + MAX_PENDING + 8);
 const TICK_MS = 1000;

@@ -34,8 +34,8 @@ import { TapGuest, openGuestTap } from './control/tap-guest.js';
 import { readOwnAddress } from './control/own-address.js';
 import { PagePool } from './data/page-pool.js';
 
-/** Addresses only: memory, event pages, counters, and what the applications keep (64 MiB when all is recorded). */
-const SPACE_BYTES = 384 << 20;
+/** Addresses only: memory, event pages, counters, and what the applications keep (256 MiB when all is recorded). */
+const SPACE_BYTES = 576 << 20;
 
 /** Runs until its lifeline ends it. @throws UsageError for what the user can put right */
 export async function runGuest(): Promise<void> {

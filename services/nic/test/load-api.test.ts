@@ -20,7 +20,7 @@ const generate = {
 
 async function server() {
   const kit = new Kit();
-  const space = new AddressSpace(64 << 20);
+  const space = new AddressSpace(320 << 20);
   space.reserve(PAGE_SIZE);
   const pollers: Poller[] = [];
   const loop = {

@@ -4,7 +4,7 @@
  *    record   | seconds u32 | fraction u32 | captured length u32 | length on the wire u32 | bytes ... |
  *
  *  The magic tells byte order and the unit of the fraction. */
-import { CaptureError, FrameList, LINKTYPE_ETHERNET, MAX_RECORD_BYTES, type Capture } from './capture.js';
+import { CaptureError, FrameList, LINKTYPE_ETHERNET, MAX_RECORD_BYTES, notEthernet, type Capture } from './capture.js';
 
 /** Fraction in microseconds. */
 export const PCAP_MAGIC_US = 0xa1b2c3d4;
@@ -13,6 +13,11 @@ export const PCAP_MAGIC_NS = 0xa1b23c4d;
 export const PCAP_HEADER_BYTES = 24;
 export const PCAP_RECORD_BYTES = 16;
 
+/** The field of the link type: type, a bit that says that the length of the FCS is told, and that length in units of 16 bits. */
+const LINK_MASK = 0x03ffffff;
+const FCS_IS_TOLD = 0x04000000;
+const FCS_SHIFT = 28;
+
 /** @throws CaptureError when the bytes are no classic pcap of Ethernet frames, or end inside a record */
 export function parsePcap(bytes: Uint8Array): Capture {
   const dv = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
@@ -20,11 +25,10 @@ export function parsePcap(bytes: Uint8Array): Capture {
   if (bytes.length < PCAP_HEADER_BYTES)
     throw new CaptureError('truncated: the file ends inside its header', bytes.length);
   const unitNs = dv.getUint32(0, little) === PCAP_MAGIC_NS ? 1 : 1000;
-  // The upper bits of the field say whether and how much FCS follows each frame.
   const linkField = dv.getUint32(20, little);
-  const link = linkField & 0x0fffffff;
-  if (link !== LINKTYPE_ETHERNET) throw new CaptureError(`link type ${link} is not Ethernet (1)`, 20);
-  const fcsBytes = (linkField & 0x04000000) !== 0 ? (linkField >>> 28) * 2 : 0;
+  const link = linkField & LINK_MASK;
+  if (link !== LINKTYPE_ETHERNET) throw new CaptureError(notEthernet(link), 20);
+  const fcsBytes = (linkField & FCS_IS_TOLD) !== 0 ? (linkField >>> FCS_SHIFT) * 2 : 0;
 
   const list = new FrameList();
   let first = true;
@@ -47,8 +51,7 @@ export function parsePcap(bytes: Uint8Array): Capture {
     }
     // Differences first: nanoseconds since 1970 do not fit a double exactly.
     const timeNs = (seconds - firstSeconds) * 1e9 + (fraction - firstFraction) * unitNs;
-    if (captured < onWire) list.cut++;
-    else list.add(start, Math.max(0, captured - fcsBytes), timeNs);
+    list.frame(start, captured, onWire, fcsBytes, timeNs);
     at = start + captured;
   }
   return list.finish('pcap', bytes);

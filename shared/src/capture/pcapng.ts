@@ -5,18 +5,23 @@
  *    interface| link type u16 | 0 u16 | snaplen u32 | options |
  *    enhanced | interface u32 | time high u32 | time low u32 | captured u32 | on the wire u32 | bytes, padded to 4 | options |
  *    simple   | on the wire u32 | bytes, padded to 4 |                                     interface 0, no time
+ *    packet   | interface u16 | drops u16 | as enhanced |                                  of old, and still found
  *
  *  All other blocks are skipped. */
-import { CaptureError, FrameList, LINKTYPE_ETHERNET, MAX_RECORD_BYTES, type Capture } from './capture.js';
+import { CaptureError, FrameList, LINKTYPE_ETHERNET, MAX_RECORD_BYTES, notEthernet, type Capture } from './capture.js';
 
 export const PCAPNG_SECTION = 0x0a0d0d0a;
 export const PCAPNG_INTERFACE = 1;
+export const PCAPNG_PACKET = 2;
 export const PCAPNG_SIMPLE = 3;
 export const PCAPNG_ENHANCED = 6;
 export const PCAPNG_BYTE_ORDER = 0x1a2b3c4d;
 const OPTION_END = 0;
 const OPTION_TSRESOL = 9;
+const OPTION_FCSLEN = 13;
 const OPTION_TSOFFSET = 14;
+/** Of a packet: bits 5 to 8 are the length of its FCS, 0: not told. */
+const OPTION_FLAGS = 2;
 
 interface Interface {
   link: number;
@@ -24,6 +29,8 @@ interface Interface {
   /** Ticks in a second. */
   ticksPerSecond: bigint;
   offsetSeconds: bigint;
+  /** Bytes of FCS at the end of each frame, where the frame does not say otherwise. */
+  fcsBytes: number;
 }
 
 /** @throws CaptureError when the bytes are no pcapng, end inside a block, or hold frames that are not Ethernet */
@@ -39,6 +46,7 @@ class PcapngReader {
   private interfaces: Interface[] = [];
   private firstNs: bigint | null = null;
   private lastNs = 0;
+  private foreign: CaptureError | null = null;
 
   constructor(bytes: Uint8Array) {
     this.bytes = bytes;
@@ -47,7 +55,10 @@ class PcapngReader {
 
   read(): Capture {
     for (let at = 0; at < this.bytes.length;) at = this.block(at);
-    return this.list.finish('pcapng', this.bytes);
+    const found = this.list.finish('pcapng', this.bytes);
+    // Nothing but frames that are not Ethernet: the first of them says why there is nothing.
+    if (this.foreign !== null && found.count + found.cut === 0) throw this.foreign;
+    return found;
   }
 
   private u32(at: number): number {
@@ -69,7 +80,10 @@ class PcapngReader {
     const end = at + total - 4;
     if (type === PCAPNG_SECTION) this.section(body, end);
     else if (type === PCAPNG_INTERFACE) this.interfaceBlock(body, end);
-    else if (type === PCAPNG_ENHANCED) this.enhanced(body, end);
+    else if (type === PCAPNG_ENHANCED && end - body >= 4) this.packet(this.u32(body), body, end);
+    else if (type === PCAPNG_PACKET && end - body >= 4) this.packet(this.dv.getUint16(body, this.little), body, end);
+    else if (type === PCAPNG_ENHANCED || type === PCAPNG_PACKET)
+      throw new CaptureError('a packet block is too short', body);
     else if (type === PCAPNG_SIMPLE) this.simple(body, end);
     return at + total;
   }
@@ -95,22 +109,39 @@ class PcapngReader {
       snaplen: this.u32(body + 4),
       ticksPerSecond: 1_000_000n,
       offsetSeconds: 0n,
+      fcsBytes: 0,
     };
-    for (let at = body + 8; at + 4 <= end;) {
-      const code = this.dv.getUint16(at, this.little);
-      const length = this.dv.getUint16(at + 2, this.little);
-      if (code === OPTION_END) break;
-      if (at + 4 + length > end) throw new CaptureError('an option runs over its block', at);
-      if (code === OPTION_TSRESOL && length >= 1) found.ticksPerSecond = ticks(this.bytes[at + 4]);
-      if (code === OPTION_TSOFFSET && length >= 8) found.offsetSeconds = this.dv.getBigInt64(at + 4, this.little);
-      at += 4 + ((length + 3) & ~3);
-    }
+    this.options(body + 8, end, true, (code, at, length) => {
+      if (code === OPTION_TSRESOL && length >= 1) found.ticksPerSecond = ticks(this.bytes[at]);
+      if (code === OPTION_FCSLEN && length >= 1) found.fcsBytes = this.bytes[at];
+      if (code === OPTION_TSOFFSET && length >= 8) found.offsetSeconds = this.dv.getBigInt64(at, this.little);
+    });
     this.interfaces.push(found);
   }
 
-  private enhanced(body: number, end: number): void {
+  private options(
+    from: number,
+    end: number,
+    strict: boolean,
+    each: (code: number, at: number, length: number) => void,
+  ): void {
+    for (let at = from; at + 4 <= end;) {
+      const code = this.dv.getUint16(at, this.little);
+      const length = this.dv.getUint16(at + 2, this.little);
+      if (code === OPTION_END) break;
+      if (at + 4 + length > end) {
+        if (strict) throw new CaptureError('an option runs over its block', at);
+        break;
+      }
+      each(code, at + 4, length);
+      at += 4 + ((length + 3) & ~3);
+    }
+  }
+
+  private packet(id: number, body: number, end: number): void {
     if (end - body < 20) throw new CaptureError('a packet block is too short', body);
-    const from = this.interfaceOf(this.u32(body), body);
+    const from = this.interfaceOf(id, body);
+    if (from === null) return;
     const stamp = (BigInt(this.u32(body + 4)) << 32n) | BigInt(this.u32(body + 8));
     const captured = this.u32(body + 12);
     if (captured > MAX_RECORD_BYTES || captured > end - body - 20)
@@ -118,31 +149,34 @@ class PcapngReader {
     const ns = (stamp * 1_000_000_000n) / from.ticksPerSecond + from.offsetSeconds * 1_000_000_000n;
     this.firstNs ??= ns;
     this.lastNs = Number(ns - this.firstNs);
-    this.frame(body + 20, captured, this.u32(body + 16));
+    let { fcsBytes } = from;
+    // The frame is there whatever stands behind it.
+    this.options(body + 20 + ((captured + 3) & ~3), end, false, (code, at, length) => {
+      if (code === OPTION_FLAGS && length >= 4) fcsBytes = (this.u32(at) >>> 5) & 15 || fcsBytes;
+    });
+    this.list.frame(body + 20, captured, this.u32(body + 16), fcsBytes, this.lastNs);
   }
 
   private simple(body: number, end: number): void {
     if (end - body < 4) throw new CaptureError('a packet block is too short', body);
     const from = this.interfaceOf(0, body);
+    if (from === null) return;
     const onWire = this.u32(body);
     const captured = from.snaplen === 0 ? onWire : Math.min(onWire, from.snaplen);
     if (captured > MAX_RECORD_BYTES || captured > end - body - 4)
       throw new CaptureError(`a frame of ${captured} bytes does not fit its block`, body);
     // A simple packet has no time: it gets that of the packet before it.
-    this.frame(body + 4, captured, onWire);
+    this.list.frame(body + 4, captured, onWire, from.fcsBytes, this.lastNs);
   }
 
-  private interfaceOf(id: number, at: number): Interface {
+  /** @returns null for one that is not Ethernet: the frame has been counted */
+  private interfaceOf(id: number, at: number): Interface | null {
     const found = this.interfaces[id];
     if (found === undefined) throw new CaptureError(`interface ${id} has not been described`, at);
-    if (found.link !== LINKTYPE_ETHERNET)
-      throw new CaptureError(`interface ${id} has link type ${found.link}, which is not Ethernet (1)`, at);
-    return found;
-  }
-
-  private frame(start: number, captured: number, onWire: number): void {
-    if (captured < onWire) this.list.cut++;
-    else this.list.add(start, captured, this.lastNs);
+    if (found.link === LINKTYPE_ETHERNET) return found;
+    this.foreign ??= new CaptureError(`interface ${id}: ${notEthernet(found.link)}`, at);
+    this.list.foreign++;
+    return null;
   }
 }
 

@@ -11,7 +11,7 @@ export interface FrameRecord {
 }
 
 /** @returns the file's bytes */
-export function writePcap(frames: readonly FrameRecord[]): Uint8Array {
+export function writePcap(frames: readonly FrameRecord[]): Uint8Array<ArrayBuffer> {
   const size = frames.reduce((sum, f) => sum + PCAP_RECORD_BYTES + f.bytes.length, PCAP_HEADER_BYTES);
   const out = new Uint8Array(size);
   const dv = new DataView(out.buffer);

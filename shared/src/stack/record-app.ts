@@ -1,16 +1,18 @@
 /** The application of a recorded run (replay): keeps whole frames, byte for byte, for the control side to look at. */
 import { createHash } from 'node:crypto';
 import { slots, type CounterBlock } from '../counters/block.js';
+import {
+  RECORD_CHUNK_BYTES as CHUNK_BYTES,
+  RECORD_CHUNKS as CHUNKS,
+  RECORD_LENGTH_BYTES as LENGTH_BYTES,
+} from '../capture/limits.js';
 import { APP_COUNTERS } from '../counters/names.js';
 import type { AddressSpace, Mem } from '../mem/address-space.js';
 import type { FrameApp, PieceList } from './frame-app.js';
 
 const C = slots(APP_COUNTERS);
-const CHUNK_BYTES = 4 << 20;
-const CHUNKS = 16;
 /** Most memory that frames are kept in. */
 export const RECORD_BYTES = CHUNK_BYTES * CHUNKS;
-const LENGTH_BYTES = 4;
 
 /** What this needs of AddressSpace: memory that comes and goes. */
 export type RecordMemory = Pick<AddressSpace, 'mem' | 'mapPrivate' | 'mapPrivateAt' | 'unmap'>;

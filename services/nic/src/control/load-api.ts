@@ -1,5 +1,6 @@
 /** The HTTP side of loads. services/nic/README.md. */
 import { CaptureError } from '@grantline/shared/capture/capture.js';
+import { UPLOAD_BYTES } from '@grantline/shared/capture/limits.js';
 import { parseCapture } from '@grantline/shared/capture/read-capture.js';
 import { MacRewriter, destinations, type MacMapping } from '@grantline/shared/capture/rewrite.js';
 import type { ServiceHttp } from '@grantline/shared/service/http.js';
@@ -8,7 +9,7 @@ import { CaptureAnswer, LoadBody, LoadStatus, parseLoad } from './load-schema.js
 import type { Loads } from './loads.js';
 
 /** Largest capture file. */
-const FILE_BYTES_MAX = 256 << 20;
+const FILE_BYTES_MAX = UPLOAD_BYTES;
 
 const Refusal = Type.Object({ error: Type.String(), message: Type.String() });
 const BUSY = 'frames are being sent: DELETE /load first';

@@ -1,26 +1,21 @@
 /** Private memory that frames are sent from: the generator's templates, held frames, and a loaded capture. */
 import type { Capture } from '@grantline/shared/capture/capture.js';
+import { STORE_BYTES, storedBytes } from '@grantline/shared/capture/limits.js';
 import type { MacRewriter } from '@grantline/shared/capture/rewrite.js';
 import { TEMPLATE_BYTES } from '@grantline/shared/frame/flow-templates.js';
-import { MAX_GUESTS } from '@grantline/shared/abi/page.js';
+import { MAX_GUESTS, PAGE_SIZE } from '@grantline/shared/abi/page.js';
 import type { AddressSpace } from '@grantline/shared/mem/address-space.js';
 import { HOLD_BYTES } from './generator.js';
 import { MIN_FRAME_BYTES } from './nic.js';
 import type { LoadedCapture } from './replay.js';
-
-/** Largest capture, as it lies in memory. */
-export const CAPTURE_BYTES_MAX = 128 << 20;
-/** Frames start on cache lines. */
-const ALIGN = 64;
 
 export class FrameStore {
   private readonly space: AddressSpace;
   private templates = -1;
   private hold = -1;
   private room = -1;
+  /** Of it there is memory. */
   private roomBytes = 0;
-  /** There is memory in the room. */
-  private mapped = false;
 
   constructor(space: AddressSpace) {
     this.space = space;
@@ -48,11 +43,11 @@ export class FrameStore {
     let bytes = 0;
     for (let i = 0; i < count; i++) {
       lengths[i] = Math.max(capture.lengths[i], MIN_FRAME_BYTES);
-      bytes += Math.ceil(lengths[i] / ALIGN) * ALIGN;
+      bytes += storedBytes(lengths[i]);
     }
-    if (bytes > CAPTURE_BYTES_MAX)
+    if (bytes > STORE_BYTES)
       throw new RangeError(
-        `the capture's frames need ${bytes} bytes of memory; at most ${CAPTURE_BYTES_MAX} are there: cut it`,
+        `the capture's frames need ${bytes} bytes of memory; at most ${STORE_BYTES} are there: cut it`,
       );
     const { u8 } = this.space.mem;
     let at = this.roomFor(bytes);
@@ -67,27 +62,25 @@ export class FrameStore {
       // Captures are not always in order of time; frames are sent in the file's order.
       latest = Math.max(latest, capture.timesNs[i]);
       timesNs[i] = latest;
-      at += Math.ceil(lengths[i] / ALIGN) * ALIGN;
+      at += storedBytes(lengths[i]);
     }
     return { count, offsets, lengths, timesNs };
   }
 
   /** Gives the memory of a capture back. It must not be sent from any more. */
   forget(): void {
-    if (this.mapped) this.space.unmap(this.room, this.roomBytes);
-    this.mapped = false;
+    if (this.roomBytes > 0) this.space.unmap(this.room, this.roomBytes);
+    this.roomBytes = 0;
   }
 
-  /** Addresses cannot be given back, only memory: room grows by doubling, so that all rooms together stay bounded. */
+  /** Addresses cannot be given back, only memory: they are reserved once, for the largest. */
   private roomFor(bytes: number): number {
-    if (bytes > this.roomBytes) {
-      this.forget();
-      this.roomBytes = 0;
-      const size = Math.max(1 << 20, 2 ** Math.ceil(Math.log2(bytes)));
-      this.room = this.space.mapPrivate(size);
-      this.roomBytes = size;
-    } else if (!this.mapped) this.space.mapPrivateAt(this.room, this.roomBytes);
-    this.mapped = true;
+    if (this.room < 0) this.room = this.space.reserve(STORE_BYTES);
+    if (bytes <= this.roomBytes) return this.room;
+    this.forget();
+    const size = Math.min(STORE_BYTES, Math.max(1 << 20, Math.ceil(bytes / PAGE_SIZE) * PAGE_SIZE));
+    this.space.mapPrivateAt(this.room, size);
+    this.roomBytes = size;
     return this.room;
   }
 }

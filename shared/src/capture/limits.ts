@@ -1,0 +1,29 @@
+/** How large a capture may be that is replayed: one fact for the command, which says so before anything starts, for the NIC,
+ *  which keeps its frames, and for the guests, which keep what arrives. */
+
+/** Longest frame that goes over the cable, without FCS. */
+export const SENT_FRAME_BYTES = 9014;
+/** Shortest; shorter ones are padded with zeros. */
+export const LEAST_FRAME_BYTES = 60;
+/** The NIC's frames start on cache lines. */
+export const STORE_ALIGN = 64;
+/** Frames of a capture as they lie in the NIC's memory. */
+export const STORE_BYTES = 256 << 20;
+/** The same as a pcap: a record's header is no longer than a quarter of the least that a frame takes in the store. */
+export const UPLOAD_BYTES = STORE_BYTES + STORE_BYTES / 4 + 1024;
+
+/** A guest keeps frames in chunks, each with its length before it; none lies across two. */
+export const RECORD_CHUNK_BYTES = 4 << 20;
+export const RECORD_CHUNKS = 64;
+export const RECORD_LENGTH_BYTES = 4;
+
+/** @returns bytes that a frame takes in the NIC's store */
+export const storedBytes = (length: number): number =>
+  Math.ceil(Math.max(length, LEAST_FRAME_BYTES) / STORE_ALIGN) * STORE_ALIGN;
+
+/** @returns bytes that a frame takes in what a guest keeps */
+export const recordedBytes = (length: number): number =>
+  RECORD_LENGTH_BYTES + ((Math.max(length, LEAST_FRAME_BYTES) + 3) & ~3);
+
+/** What a guest can keep in any case, however frames fall into chunks. */
+export const RECORD_BYTES_SURE = RECORD_CHUNKS * (RECORD_CHUNK_BYTES - recordedBytes(SENT_FRAME_BYTES));
