@@ -99,6 +99,11 @@ t.test('only the page itself may connect: Host against rebinding, Origin against
   const astray = new Heard(page.url, `http://${host}`, '/other');
   await astray.until(() => astray.closed);
   t.equal(astray.status, 404);
+  for (const upgrade of ['h2c', 'TLS/1.0'])
+    for (const method of ['GET', 'HEAD']) {
+      const ignored = await get(page.url, { connection: 'Upgrade, HTTP2-Settings', upgrade }, method);
+      t.equal(ignored.status, 200, `an offer of ${upgrade} is ignored`);
+    }
 });
 
 t.test('files come with a policy that allows no inline script or style, and nothing else can be had', async (t) => {

@@ -4,12 +4,13 @@ import { createRequire } from 'node:module';
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { dirname, join } from 'node:path';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import type { Duplex } from 'node:stream';
 import helmet from '@fastify/helmet';
 import fastifyStatic from '@fastify/static';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import { fastify, type FastifyBaseLogger, type FastifyInstance, type RawServerDefault } from 'fastify';
 import { WebSocketServer, type WebSocket } from 'ws';
+import { answerHeadAtOnce } from '@grantline/shared/service/head.js';
+import { asksForWebSocket, takeUpgrades } from '@grantline/shared/service/upgrade.js';
 import { Type } from 'typebox';
 import { limitListening, refuseUpgrade } from '@grantline/shared/service/listening.js';
 import { REPOSITORY } from '../testbed/paths.js';
@@ -50,6 +51,7 @@ export async function startServer(listen: { host: string; port: number }, on: Se
     ajv: { customOptions: { coerceTypes: false, removeAdditional: false } },
   }).withTypeProvider<TypeBoxTypeProvider>();
   limitListening(app.server, { most: CONNECTIONS_MAX });
+  app.addHook('onRoute', answerHeadAtOnce);
   app.addHook('onRequest', (request, reply, done) => {
     const reason = refuseHost(request.headers.host, listen.host);
     if (reason === null) done();
@@ -80,7 +82,7 @@ export async function startServer(listen: { host: string; port: number }, on: Se
   addDownload(app, on);
 
   const sockets = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: MESSAGE_BYTES_MAX });
-  app.server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+  takeUpgrades(app.server, asksForWebSocket, (request, socket, head) => {
     const { host, origin } = request.headers;
     const reason = refuseHost(host, listen.host) ?? refuseOrigin(origin, host);
     const path = (request.url ?? '').split('?')[0];

@@ -55,9 +55,18 @@ t.test('up tells where guests are reached; requests by hand get there, and are c
   const answer = await fetch(`${url}/bytes`, { method: 'POST', body: patternBody(1, 3_000_000) });
   t.equal(((await answer.json()) as { bytes: number }).bytes, 3_000_000);
   t.equal((await fetch(`${url}/nothing`)).status, 404);
+  // No request freezes the guest: the headers of an endless body, and the body itself, a byte at a time.
+  const slow = new AbortController();
+  const endless = `${url}/stream/1073741824?chunk=1`;
+  const heads = await Promise.all(Array.from({ length: 20 }, () => fetch(endless, { method: 'HEAD' })));
+  t.ok(heads.every((head) => head.status === 200));
+  const bytes = await Promise.all(Array.from({ length: 3 }, () => fetch(endless, { signal: slow.signal })));
+  t.ok(bytes.every((answer) => answer.status === 200));
+  t.equal((await fetch(`${url}/bytes/10`, { signal: AbortSignal.timeout(10_000) })).status, 200);
+  slow.abort();
   const metrics = /^guest2 +(\S+)\/documentation$/m.exec(up.stdout)?.[1] ?? '';
   const text = await (await fetch(`${metrics}/metrics`)).text();
-  t.match(text, /grantline_http_requests_total\{[^}]*op="ok"[^}]*\} 3\b/);
+  t.match(text, /grantline_http_requests_total\{[^}]*op="ok"[^}]*\} 27\b/);
   t.match(text, /grantline_http_requests_total\{[^}]*op="client_error"[^}]*\} 1\b/);
   const compared = await bench.run(
     'http',

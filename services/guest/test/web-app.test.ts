@@ -2,12 +2,14 @@ import { createHash } from 'node:crypto';
 import { once } from 'node:events';
 import http from 'node:http';
 import net, { type AddressInfo } from 'node:net';
+import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { crc32 } from 'node:zlib';
 import t, { type Test } from 'tap';
 import { WebSocket } from 'ws';
 import { patternBody, PatternReader, PATTERN_PERIOD } from '@grantline/shared/web/pattern.js';
 import { makeWebApp, type WebAppOptions } from '../src/web/app.js';
+import { PatternStream } from '../src/web/bodies.js';
 
 /** The application behind sockets of a server that is not its own: as a guest's stack hands them over. */
 async function served(t: Test, options: Partial<WebAppOptions> = {}) {
@@ -164,14 +166,14 @@ t.test('what cannot be answered is told as JSON: unknown paths, wrong sizes, bod
   }
   t.match(await raw(s, 'no http at all\r\n\r\n'), /^HTTP\/1.1 400 [^]*"statusCode":400|^HTTP\/1.1 400 /);
   t.match(await raw(s, `GET / HTTP/1.1\r\nhost: x\r\nx: ${'y'.repeat(20_000)}\r\n\r\n`), /^HTTP\/1.1 431 /);
-  t.match(await raw(s, 'GET /x HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n'), / 404 /);
-  // Paths that are no part of a URL.
-  for (const path of ['//', '//:80/ws', 'http://', '*'])
-    t.match(
-      await raw(s, `GET ${path} HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\n\r\n`),
-      / 404 /,
-      path,
-    );
+  // A WebSocket elsewhere is not offered: as the same request without. Some of the paths are no part of a URL.
+  for (const path of ['/x', '//', '//:80/ws', 'http://', '*']) {
+    const rest = 'HTTP/1.1\r\nhost: x\r\nconnection: close';
+    const plain = await raw(s, `GET ${path} ${rest}\r\n\r\n`);
+    const offer = await raw(s, `GET ${path} ${rest}, upgrade\r\nupgrade: websocket\r\n\r\n`);
+    t.equal(offer.replace(/date: .*/i, ''), plain.replace(/date: .*/i, ''), path);
+    t.match(plain, /^HTTP\/1.1 [24]0/);
+  }
   t.equal((await ask(s, '/')).status, 200, 'and it goes on');
 });
 
@@ -209,4 +211,152 @@ t.test('a WebSocket gets back what it sends; close() ends those that are open', 
   await s.app.close();
   await ends;
   t.equal(s.sockets.size, 0);
+});
+
+/** Counts pieces of bodies, and the most between two turns of the event loop. */
+function countPieces(t: Test): { total: number; most: number } {
+  const seen = { total: 0, most: 0 };
+  let turn = 0;
+  const counted = t.capture(PatternStream.prototype, 'push', function (this: PatternStream, piece: Buffer | null) {
+    seen.total++;
+    seen.most = Math.max(seen.most, ++turn);
+    return Readable.prototype.push.call(this, piece);
+  });
+  const timer = setInterval(() => {}, 1);
+  let on = true;
+  const each = (): void => {
+    turn = 0;
+    if (on) setImmediate(each);
+  };
+  each();
+  t.teardown(() => {
+    on = false;
+    clearInterval(timer);
+    counted.restore();
+  });
+  return seen;
+}
+
+t.test('HEAD has the headers of GET at once, on every route, and nothing is made for it', async (t) => {
+  const pieces = countPieces(t);
+  const s = await served(t);
+  const heads = ['/', '/bytes/10', '/bytes/1073741824', '/stream/1073741824?chunk=1', '/ws', '/nothing', '/bytes/x'];
+  for (const path of heads) {
+    const head = await ask(s, path, { method: 'HEAD' });
+    t.equal(head.body.length, 0, path);
+    if (/\d{9}/.test(path)) t.equal(head.status, 200, path);
+  }
+  t.equal((await ask(s, '/bytes/1073741824', { method: 'HEAD' })).headers['content-length'], '1073741824');
+  t.equal(
+    (await ask(s, '/stream/1073741824?chunk=1', { method: 'HEAD' })).headers['content-length'],
+    undefined,
+    'as GET: its length is not told',
+  );
+  t.equal(pieces.total, 0, 'no piece of a body was made');
+  t.equal(s.sockets.size, 1, 'the connection stays');
+});
+
+t.test('a body in pieces of one byte takes no more than its share of a turn, however fast it is read', async (t) => {
+  const pieces = countPieces(t);
+  const s = await served(t);
+  const bodies = await Promise.all([1, 2, 3].map((seed) => ask(s, `/stream/4000?chunk=1&seed=${seed}`)));
+  for (const [i, { body }] of bodies.entries()) t.ok(body.equals(patternBody(i + 1, 4000)));
+  t.ok(pieces.total > 12_000 && pieces.most <= 520, `${pieces.most} pieces in a turn, of ${pieces.total}`);
+  t.ok(s.app.turns.full > 10);
+});
+
+t.test('thousands of requests in one segment are answered in order, some in each turn', async (t) => {
+  const s = await served(t);
+  const count = 1500;
+  let text = '';
+  for (let i = 0; i < count; i++) text += `GET / HTTP/1.1\r\nhost: x\r\nx-request-id: r${i}\r\n\r\n`;
+  const socket = net.connect(s.port, '127.0.0.1');
+  const answers: string[] = [];
+  let rest = '';
+  socket.on('data', (d) => {
+    rest += d.toString('latin1');
+    for (const m of rest.matchAll(/"id":"(r\d+)"/g)) answers.push(m[1]);
+    rest = rest.slice(Math.max(0, rest.lastIndexOf('}') + 1));
+  });
+  socket.write(text);
+  while (answers.length < count) await sleep(2);
+  t.same(
+    answers,
+    Array.from({ length: count }, (_, i) => `r${i}`),
+  );
+  t.ok(s.app.turns.full >= 10, `${s.app.turns.full} turns had more than enough`);
+  socket.write('GET /bytes/3 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n');
+  await once(socket, 'close');
+});
+
+t.test('a flood of small messages and pings on a WebSocket is answered in turns, in order', async (t) => {
+  const s = await served(t);
+  const ws = new WebSocket(`ws://127.0.0.1:${s.port}/ws`);
+  await once(ws, 'open');
+  const count = 2000;
+  const back: string[] = [];
+  let pongs = 0;
+  ws.on('message', (data: Buffer) => back.push(data.toString()));
+  ws.on('pong', () => pongs++);
+  for (let i = 0; i < count; i++) {
+    ws.send(`${i}`);
+    if (i % 5 === 0) ws.ping();
+  }
+  while (back.length < count || pongs < count / 5) await sleep(2);
+  t.same(
+    back,
+    Array.from({ length: count }, (_, i) => `${i}`),
+  );
+  t.ok(s.app.turns.full >= 6, `${s.app.turns.full} turns had more than enough`);
+  ws.terminate();
+});
+
+t.test(
+  'an offer of a protocol that is not understood is ignored: answered as without it, the connection stays',
+  async (t) => {
+    const s = await served(t);
+    const h2c = { connection: 'Upgrade, HTTP2-Settings', upgrade: 'h2c', 'http2-settings': 'AAMAAABkAAQAoAAAAAIAAAAA' };
+    const body = patternBody(4, 300_000);
+    for (let i = 0; i < 3; i++) {
+      const get = await ask(s, '/bytes/10', { headers: h2c });
+      t.same([get.status, get.body.length, get.headers.connection], [200, 10, 'keep-alive']);
+      const post = await ask(s, '/bytes', { method: 'POST', headers: { ...h2c, 'content-length': body.length } }, [
+        body,
+      ]);
+      t.same([post.status, json(post)['bytes']], [200, body.length]);
+      const chunked = await ask(s, '/bytes', { method: 'POST', headers: h2c }, [body, body]);
+      t.same([chunked.status, json(chunked)['bytes']], [200, 2 * body.length]);
+      for (const upgrade of ['TLS/1.0', 'websocket', 'h2c, websocket', 'ÿ'])
+        t.equal((await ask(s, '/', { headers: { connection: 'upgrade', upgrade } })).status, 200, upgrade);
+      const empty = await ask(s, '/ws', { headers: h2c });
+      t.same([empty.status, empty.headers.upgrade], [426, 'websocket']);
+      const head = await ask(s, '/stream/1073741824?chunk=1', { method: 'HEAD', headers: h2c });
+      t.same([head.status, head.body.length], [200, 0]);
+    }
+    t.equal(s.sockets.size, 1, 'all on one connection');
+    const [socket] = s.sockets;
+    const listeners = (): number =>
+      socket.eventNames().reduce((sum, name) => sum + socket.listenerCount(name as string), 0);
+    const before = listeners();
+    for (let i = 0; i < 20; i++) await ask(s, '/', { headers: h2c });
+    t.equal(listeners(), before, 'and nothing stays behind for each');
+    // In the midst of others, and behind an answer that takes long.
+    const offer = 'GET /bytes/5?seed=SEED HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n';
+    const plain = 'GET /bytes/2000000?seed=9 HTTP/1.1\r\nhost: x\r\n\r\n';
+    const last = 'GET /bytes/7?seed=3 HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n';
+    const text = await raw(s, plain + offer.replace('SEED', '1') + offer.replace('SEED', '2') + plain + last);
+    t.same(
+      text.match(/content-length: \d+/g),
+      [2_000_000, 5, 5, 2_000_000, 7].map((n) => `content-length: ${n}`),
+      'answers in the order of requests',
+    );
+    t.ok(text.endsWith(patternBody(3, 7).toString('latin1')));
+  },
+);
+
+t.test('an offer that is ignored does not lift the limits: headers, bodies, silence', async (t) => {
+  const s = await served(t, { limits: { headers: 50, request: 100, look: 20, keepAlive: 100, silence: 5000 } });
+  const offer = 'connection: upgrade\r\nupgrade: h2c\r\n';
+  t.match(await raw(s, `POST /bytes HTTP/1.1\r\nhost: x\r\n${offer}content-length: 10\r\n\r\nab`), /408|^$/, 'body');
+  t.match(await raw(s, `GET / HTTP/1.1\r\nhost: x\r\n${offer}\r\n`), /^HTTP\/1.1 200 /, 'keep-alive ends');
 });

@@ -1,5 +1,8 @@
+import { once } from 'node:events';
 import { constants, fstatSync, openSync, readSync, readdirSync, writeSync } from 'node:fs';
+import { request, type IncomingMessage } from 'node:http';
 import { connect } from 'node:net';
+import { join } from 'node:path';
 import t from 'tap';
 import type { DomId } from '@grantline/shared/abi/page.js';
 import { Doorbell } from '@grantline/shared/mem/doorbell.js';
@@ -39,6 +42,23 @@ t.test('only a living domain with its own secret may connect, and only once', as
   while ((await b.api('GET', '/api/testbed')).body.domains[0].state !== 'dead')
     await new Promise((r) => setImmediate(r));
   t.equal(await as('1', one.secret), 401, 'a dead domain does not come back');
+});
+
+t.test('an offer of a protocol that is not understood is ignored at both doors, and reaches nothing', async (t) => {
+  const b = await bed();
+  t.teardown(() => b.close());
+  const headers = { connection: 'Upgrade, HTTP2-Settings', upgrade: 'h2c', 'http2-settings': 'AAMAAABk' };
+  const ask = async (to: object, path: string): Promise<number> => {
+    const asked = request({ ...to, path, headers }).end();
+    const [answer] = (await once(asked, 'response')) as [IncomingMessage];
+    answer.resume();
+    return answer.statusCode ?? 0;
+  };
+  const { hostname, port } = new URL(b.url);
+  for (const to of [{ hostname, port }, { socketPath: join(b.dir, 'hypervisor.sock') }]) {
+    t.equal(await ask(to, '/health/live'), 200);
+    t.equal(await ask(to, '/hypercall'), 404);
+  }
 });
 
 t.test('a domain acts as itself only: there is no way to say "I am another"', async (t) => {

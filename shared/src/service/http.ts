@@ -13,6 +13,7 @@ import { processCpuNs, threadCpuNs } from '../mem/libc.js';
 import type { ListenAddress } from './env.js';
 import { limitListening } from './listening.js';
 import { UsageError } from './usage-error.js';
+import { answerHeadAtOnce } from './head.js';
 import type { Log } from './log.js';
 import { ServiceMetrics, type Reading } from './metrics.js';
 
@@ -75,6 +76,7 @@ export async function createHttp(o: HttpOptions): Promise<ServiceHttp> {
     forceCloseConnections: true,
   }).withTypeProvider<TypeBoxTypeProvider>();
   limitListening(app.server);
+  app.addHook('onRoute', answerHeadAtOnce);
   await app.register(swagger, {
     openapi: { info: { title: `grantline ${o.name}`, description: 'Grantline testbed', version: '0.1.0' } },
   });

@@ -24,6 +24,8 @@ export function limitListening(server: Server, { helloMs = HELLO_MS, most = CONN
   /** Those that nobody answers just now, the longest waiting first. */
   const waiting = new Set<Duplex>();
   server.on('connection', (socket: Socket) => {
+    // A request whose offer nobody takes is put before the server again (upgrade.ts): it is no newcomer's.
+    if (spoken.has(socket)) return;
     for (const oldest of waiting) {
       if (waiting.size < WAITING_MAX) break;
       waiting.delete(oldest);

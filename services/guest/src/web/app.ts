@@ -3,9 +3,12 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import { fastify, type FastifyBaseLogger, type FastifyInstance, type RawServerDefault } from 'fastify';
+import { answerHeadAtOnce } from '@grantline/shared/service/head.js';
 import { REQUEST_ID } from '@grantline/shared/web/web-api.js';
 import { addBodies } from './body-routes.js';
 import { addRoot } from './root-route.js';
+import { queuePipelined } from './pipelined.js';
+import { Turns } from './turns.js';
 import { addEcho } from './ws-echo.js';
 
 export interface WebAppOptions {
@@ -48,6 +51,8 @@ export type WebInstance = FastifyInstance<
 /** A server that answers, and how to end it. */
 export interface WebApp {
   server: Server;
+  /** How its work is dealt out to the turns of the event loop. */
+  turns: Turns;
   /** Ends all connections, those in the middle of an answer too. */
   close(): Promise<void>;
 }
@@ -71,6 +76,9 @@ export async function makeWebApp(o: WebAppOptions): Promise<WebApp> {
       connectionsCheckingInterval: limits.look,
     },
   }).withTypeProvider<TypeBoxTypeProvider>();
+  const turns = new Turns();
+  app.addHook('onRoute', answerHeadAtOnce);
+  app.addHook('onRequest', queuePipelined(turns));
   app.addHook('onRequest', (request, reply, done) => {
     if (request.id !== '') reply.header(REQUEST_ID, request.id);
     done();
@@ -82,14 +90,15 @@ export async function makeWebApp(o: WebAppOptions): Promise<WebApp> {
       done();
     });
   addRoot(app, o.name);
-  await addBodies(app, o.maxBodyBytes);
-  const closeEcho = addEcho(app.server);
+  await addBodies(app, turns, o.maxBodyBytes);
+  const closeEcho = addEcho(app, turns);
   await app.ready();
   // Node keeps its list of connections, and so the limits of time and their end at close(), from this event on: it is
   // told of by listen() alone, and nobody needs to listen here.
   app.server.emit('listening');
   return {
     server: app.server,
+    turns,
     close: async () => {
       closeEcho();
       app.server.closeAllConnections();

@@ -3,18 +3,22 @@ import { createHash, type Hash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { crc32 } from 'node:zlib';
 import { patternChunk } from '@grantline/shared/web/pattern.js';
+import type { Lane } from './turns.js';
 
-/** A body of the pattern. Holds no more than a few views, however long the body is. */
+/** A body of the pattern. Holds no more than a few views, however long the body is, and makes pieces only as its lane has
+ *  turns, however short they are. */
 export class PatternStream extends Readable {
   private at: number;
   private readonly end: number;
   private readonly seed: number;
   private readonly chunk: number;
+  private readonly lane: Lane;
 
   /** @param offset of the first byte in the endless pattern, @param chunk bytes of each piece */
-  constructor(seed: number, offset: number, bytes: number, chunk: number) {
+  constructor(lane: Lane, seed: number, offset: number, bytes: number, chunk: number) {
     // Two pieces ahead: the next is there when the socket has room again.
     super({ highWaterMark: 2 * chunk });
+    this.lane = lane;
     this.seed = seed;
     this.at = offset;
     this.end = offset + bytes;
@@ -22,14 +26,20 @@ export class PatternStream extends Readable {
   }
 
   override _read(): void {
-    let wanted = true;
-    while (wanted && this.at < this.end) {
-      const bytes = Math.min(this.chunk, this.end - this.at);
-      const piece = patternChunk(this.seed, this.at, bytes);
-      this.at += bytes;
-      wanted = this.push(piece);
-    }
-    if (this.at === this.end && wanted) this.push(null);
+    const bytes = Math.min(this.chunk, this.end - this.at);
+    if (bytes === 0) this.push(null);
+    else this.lane.run(bytes, () => this.make(bytes));
+  }
+
+  override _destroy(error: Error | null, done: (error?: Error | null) => void): void {
+    this.lane.clear();
+    done(error);
+  }
+
+  private make(bytes: number): void {
+    const piece = patternChunk(this.seed, this.at, bytes);
+    this.at += bytes;
+    this.push(piece);
   }
 }
 

@@ -5,6 +5,7 @@ import { PATTERN_CHUNK, patternChunk } from '@grantline/shared/web/pattern.js';
 import { MAX_BODY_BYTES, MAX_STREAM_CHUNK, UploadBody } from '@grantline/shared/web/web-api.js';
 import type { WebInstance } from './app.js';
 import { digest, PatternStream, TooLong } from './bodies.js';
+import type { Turns } from './turns.js';
 
 /** Bytes that a stream hands on at a time. */
 const PIECE = 64 << 10;
@@ -25,19 +26,19 @@ const Upload = Type.Object(
   { additionalProperties: false },
 );
 
-export async function addBodies(app: WebInstance, limit = MAX_BODY_BYTES): Promise<void> {
+export async function addBodies(app: WebInstance, turns: Turns, limit = MAX_BODY_BYTES): Promise<void> {
   app.get('/bytes/:n', { schema: { params: Length, querystring: Bytes } }, (request, reply) => {
     const { n } = request.params;
     const { seed, offset } = request.query;
     reply.header('content-type', 'application/octet-stream');
     if (n <= PATTERN_CHUNK) return reply.send(patternChunk(seed, offset, n));
     reply.header('content-length', n);
-    return reply.send(new PatternStream(seed, offset, n, PIECE));
+    return reply.send(new PatternStream(turns.lane(), seed, offset, n, PIECE));
   });
   app.get('/stream/:n', { schema: { params: Length, querystring: Stream } }, (request, reply) => {
     const { seed, offset, chunk } = request.query;
     reply.header('content-type', 'application/octet-stream');
-    return reply.send(new PatternStream(seed, offset, request.params.n, chunk));
+    return reply.send(new PatternStream(turns.lane(), seed, offset, request.params.n, chunk));
   });
   // In a context of its own: here, and only here, a body stays a stream.
   await app.register((context, _options, done) => {

@@ -1,31 +1,52 @@
 /** WebSocket echo at /ws: what comes, text or bytes, goes back. */
-import type { IncomingMessage, Server } from 'node:http';
-import type { Duplex } from 'node:stream';
+import type { IncomingMessage } from 'node:http';
 import { WebSocketServer, type RawData, type WebSocket } from 'ws';
-import { refuseUpgrade } from '@grantline/shared/service/listening.js';
+import { asksForWebSocket, takeUpgrades } from '@grantline/shared/service/upgrade.js';
 import { MAX_MESSAGE_BYTES } from '@grantline/shared/web/web-api.js';
+import type { WebInstance } from './app.js';
+import type { Lane, Turns } from './turns.js';
 
-const NOT_HERE = JSON.stringify({ statusCode: 404, error: 'Not Found', message: 'WebSockets are at /ws' });
 /** A peer that does not answer a ping until the next one is gone. */
 const PING_MS = 30_000;
 /** Answers that may wait for a peer that does not read; then it is not read either. */
 const MAX_WAITING_BYTES = 4 << 20;
+/** The same for messages that wait for their turn. */
+const MAX_WAITING = 64;
+
+const PATH = '/ws';
+
+/** A WebSocket's path need not be part of a URL. */
+const isEcho = (request: IncomingMessage): boolean =>
+  asksForWebSocket(request) && request.url?.split('?', 1)[0] === PATH;
 
 /** @returns ends all of its connections */
-export function addEcho(server: Server): () => void {
-  const echo = new WebSocketServer({ noServer: true, maxPayload: MAX_MESSAGE_BYTES, perMessageDeflate: false });
+export function addEcho(app: WebInstance, turns: Turns): () => void {
+  const echo = new WebSocketServer({
+    noServer: true,
+    maxPayload: MAX_MESSAGE_BYTES,
+    perMessageDeflate: false,
+    autoPong: false,
+  });
   const alive = new WeakSet<WebSocket>();
-  server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
-    // What stands there need not be part of a URL.
-    if (request.url?.split('?', 1)[0] !== '/ws')
-      return refuseUpgrade(socket, 404, NOT_HERE, 'application/json; charset=utf-8');
+  takeUpgrades(app.server, isEcho, (request, socket, head) => {
     echo.handleUpgrade(request, socket, head, (ws) => {
+      const lane = turns.lane();
       alive.add(ws);
       ws.on('pong', () => alive.add(ws));
       ws.on('error', () => ws.terminate());
-      ws.on('message', (data, binary) => answer(ws, data, binary));
+      ws.on('close', () => lane.clear());
+      ws.on('ping', (data) => inTurn(ws, lane, data.length, () => ws.pong(data, false, () => readOn(ws, lane))));
+      ws.on('message', (data: RawData, binary) =>
+        inTurn(ws, lane, (data as Buffer).length, () => ws.send(data as Buffer, { binary }, () => readOn(ws, lane))),
+      );
     });
   });
+  app.get(PATH, (_request, reply) =>
+    reply
+      .code(426)
+      .headers({ connection: 'upgrade', upgrade: 'websocket' })
+      .send({ statusCode: 426, error: 'Upgrade Required', message: `${PATH} is for WebSockets` }),
+  );
   const timer = setInterval(() => {
     for (const ws of echo.clients) {
       if (!alive.delete(ws)) ws.terminate();
@@ -39,9 +60,12 @@ export function addEcho(server: Server): () => void {
   };
 }
 
-function answer(ws: WebSocket, data: RawData, binary: boolean): void {
-  ws.send(data as Buffer, { binary }, () => {
-    if (ws.isPaused && ws.bufferedAmount < MAX_WAITING_BYTES / 2) ws.resume();
-  });
-  if (ws.bufferedAmount > MAX_WAITING_BYTES) ws.pause();
+/** Answers when there is a turn for it; the peer is read no further while too much waits. */
+function inTurn(ws: WebSocket, lane: Lane, bytes: number, answer: () => void): void {
+  lane.run(bytes, answer);
+  if (lane.waiting > MAX_WAITING || ws.bufferedAmount > MAX_WAITING_BYTES) ws.pause();
+}
+
+function readOn(ws: WebSocket, lane: Lane): void {
+  if (ws.isPaused && lane.waiting === 0 && ws.bufferedAmount < MAX_WAITING_BYTES / 2) ws.resume();
 }

@@ -5,6 +5,7 @@ import type { Duplex } from 'node:stream';
 import type { DomId } from '@grantline/shared/abi/page.js';
 import { refuseUpgrade } from '@grantline/shared/service/listening.js';
 import type { Log } from '@grantline/shared/service/log.js';
+import { asksForWebSocket, takeUpgrades } from '@grantline/shared/service/upgrade.js';
 import { WebSocketServer } from 'ws';
 import { Connection } from './connection.js';
 import type { Domain, Domains } from './domains.js';
@@ -63,7 +64,7 @@ export class HypercallServer {
 
   /** Takes over the upgrades of an HTTP server. */
   attach(server: Server): void {
-    server.on('upgrade', (request, socket, head) => this.upgrade(request, socket, head));
+    takeUpgrades(server, asksForWebSocket, (request, socket, head) => this.upgrade(request, socket, head));
   }
 
   isConnected(domid: DomId): boolean {

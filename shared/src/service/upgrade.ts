@@ -1,0 +1,83 @@
+/** Offers to go on in another protocol (RFC 9110, 7.8). One that a server does not take is ignored: the request is answered
+ *  as if the offer were not there. Node gives every request with an Upgrade header to 'upgrade' listeners, where there are
+ *  any, and never to the application. */
+import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { Duplex } from 'node:stream';
+
+/** What Node has on a socket of an HTTP server: the answer that is being written. */
+type HttpSocket = Duplex & { _httpMessage?: ServerResponse | null };
+type HasCallback = Server & { shouldUpgradeCallback?: (request: IncomingMessage) => boolean };
+
+/** The request asks for a WebSocket, and may (RFC 6455, 4.1). */
+export function asksForWebSocket(request: IncomingMessage): boolean {
+  if (request.method !== 'GET') return false;
+  return listed(request.headers.upgrade).includes('websocket');
+}
+
+/** Hands upgrades to whoever takes them; all other requests with an offer are ordinary ones.
+ *  @param wanted which upgrades are taken; must not depend on anything but the request
+ *  @param take answers them, also when it refuses */
+export function takeUpgrades(
+  server: Server,
+  wanted: (request: IncomingMessage) => boolean,
+  take: (request: IncomingMessage, socket: Duplex, head: Buffer) => void,
+): void {
+  // Newer releases of Node ask before they part with a request; older ones leave this property alone.
+  (server as HasCallback).shouldUpgradeCallback = wanted;
+  server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
+    if (wanted(request)) take(request, socket, head);
+    else handBack(server, request, socket, head);
+  });
+}
+
+/** Puts the request back in front of what follows it, without its offer, and the connection before the server again, which
+ *  parses both anew: the body, the limits of time and what is sent behind it are then those of any request. */
+function handBack(server: Server, request: IncomingMessage, socket: HttpSocket, head: Buffer): void {
+  if (socket.destroyed) return;
+  const before = socket._httpMessage;
+  if (before && !before.destroyed) {
+    // Answers come in the order of requests: this one's turn is when the one before it is over. Until then nobody else
+    // watches the socket.
+    const onError = (): void => {};
+    const onDrain = (): void => void before.emit('drain');
+    const onTimeout = (): void => void socket.destroy();
+    socket.on('error', onError).on('drain', onDrain).on('timeout', onTimeout);
+    before.once('close', () => {
+      socket.off('drain', onDrain).off('timeout', onTimeout);
+      // The next of those that wait has been put on the socket by then.
+      setImmediate(() => {
+        socket.off('error', onError);
+        handBack(server, request, socket, head);
+      });
+    });
+    return;
+  }
+  // Node leaves these behind when it parts with a socket, and adds them anew.
+  socket.removeAllListeners('pause').removeAllListeners('resume');
+  if (head.length > 0) socket.unshift(head);
+  socket.unshift(headOf(request));
+  server.emit('connection', socket);
+}
+
+/** The head as it came, but for the offer. */
+function headOf(request: IncomingMessage): Buffer {
+  const { method, url, httpVersion, rawHeaders } = request;
+  let text = `${method} ${url} HTTP/${httpVersion}\r\n`;
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i].toLowerCase();
+    if (name === 'upgrade') continue;
+    let value = rawHeaders[i + 1];
+    if (name === 'connection') {
+      value = value
+        .split(',')
+        .filter((option) => option.trim().toLowerCase() !== 'upgrade')
+        .join(',')
+        .trim();
+      if (value === '') continue;
+    }
+    text += `${rawHeaders[i]}: ${value}\r\n`;
+  }
+  return Buffer.from(`${text}\r\n`, 'latin1');
+}
+
+const listed = (value: string | undefined): string[] => (value ?? '').split(',').map((s) => s.trim().toLowerCase());
