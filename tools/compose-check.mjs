@@ -118,11 +118,18 @@ const ends = (text, most = 1500) =>
 /** @param {Done} done */
 const succeeded = ({ code, out, err }) =>
   must(code === 0, `exit code ${code}: ${ends(err.trim())}${out.trim() === '' ? '' : `\n${ends(out.trim())}`}`);
-/** @param {string} url @returns {Promise<any>} */
-async function json(url) {
-  const answer = await fetch(url, { signal: globalThis.AbortSignal.timeout(5000) });
+/** @param {string} url @param {Record<string, string>} headers @returns {Promise<any>} */
+async function json(url, headers = {}) {
+  const answer = await fetch(url, { headers, signal: globalThis.AbortSignal.timeout(5000) });
   must(answer.ok, `${url}: ${answer.status}`);
   return answer.json();
+}
+/** The operator's API of the hypervisor. Its token lies in the stack, and is a new one each time it starts.
+ *  @param {string} path @returns {Promise<any>} */
+async function api(path) {
+  const { code, out, err } = await inside('hypervisor', `console.log(fs.readFileSync('/run/grantline/token', 'utf8'))`);
+  must(code === 0, `no token: ${err}`);
+  return json(`${hypervisor}${path}`, { authorization: `Bearer ${out.trim()}` });
 }
 /** @param {string} what @param {() => Promise<unknown>} so */
 async function until(what, so, limitMs = 60_000) {
@@ -148,16 +155,16 @@ async function query(expr) {
 const allUp = (guests) => async () => {
   const up = await query('up{job="grantline"}');
   const there = ['hypervisor', 'driver-domain', 'nic'].every((d) => up.get(d) === 1);
-  const { domains } = await json(`${hypervisor}/api/testbed`);
+  const { domains } = await api('/api/testbed');
   const live = domains.filter((/** @type {any} */ d) => d.state === 'running').map((/** @type {any} */ d) => d.name);
   const wanted = live.filter((/** @type {string} */ name) => name.startsWith('guest'));
   return there && wanted.length === guests && wanted.every((/** @type {string} */ name) => up.get(name) === 1);
 };
 /** @param {number} guests */
 const settled = (guests) => async () => {
-  const { domains } = await json(`${hypervisor}/api/testbed`);
+  const { domains } = await api('/api/testbed');
   const running = domains.filter((/** @type {any} */ d) => d.state === 'running' && d.http !== null);
-  return running.length === guests + 2 && (await json(`${hypervisor}/api/config`)).settled;
+  return running.length === guests + 2 && (await api('/api/config')).settled;
 };
 /** The counters of runs that are not as they should be, at the end of each: every one that is not 0.
  *  @param {string} file */
@@ -371,7 +378,7 @@ await step('the driver domain may start before the NIC', async () => {
   succeeded(await dc('stop', '--timeout', '5', 'nic'));
   succeeded(await dc('restart', '--timeout', '5', 'driver-domain'));
   await until('the driver domain joins', async () => {
-    const { domains } = await json(`${hypervisor}/api/testbed`);
+    const { domains } = await api('/api/testbed');
     return domains.some(
       (/** @type {any} */ d) => d.kind === 'driver-domain' && d.state === 'running' && d.http !== null,
     );

@@ -471,7 +471,11 @@ async function disturb() {
         await run('tc', ['-n', ns, 'qdisc', 'del', 'dev', device, 'root']);
     };
   const http = /^nic +(\S+)\/documentation/m.exec(testbed.out)?.[1];
+  const bearer = (/** @type {string} */ key) => ({ authorization: `Bearer ${key}` });
+  const { hypervisor } = JSON.parse(readFileSync(join(bed, 'testbed.json'), 'utf8'));
   const token = readFileSync(join(bed, 'token'), 'utf8').trim();
+  const access = await fetch(`${hypervisor}/api/domains/1001/control`, { headers: bearer(token) });
+  const { key } = /** @type {{ key: string }} */ (await access.json());
   const way = (/** @type {number} */ seed) => ({
     seed,
     loss: 0.01,
@@ -485,7 +489,7 @@ async function disturb() {
   const put = (body) =>
     fetch(`${http}/faults`, {
       method: 'PUT',
-      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+      headers: { ...bearer(key), 'content-type': 'application/json' },
       body: JSON.stringify(body),
     });
   if (!(await put({ in: way(1), out: way(2) })).ok) return null;

@@ -43,7 +43,7 @@ export class Connection {
   }
 
   private open(): void {
-    const socket = new WebSocket(`ws://${location.host}/live`);
+    const socket = new WebSocket(`${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/live`);
     this.socket = socket;
     socket.onopen = () => {
       this.delay = FIRST_DELAY_MS;

@@ -104,8 +104,8 @@ t.test(
   { buffered: true },
   async (t) => {
     const docker = await FakeDocker.make(t, 'compose-run');
-    const domains = ['driver-domain', 'nic', 'guest'].map((kind) => ({ kind, state: 'running', http: 'x' }));
-    const hypervisor = createServer((_, answer) => answer.end(JSON.stringify({ domains })));
+    const targets = ['driver-domain', 'nic', 'guest'].map((kind) => ({ targets: ['x'], labels: { kind } }));
+    const hypervisor = createServer((_, answer) => answer.end(JSON.stringify(targets)));
     t.teardown(() => hypervisor.close());
     const running = docker.start('compare', '--compose', '--configs', 'optimised');
     await eventually('containers are made', () => docker.called('compose up'));

@@ -2,7 +2,7 @@ import t from 'tap';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { configurationNamed } from '@grantline/shared/config/factors.js';
-import type { Client } from '../src/runner/client.js';
+import { ServiceClient, type Client } from '../src/runner/client.js';
 import { Cycle } from '../src/runner/cycle.js';
 
 /** A testbed as far as a cycle asks for it: the NIC's pages are real, and `at` is called before each answer. */
@@ -32,7 +32,7 @@ async function bed(at: (what: string) => Promise<void> | void) {
     services: () =>
       step(
         'services',
-        domains.map((d) => ({ ...d, name: d.kind })),
+        domains.map((d) => new ServiceClient({ ...d, name: d.kind === 'guest' ? 'guest3' : d.kind }, 'k')),
       ),
     putConfig: () => step('putConfig', { generation: 1 }),
     config: () => step('config', { settled: true, generation: 1, vifs: [] }),

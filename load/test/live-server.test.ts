@@ -11,11 +11,11 @@ import { UserError } from '../src/cli/errors.js';
 import { parsePage } from '../src/cli/options.js';
 import { finishedOf } from '../src/live/board.js';
 import { Browsers, MAX_BROWSERS, MAX_QUEUED_BYTES } from '../src/live/browsers.js';
-import { refuseHost, refuseOrigin } from '../src/live/gate.js';
+import { refuseHost, refuseOrigin } from '@grantline/shared/service/gate.js';
 import { LivePage } from '../src/live/live-page.js';
 import { growth, sampleOf } from '../src/live/rates.js';
 import { unannounced } from '../src/live/ways.js';
-import { remotePage } from '../src/live/remote.js';
+import { observerKey, remotePage } from '../src/live/remote.js';
 import { parseRequest } from '../src/live/schema.js';
 import { Client } from '../src/runner/client.js';
 import type { Progression } from '../src/runner/observer.js';
@@ -76,21 +76,30 @@ const open = (mode: 'up' | 'compare' = 'up'): Promise<LivePage> =>
   LivePage.open({ listen: { host: '127.0.0.1', port: 0 }, mode, dir: '/dev/shm/grantline-test-none' });
 
 t.test('only the page itself may connect: Host against rebinding, Origin against other pages', async (t) => {
+  const loopback = { bound: '127.0.0.1', names: [] };
   for (const host of ['127.0.0.1:7680', 'localhost:1', '[::1]:7680', 'LOCALHOST', '127.9.9.9'])
-    t.equal(refuseHost(host, '127.0.0.1'), null, host);
+    t.equal(refuseHost(host, loopback), null, host);
   for (const host of ['evil.example:7680', '10.0.0.9:7680', undefined, '', 'a b', 'localhost.evil.example'])
-    t.type(refuseHost(host, '127.0.0.1'), 'string', String(host));
-  t.equal(refuseHost('10.0.0.9:7680', '0.0.0.0'), null, 'bound to all: any address of the machine');
-  t.type(refuseHost('evil.example', '0.0.0.0'), 'string', 'but no name that somebody else gave it');
-  t.equal(refuseOrigin('http://127.0.0.1:7680', '127.0.0.1:7680'), null);
-  for (const origin of ['http://127.0.0.1:7681', 'https://127.0.0.1:7680', 'null', undefined, 'http://evil.example'])
-    t.type(refuseOrigin(origin, '127.0.0.1:7680'), 'string', String(origin));
+    t.type(refuseHost(host, loopback), 'string', String(host));
+  t.equal(
+    refuseHost('10.0.0.9:7680', { bound: '0.0.0.0', names: [] }),
+    null,
+    'bound to all: any address of the machine',
+  );
+  t.type(
+    refuseHost('evil.example', { bound: '0.0.0.0', names: [] }),
+    'string',
+    'but no name that somebody else gave it',
+  );
+  t.equal(refuseOrigin('http://127.0.0.1:7680', '127.0.0.1:7680', loopback), null);
+  for (const origin of ['http://127.0.0.1:7681', 'https://127.0.0.1:7680', 'null', 'http://evil.example'])
+    t.type(refuseOrigin(origin, '127.0.0.1:7680', loopback), 'string', String(origin));
 
   const page = await open();
   t.teardown(() => page.close(''));
   const { host } = new URL(page.url);
   t.equal((await get(page.url, { host: 'evil.example' })).status, 421);
-  t.match((await get(page.url, { host: 'evil.example' })).body, /evil\.example.* is not a name of this page/);
+  t.match((await get(page.url, { host: 'evil.example' })).body, /evil\.example.* is not a name of this server/);
   for (const origin of ['http://evil.example', undefined]) {
     const refused = new Heard(page.url, origin);
     await refused.until(() => refused.closed);
@@ -105,6 +114,37 @@ t.test('only the page itself may connect: Host against rebinding, Origin against
       t.equal(ignored.status, 200, `an offer of ${upgrade} is ignored`);
     }
 });
+
+t.test(
+  'under a name that was given the page opens, also behind a proxy that speaks TLS, and under no other',
+  async (t) => {
+    const page = await LivePage.open({
+      ...{ listen: { host: '127.0.0.1', port: 0 }, mode: 'up', dir: '/dev/shm/grantline-test-none' },
+      names: ['lab1.corp.example', 'lab2.corp.example:8443'],
+    });
+    t.teardown(() => page.close(''));
+    const { host } = new URL(page.url);
+    for (const name of ['lab1.corp.example:7680', 'lab1.corp.example', 'LAB2.corp.example:8443'])
+      t.equal((await get(page.url, { host: name })).status, 200, name);
+    for (const name of ['corp.example', 'x.lab1.corp.example', 'lab1.corp.example.evil'])
+      t.equal((await get(page.url, { host: name })).status, 421, name);
+    for (const origin of ['https://lab1.corp.example', 'https://lab2.corp.example:8443']) {
+      const heard = new Heard(page.url, origin);
+      await heard.until(() => heard.messages.length);
+      heard.socket.terminate();
+    }
+    for (const origin of [
+      'https://lab1.corp.example:8443',
+      'https://lab2.corp.example',
+      'http://lab1.corp.example',
+      `https://${host}`,
+    ]) {
+      const refused = new Heard(page.url, origin);
+      await refused.until(() => refused.closed);
+      t.equal(refused.status, 403, origin);
+    }
+  },
+);
 
 t.test('files come with a policy that allows no inline script or style, and nothing else can be had', async (t) => {
   const page = await open();
@@ -297,7 +337,7 @@ t.test('an experiment in another process is shown, and only the operator may rep
   const wrong = { ...progression, phase: 'lunch' };
   const said = await get(
     `${page.url}observer/phase`,
-    { 'content-type': 'application/json', authorization: 'Bearer secret' },
+    { 'content-type': 'application/json', authorization: `Bearer ${observerKey('secret')}` },
     'POST',
     JSON.stringify(wrong),
   );
@@ -337,9 +377,10 @@ t.test('a port in use is one line with what to do; by default another port is ta
   const pages = await Promise.all([1, 2].map(() => LivePage.open({ listen: null, mode: 'up', dir: '/' })));
   t.not(pages[0]?.url, pages[1]?.url);
   for (const page of pages) await page.close('');
-  t.equal(parsePage(undefined), 'default');
+  t.same(parsePage(undefined), { at: null, names: [] });
   t.equal(parsePage(false), null);
-  t.same(parsePage('[::1]:80'), { host: '::1', port: 80 });
+  t.same(parsePage('[::1]:80', 'a.example,b:81'), { at: { host: '::1', port: 80 }, names: ['a.example', 'b:81'] });
+  t.throws(() => parsePage(undefined, 'a b'), /"a b" is no name of a page/);
   t.throws(() => parsePage('7680'), /not HOST:PORT/);
 });
 

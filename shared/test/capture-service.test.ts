@@ -18,9 +18,9 @@ async function bed(t: Test, key = KEY) {
   const counters = new CounterFile(space, makeMemory('test', COUNTER_FILE_BYTES));
   const http = await createHttp({
     ...{ name: 'test', domain: 'guest1', log: quiet, counterFile: counters },
-    ...{ ready: () => true, dump: () => ({}) },
+    ...{ ready: () => true, dump: () => ({}), listen: { host: '127.0.0.1', port: 0 }, names: [], key },
   });
-  const captures = new Captures({ http, space, counters, key, hops: ['guest'], domain: 'guest1' });
+  const captures = new Captures({ http, space, counters, hops: ['guest'], domain: 'guest1' });
   const url = await listenHttp(http, { host: '127.0.0.1', port: 0 });
   t.teardown(async () => {
     await http.close();

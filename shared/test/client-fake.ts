@@ -53,7 +53,7 @@ export class FakeHypervisor {
   readonly joined: unknown[] = [];
   /** Requests that came, as op and args. */
   readonly asked: { op: string; args: Record<string, unknown> }[] = [];
-  welcome: Record<string, unknown> = { domid: 3, kind: 'guest', memoryPages: 16, guests: [] };
+  welcome: Record<string, unknown> = { domid: 3, kind: 'guest', memoryPages: 16, guests: [], controlKey: 'the key' };
   /** Throw an object with a code to refuse. */
   answer: Answer = () => ({});
   /** Gets each batch; by default it is echoed with rc 0 and no results. */
@@ -136,6 +136,7 @@ export class FakeHypervisor {
       join: null,
       token: null,
       http: { host: '127.0.0.1', port: 0 },
+      httpNames: [],
       uid: null,
       gid: null,
       groups: [],

@@ -29,13 +29,15 @@ async function service(domain: string, gauges: () => Reading[] = () => []) {
     domain,
     log: quiet,
     counterFile: file,
+    ...{ listen: { host: '127.0.0.1', port: 0 }, names: [], key: 'k' },
     ready,
     dump: () => ({}),
     gauges,
   });
   t.teardown(() => app.close());
   const page = async (): Promise<Map<string, number>> => parsePage(t, (await app.inject('/metrics')).body);
-  const reset = (): Promise<unknown> => app.inject({ method: 'POST', url: '/counters/reset' });
+  const reset = (): Promise<unknown> =>
+    app.inject({ method: 'POST', url: '/counters/reset', headers: { authorization: 'Bearer k' } });
   return { app, file, page, reset };
 }
 

@@ -8,6 +8,9 @@ import { createHttp, listenHttp, type CountersBody, type ServiceHttp } from '../
 import { UsageError } from '../src/service/env.js';
 import { quiet } from './client-fake.js';
 
+const KEY = 'c'.repeat(64);
+const withKey = { authorization: `Bearer ${KEY}` };
+
 interface Bed {
   app: ServiceHttp;
   file: CounterFile;
@@ -22,6 +25,7 @@ async function bed(t: Test): Promise<Bed> {
     domain: 'guest1',
     log: quiet,
     counterFile: file,
+    ...{ listen: { host: '127.0.0.1', port: 0 }, names: ['hypervisor', 'lab.example:8443'], key: KEY },
     ready: () => state.ready,
     dump: () => ({ rings: [1, 2] }),
     onReset: () => state.resets++,
@@ -54,14 +58,14 @@ t.test('counters are told by block, with CPU time and memory, and can be reset',
   t.same(body.blocks[0].labels, { queue: 'vif1.0' });
   t.equal(body.blocks[0].values.frames, 5);
   t.equal(Object.keys(body.blocks[0].values).length, NIC_QUEUE_COUNTERS.length);
-  t.equal((await app.inject({ method: 'POST', url: '/counters/reset' })).statusCode, 200);
+  t.equal((await app.inject({ method: 'POST', url: '/counters/reset', headers: withKey })).statusCode, 200);
   t.equal((await app.inject('/counters')).json<CountersBody>().blocks[0].values.frames, 0);
   t.equal(state.resets, 1);
 });
 
 t.test('dump is whatever the service tells', async (t) => {
   const { app } = await bed(t);
-  t.same((await app.inject('/dump')).json(), { rings: [1, 2] });
+  t.same((await app.inject({ url: '/dump', headers: withKey })).json(), { rings: [1, 2] });
 });
 
 t.test('the OpenAPI page names every route, also those that a service adds', async (t) => {
@@ -73,6 +77,76 @@ t.test('the OpenAPI page names every route, also those that a service adds', asy
     t.ok(doc.paths[path], path);
   t.equal((await app.inject('/documentation')).statusCode, 200);
 });
+
+t.test(
+  'what changes or reveals something needs the key, on every route that does not say it is open; figures and health do not',
+  async (t) => {
+    const { app, state } = await bed(t);
+    // Routes as a service adds them, which say nothing of keys.
+    app.get('/recorded', { schema: { summary: 'own route' } }, () => 'frames');
+    app.post('/send', { schema: { summary: 'own route' } }, () => ({}));
+    const wrong = [undefined, '', 'Bearer', 'Bearer ', `Bearer ${KEY}x`, KEY, `Basic ${KEY}`];
+    for (const [method, url] of [
+      ['GET', '/dump'],
+      ['HEAD', '/dump'],
+      ['GET', '/recorded'],
+      ['POST', '/send'],
+      ['POST', '/counters/reset'],
+    ] as const) {
+      for (const authorization of wrong)
+        t.equal(
+          (await app.inject({ method, url, headers: authorization === undefined ? {} : { authorization } })).statusCode,
+          401,
+          `${method} ${url} ${authorization}`,
+        );
+      t.equal((await app.inject({ method, url, headers: withKey })).statusCode, 200, `${method} ${url}`);
+    }
+    t.equal(state.resets, 1);
+    for (const url of ['/health/live', '/metrics', '/counters', '/documentation', '/documentation/json'])
+      t.equal((await app.inject(url)).statusCode, 200, url);
+    t.equal((await app.inject('/nothing')).statusCode, 404);
+  },
+);
+
+t.test(
+  'a request under a name that is none of the server is 421, one of a page of another site 403, also with the key',
+  async (t) => {
+    const { app } = await bed(t);
+    const status = async (headers: Record<string, string>, url = '/dump'): Promise<number> =>
+      (await app.inject({ url, headers: { ...withKey, ...headers } })).statusCode;
+    for (const host of [
+      'evil.example',
+      'evil.example:7600',
+      '10.0.0.9',
+      'localhost.evil.example',
+      'lab.example.evil',
+      'a b',
+    ])
+      for (const url of ['/dump', '/metrics', '/health/live', '/documentation/json', '/nothing'])
+        t.equal(await status({ host }, url), 421, `${host} ${url}`);
+    for (const host of [
+      '127.0.0.1:1',
+      'localhost',
+      '[::1]:7600',
+      'hypervisor:7600',
+      'HYPERVISOR',
+      'lab.example',
+      'lab.example:1',
+    ])
+      t.equal(await status({ host }), 200, host);
+    const host = '127.0.0.1:7600';
+    for (const origin of ['http://127.0.0.1:7600', 'https://lab.example:8443'])
+      t.equal(await status({ host, origin }), 200, origin);
+    for (const origin of [
+      'http://evil.example',
+      'null',
+      'http://127.0.0.1:7601',
+      'https://lab.example',
+      'http://lab.example:8443',
+    ])
+      t.equal(await status({ host, origin }), 403, origin);
+  },
+);
 
 t.test('it listens on a free port and tells the URL; a port in use is a usage error of one line', async (t) => {
   const { app } = await bed(t);

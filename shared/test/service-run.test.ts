@@ -128,7 +128,7 @@ t.test('a service comes up, announces itself, answers, and ends with the hypervi
   const announced = fake.asked.filter(({ op }) => op === 'service.announce');
   t.same(announced, [{ op: 'service.announce', args: { http: url, pid: run.child.pid } }]);
   t.equal((await fetch(`${url}/health/ready`)).status, 200);
-  const dump = (await (await fetch(`${url}/dump`)).json()) as object;
+  const dump = (await (await fetch(`${url}/dump`, { headers: { authorization: 'Bearer the key' } })).json()) as object;
   t.same(dump, { domid: 3, kind: 'guest', ports: [], own: true });
   t.same(
     readCounterFile(fake.countersPath).map((b) => b.kind),

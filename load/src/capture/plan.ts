@@ -68,7 +68,7 @@ async function sourceOf(
   if (domain === undefined)
     throw new UserError(`the testbed has no ${KIND[hop]}`, `capture at another hop, or start it again`);
   try {
-    const { http, key } = await client.captureAccess(domain.domid);
+    const { http, key } = await client.controlAccess(domain.domid);
     return { hop, vif, mac: front.mac ?? '', service: serviceName(domain), http, key };
   } catch (error) {
     if (error instanceof HttpError && error.status === 401)

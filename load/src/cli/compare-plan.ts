@@ -50,6 +50,7 @@ export interface CompareArguments extends RemoteArguments {
   json?: string;
   /** false: --no-page. */
   page?: string | false;
+  pageName?: string;
   dir?: string;
   /** In containers. */
   compose?: true;

@@ -12,7 +12,7 @@ import type { Bed, RunPlan } from '../runner/run.js';
 import { planOf, type CompareArguments } from './compare-plan.js';
 import { parsePage } from './options.js';
 import { chooseTarget, HYPERVISOR_OPTION, TOKEN_OPTION, withRemoteBed } from './remote.js';
-import { NO_PAGE_OPTION, PAGE_OPTION } from './page.js';
+import { NO_PAGE_OPTION, PAGE_NAME_OPTION, PAGE_OPTION } from './page.js';
 import { reportLine } from '../report/report-line.js';
 import { OWN_TESTBED, withBed } from './with-bed.js';
 
@@ -55,6 +55,7 @@ export function addCompare(program: Command): void {
     .option('--repeat <r>', 'runs of each configuration, interleaved', '1')
     .option('--seed <n>', 'of the generator', '1')
     .option(...PAGE_OPTION)
+    .option(...PAGE_NAME_OPTION)
     .option(...NO_PAGE_OPTION)
     .option('--json <file>', 'write the results here too')
     .option('--compose', 'on the testbed in containers (docker-compose.yml)')
@@ -69,7 +70,7 @@ export function addCompare(program: Command): void {
 /** Checks everything first; then runs. @throws UserError, RunError */
 export async function compare(args: CompareArguments): Promise<CompareFile> {
   const { configs, settings, series } = planOf(args);
-  const page = parsePage(args.page);
+  const page = parsePage(args.page, args.pageName);
   const target = chooseTarget(args);
   const json = jsonOut(args.json);
 

@@ -2,7 +2,7 @@
  *  while a run is under way. */
 import type { Command } from 'commander';
 import { dumpText } from '../report/dump-text.js';
-import { Client, type ServiceAddress } from '../runner/client.js';
+import { Client, type ServiceClient } from '../runner/client.js';
 import { HttpError } from '../runner/http.js';
 import { required } from '../testbed/discover.js';
 import { testbedDir } from '../testbed/paths.js';
@@ -31,7 +31,7 @@ export async function collectDump(client: Client, name: string, guest: number, d
       `there is no ${name}`,
       known.length > 0 ? `known are ${known.join(', ')}` : 'the testbed has no guest',
     );
-  const ask = (s: ServiceAddress | undefined): Promise<unknown> =>
+  const ask = (s: ServiceClient | undefined): Promise<unknown> =>
     s ? orError(client.ask(s, '/dump')) : Promise.resolve({ error: 'not running' });
   const [config, dd, guestDump, nicDump, grants, ports, backendStore, frontendStore] = await Promise.all([
     client.config(),

@@ -22,7 +22,7 @@ import {
   parseSeconds,
   parseWarmup,
 } from './options.js';
-import { NO_PAGE_OPTION, PAGE_OPTION } from './page.js';
+import { NO_PAGE_OPTION, PAGE_NAME_OPTION, PAGE_OPTION } from './page.js';
 import { chooseTarget, HYPERVISOR_OPTION, TOKEN_OPTION, withRemoteBed, type RemoteArguments } from './remote.js';
 import { reportLine } from '../report/report-line.js';
 import { withBed } from './with-bed.js';
@@ -39,6 +39,7 @@ interface HttpArguments extends RemoteArguments {
   repeat: string;
   json?: string;
   page?: string | false;
+  pageName?: string;
   pin: boolean;
   dir?: string;
   compose?: true;
@@ -62,6 +63,7 @@ export function addHttp(program: Command): void {
     .option('--repeat <r>', 'runs of each configuration, interleaved', '1')
     .option('--no-pin', 'leave all threads to the scheduler (own testbed only)')
     .option(...PAGE_OPTION)
+    .option(...PAGE_NAME_OPTION)
     .option(...NO_PAGE_OPTION)
     .option('--json <file>', 'write the results here too')
     .option('--compose', 'on the testbed in containers (docker-compose.yml)')
@@ -84,7 +86,7 @@ async function http(args: HttpArguments): Promise<void> {
     repeat: parseRepeat(args.repeat),
   };
   check(settings);
-  const page = parsePage(args.page);
+  const page = parsePage(args.page, args.pageName);
   const target = chooseTarget(args);
   const json = jsonOut(args.json);
   const host = hostInfo();

@@ -13,6 +13,7 @@ import { parseFaults, type CableFaults } from '@grantline/shared/faults/settings
 import { MAX_IN_FLIGHT } from '@grantline/shared/stack/respond-app.js';
 import { IMIX_BYTES } from '../runner/frame-sizes.js';
 import { MAX_GUESTS } from '@grantline/shared/abi/page.js';
+import { NAME_FORM } from '@grantline/shared/service/gate.js';
 import { UserError } from './errors.js';
 
 export const MIN_FRAME_BYTES = 60;
@@ -247,10 +248,24 @@ export function unheard(env: NodeJS.ProcessEnv = process.env): string[] {
     .map((name) => `${name} has no effect here: it is a setting of a service that is started by itself`);
 }
 
-/** --page HOST:PORT, --no-page. @returns where the live page is to listen; 'default', or null for none */
-export function parsePage(option: string | false | undefined): { host: string; port: number } | 'default' | null {
+/** Where a live page is served, and under which names. */
+export interface PageChoice {
+  /** null: not said; the usual port, or a free one. */
+  at: { host: string; port: number } | null;
+  names: readonly string[];
+}
+
+/** --page HOST:PORT, --no-page and --page-name NAME[:PORT],... @returns null when there is to be no page */
+export function parsePage(option: string | false | undefined, names?: string): PageChoice | null {
+  const list = names?.split(',') ?? [];
+  const wrong = list.find((name) => !new RegExp(`^${NAME_FORM}$`).test(name));
+  if (wrong !== undefined)
+    throw new UserError(
+      `"${wrong}" is no name of a page`,
+      'give host names, with the port of a proxy where that is not 443: --page-name lab1.example.org',
+    );
   if (option === false) return null;
-  return option === undefined ? 'default' : parseListen(option);
+  return { at: option === undefined ? null : parseListen(option), names: list };
 }
 
 /** vif1.0 → guest domain and device. */

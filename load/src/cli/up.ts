@@ -6,7 +6,7 @@ import { bringDown } from '../testbed/cleanup.js';
 import { testbedDir } from '../testbed/paths.js';
 import { Supervisor } from '../testbed/supervisor.js';
 import { UserError } from './errors.js';
-import { openPage, tokenOf, withPage, NO_PAGE_OPTION, PAGE_OPTION } from './page.js';
+import { openPage, tokenOf, withPage, NO_PAGE_OPTION, PAGE_NAME_OPTION, PAGE_OPTION } from './page.js';
 import {
   checkRate,
   parseConfig,
@@ -28,6 +28,7 @@ interface UpArguments {
   guests: string;
   listen?: string;
   page?: string | false;
+  pageName?: string;
   pin: boolean;
   tap?: string;
   guestTap?: string[];
@@ -52,6 +53,7 @@ export function addUp(program: Command): void {
       'where guest 1 is reached by TCP, guest n at port + n - 1 (default: GRANTLINE_EDGE, or free ports of 127.0.0.1)',
     )
     .option(...PAGE_OPTION)
+    .option(...PAGE_NAME_OPTION)
     .option(...NO_PAGE_OPTION)
     .option('--config <name>', 'configuration that the vifs begin with (default: baseline)')
     .option(
@@ -107,7 +109,7 @@ export function addUp(program: Command): void {
       }
       const listen = parseListen(args.listen ?? (process.env['GRANTLINE_HTTP'] || '127.0.0.1:7600'));
       const edge = parseEdge(args.edge);
-      const pageAt = parsePage(args.page);
+      const pageAt = parsePage(args.page, args.pageName);
       const dir = testbedDir(args.dir);
       const running = usable(dir);
       if (running)

@@ -14,7 +14,7 @@ import { Supervisor } from '../testbed/supervisor.js';
 import { UserError } from './errors.js';
 import { endHeld, session, UNWIND_MS } from './session.js';
 import { openPage, tokenAt, tokenOf, withPage } from './page.js';
-import { parseEdge, unheard, type parsePage } from './options.js';
+import { parseEdge, unheard, type PageChoice } from './options.js';
 
 export interface BedOptions {
   dir: string | undefined;
@@ -25,7 +25,7 @@ export interface BedOptions {
   logDir: string;
   progress: Progress;
   /** A live page: where, as `parsePage` gives it; none when not given. A running testbed's own page is told in any case. */
-  page?: ReturnType<typeof parsePage>;
+  page?: PageChoice | null;
   /** Hears of phases and figures beside the testbed's own observers. */
   observer?: Observer;
 }
@@ -55,7 +55,7 @@ export async function withBed<T>(options: BedOptions, work: (bed: Bed) => Promis
     }
     const { page: address, token } = running.file;
     // Its own page is enough, unless another was asked for by address.
-    const page = await openPage(options.page === 'default' ? null : (options.page ?? null), 'compare', dir);
+    const page = await openPage(options.page?.at ? options.page : null, 'compare', dir);
     const release = takeRunLock(dir);
     options.progress.line(`Using the testbed that runs in ${dir}.`);
     if (address !== undefined || page) options.progress.line(`Live page: ${page?.url ?? address}`);

@@ -2,8 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { buildOne, downAll, execCompose, upAll, upMany, type IDockerComposeOptions } from 'docker-compose';
 import { RunError, UserError } from '../cli/errors.js';
-import { Client, type DomainInfo } from '../runner/client.js';
-import { callBytes } from '../runner/http.js';
+import { call, callBytes } from '../runner/http.js';
 import type { Progress } from '../report/progress.js';
 import { within } from '../cli/session.js';
 import { checkPort } from '../testbed/preflight.js';
@@ -77,11 +76,10 @@ export class Stack {
 
   /** Waits until that many guests and all others answer. @throws RunError after the limit */
   async untilReady(guests: number, progress: Progress, services?: readonly string[]): Promise<void> {
-    const client = new Client(urlOf(PORTS[2]), '');
     const watched = PORTS.filter((p) => services === undefined || services.includes(p.what));
     const end = performance.now() + READY_LIMIT_MS;
     for (;;) {
-      const missing = await missingOf(client, guests, watched);
+      const missing = await missingOf(guests, watched);
       if (missing === null) return;
       if (performance.now() > end)
         throw new RunError(
@@ -206,7 +204,7 @@ async function checkPublished(p: Published): Promise<void> {
 const portInUse = (port: number, variable: string): UserError =>
   new UserError(`port ${port} on 127.0.0.1 is in use`, `stop what uses it, or set ${variable} to another`);
 
-async function missingOf(client: Client, guests: number, watched: readonly Published[]): Promise<string | null> {
+async function missingOf(guests: number, watched: readonly Published[]): Promise<string | null> {
   for (const p of watched) {
     // A guest does not answer in every configuration.
     if (p.ready === null) continue;
@@ -216,13 +214,13 @@ async function missingOf(client: Client, guests: number, watched: readonly Publi
       return p.what;
     }
   }
-  const domains: DomainInfo[] = await client.testbed().then(
-    (t) => t.domains,
-    () => [],
+  // What Prometheus asks: the token lies in the stack.
+  const up = await call<{ labels: { kind: string } }[]>('hypervisor', urlOf(PORTS[2]), '/prometheus/targets').then(
+    (groups) => groups.map(({ labels }) => labels.kind),
+    (): string[] => [],
   );
-  const up = domains.filter((d) => d.state === 'running' && d.http !== null);
-  for (const kind of ['driver-domain', 'nic'] as const) if (!up.some((d) => d.kind === kind)) return kind;
-  const there = up.filter((d) => d.kind === 'guest').length;
+  for (const kind of ['driver-domain', 'nic'] as const) if (!up.includes(kind)) return kind;
+  const there = up.filter((kind) => kind === 'guest').length;
   return there < guests ? `${guests} guests (there are ${there})` : null;
 }
 

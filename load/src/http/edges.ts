@@ -1,12 +1,12 @@
 /** Where the guests' applications are reached: GET /edge of the NIC. */
 import { WEB_PORT } from '@grantline/shared/config/network.js';
 import { RunError } from '../cli/errors.js';
-import type { ServiceAddress } from '../runner/client.js';
+import type { ServiceClient } from '../runner/client.js';
 import { edgeDoors, type EdgeDoor } from '../runner/edge.js';
 import type { Bed } from '../runner/run.js';
 
 /** The web doors of all guests, as addresses that are good from here; null: it does not listen. */
-export async function webDoors(nic: ServiceAddress): Promise<(EdgeDoor & { url: string | null })[]> {
+export async function webDoors(nic: ServiceClient): Promise<(EdgeDoor & { url: string | null })[]> {
   const doors = (await edgeDoors(nic)).filter((door) => door.port === WEB_PORT);
   return doors.map((door) => ({ ...door, url: door.address === null ? null : urlOf(door.address, nic.http) }));
 }

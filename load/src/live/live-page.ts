@@ -17,6 +17,7 @@ import { Browsers } from './browsers.js';
 import { PageCaptures } from './captures.js';
 import { Controls, type GuestKeeper } from './controls.js';
 import { startServer, type LiveServer } from './server.js';
+import { observerKey } from './remote.js';
 import { SAMPLE_MS, Watch } from './watch.js';
 
 /** Tried first when the user names no port; a free one is taken when it is in use. */
@@ -25,6 +26,8 @@ export const DEFAULT_PORT = 7680;
 export interface LivePageOptions {
   /** As --page says; null: 127.0.0.1 and DEFAULT_PORT or a free port. */
   listen: { host: string; port: number } | null;
+  /** What it is called beside its address: NAME or NAME:PORT (gate.ts). */
+  names?: readonly string[];
   mode: Facts['mode'];
   /** The testbed's directory. */
   dir: string;
@@ -61,7 +64,7 @@ export class LivePage {
   /** Listens. @throws UserError when the address cannot be had */
   static async open(options: LivePageOptions): Promise<LivePage> {
     const page = new LivePage(options);
-    page.server = await page.listen(options.listen);
+    page.server = await page.listen(options);
     return page;
   }
 
@@ -145,13 +148,13 @@ export class LivePage {
     await this.server?.close();
   }
 
-  private async listen(wanted: LivePageOptions['listen']): Promise<LiveServer> {
+  private async listen({ listen: wanted, names = [] }: LivePageOptions): Promise<LiveServer> {
     const at = wanted ?? { host: '127.0.0.1', port: DEFAULT_PORT };
     try {
-      return await this.serve(at);
+      return await this.serve(at, names);
     } catch (error) {
       const code = (error as NodeJS.ErrnoException).code;
-      if (wanted === null && code === 'EADDRINUSE') return this.serve({ ...at, port: 0 });
+      if (wanted === null && code === 'EADDRINUSE') return this.serve({ ...at, port: 0 }, names);
       if (code === 'EADDRINUSE')
         throw new UserError(
           `port ${at.port} on ${at.host} is in use`,
@@ -165,12 +168,12 @@ export class LivePage {
     }
   }
 
-  private serve(at: { host: string; port: number }): Promise<LiveServer> {
-    return startServer(at, {
+  private serve(at: { host: string; port: number }, names: readonly string[]): Promise<LiveServer> {
+    return startServer(at, names, {
       connected: (socket) => this.browsers.add(socket),
       phase: (body) => void this.board.phase(body),
       finished: ({ run, record }) => void this.board.finished(run, record as unknown as RunRecord),
-      token: () => this.attached?.token || null,
+      key: () => (this.attached ? observerKey(this.attached.token) : ''),
       capture: (id) => this.captures?.download(id) ?? null,
     });
   }

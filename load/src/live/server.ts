@@ -1,13 +1,13 @@
 /** The live page's HTTP server: a handful of files, one WebSocket, and where another process's experiment reports to. */
 import { readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { createHash, timingSafeEqual } from 'node:crypto';
 import { dirname, join } from 'node:path';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import helmet from '@fastify/helmet';
 import fastifyStatic from '@fastify/static';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import { fastify, type FastifyBaseLogger, type FastifyInstance, type RawServerDefault } from 'fastify';
+import { isBearer, refuseHost, refuseOrigin } from '@grantline/shared/service/gate.js';
 import { WebSocketServer, type WebSocket } from 'ws';
 import { answerHeadAtOnce } from '@grantline/shared/service/head.js';
 import { asksForWebSocket, takeUpgrades } from '@grantline/shared/service/upgrade.js';
@@ -15,7 +15,6 @@ import { Type } from 'typebox';
 import { limitListening, refuseUpgrade } from '@grantline/shared/service/listening.js';
 import { REPOSITORY } from '../testbed/paths.js';
 import type { Download } from './captures.js';
-import { refuseHost, refuseOrigin } from './gate.js';
 import { paletteCss } from './palette-css.js';
 import { FinishedBody, PhaseBody } from './schema.js';
 
@@ -29,8 +28,8 @@ export interface ServerEvents {
   connected: (socket: WebSocket) => void;
   phase: (body: PhaseBody) => void;
   finished: (body: FinishedBody) => void;
-  /** The operator's token, null while the testbed starts. */
-  token: () => string | null;
+  /** What another process that reports shows (remote.ts); '' while the testbed starts. */
+  key: () => string;
   /** The capture of that id; null: there is none. */
   capture: (id: string) => Download | null;
 }
@@ -41,8 +40,13 @@ export interface LiveServer {
   close(): Promise<void>;
 }
 
-/** Starts it. @throws the system's error when the address cannot be had */
-export async function startServer(listen: { host: string; port: number }, on: ServerEvents): Promise<LiveServer> {
+/** Starts it. @param names what it is called beside its address. @throws the system's error when the address cannot be had */
+export async function startServer(
+  listen: { host: string; port: number },
+  names: readonly string[],
+  on: ServerEvents,
+): Promise<LiveServer> {
+  const gate = { bound: listen.host, names };
   const app: App = fastify({
     logger: false,
     forceCloseConnections: true,
@@ -53,7 +57,7 @@ export async function startServer(listen: { host: string; port: number }, on: Se
   limitListening(app.server, { most: CONNECTIONS_MAX });
   app.addHook('onRoute', answerHeadAtOnce);
   app.addHook('onRequest', (request, reply, done) => {
-    const reason = refuseHost(request.headers.host, listen.host);
+    const reason = refuseHost(request.headers.host, gate);
     if (reason === null) done();
     else void reply.code(421).send({ statusCode: 421, error: 'Misdirected Request', message: reason });
   });
@@ -66,7 +70,11 @@ export async function startServer(listen: { host: string; port: number }, on: Se
         'style-src': ["'self'"],
         'img-src': ["'self'"],
         // Older browsers do not take ws: for 'self'. The Host header has been checked.
-        'connect-src': ["'self'", (request) => `ws://${request.headers.host ?? ''}`],
+        'connect-src': [
+          "'self'",
+          (request) => `ws://${request.headers.host ?? ''}`,
+          ...names.map((name) => `wss://${name}`),
+        ],
         'base-uri': ["'none'"],
         'form-action': ["'none'"],
         'frame-ancestors': ["'none'"],
@@ -84,7 +92,11 @@ export async function startServer(listen: { host: string; port: number }, on: Se
   const sockets = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: MESSAGE_BYTES_MAX });
   takeUpgrades(app.server, asksForWebSocket, (request, socket, head) => {
     const { host, origin } = request.headers;
-    const reason = refuseHost(host, listen.host) ?? refuseOrigin(origin, host);
+    const reason =
+      refuseHost(host, gate) ??
+      (origin === undefined
+        ? 'the Origin header is missing: only the live page may connect'
+        : refuseOrigin(origin, host, gate));
     const path = (request.url ?? '').split('?')[0];
     if (reason !== null) return refuseUpgrade(socket, 403, `${reason}\n`);
     if (path !== '/live') return refuseUpgrade(socket, 404, 'the WebSocket is at /live\n');
@@ -132,7 +144,7 @@ function addObserver(app: App, on: ServerEvents): void {
       reply: { code(n: number): { send(body: object): unknown } },
       done: () => void,
     ): void => {
-      if (sameText(request.headers.authorization ?? '', `Bearer ${on.token() ?? ''}`) && on.token() !== null) done();
+      if (isBearer(request.headers.authorization, on.key())) done();
       else reply.code(401).send({ statusCode: 401, error: 'Unauthorized', message: 'the operator token is needed' });
     },
   };
@@ -167,10 +179,4 @@ function addDownload(app: App, on: ServerEvents): void {
       .header('cache-control', 'no-store')
       .send(found.stream);
   });
-}
-
-/** In the same time whatever the texts are. */
-function sameText(a: string, b: string): boolean {
-  const hash = (text: string): Buffer => createHash('sha256').update(text).digest();
-  return timingSafeEqual(hash(a), hash(b));
 }

@@ -3,7 +3,7 @@
  *  looking takes time of cores that are busy. Only while a browser is connected. */
 import { configurationName, configurationNamed } from '@grantline/shared/config/factors.js';
 import type { Sample } from '../../page/messages.js';
-import type { Client, ConfigStatus, ServiceAddress, TestbedInfo } from '../runner/client.js';
+import type { Client, ConfigStatus, TestbedInfo } from '../runner/client.js';
 import { serviceName } from '../runner/client.js';
 import { loadStatus } from '../runner/nic-load.js';
 import type { Snapshot } from '../runner/snapshot.js';
@@ -93,9 +93,9 @@ export class Watch {
     const measuring = runLockHolder(this.dir);
     const [testbed, config] = await Promise.all([this.client.testbed(), this.client.config()]);
     const others = measuring !== null && measuring !== process.pid;
-    const nic = testbed.domains.find((d) => d.kind === 'nic' && d.http !== null && d.state === 'running');
     const isIdle = !others && this.board.phaseName === 'idle';
-    const sending = isIdle && nic ? (await loadStatus(addressOf(nic.http ?? ''))).state === 'running' : false;
+    const nic = isIdle ? (await this.client.services()).find((s) => s.kind === 'nic') : undefined;
+    const sending = nic ? (await loadStatus(nic)).state === 'running' : false;
     if (!others) this.board.released();
     this.seen = { testbed, config, sending, measuring: others ? measuring : null };
   }
@@ -126,5 +126,3 @@ export class Watch {
     this.onSample(sample);
   }
 }
-
-const addressOf = (http: string): ServiceAddress => ({ name: 'nic', kind: 'nic', domid: 0, http });

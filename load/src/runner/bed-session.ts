@@ -1,11 +1,10 @@
 /** A session on a running testbed: while it is held nobody else measures, and when it ends - by `end`, by an error, by
  *  SIGKILL - the hypervisor puts everything back that was found when it began. All commands that change a testbed which is
  *  not their own do so within one. docs/wire/control-plane.md section 11. */
-import { request as httpRequest, type ClientRequest, type IncomingMessage } from 'node:http';
-import { request as httpsRequest } from 'node:https';
+import type { ClientRequest, IncomingMessage } from 'node:http';
 import { hostname } from 'node:os';
 import { UserError } from '../cli/errors.js';
-import { call, HttpError } from './http.js';
+import { HttpError, messageOf, type Party } from './http.js';
 
 /** The end of an earlier session is waited for: vifs connect anew, receivers get ready. */
 const BEGIN_LIMIT_MS = 40_000;
@@ -20,10 +19,9 @@ export interface BedSession {
   end(limitMs?: number): Promise<void>;
 }
 
-/** @param base http://host:port of the hypervisor
- *  @throws UserError while somebody else measures, HttpError */
-export async function holdSession(base: string, token: string): Promise<BedSession> {
-  const { request, response } = await open(base, token, ownName());
+/** @throws UserError while somebody else measures, HttpError */
+export async function holdSession(hypervisor: Party): Promise<BedSession> {
+  const { request, response } = await open(hypervisor, ownName());
   let lost = false;
   response.once('close', () => (lost = true));
   response.on('error', () => {});
@@ -36,7 +34,7 @@ export async function holdSession(base: string, token: string): Promise<BedSessi
       return lost;
     },
     end(limitMs = END_LIMIT_MS) {
-      const over = call('hypervisor', base, `/api/session/${id}`, { method: 'DELETE', token, timeoutMs: limitMs });
+      const over = hypervisor.call(`/api/session/${id}`, { method: 'DELETE', timeoutMs: limitMs });
       // However that went: with the connection it ends in any case.
       ending ??= over.then(
         () => {},
@@ -53,54 +51,27 @@ const ownName = (): string =>
     .replaceAll(/[^ -~]/g, '?')
     .slice(0, 120);
 
-function open(
-  base: string,
-  token: string,
+async function open(
+  hypervisor: Party,
   owner: string,
 ): Promise<{ request: ClientRequest; response: IncomingMessage }> {
-  const url = new URL('/api/session', base);
-  const body = JSON.stringify({ owner });
-  const headers = {
-    'content-type': 'application/json',
-    'content-length': Buffer.byteLength(body),
-    authorization: `Bearer ${token}`,
-  };
-  return new Promise((done, fail) => {
-    const refuse = (why: string, status: number): void => {
-      request.destroy();
-      fail(new HttpError(`hypervisor ${status === 0 ? 'did not answer' : 'refused'} POST /api/session${why}`, status));
-    };
-    const request = (url.protocol === 'https:' ? httpsRequest : httpRequest)(url, {
-      method: 'POST',
-      headers,
-      agent: false,
-    });
-    const limit = setTimeout(() => refuse(`: no answer within ${BEGIN_LIMIT_MS / 1000} s`, 0), BEGIN_LIMIT_MS);
-    request.on('error', (error: NodeJS.ErrnoException) => refuse(`: ${error.code ?? error.message}`, 0));
-    request.once('close', () => clearTimeout(limit));
-    request.once('response', (response) => {
-      clearTimeout(limit);
-      const status = response.statusCode ?? 0;
-      if (status === 200) return done({ request, response });
-      void refusal(response).then((message) => {
-        if (status !== 409) return refuse(` (${status}): ${message}`, status);
-        request.destroy();
-        fail(new UserError(message, 'wait until it has ended'));
-      });
-    });
-    request.end(body);
-  });
+  const asked = await hypervisor.open('/api/session', { owner }, BEGIN_LIMIT_MS);
+  const status = asked.response.statusCode ?? 0;
+  if (status === 200) return asked;
+  const message = await refusal(asked.response);
+  asked.request.destroy();
+  if (status === 409) throw new UserError(message, 'wait until it has ended');
+  throw new HttpError(`hypervisor refused POST /api/session (${status}): ${message}`, status);
 }
 
 async function refusal(response: IncomingMessage): Promise<string> {
   let text = '';
   try {
     for await (const chunk of response.setEncoding('utf8')) if ((text += chunk as string).length > REFUSAL_CHARS) break;
-    const { message } = JSON.parse(text) as { message?: unknown };
-    return typeof message === 'string' ? message : text;
   } catch {
-    return text;
+    // What came of it.
   }
+  return messageOf(text);
 }
 
 /** The session's number. */

@@ -5,7 +5,7 @@ import type { Factors } from '@grantline/shared/config/factors.js';
 import type { RunSettings } from '@grantline/shared/config/run.js';
 import { holdSession, type BedSession } from './bed-session.js';
 import type { ExperimentResult } from './hypervisor-observer.js';
-import { call } from './http.js';
+import { Party } from './http.js';
 import type { AnsweredRequests, Progression } from './observer.js';
 import type { ServiceName, ServiceSnapshot } from './snapshot.js';
 
@@ -38,6 +38,14 @@ export interface NewDomain {
   groups: number[];
 }
 
+/** How a domain's service is reached, and its control key. */
+export interface ControlAccess {
+  domid: number;
+  kind: DomainKind;
+  http: string;
+  key: string;
+}
+
 export interface VifStatus {
   vif: string;
   /** Names of xenbus states. */
@@ -55,23 +63,36 @@ export interface ConfigStatus {
   vifs: VifStatus[];
 }
 
-/** A service with a control API of its own. */
-export interface ServiceAddress {
-  name: ServiceName;
-  kind: DomainKind | 'hypervisor';
-  domid: number;
-  http: string;
+/** A service with a control API of its own, at the address that the hypervisor knows it by. It is shown its own domain's control key
+ *  and never the operator's token: a guest's service is no friend of the operator's. */
+export class ServiceClient extends Party {
+  declare readonly name: ServiceName;
+  readonly kind: DomainKind | 'hypervisor';
+  readonly domid: number;
+
+  /** @param key the domain's control key, of the hypervisor the operator's token; null: only what is open to all can be asked */
+  constructor(
+    of: { name: ServiceName; kind: DomainKind | 'hypervisor'; domid: number; http: string },
+    key: string | null,
+  ) {
+    super(of.name, of.http, key);
+    this.kind = of.kind;
+    this.domid = of.domid;
+  }
 }
 
 type RawCounters = Omit<ServiceSnapshot, 'name' | 'kind' | 'domid'>;
 
+/** The operator: the only holder of the token, which goes to the hypervisor and nowhere else. */
 export class Client {
-  readonly hypervisor: string;
-  private readonly token: string;
+  private readonly itself: ServiceClient;
 
   constructor(hypervisor: string, token: string) {
-    this.hypervisor = hypervisor;
-    this.token = token;
+    this.itself = new ServiceClient({ name: 'hypervisor', kind: 'hypervisor', domid: 0, http: hypervisor }, token);
+  }
+
+  get hypervisor(): string {
+    return this.itself.http;
   }
 
   /** @param tokenPath file with the operator's token; a missing one leaves only the calls that change nothing */
@@ -86,15 +107,11 @@ export class Client {
   }
 
   private async operator<T>(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, body?: unknown): Promise<T> {
-    return call<T>('hypervisor', this.hypervisor, path, {
-      method,
-      token: this.token,
-      ...(body === undefined ? {} : { body }),
-    });
+    return this.itself.call<T>(path, { method, ...(body === undefined ? {} : { body }) });
   }
 
   /** Before anything is changed on a testbed that is not the caller's own. */
-  hold = (): Promise<BedSession> => holdSession(this.hypervisor, this.token);
+  hold = (): Promise<BedSession> => holdSession(this.itself);
   testbed = (): Promise<TestbedInfo> => this.operator('GET', '/api/testbed');
   createDomain = (kind: DomainKind): Promise<NewDomain> => this.operator('POST', '/api/domains', { kind });
   deleteDomain = (domid: number): Promise<unknown> => this.operator('DELETE', `/api/domains/${domid}`);
@@ -116,29 +133,24 @@ export class Client {
     this.operator('POST', '/api/experiment/requests', requests);
   xenstore = (path: string): Promise<unknown> => this.operator('GET', `/api/xenstore?path=${encodeURIComponent(path)}`);
   grants = (domid: number): Promise<unknown> => this.operator('GET', `/api/domains/${domid}/grants`);
-  captureAccess = (domid: number): Promise<{ http: string; key: string }> =>
-    this.operator('GET', `/api/domains/${domid}/capture`);
+  /** Where a domain's service answers, and the key of its domain, for what is no single call: a capture. */
+  controlAccess = (domid: number): Promise<ControlAccess> => this.operator('GET', `/api/domains/${domid}/control`);
   /** For the domain's counters, 0: the hypervisor's; good at the socket where descriptors are handed out. */
   counterTicket = (domid: number): Promise<{ ticket: string }> =>
     this.operator('POST', `/api/domains/${domid}/counters`);
   ports = (domid: number): Promise<unknown> => this.operator('GET', `/api/domains/${domid}/ports`);
 
   /** All services that have announced where they answer, the hypervisor first. */
-  async services(): Promise<ServiceAddress[]> {
-    const { domains } = await this.testbed();
-    const out: ServiceAddress[] = [{ name: 'hypervisor', kind: 'hypervisor', domid: 0, http: this.hypervisor }];
-    for (const d of domains) {
-      if (d.http !== null && d.state !== 'dead')
-        out.push({ name: serviceName(d), kind: d.kind, domid: d.domid, http: d.http });
-    }
-    return out;
+  async services(): Promise<ServiceClient[]> {
+    const { domains } = await this.operator<{ domains: ControlAccess[] }>('GET', '/api/control');
+    return [this.itself, ...domains.map(({ key, ...d }) => new ServiceClient({ ...d, name: serviceName(d) }, key))];
   }
 
   /** Counters of all services, asked for at the same time. */
-  async snapshot(services: readonly ServiceAddress[]): Promise<ServiceSnapshot[]> {
+  async snapshot(services: readonly ServiceClient[]): Promise<ServiceSnapshot[]> {
     return Promise.all(
       services.map(async (s) => ({
-        ...(await call<RawCounters>(s.name, s.http, '/counters')),
+        ...(await s.call<RawCounters>('/counters')),
         name: s.name,
         kind: s.kind,
         domid: s.domid,
@@ -146,20 +158,13 @@ export class Client {
     );
   }
 
-  async resetCounters(services: readonly ServiceAddress[]): Promise<void> {
-    await Promise.all(
-      services.map((s) => call(s.name, s.http, '/counters/reset', { method: 'POST', token: this.token })),
-    );
+  async resetCounters(services: readonly ServiceClient[]): Promise<void> {
+    await Promise.all(services.map((s) => s.call('/counters/reset', { method: 'POST' })));
   }
 
   /** GET, POST or DELETE on a service's own page. */
-  ask<T>(service: ServiceAddress, path: string, method: 'GET' | 'POST' | 'DELETE' = 'GET', body?: unknown): Promise<T> {
-    return call<T>(service.name, service.http, path, {
-      method,
-      token: this.token,
-      timeoutMs: 30_000,
-      ...(body === undefined ? {} : { body }),
-    });
+  ask<T>(service: ServiceClient, path: string, method: 'GET' | 'POST' | 'DELETE' = 'GET', body?: unknown): Promise<T> {
+    return service.call<T>(path, { method, timeoutMs: 30_000, ...(body === undefined ? {} : { body }) });
   }
 }
 

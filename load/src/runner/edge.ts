@@ -1,7 +1,6 @@
 /** Where guests are reached by TCP from the host: the doors of the edge, in the nic. The only place that knows the form of
  *  GET and POST /edge, /ping and /streams. */
-import type { ServiceAddress } from './client.js';
-import { call } from './http.js';
+import type { ServiceClient } from './client.js';
 
 export interface EdgeDoor {
   domid: number;
@@ -14,15 +13,15 @@ export interface EdgeDoor {
 }
 
 /** All doors; the web application's have port 80. None where no TCP/IP stack stands at the far end. */
-export const edgeDoors = (nic: ServiceAddress): Promise<EdgeDoor[]> => call(nic.name, nic.http, '/edge');
+export const edgeDoors = (nic: ServiceClient): Promise<EdgeDoor[]> => nic.call('/edge');
 
 /** Opens a way to another port of a guest's. */
-export const openDoor = (nic: ServiceAddress, domid: number, port: number): Promise<EdgeDoor> =>
-  call(nic.name, nic.http, '/edge', { method: 'POST', body: { domid, port } });
+export const openDoor = (nic: ServiceClient, domid: number, port: number): Promise<EdgeDoor> =>
+  nic.call('/edge', { method: 'POST', body: { domid, port } });
 
 /** One ICMP echo from the outer stack. @returns microseconds; null: no right answer */
-export async function ping(nic: ServiceAddress, ip: string, bytes = 56, timeoutMs = 2000): Promise<number | null> {
-  const { us } = await call<{ us: number | null }>(nic.name, nic.http, '/ping', {
+export async function ping(nic: ServiceClient, ip: string, bytes = 56, timeoutMs = 2000): Promise<number | null> {
+  const { us } = await nic.call<{ us: number | null }>('/ping', {
     method: 'POST',
     body: { ip, bytes, timeoutMs },
     timeoutMs: timeoutMs + 5000,
@@ -37,9 +36,8 @@ export interface StreamStatus {
 
 /** TCP streams between the outer stack and guests, as the guests see the direction. */
 export const startStreams = (
-  nic: ServiceAddress,
+  nic: ServiceClient,
   body: { ips: string[]; direction: 'rx' | 'tx'; streams: number; linkGbps: number | null },
-): Promise<StreamStatus> => call(nic.name, nic.http, '/streams', { method: 'POST', body });
-export const stopStreams = (nic: ServiceAddress): Promise<StreamStatus> =>
-  call(nic.name, nic.http, '/streams', { method: 'DELETE' });
-export const streamStatus = (nic: ServiceAddress): Promise<StreamStatus> => call(nic.name, nic.http, '/streams');
+): Promise<StreamStatus> => nic.call('/streams', { method: 'POST', body });
+export const stopStreams = (nic: ServiceClient): Promise<StreamStatus> => nic.call('/streams', { method: 'DELETE' });
+export const streamStatus = (nic: ServiceClient): Promise<StreamStatus> => nic.call('/streams');

@@ -1,17 +1,16 @@
 /** Faults on the cable in a run: sets them, and holds what receivers found against what was injected. */
 import type { CableFaults } from '@grantline/shared/faults/settings.js';
-import type { ServiceAddress } from './client.js';
-import { call } from './http.js';
+import type { ServiceClient } from './client.js';
 import type { Direction, Hop, Term } from './hop.js';
 import { blocksOf, inDriverDomain, inGuests, inNic, sum, type BlockKind, type Snapshot } from './snapshot.js';
 
 /** Faults from the next frame on; null: none. */
-export const setFaults = (nic: ServiceAddress, faults: CableFaults | null): Promise<unknown> =>
-  call(nic.name, nic.http, '/faults', { method: 'PUT', body: faults ?? { in: null, out: null } });
+export const setFaults = (nic: ServiceClient, faults: CableFaults | null): Promise<unknown> =>
+  nic.call('/faults', { method: 'PUT', body: faults ?? { in: null, out: null } });
 
 /** What is set now. */
-export const faultsOf = async (nic: ServiceAddress): Promise<CableFaults> =>
-  (await call<{ settings: CableFaults }>(nic.name, nic.http, '/faults')).settings;
+export const faultsOf = async (nic: ServiceClient): Promise<CableFaults> =>
+  (await nic.call<{ settings: CableFaults }>('/faults')).settings;
 
 /** A counter of the injector in one direction. */
 export function injected(c: Snapshot, direction: 'in' | 'out', counter: string): number {

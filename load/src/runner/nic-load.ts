@@ -1,7 +1,6 @@
 /** What POST /load of the nic takes: services/nic/README.md. The only place that knows its form. */
 import type { Protocol } from '../cli/options.js';
-import type { ServiceAddress } from './client.js';
-import { call } from './http.js';
+import type { ServiceClient } from './client.js';
 
 interface Link {
   /** null: unlimited. */
@@ -38,12 +37,11 @@ export interface LoadStatus {
   heldFrames: number;
 }
 
-export const startLoad = (nic: ServiceAddress, load: Load): Promise<LoadStatus> =>
-  call(nic.name, nic.http, '/load', { method: 'POST', body: load });
-export const stopLoad = (nic: ServiceAddress): Promise<LoadStatus> =>
-  call(nic.name, nic.http, '/load', { method: 'DELETE' });
-export const loadStatus = (nic: ServiceAddress): Promise<LoadStatus> => call(nic.name, nic.http, '/load');
+export const startLoad = (nic: ServiceClient, load: Load): Promise<LoadStatus> =>
+  nic.call('/load', { method: 'POST', body: load });
+export const stopLoad = (nic: ServiceClient): Promise<LoadStatus> => nic.call('/load', { method: 'DELETE' });
+export const loadStatus = (nic: ServiceClient): Promise<LoadStatus> => nic.call('/load');
 
 /** Gives the nic a capture, as a file's bytes: it may live in another container. */
-export const loadCapture = (nic: ServiceAddress, file: Uint8Array<ArrayBuffer>): Promise<unknown> =>
-  call(nic.name, nic.http, '/load/capture', { method: 'POST', bytes: file, timeoutMs: 60_000 });
+export const loadCapture = (nic: ServiceClient, file: Uint8Array<ArrayBuffer>): Promise<unknown> =>
+  nic.call('/load/capture', { method: 'POST', bytes: file, timeoutMs: 60_000 });

@@ -1,7 +1,6 @@
 /** A run of requests and their answers: what the nic is told, and what it measured. The only place that knows the form of
  *  /requests. services/nic/README.md. */
-import type { ServiceAddress } from './client.js';
-import { call } from './http.js';
+import type { ServiceClient } from './client.js';
 
 /** What a run of requests adds to its plan. */
 export interface RequestPlan {
@@ -63,8 +62,8 @@ export interface RequestRecord extends RequestPlan {
   rttUs: RoundTripUs | null;
 }
 
-const to = <T>(nic: ServiceAddress, path: string, method: 'GET' | 'POST' | 'DELETE', body?: unknown): Promise<T> =>
-  call<T>(nic.name, nic.http, path, body === undefined ? { method } : { method, body });
+const to = <T>(nic: ServiceClient, path: string, method: 'GET' | 'POST' | 'DELETE', body?: unknown): Promise<T> =>
+  nic.call<T>(path, body === undefined ? { method } : { method, body });
 
 export interface RequestStart {
   seed: number;
@@ -74,14 +73,14 @@ export interface RequestStart {
 }
 
 /** Asks from now on. */
-export function startRequests(nic: ServiceAddress, start: RequestStart, plan: RequestPlan): Promise<Status> {
+export function startRequests(nic: ServiceClient, start: RequestStart, plan: RequestPlan): Promise<Status> {
   const { inFlight, perSecond, timeoutMs } = plan;
   return to(nic, '/requests', 'POST', { ...start, inFlight, perSecond, timeoutMs });
 }
 /** Times count from now on. */
-export const measureRequests = (nic: ServiceAddress): Promise<Status> => to(nic, '/requests/measure', 'POST', {});
-export const requestStatus = (nic: ServiceAddress): Promise<Status> => to(nic, '/requests', 'GET');
-export const stopRequests = (nic: ServiceAddress): Promise<Status> => to(nic, '/requests', 'DELETE');
+export const measureRequests = (nic: ServiceClient): Promise<Status> => to(nic, '/requests/measure', 'POST', {});
+export const requestStatus = (nic: ServiceClient): Promise<Status> => to(nic, '/requests', 'GET');
+export const stopRequests = (nic: ServiceClient): Promise<Status> => to(nic, '/requests', 'DELETE');
 
 /** @param measured asked at the end of the measured part @param rest when nothing moved any more
  *  @param seconds that were measured */

@@ -1,6 +1,6 @@
 /** The load of a run: what of it is announced, how it begins, and how all of it ends. */
 import type { RunSettings } from '@grantline/shared/config/run.js';
-import type { DomainInfo, ServiceAddress } from './client.js';
+import type { DomainInfo, ServiceClient } from './client.js';
 import { startStreams, stopStreams } from './edge.js';
 import { faultsOf, setFaults } from './faults.js';
 import { startLoad, stopLoad, type GeneratorLoad } from './nic-load.js';
@@ -29,7 +29,7 @@ const pairsOf = (guests: readonly DomainInfo[]): { from: number; to: { mac: stri
 
 /** Those that send in a run of what guests send: all that take part, the first of each pair, or in native the domain that
  *  the application sits in. */
-function sendersOf(bed: Bed, plan: RunPlan, native: boolean): ServiceAddress[] {
+function sendersOf(bed: Bed, plan: RunPlan, native: boolean): ServiceClient[] {
   const pairs = plan.direction === 'guest-to-guest' ? pairsOf(bed.guests).map((p) => p.from) : null;
   const domids = new Set(pairs ?? bed.guests.map((g) => g.domid));
   return bed.services.filter((s) => (native ? s.kind === 'driver-domain' : domids.has(s.domid)));

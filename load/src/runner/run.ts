@@ -6,7 +6,7 @@ import type { RunSettings } from '@grantline/shared/config/run.js';
 import { RunError } from '../cli/errors.js';
 import type { Progress } from '../report/progress.js';
 import { cpuTimes } from '../testbed/proc.js';
-import type { Client, DomainInfo, ServiceAddress } from './client.js';
+import type { Client, DomainInfo, ServiceClient } from './client.js';
 import { configure } from './configure.js';
 import type { Direction } from './conservation.js';
 import { directionLabel } from './hypervisor-observer.js';
@@ -46,8 +46,8 @@ export interface RunPlan {
 /** A testbed with the guests that take part. */
 export interface Bed {
   client: Client;
-  services: ServiceAddress[];
-  nic: ServiceAddress;
+  services: ServiceClient[];
+  nic: ServiceClient;
   guests: DomainInfo[];
   observer: Observer;
   /** Whose testbed it is, for results. */

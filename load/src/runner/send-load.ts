@@ -2,29 +2,28 @@
  *  that knows the form of POST /sink and /send. */
 import { Rng } from '@grantline/shared/clock/rng.js';
 import { RunError } from '../cli/errors.js';
-import type { ServiceAddress } from './client.js';
+import type { ServiceClient } from './client.js';
 import { IMIX_WEIGHTS } from './frame-sizes.js';
-import { call } from './http.js';
 
 /** The station at the far end, as in what the generator sends. */
 export const FAR_STATION = { mac: '02:00:00:ca:b1:e0', ip: '10.255.255.254' } as const;
 
 /** Makes the far end of the cable ready. */
 export const startSink = (
-  nic: ServiceAddress,
+  nic: ServiceClient,
   body: { seed: number; frameSizes: readonly number[]; linkGbps: number | null },
-): Promise<unknown> => call(nic.name, nic.http, '/sink', { method: 'POST', body });
+): Promise<unknown> => nic.call('/sink', { method: 'POST', body });
 
 /** @throws RunError when one of them cannot send */
-export async function startSending(senders: readonly ServiceAddress[]): Promise<void> {
+export async function startSending(senders: readonly ServiceClient[]): Promise<void> {
   for (const s of senders) {
-    const { sending } = await call<{ sending: boolean }>(s.name, s.http, '/send', { method: 'POST', body: {} });
+    const { sending } = await s.call<{ sending: boolean }>('/send', { method: 'POST', body: {} });
     if (!sending) throw new RunError(`${s.name} does not send`);
   }
 }
 
-export async function stopSending(senders: readonly ServiceAddress[]): Promise<void> {
-  await Promise.all(senders.map((s) => call(s.name, s.http, '/send', { method: 'DELETE' })));
+export async function stopSending(senders: readonly ServiceClient[]): Promise<void> {
+  await Promise.all(senders.map((s) => s.call('/send', { method: 'DELETE' })));
 }
 
 /** Indices of the sizes in the order of sending: one size, or the IMIX set by its weights, shuffled by the seed. */

@@ -117,7 +117,7 @@ export class Supervisor {
     });
     for (const s of await client.services()) {
       await this.until(s.name, async () => {
-        await call(s.name, s.http, '/health/ready', { timeoutMs: 1000 });
+        await s.call('/health/ready', { timeoutMs: 1000 });
         return true;
       });
     }

@@ -222,11 +222,11 @@ t.test('captures of a running testbed', async (t) => {
         t.equal(r.code, 2, path);
         t.match(r.stderr, says);
       }
-      const access = await fetch(`${required(bench.dir).file.hypervisor}/api/domains/1/capture`);
+      const access = await fetch(`${required(bench.dir).file.hypervisor}/api/domains/1/control`);
       t.equal(access.status, 401, 'the key is told to the operator only');
       const client = clientOf(bench);
       const guest = (await client.services()).find((s) => s.name === 'guest1')!;
-      const { key } = await client.captureAccess(2);
+      const { key } = await client.controlAccess(2);
       const other = await fetch(`${guest.http}/capture?hop=guest&vif=vif1.0`, {
         headers: { authorization: `Bearer ${key}` },
       });

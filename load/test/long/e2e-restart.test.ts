@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { configurationNamed } from '@grantline/shared/config/factors.js';
 import { ECHO_PORT } from '@grantline/shared/config/network.js';
-import type { Client, NewDomain, ServiceAddress } from '../../src/runner/client.js';
+import type { Client, NewDomain, ServiceClient } from '../../src/runner/client.js';
 import { configure } from '../../src/runner/configure.js';
 import { openDoor, ping } from '../../src/runner/edge.js';
 import { serviceProcesses } from '../../src/testbed/proc.js';
@@ -47,7 +47,7 @@ async function until<T>(what: string, look: () => Promise<T | null>): Promise<T>
   }
 }
 
-const service = (kind: 'nic' | 'driver-domain' | 'guest'): Promise<ServiceAddress> =>
+const service = (kind: 'nic' | 'driver-domain' | 'guest'): Promise<ServiceClient> =>
   until(kind, async () => (await client.services()).find((s) => s.kind === kind) ?? null);
 
 /** Kills the service and starts another one in its place. */

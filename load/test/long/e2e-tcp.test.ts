@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ECHO_PORT, WEB_PORT } from '@grantline/shared/config/network.js';
 import { configurationNamed } from '@grantline/shared/config/factors.js';
 import { parseFaults } from '@grantline/shared/faults/settings.js';
-import type { Client, ServiceAddress } from '../../src/runner/client.js';
+import type { Client, ServiceClient } from '../../src/runner/client.js';
 import { configure } from '../../src/runner/configure.js';
 import { edgeDoors, openDoor, ping } from '../../src/runner/edge.js';
 import { setFaults } from '../../src/runner/faults.js';
@@ -21,8 +21,8 @@ const home = `/dev/shm/grantline-test-${process.pid}-tcp`;
 const FILE = randomBytes(3 << 20);
 const bed = new Supervisor({ dir: join(home, 'bed'), guests: 2, use: 'own', logDir: join(home, 'logs') });
 let client: Client;
-let nic: ServiceAddress;
-let guest: ServiceAddress;
+let nic: ServiceClient;
+let guest: ServiceClient;
 /** host and port of the echo of each guest. */
 const echo: { host: string; port: number }[] = [];
 
@@ -89,7 +89,7 @@ interface Dump {
   farEnd: { held: Held; waitingFrames: number };
 }
 
-const dump = (s: ServiceAddress): Promise<Dump> => client.ask<Dump>(s, '/dump');
+const dump = (s: ServiceClient): Promise<Dump> => client.ask<Dump>(s, '/dump');
 
 /** What both stacks and the guest hold once nothing is under way. */
 async function atRest(

@@ -20,6 +20,7 @@ await runMain('hypervisor', async () => {
     dir: env.dir,
     token: env.token ?? randomBytes(24).toString('hex'),
     listen: env.http,
+    httpNames: env.httpNames,
     roles: env.roles,
     reclaim: env.reclaim,
     log,

@@ -7,39 +7,60 @@ import { bed } from './control-bed.js';
 const FRONT = '/local/domain/1/device/vif/0';
 const BACK = '/local/domain/1000/backend/vif/1/0';
 
-t.test("calls that change something need the operator's token; those that look do not", async (t) => {
-  const b = await bed();
-  t.teardown(() => b.close());
-  for (const [method, path, body] of [
-    ['POST', '/api/domains', { kind: 'guest' }],
-    ['DELETE', '/api/domains/1', undefined],
-    ['PUT', '/api/config', { lro: true }],
-    ['PUT', '/api/rate', { rate: null }],
-    ['PUT', '/api/nested', { nested: true }],
-    ['PUT', '/api/run', { id: 1, seed: 1, mode: 'off', frameSizes: [], guests: [] }],
-    ['POST', '/api/shutdown', undefined],
-  ] as const) {
-    t.equal((await b.api(method, path, body, 'wrong')).status, 401, `${method} ${path}`);
-  }
-  for (const path of [
-    '/api/testbed',
-    '/api/config',
-    '/api/run',
-    '/api/xenstore',
-    '/health/ready',
-    '/dump',
-    '/counters',
-  ])
-    t.equal((await b.api('GET', path, undefined, '')).status, 200, path);
-  t.same((await b.api('GET', '/api/testbed')).body.domains, []);
-  t.equal(b.stopped(), 0);
-  t.same(await b.api('POST', '/api/shutdown'), { status: 200, body: {} });
-  await new Promise((r) => setImmediate(r));
-  t.equal(b.stopped(), 1);
-});
+t.test(
+  "the operator's API needs the operator's token, to look as well as to change; health and figures do not",
+  async (t) => {
+    const b = await bed();
+    t.teardown(() => b.close());
+    for (const [method, path, body] of [
+      ['POST', '/api/domains', { kind: 'guest' }],
+      ['DELETE', '/api/domains/1', undefined],
+      ['PUT', '/api/config', { lro: true }],
+      ['PUT', '/api/rate', { rate: null }],
+      ['PUT', '/api/nested', { nested: true }],
+      ['PUT', '/api/run', { id: 1, seed: 1, mode: 'off', frameSizes: [], guests: [] }],
+      ['POST', '/api/shutdown', undefined],
+      ['POST', '/counters/reset', undefined],
+      ['POST', '/api/domains/1/counters', undefined],
+      ['POST', '/api/session', { owner: 'a test' }],
+      ...(
+        [
+          ...[
+            '/api/testbed',
+            '/api/config',
+            '/api/rate',
+            '/api/run',
+            '/api/experiment',
+            '/api/xenstore',
+            '/api/control',
+            '/api/session',
+            '/api/nested',
+          ],
+          ...['/api/domains/1/grants', '/api/domains/1/ports', '/api/domains/1/control', '/dump'],
+        ] as const
+      ).map((path) => ['GET', path, undefined] as const),
+    ] as const) {
+      t.equal((await b.api(method, path, body, 'wrong')).status, 401, `${method} ${path}`);
+    }
+    for (const path of [
+      '/health/live',
+      '/health/ready',
+      '/metrics',
+      '/counters',
+      '/prometheus/targets',
+      '/documentation',
+    ])
+      t.equal((await fetch(b.url + path)).status, 200, path);
+    t.same((await b.api('GET', '/api/testbed')).body.domains, []);
+    t.equal(b.stopped(), 0);
+    t.same(await b.api('POST', '/api/shutdown'), { status: 200, body: {} });
+    await new Promise((r) => setImmediate(r));
+    t.equal(b.stopped(), 1);
+  },
+);
 
 t.test(
-  'what everybody may look at holds no secret: neither capture keys nor tokens nor secrets of domains',
+  'dumps, figures and what the operator looks at hold no secret: neither control keys nor tokens nor secrets of domains',
   async (t) => {
     const b = await bed();
     t.teardown(() => b.close());
@@ -48,7 +69,7 @@ t.test(
     const tokens = ['guest', 'driver-domain', 'nic'].map((kind) =>
       readFileSync(`${b.dir}/join/${kind}`, 'utf8').trim(),
     );
-    const secrets = [secret, ...tokens, ...b.hv.domains.list().map((d) => d.captureKey)];
+    const secrets = [secret, ...tokens, ...b.hv.domains.list().map((d) => d.controlKey)];
     t.equal(secrets.length, 6);
     for (const path of [
       '/dump',
@@ -61,14 +82,15 @@ t.test(
       '/metrics',
       '/prometheus/targets',
     ]) {
-      const text = await (await fetch(b.url + path)).text();
+      const answer = await fetch(b.url + path, { headers: { authorization: 'Bearer operator' } });
+      t.equal(answer.status, 200, path);
+      const text = await answer.text();
       t.same(
         secrets.filter((s) => text.includes(s)),
         [],
         path,
       );
     }
-    t.equal((await b.api('GET', '/api/domains/1000/capture', undefined, '')).status, 401);
   },
 );
 
@@ -196,26 +218,35 @@ t.test('guests go up to 32 and memory mapped for destroyed ones is used again', 
   t.match(over.body.message, /there are 32 guests/);
 });
 
-t.test('the same API answers on the Unix socket, and domains are made there, too', async (t) => {
+t.test('the socket file answers hypercalls only, whatever is shown to it: every guest reaches it', async (t) => {
   const b = await bed();
   t.teardown(() => b.close());
-  const body = '{"kind":"nic"}';
-  const headers = {
-    authorization: 'Bearer operator',
-    'content-type': 'application/json',
-    'content-length': body.length,
-  };
-  const text = await new Promise<string>((resolve, reject) => {
-    const r = request(
-      { socketPath: `${b.dir}/hypervisor.sock`, method: 'POST', path: '/api/domains', headers },
-      (res) => {
-        let all = '';
-        res.on('data', (d: Buffer) => (all += d.toString())).on('end', () => resolve(all));
-      },
-    );
-    r.on('error', reject).end(body);
-  });
-  t.match(JSON.parse(text), { domid: 1001 });
+  const headers = { authorization: 'Bearer operator' };
+  const ask = (method: string, path: string): Promise<{ status: number; text: string }> =>
+    new Promise((resolve, reject) => {
+      const asked = request({ socketPath: `${b.dir}/hypervisor.sock`, method, path, headers }, (res) => {
+        let text = '';
+        res
+          .on('data', (d: Buffer) => (text += d.toString()))
+          .on('end', () => resolve({ status: res.statusCode!, text }));
+      });
+      asked.on('error', reject).end();
+    });
+  for (const path of ['/api/testbed', '/api/xenstore', '/dump', '/counters', '/metrics', '/documentation/json', '/'])
+    t.same(await ask('GET', path), { status: 404, text: '' }, path);
+  t.same(await ask('POST', '/api/shutdown'), { status: 404, text: '' });
+});
+
+t.test('keys are told to the operator, for services that have said where they answer', async (t) => {
+  const b = await bed();
+  t.teardown(() => b.close());
+  const g = await b.open('guest');
+  t.same((await b.api('GET', '/api/control')).body, { domains: [] });
+  t.equal((await b.api('GET', '/api/domains/1/control')).status, 404);
+  await g.ask('service.announce', { http: 'http://127.0.0.1:4711', pid: 77 });
+  const access = { domid: 1, kind: 'guest', http: 'http://127.0.0.1:4711', key: b.hv.domains.get(1)!.controlKey };
+  t.same((await b.api('GET', '/api/control')).body, { domains: [access] });
+  t.same((await b.api('GET', '/api/domains/1/control')).body, access);
 });
 
 t.test(

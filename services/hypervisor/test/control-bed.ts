@@ -109,7 +109,7 @@ export interface Json {
   domid: number;
   rates: unknown;
   secret: string;
-  captureKey: string;
+  controlKey: string;
   port: number;
   queue: number;
   rid: number;

@@ -52,7 +52,7 @@ t.test('what the experimenter says is told again, with the time at which the pha
   t.match((await b.api('GET', '/api/experiment')).body, { run: null, phase: 'idle', config: 'baseline', results: [] });
   t.same(await b.api('PUT', '/api/experiment', stage({ linkGbps: 10 })), { status: 200, body: {} });
   t.same(await b.api('POST', '/api/experiment/results', figures()), { status: 200, body: {} });
-  const told = (await b.api('GET', '/api/experiment', undefined, '')).body as unknown as { phaseStartMs: number };
+  const told = (await b.api('GET', '/api/experiment')).body as unknown as { phaseStartMs: number };
   t.match(told, { ...stage({ linkGbps: 10 }), direction: 'rx', results: [{ ...figures(), direction: 'rx' }] });
   const asked = { run: stage().run, config: 'loopback', scenario: 'bytes:1M', round: 0, requestsPerSecond: 900 };
   t.same(await b.api('POST', '/api/experiment/requests', asked), { status: 200, body: {} });

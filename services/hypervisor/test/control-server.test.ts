@@ -30,12 +30,12 @@ t.test('only a living domain with its own secret may connect, and only once', as
     event: 'welcome',
     args: {
       ...{ domid: 1, kind: 'guest', memoryPages: 1024, guests: [1, 2] },
-      captureKey: b.hv.domains.get(1)!.captureKey,
+      controlKey: b.hv.domains.get(1)!.controlKey,
     },
   });
   const other = await Peer.connect(b.url, two.domid, two.secret);
-  t.match(other.events[0].args.captureKey, /^[0-9a-f]{64}$/);
-  t.not(other.events[0].args.captureKey, peer.events[0].args.captureKey, 'a key of captures is for one domain alone');
+  t.match(other.events[0].args.controlKey, /^[0-9a-f]{64}$/);
+  t.not(other.events[0].args.controlKey, peer.events[0].args.controlKey, 'a key of captures is for one domain alone');
   t.equal(await as('1', one.secret), 409);
   peer.ws.close();
   await peer.until(() => peer.closeCode !== null);

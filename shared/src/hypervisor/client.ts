@@ -31,8 +31,8 @@ export class HypervisorClient implements HypercallPort {
   readonly guests: readonly DomId[];
   /** GRANTLINE_DIR. */
   readonly dir: string;
-  /** Of whoever may read the domain's captures (docs/wire/capture.md). */
-  readonly captureKey: string;
+  /** Of whoever may use the service's own HTTP API: the domain itself and the operator. */
+  readonly controlKey: string;
   /** Whom a domain that joined should run as; null when the environment says it. */
   readonly identity: Identity | null;
   /** On which core, of a domain that joined; null: not told. */
@@ -49,7 +49,7 @@ export class HypervisorClient implements HypercallPort {
     this.memoryPages = welcome.memoryPages;
     this.guests = welcome.guests;
     this.dir = dir;
-    this.captureKey = welcome.captureKey;
+    this.controlKey = welcome.controlKey;
     this.identity = joined ? welcome : null;
     this.core = welcome.core;
     this.nativeCore = welcome.nativeCore;

@@ -16,7 +16,7 @@ export interface Welcome {
   /** Guests that there are. */
   guests: DomId[];
   /** Of whoever may read the domain's captures. */
-  captureKey: string;
+  controlKey: string;
   /** To a domain that joined: whom to run as (uid null: as it was started), and on which core. */
   uid: number | null;
   gid: number | null;
@@ -202,7 +202,7 @@ function parseWelcome(args: unknown): Welcome {
     kind: a.kind as ServiceKind,
     memoryPages: Number(a.memoryPages),
     guests: numbers(a.guests).map(parseDomId),
-    captureKey: typeof a.captureKey === 'string' ? a.captureKey : '',
+    controlKey: typeof a.controlKey === 'string' ? a.controlKey : '',
     uid: orNull(a.uid),
     gid: orNull(a.gid),
     groups: numbers(a.groups),

@@ -147,6 +147,7 @@ export async function startService(o: ServiceOptions): Promise<Service> {
     name: `${env.kind} ${client.domid}`,
     domain: domainName(client.domid),
     log,
+    ...{ listen: env.http, names: env.httpNames, key: client.controlKey },
     counterFile: counters,
     settle: () => meter.settle(o.between?.() ?? CPU_CONTROL),
     ready: () => isOpen && !client.closed && !lifeline.stopping && (o.ready?.() ?? true),
@@ -155,7 +156,7 @@ export async function startService(o: ServiceOptions): Promise<Service> {
   });
   lifeline.onStop(() => http.close());
   const captures = new Captures({
-    ...{ http, space, counters, key: client.captureKey, hops: [HOP_OF[o.kind]], domain: domainName(client.domid) },
+    ...{ http, space, counters, hops: [HOP_OF[o.kind]], domain: domainName(client.domid) },
   });
 
   const xenstore = new XenstoreClient(client);

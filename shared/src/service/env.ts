@@ -3,6 +3,7 @@ import { envSchema } from 'env-schema';
 import { Type } from 'typebox';
 import { DOMID_FIRST_RESERVED, parseDomId, type DomId } from '../abi/page.js';
 import { TAP_PLACE_FORM, parseTapPlace, type TapPlace } from '../config/tap-place.js';
+import { NAME_FORM } from './gate.js';
 import { usualDir } from './runtime-dir.js';
 import { UsageError } from './usage-error.js';
 
@@ -45,6 +46,8 @@ export interface ServiceEnv {
   /** Hypervisor: the operator's token; null: to be made up. */
   readonly token: string | null;
   readonly http: ListenAddress;
+  /** What else the HTTP server may be called in Host headers. */
+  readonly httpNames: readonly string[];
   readonly uid: number | null;
   readonly gid: number | null;
   readonly groups: readonly number[];
@@ -83,6 +86,7 @@ const schema = Type.Object({
   GRANTLINE_JOIN: Type.Optional(Type.String({ pattern: '^/' })),
   GRANTLINE_TOKEN: Type.Optional(Type.String()),
   GRANTLINE_HTTP: Type.Optional(Type.String({ pattern: '^(\\[[0-9a-fA-F:.]+\\]|[^:\\[\\]/]+):[0-9]{1,5}$' })),
+  GRANTLINE_HTTP_NAMES: Type.Optional(Type.String({ pattern: `^${NAME_FORM}(,${NAME_FORM})*$`, maxLength: 4096 })),
   GRANTLINE_UID: Type.Optional(id),
   GRANTLINE_GID: Type.Optional(id),
   GRANTLINE_GROUPS: Type.Optional(Type.String({ pattern: '^[0-9]{1,10}(,[0-9]{1,10})*$' })),
@@ -108,6 +112,7 @@ const EXPECTED: Record<keyof Raw, string> = {
   GRANTLINE_JOIN: 'the absolute path of the file with the join token, for example $GRANTLINE_DIR/join/guest',
   GRANTLINE_TOKEN: 'the operator token of the hypervisor',
   GRANTLINE_HTTP: 'host:port with a port from 0 to 65535, for example 127.0.0.1:0',
+  GRANTLINE_HTTP_NAMES: 'host names with commas between them',
   GRANTLINE_UID: 'a number, the user to run as',
   GRANTLINE_GID: 'a number, the group to run as',
   GRANTLINE_GROUPS: 'numbers of groups with commas between them',
@@ -156,6 +161,7 @@ export function readEnv(kind: ServiceKind, source: NodeJS.ProcessEnv = process.e
     join,
     token: raw.GRANTLINE_TOKEN ?? null,
     http: parseListen(raw.GRANTLINE_HTTP ?? (kind === 'hypervisor' ? '127.0.0.1:7600' : '127.0.0.1:0')),
+    httpNames: raw.GRANTLINE_HTTP_NAMES?.split(',') ?? [],
     uid: raw.GRANTLINE_UID ?? null,
     gid: raw.GRANTLINE_GID ?? null,
     groups: raw.GRANTLINE_GROUPS?.split(',').map(Number) ?? [],

@@ -1,5 +1,8 @@
 /** The HTTP server that every service has: health, metrics, counters, dump, and a page that documents them.
- *  docs/wire/control-plane.md section 4. */
+ *  docs/wire/control-plane.md section 4.
+ *
+ *  One gate for all services and all routes, those of the service itself included: Host and Origin are checked, and without the key
+ *  only what a route says is `open` is answered: figures and health, which change nothing and show nothing of what frames hold. */
 import { hostname } from 'node:os';
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
@@ -11,6 +14,7 @@ import { nowNs } from '../clock/clock.js';
 import type { CounterFile } from '../counters/file.js';
 import { processCpuNs, threadCpuNs } from '../mem/libc.js';
 import type { ListenAddress } from './env.js';
+import { isBearer, refuseHost, refuseOrigin } from './gate.js';
 import { limitListening } from './listening.js';
 import { UsageError } from './usage-error.js';
 import { answerHeadAtOnce } from './head.js';
@@ -32,6 +36,11 @@ export interface HttpOptions {
   /** The domain that the service is, as others call it (domain-name.ts): label of its metrics. */
   domain: string;
   log: Log;
+  /** Where it will listen, and what else it is called (gate.ts). */
+  listen: ListenAddress;
+  names: readonly string[];
+  /** Who has it may use all routes: the domain's control key; the hypervisor's is the operator's token. '': nobody. */
+  key: string;
   /** null: the service has no counters. */
   counterFile: CounterFile | null;
   /** False, or a text that says why not: /health/ready answers 503. */
@@ -62,6 +71,18 @@ export const CountersBody = Type.Object({
 });
 export type CountersBody = Type.Static<typeof CountersBody>;
 
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Answered without the key. */
+    open?: true;
+  }
+}
+
+/** Options of a route that anybody may ask. */
+export const OPEN = { config: { open: true } } as const;
+/** Pages and files of the documentation. */
+const DOCUMENTATION = '/documentation';
+
 const Status = Type.Object({ status: Type.String() });
 
 /** Makes the server; further routes can be added before it listens. Must be called on the data thread, whose CPU time
@@ -77,10 +98,11 @@ export async function createHttp(o: HttpOptions): Promise<ServiceHttp> {
   }).withTypeProvider<TypeBoxTypeProvider>();
   limitListening(app.server);
   app.addHook('onRoute', answerHeadAtOnce);
+  addGate(app, o);
   await app.register(swagger, {
     openapi: { info: { title: `grantline ${o.name}`, description: 'Grantline testbed', version: '0.1.0' } },
   });
-  await app.register(swaggerUi, { routePrefix: '/documentation' });
+  await app.register(swaggerUi, { routePrefix: DOCUMENTATION });
   addHealth(app, o);
   addCounters(app, o);
   app.get('/dump', { schema: { summary: 'Rings, queues and state', response: { 200: Type.Unknown() } } }, () =>
@@ -110,13 +132,31 @@ export async function listenHttp(app: ServiceHttp, at: ListenAddress): Promise<s
   return `http://${host.includes(':') ? `[${host}]` : host}:${port}`;
 }
 
+function addGate(app: ServiceHttp, { listen, names, key, name }: HttpOptions): void {
+  const gate = { bound: listen.host, names };
+  const whose = name === 'hypervisor' ? "the operator's token" : "the domain's control key";
+  app.addHook('onRequest', (request, reply, done) => {
+    const { host, origin, authorization } = request.headers;
+    const refuse = (statusCode: number, error: string, message: string): void =>
+      void reply.code(statusCode).send({ statusCode, error, message });
+    const misdirected = refuseHost(host, gate);
+    if (misdirected !== null) return refuse(421, 'Misdirected Request', misdirected);
+    const foreign = origin === undefined ? null : refuseOrigin(origin, host, gate);
+    if (foreign !== null) return refuse(403, 'Forbidden', foreign);
+    const { config, url = '' } = request.routeOptions;
+    const isOpen = config.open === true || url === DOCUMENTATION || url.startsWith(`${DOCUMENTATION}/`);
+    if (isOpen || request.is404 || isBearer(authorization, key)) return done();
+    refuse(401, 'Unauthorized', `this call needs ${whose}`);
+  });
+}
+
 function addHealth(app: ServiceHttp, o: HttpOptions): void {
-  app.get('/health/live', { schema: { summary: 'The process answers', response: { 200: Status } } }, () => ({
+  app.get('/health/live', { ...OPEN, schema: { summary: 'The process answers', response: { 200: Status } } }, () => ({
     status: 'live',
   }));
   app.get(
     '/health/ready',
-    { schema: { summary: 'The service can do its work', response: { 200: Status, 503: Status } } },
+    { ...OPEN, schema: { summary: 'The service can do its work', response: { 200: Status, 503: Status } } },
     (_request, reply) => {
       const ready = o.ready();
       if (ready === true) return { status: 'ready' };
@@ -130,22 +170,26 @@ function addCounters(app: ServiceHttp, o: HttpOptions): void {
   const metrics = new ServiceMetrics(o);
   app.get(
     '/metrics',
-    { schema: { summary: 'For Prometheus', response: { 200: Type.String() } } },
+    { ...OPEN, schema: { summary: 'For Prometheus', response: { 200: Type.String() } } },
     async (_request, reply) => {
       const text = await metrics.text();
       return reply.type(metrics.contentType).send(text);
     },
   );
-  app.get('/counters', { schema: { summary: 'All counters, and CPU time', response: { 200: CountersBody } } }, () => {
-    o.settle?.();
-    return {
-      atNs: nowNs(),
-      processCpuNs: processCpuNs(),
-      dataThreadCpuNs: threadCpuNs(),
-      rssBytes: process.memoryUsage.rss(),
-      blocks: o.counterFile?.snapshot() ?? [],
-    };
-  });
+  app.get(
+    '/counters',
+    { ...OPEN, schema: { summary: 'All counters, and CPU time', response: { 200: CountersBody } } },
+    () => {
+      o.settle?.();
+      return {
+        atNs: nowNs(),
+        processCpuNs: processCpuNs(),
+        dataThreadCpuNs: threadCpuNs(),
+        rssBytes: process.memoryUsage.rss(),
+        blocks: o.counterFile?.snapshot() ?? [],
+      };
+    },
+  );
   app.post(
     '/counters/reset',
     { schema: { summary: 'All counters to zero; /metrics goes on counting', response: { 200: Type.Object({}) } } },

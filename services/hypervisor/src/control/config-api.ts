@@ -2,7 +2,6 @@
 import { FACTOR_VALUES } from '@grantline/shared/config/factors.js';
 import type { ServiceHttp } from '@grantline/shared/service/http.js';
 import { Type } from 'typebox';
-import type { Guard } from './api-guard.js';
 import { Empty, Factors, Nullable } from './api-schemas.js';
 import { DomainError } from './domains.js';
 import type { Hypervisor } from './hypervisor.js';
@@ -44,20 +43,16 @@ const RunBody = Type.Object(
 const RunStatus = Type.Object({ run: Nullable(RunBody), ready: Type.Array(Type.Integer()) });
 
 /** Adds the routes. */
-export function addConfig(app: ServiceHttp, hv: Hypervisor, guarded: Guard): void {
-  app.put(
-    '/api/config',
-    { ...guarded, schema: { summary: 'Changes factors of all vifs', body: FactorsBody } },
-    (request) => {
-      try {
-        return { generation: hv.toolstack.configure(request.body) };
-      } catch (error) {
-        throw new DomainError(400, (error as Error).message);
-      } finally {
-        hv.deliver();
-      }
-    },
-  );
+export function addConfig(app: ServiceHttp, hv: Hypervisor): void {
+  app.put('/api/config', { schema: { summary: 'Changes factors of all vifs', body: FactorsBody } }, (request) => {
+    try {
+      return { generation: hv.toolstack.configure(request.body) };
+    } catch (error) {
+      throw new DomainError(400, (error as Error).message);
+    } finally {
+      hv.deliver();
+    }
+  });
   app.get(
     '/api/config',
     { schema: { summary: 'Factors, and how far the vifs are', response: { 200: ConfigBody } } },
@@ -70,7 +65,7 @@ export function addConfig(app: ServiceHttp, hv: Hypervisor, guarded: Guard): voi
   );
   app.put(
     '/api/run',
-    { ...guarded, schema: { summary: 'Tells the receivers of a run', body: RunBody, response: { 200: Empty } } },
+    { schema: { summary: 'Tells the receivers of a run', body: RunBody, response: { 200: Empty } } },
     (request) => {
       hv.toolstack.startRun(request.body);
       hv.deliver();

@@ -20,8 +20,8 @@ export interface Domain {
   readonly ip: string | null;
   /** It became a domain by connecting, and is one for as long as the connection. */
   readonly joined: boolean;
-  /** Who has it may read the domain's captures; told to the domain and to the operator. */
-  readonly captureKey: string;
+  /** Who has it may use the HTTP API of the domain's service; told to the domain and to the operator. */
+  readonly controlKey: string;
 }
 
 /** Something that the caller of the operator's API did wrong, with the HTTP status that says so. */
@@ -88,7 +88,7 @@ export class Domains {
       mac: guest ? guestMac(domid) : null,
       ip: guest ? guestIp(domid) : null,
       joined,
-      captureKey: randomBytes(32).toString('hex'),
+      controlKey: randomBytes(32).toString('hex'),
     };
     const secret = randomBytes(32).toString('hex');
     this.world.build(domain);

@@ -1,5 +1,5 @@
 /** Where the hypervisor is reached: by everybody at an address, by domains of this machine at a socket file. Both speak
- *  HTTP, and WebSocket for domains. At another socket file descriptors are handed out for tickets. */
+ *  HTTP, and WebSocket for domains; the socket file is for these alone. At another socket file descriptors are handed out for tickets. */
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { ListenAddress } from '@grantline/shared/service/env.js';
@@ -11,14 +11,12 @@ import type { HypercallServer } from './hypercall-server.js';
 import type { Tickets } from './tickets.js';
 
 export interface DoorsOptions {
-  http: Omit<HttpOptions, 'name' | 'domain' | 'ready'>;
+  http: Omit<HttpOptions, 'name' | 'domain' | 'ready' | 'listen'>;
   /** Adds the hypervisor's own routes. */
   addRoutes: (http: ServiceHttp) => void;
   /** Called before each request over HTTP is looked at. */
   beforeRequest: () => void;
   server: HypercallServer;
-  /** The socket file is for hypercalls only: guests that are on another network have no business with the rest. */
-  hypercallsOnly: boolean;
   files: TestbedFiles;
   tickets: Tickets;
 }
@@ -39,7 +37,13 @@ export class Doors {
     // The first of all: a domain that has connected needs it at once.
     this.shared = new DescriptorDoor(files.sharedSocket, (ticket) => this.o.tickets.use(ticket));
     files.openSocket(files.sharedSocket);
-    const http = await createHttp({ ...this.o.http, name: 'hypervisor', domain: 'hypervisor', ready: () => true });
+    const http = await createHttp({
+      ...this.o.http,
+      listen,
+      name: 'hypervisor',
+      domain: 'hypervisor',
+      ready: () => true,
+    });
     this.http = http;
     http.addHook('onRequest', (_request, _reply, next) => {
       beforeRequest();
@@ -48,10 +52,8 @@ export class Doors {
     this.o.addRoutes(http);
     server.attach(http.server);
     const url = await listenHttp(http, listen);
-    const unix = createServer((request, response) => {
-      if (this.o.hypercallsOnly) response.writeHead(404).end();
-      else http.routing(request, response);
-    });
+    // Every guest reaches it, and no guest has business with the operator's pages.
+    const unix = createServer((_request, response) => response.writeHead(404).end());
     this.unix = unix;
     limitListening(unix);
     server.attach(unix);

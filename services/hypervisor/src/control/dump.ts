@@ -5,7 +5,7 @@ import type { Hypervisor } from './hypervisor.js';
 export function dump(hv: Hypervisor): object {
   const { toolstack } = hv;
   return {
-    domains: hv.domains.list().map(({ captureKey: _, ...d }) => d),
+    domains: hv.domains.list().map(({ controlKey: _, ...d }) => d),
     connected: hv.server.connectedCount,
     queues: hv.nic.list(),
     lateNicReplies: hv.nic.lateReplies,

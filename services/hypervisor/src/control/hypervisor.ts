@@ -46,6 +46,8 @@ export interface HypervisorOptions {
   dir: string;
   /** The operator's token. */
   token: string;
+  /** What the HTTP server is called beside its address. */
+  httpNames?: readonly string[];
   listen: ListenAddress;
   log: Log;
   /** Called at POST /api/shutdown. */
@@ -172,6 +174,7 @@ export class Hypervisor {
     this.doors = new Doors({
       http: {
         log: o.log,
+        ...{ names: o.httpNames ?? [], key: o.token },
         counterFile: this.counterFile,
         dump: () => dump(this),
         gauges: () => readings(this),
@@ -180,7 +183,6 @@ export class Hypervisor {
       // What anybody reads must be complete, and a reset must not leave anything to be counted later.
       beforeRequest: () => this.accounting.settle(),
       server: this.server,
-      hypercallsOnly: (o.roles ?? null) !== null,
       files: this.files,
       tickets: this.tickets,
     });
@@ -246,7 +248,7 @@ export class Hypervisor {
     const guests = this.domains.guests().map((g) => g.domid);
     const joined = domain.joined ? { ...this.files.identityOf(domid), ...this.joins.placeOf(domain) } : {};
     this.server.send(domid, 'welcome', {
-      ...{ domid, kind, memoryPages, guests, captureKey: domain.captureKey },
+      ...{ domid, kind, memoryPages, guests, controlKey: domain.controlKey },
       ...joined,
     });
     if (kind === 'guest') return;

@@ -3,15 +3,20 @@ import type { DomId } from '@grantline/shared/abi/page.js';
 import type { ServiceHttp } from '@grantline/shared/service/http.js';
 import { Type } from 'typebox';
 import { grantRows, mappingRows } from '../data/inspect.js';
-import type { Guard } from './api-guard.js';
 import { Domid } from './api-schemas.js';
-import { DomainError } from './domains.js';
+import { DomainError, type Domain } from './domains.js';
 import type { Hypervisor } from './hypervisor.js';
 
-const Access = Type.Object({ http: Type.String(), key: Type.String() });
+const Access = Type.Object({
+  domid: Type.Integer(),
+  kind: Type.Union([Type.Literal('guest'), Type.Literal('driver-domain'), Type.Literal('nic')]),
+  http: Type.String(),
+  key: Type.String(),
+});
+type Access = Type.Static<typeof Access>;
 
 /** Adds the routes. */
-export function addInspection(app: ServiceHttp, hv: Hypervisor, guarded: Guard): void {
+export function addInspection(app: ServiceHttp, hv: Hypervisor): void {
   const Path = Type.Object({ path: Type.Optional(Type.String({ maxLength: 4096 })) });
   app.get('/api/xenstore', { schema: { summary: 'A subtree of xenstore', querystring: Path } }, (request) => {
     const path = request.query.path ?? '/';
@@ -37,17 +42,22 @@ export function addInspection(app: ServiceHttp, hv: Hypervisor, guarded: Guard):
       return { ports: hv.portsOf(domid as DomId) };
     },
   );
+  const accessTo = ({ domid, kind, http, controlKey: key }: Domain): Access[] =>
+    http === null ? [] : [{ domid, kind, http, key }];
+  const All = Type.Object({ domains: Type.Array(Access) });
   app.get(
-    '/api/domains/:domid/capture',
-    {
-      ...guarded,
-      schema: { summary: 'Where its captures are read, and with which key', params: Domid, response: { 200: Access } },
-    },
+    '/api/control',
+    { schema: { summary: 'Where the services of domains answer, and their keys', response: { 200: All } } },
+    () => ({ domains: hv.domains.live().flatMap(accessTo) }),
+  );
+  app.get(
+    '/api/domains/:domid/control',
+    { schema: { summary: 'Where its service answers, and with which key', params: Domid, response: { 200: Access } } },
     (request) => {
       const domain = hv.domains.get(request.params.domid);
-      if (domain?.state !== 'running' || domain.http === null)
-        throw new DomainError(404, `domain ${request.params.domid} is not running`);
-      return { http: domain.http, key: domain.captureKey };
+      const access = domain?.state === 'running' ? accessTo(domain)[0] : undefined;
+      if (access === undefined) throw new DomainError(404, `domain ${request.params.domid} is not running`);
+      return access;
     },
   );
 }

@@ -4,7 +4,6 @@ import { DOMID_NIC, parseDomId, type DomId } from '@grantline/shared/abi/page.js
 import { parseRate } from '@grantline/shared/config/rate.js';
 import type { ServiceHttp } from '@grantline/shared/service/http.js';
 import { Type } from 'typebox';
-import type { Guard } from './api-guard.js';
 import { Nullable } from './api-schemas.js';
 import { DomainError } from './domains.js';
 import type { Hypervisor } from './hypervisor.js';
@@ -30,10 +29,10 @@ const Rates = Type.Object({
 });
 
 /** Adds the routes. */
-export function addRate(app: ServiceHttp, hv: Hypervisor, guarded: Guard): void {
+export function addRate(app: ServiceHttp, hv: Hypervisor): void {
   app.put(
     '/api/rate',
-    { ...guarded, schema: { summary: 'Limits what vifs may send', body: RateBody, response: { 200: Rates } } },
+    { schema: { summary: 'Limits what vifs may send', body: RateBody, response: { 200: Rates } } },
     (request) => {
       const { rate, guest } = request.body;
       try {
@@ -57,7 +56,6 @@ export function addRate(app: ServiceHttp, hv: Hypervisor, guarded: Guard): void 
   app.put(
     '/api/nested',
     {
-      ...guarded,
       schema: {
         summary: 'Lets other stations send by the vif of a guest',
         body: NestedBody,

@@ -1,7 +1,7 @@
 /** HTTP service discovery for Prometheus: docs/wire/metrics.md section 5. */
 import { DOMID_CONTROL } from '@grantline/shared/abi/page.js';
 import { domainName } from '@grantline/shared/service/domain-name.js';
-import type { ServiceHttp } from '@grantline/shared/service/http.js';
+import { OPEN, type ServiceHttp } from '@grantline/shared/service/http.js';
 import { Type } from 'typebox';
 import type { Hypervisor } from './hypervisor.js';
 
@@ -16,7 +16,7 @@ const TargetsBody = Type.Array(
 export function addTargets(app: ServiceHttp, hv: Hypervisor): void {
   app.get(
     '/prometheus/targets',
-    { schema: { summary: 'Where there are metrics, for http_sd_configs', response: { 200: TargetsBody } } },
+    { ...OPEN, schema: { summary: 'Where there are metrics, for http_sd_configs', response: { 200: TargetsBody } } },
     () => {
       const group = (url: string, domid: number, kind: string) => ({
         targets: [new URL(url).host],

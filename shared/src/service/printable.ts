@@ -1,0 +1,17 @@
+/** Text of others, made fit for a terminal. */
+
+// Control characters of both sets, the separators that some terminals take for the end of a line, what turns or hides the direction of
+// text, and halves of surrogate pairs. Letters of all scripts stay.
+const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu;
+
+/** What a domain or another program has said, as one line that does nothing but be read: where a guest's text becomes part of a
+ *  message, or is printed. Control characters, and with them escape sequences, become U+FFFD; tabs and line ends, spaces.
+ *  @param max characters kept; what is cut ends in "..." */
+export function printable(text: string, max: number): string {
+  // Cut before it is looked through: it may be long.
+  const kept = text.length > max ? `${text.slice(0, Math.max(0, max - 3))}...` : text;
+  return kept
+    .replace(/[\t\r\n]+/g, ' ')
+    .replace(UNPRINTABLE, '\ufffd')
+    .trim();
+}
