@@ -5,7 +5,7 @@ import { SHARED_SOCKET, type SharedKind } from '@grantline/shared/hypervisor/wir
 import { fetchDescriptor } from '@grantline/shared/mem/descriptors.js';
 import { createLogTo } from '@grantline/shared/service/log.js';
 import { WebSocket } from 'ws';
-import { Hypervisor } from '../src/control/hypervisor.js';
+import { Hypervisor, type HypervisorOptions } from '../src/control/hypervisor.js';
 import type { DomainKind } from '../src/control/domains.js';
 
 export const TOKEN = 'operator';
@@ -27,7 +27,11 @@ export interface Bed {
 }
 
 /** Starts it. */
-export async function bed(nicTimeoutMs = 5000, availableMemory?: () => number): Promise<Bed> {
+export async function bed(
+  nicTimeoutMs = 5000,
+  availableMemory?: () => number,
+  more: Partial<HypervisorOptions> = {},
+): Promise<Bed> {
   const root = tempDir();
   mkdirSync(root);
   const dir = join(root, 'testbed');
@@ -42,6 +46,7 @@ export async function bed(nicTimeoutMs = 5000, availableMemory?: () => number): 
     onShutdown: () => void stopped++,
     nicTimeoutMs,
     ...(availableMemory === undefined ? {} : { availableMemory }),
+    ...more,
   });
   const peers: Peer[] = [];
   const fds: number[] = [];

@@ -1,5 +1,6 @@
+import { writeSync } from 'node:fs';
 import t from 'tap';
-import { NIC_ASKED_MAX } from '../src/control/nic-control.js';
+import { GUEST_QUEUES_MAX, NIC_ASKED_MAX } from '../src/control/nic-control.js';
 import { Peer, bed, type Bed, type Event } from './control-bed.js';
 
 const MODERATION = { moderationFrames: 0, moderationUs: 0 };
@@ -183,14 +184,147 @@ t.test('H35: a guest that asks the nic for more than it answers is refused, and 
   const dd = await b.open('driver-domain');
   const g = await b.open('guest');
   await direct(b);
-  const args = await queueArgs(g);
-  const asked = await Promise.all(Array.from({ length: 3 * NIC_ASKED_MAX }, () => g.call('nic.attach', args)));
+  const attached = g.ask('nic.attach', await queueArgs(g));
+  await nic.call('reply', { rid: (await nic.event('nic.attach')).rid, result: { queue: 0 } });
+  const { queue } = await attached;
+  const asked = await Promise.all(Array.from({ length: 3 * NIC_ASKED_MAX }, () => g.call('nic.detach', { queue })));
   const count = (code: string): number => asked.filter((a) => a.error?.code === code).length;
   t.same([count('ETIMEDOUT'), count('EBUSY')], [NIC_ASKED_MAX, 2 * NIC_ASKED_MAX]);
-  t.equal(await g.ask('nic.attach', args), 'EBUSY', 'what the nic still owes an answer to counts');
-  const events = nic.events.filter((e) => e.event === 'nic.attach');
+  t.equal(await g.ask('nic.detach', { queue }), 'EBUSY', 'what the nic still owes an answer to counts');
+  const events = nic.events.filter((e) => e.event === 'nic.detach');
   t.equal(events.length, NIC_ASKED_MAX);
   t.equal(await dd.ask('nic.attach', await queueArgs(dd)), 'ETIMEDOUT', 'others may ask');
-  for (const { args } of events) await nic.ask('reply', { rid: args.rid, error: { code: 'ENOSPC', message: 'full' } });
-  t.equal(await g.ask('nic.attach', args), 'ETIMEDOUT', 'it may ask again');
+  for (const { args } of events) await nic.ask('reply', { rid: args.rid, error: { code: 'EIO', message: 'not yet' } });
+  t.equal(await g.ask('nic.detach', { queue }), 'ETIMEDOUT', 'it may ask again');
 });
+
+t.test(
+  'H42: a guest has two queues of each direction at most, however it asks, and takes none from others',
+  async (t) => {
+    const b = await bed();
+    t.teardown(() => b.close());
+    const nic = await b.open('nic');
+    const dd = await b.open('driver-domain');
+    const g = await b.open('guest');
+    await direct(b);
+    let next = 0;
+    answering(nic, (event) => ({ result: event === 'nic.attach' ? { queue: next++ } : {} }));
+    const args = await queueArgs(g);
+    for (const direction of ['tx', 'rx']) {
+      const asked = await Promise.all(Array.from({ length: 70 }, () => g.ask('nic.attach', { ...args, direction })));
+      const given = asked.filter((a) => typeof a === 'object');
+      t.equal(given.length, GUEST_QUEUES_MAX, direction);
+      t.equal(asked.filter((a) => (a as unknown) === 'ENOSPC').length, 70 - GUEST_QUEUES_MAX);
+      t.same(await g.ask('nic.detach', { queue: given[0].queue }), {});
+      t.type((await g.ask('nic.attach', { ...args, direction })).queue, 'number', 'one that was given back is free');
+    }
+    t.type((await dd.ask('nic.attach', await queueArgs(dd))).queue, 'number');
+  },
+);
+
+t.test(
+  'H42: a guest that has left direct loses its queues and its DMA entries, also if it never answers',
+  async (t) => {
+    const b = await bed(5000, undefined, { leaveMs: 50 });
+    t.teardown(() => b.close());
+    const nic = await b.open('nic');
+    await b.open('driver-domain');
+    const g = await b.open('guest');
+    await direct(b);
+    let next = 0;
+    answering(nic, (event) => ({ result: event === 'nic.attach' ? { queue: next++ } : {} }));
+    const args = await queueArgs(g);
+    for (const direction of ['tx', 'rx']) await g.ask('nic.attach', { ...args, direction });
+    t.equal(b.hv.dma.isSelf(args['header'] as number, 1), true);
+    t.equal((await b.api('PUT', '/api/config', { path: 'split' })).status, 200);
+    const gone = [await nic.event('nic.detach', 1), await nic.event('nic.detach', 2)];
+    t.same(gone.map((e) => e.queue).sort(), [0, 1]);
+    await soon(() =>
+      [10, 11, 12].every((_, i) => !b.hv.dma.isSelf([args['header'], args['avail'], args['comp']][i] as number, 1)),
+    );
+    t.equal(b.hv.dma.used, 0);
+    t.same(b.hv.nic.list(), []);
+    t.equal(await g.ask('nic.attach', args), 'EPERM');
+    t.equal(await g.ask('nic.detach', { queue: 0 }), 'ENOENT', 'it went with the right to it');
+  },
+);
+
+t.test('H42: a guest that comes back to direct in time keeps what it has', async (t) => {
+  const b = await bed(5000, undefined, { leaveMs: 100 });
+  t.teardown(() => b.close());
+  const nic = await b.open('nic');
+  await b.open('driver-domain');
+  const g = await b.open('guest');
+  await direct(b);
+  answering(nic, () => ({ result: { queue: 0 } }));
+  await g.ask('nic.attach', await queueArgs(g));
+  // Both before any timer of the hypervisor can be due: it is in this process.
+  b.hv.toolstack.configure({ path: 'split' });
+  b.hv.toolstack.configure({ path: 'direct' });
+  await new Promise((r) => setTimeout(r, 200));
+  t.equal(b.hv.nic.list().length, 1);
+});
+
+t.test('H42: an attach that is answered after the guest has left direct is undone', async (t) => {
+  const b = await bed();
+  t.teardown(() => b.close());
+  const nic = await b.open('nic');
+  await b.open('driver-domain');
+  const g = await b.open('guest');
+  await direct(b);
+  const asked = g.ask('nic.attach', await queueArgs(g));
+  const { rid } = await nic.event('nic.attach');
+  t.equal((await b.api('PUT', '/api/config', { path: 'split' })).status, 200);
+  await nic.call('reply', { rid, result: { queue: 5 } });
+  t.equal(await asked, 'EPERM');
+  t.equal((await nic.event('nic.detach')).queue, 5);
+});
+
+t.test('H42: the second of two queues with one address is refused, and the first goes on', async (t) => {
+  const b = await bed();
+  t.teardown(() => b.close());
+  const nic = await b.open('nic');
+  await b.open('driver-domain');
+  const [one, two] = [await b.open('guest'), await b.open('guest')];
+  await direct(b);
+  const taken = new Set<string>();
+  nic.ws.on('message', (data: Buffer) => {
+    const m = JSON.parse(data.toString()) as Event;
+    if (m.event !== 'nic.attach') return;
+    const { mac, rid } = m.args as unknown as { mac: string; rid: number };
+    const free = !taken.has(mac);
+    taken.add(mac);
+    void nic.call(
+      'reply',
+      free ? { rid, result: { queue: taken.size } } : { rid, error: { code: 'EEXIST', message: mac } },
+    );
+  });
+  const mac = '00:16:3e:00:00:01';
+  t.type((await one.ask('nic.attach', { ...(await queueArgs(one)), mac })).queue, 'number');
+  t.type(
+    (await two.ask('nic.attach', { ...(await queueArgs(two)), mac })).queue,
+    'number',
+    'it gets its own address instead',
+  );
+  t.same([...taken], [mac, '00:16:3e:00:00:02']);
+  t.equal(await one.ask('nic.attach', { ...(await queueArgs(one)), mac }), 'EEXIST');
+  t.equal(b.hv.nic.list().length, 2);
+});
+
+t.test('a nic that stands still inside a burst is dead after a while, and holds up nobody', async (t) => {
+  const b = await bed(5000, undefined, { stuckMs: 50 });
+  t.teardown(() => b.close());
+  const dd = await b.open('driver-domain');
+  const nic = await b.open('nic');
+  const [dpn] = await dd.mapSelf([10]);
+  writeSync(await b.shared(nic, 'dma-burst'), new Uint8Array([1]), 0, 1, 0);
+  const reply = await dd.hypercall(0x101, 1, Buffer.from(new Uint32Array([dpn]).buffer));
+  t.equal(reply.readInt16LE(8), 0);
+  t.equal((await dd.event('domain.gone')).domid, 1001);
+  await soon(() => b.hv.domains.get(1001)?.state === 'dead');
+  t.type((await b.open('nic')).domid, 'number', 'and another may come');
+});
+
+async function soon(so: () => boolean): Promise<void> {
+  while (!so()) await new Promise((r) => setTimeout(r, 5));
+}

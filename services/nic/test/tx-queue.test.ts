@@ -191,6 +191,28 @@ t.test('queues take turns, packet by packet', (t) => {
   t.end();
 });
 
+t.test('H43: a domain with many transmit queues has as many turns on the wire as one with a single one', (t) => {
+  for (const paced of [false, true]) {
+    const k = new TxKit();
+    if (paced) k.out.setSpeed(1000);
+    const many = Array.from({ length: 6 }, (_, i) => k.queue(1, 1, 0, 3 * i));
+    const one = k.queue(2);
+    for (const q of many) for (let i = 0; i < 8; i++) q.post(k.place(1, 1, Buffer.alloc(60, 1), [4096]));
+    for (let i = 0; i < 16; i++) one.post(k.place(2, 2, Buffer.alloc(60, 2), [4096]));
+    for (let i = 0; k.frames.length < 64 && i < 1000; i++) {
+      k.nicTx.poll();
+      k.meter.now += 1000;
+    }
+    const order = k.frames.map((f) => f[30]);
+    t.equal(order.slice(0, 32).filter((n) => n === 2).length, 16, paced ? 'on a paced wire, too' : 'turn by turn');
+    t.ok(
+      many.every((q) => q.take().length === 8),
+      'and among its own queues each has its turn',
+    );
+  }
+  t.end();
+});
+
 t.test('a paced wire takes frames at its rate, preamble, gap and FCS counted, and is waited for by the clock', (t) => {
   const k = new TxKit();
   k.out.setSpeed(10);

@@ -3,6 +3,7 @@
 import type { DomId } from '@grantline/shared/abi/page.js';
 import type { RawData, WebSocket } from 'ws';
 import type { HypercallRunner, Reply } from './hypercall-runner.js';
+import type { TimeShare } from './time-share.js';
 
 /** Bytes that may wait for a domain which does not read; then it is cut off. */
 const BACKLOG_BYTES = 4 << 20;
@@ -38,18 +39,31 @@ export class Connection {
   private readonly behind: Buffer[] = [];
   private behindBytes = 0;
   private held = false;
+  /** What was read before the domain's time was used up. */
+  private readonly late: { data: Buffer; binary: boolean }[] = [];
+  /** It has used up its time, and is not read. */
+  private paused = false;
+  private readonly share: TimeShare | null;
   private readonly onReleased = (reply: Reply): void => this.released(reply);
 
-  constructor(ws: WebSocket, domid: DomId, runner: HypercallRunner, world: ConnectionWorld) {
+  /** @param share of the hypervisor's time; null: no limit */
+  constructor(
+    ws: WebSocket,
+    domid: DomId,
+    runner: HypercallRunner,
+    world: ConnectionWorld,
+    share: TimeShare | null = null,
+  ) {
+    this.share = share;
     this.ws = ws;
     this.domid = domid;
     this.runner = runner;
     this.world = world;
     ws.on('message', (data: RawData, binary: boolean) => {
       if (ws.readyState !== ws.OPEN) return;
-      if (!binary) this.text(data as Buffer);
-      else if (this.held) this.queue(data as Buffer);
-      else this.hypercall(data as Buffer);
+      if (this.paused) this.late.push({ data: data as Buffer, binary });
+      else this.serve(data as Buffer, binary);
+      this.look();
     });
     ws.on('ping', (data) => {
       if (ws.readyState !== ws.OPEN) return;
@@ -63,13 +77,51 @@ export class Connection {
 
   /** True while the domain reads what it is sent. */
   get keepsUp(): boolean {
-    return this.ws.bufferedAmount < KEEPS_UP_BYTES;
+    return !this.paused && this.ws.bufferedAmount < KEEPS_UP_BYTES;
   }
 
-  sendText(text: string): void {
+  /** Tells the domain of an event: that, too, is done in its time. */
+  sendEvent(text: string): void {
+    if (this.share === null) return this.sendText(text);
+    this.share.spend(() => this.sendText(text));
+    this.look();
+  }
+
+  private sendText(text: string): void {
     if (this.ws.readyState !== this.ws.OPEN) return;
     this.ws.send(text);
     if (this.ws.bufferedAmount > BACKLOG_BYTES) this.tooSlow();
+  }
+
+  private serve(data: Buffer, binary: boolean): void {
+    if (this.share === null) this.execute(data, binary);
+    else this.share.spend(() => this.execute(data, binary));
+  }
+
+  private execute(data: Buffer, binary: boolean): void {
+    if (!binary) this.text(data);
+    else if (this.held || this.behind.length > 0) this.queue(data);
+    else this.hypercall(data);
+  }
+
+  /** Stops to read a domain whose time is used up. */
+  private look(): void {
+    const waitMs = this.paused || this.share === null ? 0 : this.share.waitMs;
+    if (waitMs === 0 || this.ws.readyState !== this.ws.OPEN) return;
+    this.paused = true;
+    this.ws.pause();
+    setTimeout(() => this.goOn(), waitMs).unref();
+  }
+
+  private goOn(): void {
+    this.paused = false;
+    this.catchUp();
+    while (!this.paused && this.late.length > 0 && this.ws.readyState === this.ws.OPEN) {
+      const { data, binary } = this.late.shift()!;
+      this.serve(data, binary);
+      this.look();
+    }
+    if (!this.paused) this.ws.resume();
   }
 
   /** Ends politely, and by force if the other end does not answer. */
@@ -98,10 +150,17 @@ export class Connection {
   private released(reply: Reply): void {
     this.held = false;
     this.sendReply(reply);
-    while (!this.held && this.behind.length > 0 && this.ws.readyState === this.ws.OPEN) {
+    this.catchUp();
+  }
+
+  /** Executes what waits behind a batch that has been released. */
+  private catchUp(): void {
+    while (!this.held && !this.paused && this.behind.length > 0 && this.ws.readyState === this.ws.OPEN) {
       const message = this.behind.shift()!;
       this.behindBytes -= message.length;
-      this.hypercall(message);
+      if (this.share === null) this.hypercall(message);
+      else this.share.spend(() => this.hypercall(message));
+      this.look();
     }
   }
 

@@ -49,6 +49,8 @@ interface Entry {
   readonly domain: Domain;
   readonly secretHash: Buffer;
   reaped: boolean;
+  /** Its place in the order of deaths; 0: it lives. */
+  died: number;
   /** DELETE was asked for: the entry goes once it is reaped. */
   forgotten: boolean;
 }
@@ -65,6 +67,7 @@ export class Domains {
   private nextGuest = 1;
   /** Numbers of guests that are gone without a trace, the longest gone first: used when no new ones are left. */
   private readonly freed: DomId[] = [];
+  private deaths = 0;
   private reaper: NodeJS.Timeout | null = null;
 
   constructor(world: DomainWorld) {
@@ -94,7 +97,7 @@ export class Domains {
     this.world.build(domain);
     if (guest && domid === this.nextGuest) this.nextGuest++;
     else if (guest) this.freed.shift();
-    this.entries.set(domid, { domain, secretHash: hash(secret), reaped: false, forgotten: false });
+    this.entries.set(domid, { domain, secretHash: hash(secret), reaped: false, died: 0, forgotten: false });
     this.world.born(domain);
     return { domain, secret };
   }
@@ -112,6 +115,7 @@ export class Domains {
     const entry = this.entries.get(domid);
     if (entry === undefined || entry.domain.state === 'dead') return;
     entry.domain.state = 'dead';
+    entry.died = ++this.deaths;
     this.world.bury(entry.domain);
     this.reap();
   }
@@ -168,6 +172,8 @@ export class Domains {
     if (kind === 'guest') {
       // An old number is the last resort: what others may still hold of its last owner has then long been let go of.
       if (this.nextGuest <= MAX_GUESTS) return parseDomId(this.nextGuest);
+      // Guests that died are on the list for whoever looks; a new one comes before the memory of an old one.
+      if (this.freed.length === 0) this.forgetOldest();
       const free = this.freed[0];
       if (free !== undefined) return free;
       throw new DomainError(409, `there are ${MAX_GUESTS} guests, and no more numbers: remove some`);
@@ -179,6 +185,17 @@ export class Domains {
     this.reap();
     if (!old.reaped) throw new DomainError(409, `pages of the dead ${kind} are still in use: try again`);
     return domid;
+  }
+
+  private forgetOldest(): void {
+    let oldest: Entry | null = null;
+    for (const entry of this.entries.values()) {
+      const { kind } = entry.domain;
+      if (kind === 'guest' && entry.reaped && (oldest === null || entry.died < oldest.died)) oldest = entry;
+    }
+    if (oldest === null) return;
+    oldest.forgotten = true;
+    this.reap();
   }
 
   private reap(): void {

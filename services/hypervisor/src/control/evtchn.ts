@@ -20,7 +20,7 @@ export interface EvtchnWorld {
   exists(domid: DomId): boolean;
   /** The pair has its first channel: makes and maps its page. */
   openPage(low: DomId, high: DomId): void;
-  /** The pair's last channel is closed. */
+  /** The pair has no channel, and one of the two is dead. */
   closePage(low: DomId, high: DomId): void;
   /** Clears the bits of a port of `owner`: a new port starts without the past of its number. */
   clearPort(owner: DomId, peer: DomId, port: Port): void;
@@ -118,6 +118,10 @@ export class EventChannels {
   closeAll(domid: DomId): void {
     for (const { port } of this.list(domid)) this.close(domid, port);
     this.ports.delete(domid);
+    for (const [pair, count] of this.pairs) {
+      const [low, high] = pair.split('-').map(Number) as [DomId, DomId];
+      if (count === 0 && (low === domid || high === domid)) this.closePage(low, high);
+    }
   }
 
   private checkPeer(caller: DomId, remote: DomId): void {
@@ -139,9 +143,9 @@ export class EventChannels {
     if (port === EVTCHN_MAX_PORTS) throw new EvtchnError('ENOSPC', `domain ${domid} is out of ports`);
     const [low, high] = ordered(domid, channel.remote);
     const pair = `${low}-${high}`;
-    const count = this.pairs.get(pair) ?? 0;
-    if (count === 0) this.world.openPage(low, high);
-    this.pairs.set(pair, count + 1);
+    const count = this.pairs.get(pair);
+    if (count === undefined) this.world.openPage(low, high);
+    this.pairs.set(pair, (count ?? 0) + 1);
     this.ports.set(domid, table);
     table[port] = channel;
     this.world.clearPort(domid, channel.remote, port as Port);
@@ -152,11 +156,13 @@ export class EventChannels {
     const [low, high] = ordered(a, b);
     const pair = `${low}-${high}`;
     const count = (this.pairs.get(pair) ?? 1) - 1;
-    if (count > 0) {
-      this.pairs.set(pair, count);
-      return;
-    }
-    this.pairs.delete(pair);
+    this.pairs.set(pair, count);
+    // Who opens and closes ports in turn must not make files of it.
+    if (count === 0 && !(this.world.exists(low) && this.world.exists(high))) this.closePage(low, high);
+  }
+
+  private closePage(low: DomId, high: DomId): void {
+    this.pairs.delete(`${low}-${high}`);
     this.world.closePage(low, high);
   }
 }

@@ -12,7 +12,13 @@ export interface Reply {
   bytes: number;
 }
 
+/** A NIC that is in one and the same burst for so long, and for so many looks, stands still: a burst is 64 frames. */
+export const STUCK_MS = 5000;
+const STUCK_LOOKS = 3000;
+
 interface Held {
+  readonly sinceNs: number;
+  looks: number;
   readonly pending: PendingUnmap;
   readonly account: Account | undefined;
   readonly onSettled: () => void;
@@ -30,9 +36,19 @@ export class HypercallRunner {
   private held: Held[] = [];
   private polling = false;
   private polls = 0;
+  private readonly stuckNs: number;
+  private readonly onStuck: () => void;
   private readonly onImmediate = (): void => this.poll();
 
-  constructor(ops: GrantOps, accountOf: (domid: DomId) => Account | undefined) {
+  /** @param onStuck the NIC has stood still in a burst for `stuckMs`; it is to be declared dead, which settles all */
+  constructor(
+    ops: GrantOps,
+    accountOf: (domid: DomId) => Account | undefined,
+    onStuck: () => void = () => {},
+    stuckMs = STUCK_MS,
+  ) {
+    this.onStuck = onStuck;
+    this.stuckNs = stuckMs * 1e6;
     this.ops = ops;
     this.accountOf = accountOf;
   }
@@ -67,7 +83,7 @@ export class HypercallRunner {
   /** Finishes `pending` as soon as the NIC has let go, then calls `onSettled`. Also for the death of a domain: pins of
    *  others hang on it, so it is finished whether or not anybody still waits for it. */
   wait(pending: PendingUnmap, account: Account | undefined, onSettled: () => void): void {
-    this.held.push({ pending, account, onSettled });
+    this.held.push({ pending, account, onSettled, sinceNs: nowNs(), looks: 0 });
     this.polls = 0;
     this.kick();
   }
@@ -87,14 +103,19 @@ export class HypercallRunner {
     this.polling = false;
     const held = this.held;
     this.held = [];
+    let stuck = false;
     for (const h of held) {
       const start = nowNs();
       const settled = this.ops.settled(h.pending);
       if (settled) this.ops.finishUnmap(h.pending);
       if (h.account !== undefined) h.account.handlerNs += nowNs() - start;
       if (settled) h.onSettled();
-      else this.held.push(h);
+      else {
+        this.held.push(h);
+        if (++h.looks > STUCK_LOOKS && start - h.sinceNs > this.stuckNs) stuck = true;
+      }
     }
+    if (stuck) this.onStuck();
     if (this.held.length > 0) this.kick();
   }
 }

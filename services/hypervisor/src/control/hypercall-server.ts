@@ -7,7 +7,9 @@ import { refuseUpgrade } from '@grantline/shared/service/listening.js';
 import type { Log } from '@grantline/shared/service/log.js';
 import { asksForWebSocket, takeUpgrades } from '@grantline/shared/service/upgrade.js';
 import { WebSocketServer } from 'ws';
+import { nowNs } from '@grantline/shared/clock/clock.js';
 import { Connection } from './connection.js';
+import { TimeShare } from './time-share.js';
 import type { Domain, Domains } from './domains.js';
 import type { HypercallRunner } from './hypercall-runner.js';
 import type { CounterBlock } from '@grantline/shared/counters/block.js';
@@ -85,7 +87,7 @@ export class HypercallServer {
     const connection = this.connections.get(domid);
     if (connection === undefined) return;
     this.counters.v[C.events]++;
-    connection.sendText(JSON.stringify({ event, args }));
+    connection.sendEvent(JSON.stringify({ event, args }));
   }
 
   /** Closes a domain's socket from this side, and forgets it: a successor with the number may connect at once. */
@@ -114,9 +116,10 @@ export class HypercallServer {
     }
     this.wss.handleUpgrade(request, socket, head, (ws) => {
       this.counters.v[C.connections]++;
-      const connection = new Connection(ws, domain.domid, this.runner, {
-        request: (op, args) => this.request(domain.domid, op, args),
-        garbage: (what) => {
+      const share = domain.kind === 'guest' ? new TimeShare(nowNs, () => this.domains.guests().length) : null;
+      const world = {
+        request: (op: string, args: unknown) => this.request(domain.domid, op, args),
+        garbage: (what: string) => {
           this.counters.v[C.garbage]++;
           this.log.warn({ domid: domain.domid }, `closed for ${what}`);
         },
@@ -129,7 +132,8 @@ export class HypercallServer {
           this.connections.delete(domain.domid);
           this.world.disconnected(domain.domid);
         },
-      });
+      };
+      const connection: Connection = new Connection(ws, domain.domid, this.runner, world, share);
       this.connections.set(domain.domid, connection);
       domain.state = 'running';
       this.world.connected(domain);

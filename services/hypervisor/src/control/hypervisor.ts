@@ -12,7 +12,7 @@ import { DmaQuiesce, DmaTable } from '../data/dma-table.js';
 import { DomainDeath } from '../data/domain-death.js';
 import { DomainTable } from '../data/domain-memory.js';
 import { GrantOps } from '../data/grant-ops.js';
-import { Accounting } from './accounting.js';
+import { Accounting, type Account } from './accounting.js';
 import { addApi } from './api.js';
 import { ControlOps } from './control-ops.js';
 import { DomainLife } from './domain-life.js';
@@ -25,10 +25,11 @@ import { Experiment } from './experiment.js';
 import { Sessions } from './session.js';
 import { TestbedFiles } from './files.js';
 import { HypercallServer } from './hypercall-server.js';
-import { HypercallRunner } from './hypercall-runner.js';
+import { HypercallRunner, STUCK_MS } from './hypercall-runner.js';
 import { Joins } from './joins.js';
 import { MemoryPool } from './memory-pool.js';
 import { NIC_TIMEOUT_MS, NicControl } from './nic-control.js';
+import { LEAVE_MS, NicRights } from './nic-rights.js';
 import { readings } from './readings.js';
 import { Shares } from './shares.js';
 import { Tickets } from './tickets.js';
@@ -60,6 +61,10 @@ export interface HypervisorOptions {
   availableMemory?: () => number;
   /** Milliseconds that the nic has to answer. */
   nicTimeoutMs?: number;
+  /** Milliseconds that a guest has to leave the nic by itself when its path is direct no more. */
+  leaveMs?: number;
+  /** Milliseconds after which a nic that stands still in a burst is dead. */
+  stuckMs?: number;
 }
 
 export class Hypervisor {
@@ -70,6 +75,7 @@ export class Hypervisor {
   private readonly joins: Joins;
   readonly toolstack: Toolstack;
   readonly nic: NicControl;
+  private readonly rights: NicRights;
   readonly space: AddressSpace;
   readonly memory: DomainTable;
   readonly server: HypercallServer;
@@ -132,7 +138,7 @@ export class Hypervisor {
     this.life = new DomainLife(() => this);
     this.domains = new Domains(this.life);
     this.joins = new Joins(this.files, this.domains);
-    this.toolstack = new Toolstack(this.store, this.domains);
+    this.toolstack = new Toolstack(this.store, this.domains, () => this.rights.changed());
     this.sessions = new Sessions({
       ...{ store: this.store, domains: this.domains, toolstack: this.toolstack, experiment: this.experiment },
       deliver: () => this.deliver(),
@@ -142,7 +148,12 @@ export class Hypervisor {
       this.toolstack.isDirect(domid as DomId),
     );
     this.death = new DomainDeath(this.memory, this.dma, this.quiesce, grants);
-    this.runner = new HypercallRunner(grants, (domid) => this.life.accountOf(domid));
+    const accountOf = (domid: DomId): Account | undefined => this.life.accountOf(domid);
+    const stuck = (): void => {
+      o.log.error('the nic stands still in the middle of a burst: it is given up');
+      this.domains.ended(DOMID_NIC);
+    };
+    this.runner = new HypercallRunner(grants, accountOf, stuck, o.stuckMs ?? STUCK_MS);
     this.nic = new NicControl(
       {
         present: () => this.server.isConnected(DOMID_NIC),
@@ -154,6 +165,14 @@ export class Hypervisor {
       },
       this.evtchn,
       o.nicTimeoutMs ?? NIC_TIMEOUT_MS,
+    );
+    this.rights = new NicRights(
+      {
+        ...{ memory: this.memory, grants, runner: this.runner, nic: this.nic, accountOf },
+        guests: () => this.domains.guests().map((g) => g.domid),
+        isDirect: (guest) => this.toolstack.isDirect(guest),
+      },
+      o.leaveMs ?? LEAVE_MS,
     );
     this.ops = new ControlOps(this.domains, this.store, this.evtchn, this.nic, this.shares, this.tickets);
     this.accounting = new Accounting(this.counterFile.block(CPU_KIND, {}, HYPERVISOR_CPU));
@@ -210,6 +229,7 @@ export class Hypervisor {
     clearInterval(this.settler);
     this.sessions.stop();
     this.delivery.stop();
+    this.rights.stop();
     await this.server.closeAll(GOODBYE_MS);
     this.domains.stop();
     this.nic.nicGone();

@@ -18,6 +18,8 @@ export interface NicWorld {
   macOf(guest: DomId): string;
 }
 
+type Direction = NonNullable<AttachArgs['direction']>;
+
 interface Waiting {
   resolve(result: unknown): void;
   reject(error: OpError): void;
@@ -30,6 +32,8 @@ interface Asked {
   /** Whose request it is; the hypervisor's own have none. */
   readonly caller: DomId | null;
   readonly target: number | null;
+  /** Of an attach. */
+  readonly direction: Direction | null;
   /** null: its time is over, nobody waits any more. */
   waiting: Waiting | null;
   /** One of the two has died meanwhile. */
@@ -41,12 +45,16 @@ interface Queue {
   readonly own: number;
   readonly attacher: DomId;
   readonly target: DomId;
+  readonly direction: Direction;
 }
 
 export const NIC_TIMEOUT_MS = 5000;
 /** Requests of one domain to which the nic may owe an answer: a driver domain with all guests attaches half as many at
  *  once. Without a limit a guest in `direct` could fill up the nic's socket, which is then cut off as too slow. */
 export const NIC_ASKED_MAX = 128;
+/** Queues of each direction that a guest may have, with those that it has asked for: one, and the next while the first is
+ *  being given back. All guests' together are less than the nic has. */
+export const GUEST_QUEUES_MAX = 2;
 /** Numbers of queues of one nic are below; those of the next nic are higher, so that a late detach means no queue of it. */
 const QUEUES_PER_NIC = 1 << 16;
 
@@ -72,13 +80,30 @@ export class NicControl {
   async attach(caller: DomId, args: AttachArgs): Promise<{ queue: number }> {
     const mac = this.checkRights(caller, args);
     this.checkMemory(caller, args);
-    const result = await this.ask('nic.attach', { context: caller, ...args, mac }, caller, args.target);
+    const direction = args.direction ?? 'rx';
+    if (caller !== DOMID_DRIVER && this.queuesOf(caller, direction) >= GUEST_QUEUES_MAX)
+      throw new OpError('ENOSPC', `a guest has ${GUEST_QUEUES_MAX} queues of a direction at most`);
+    const result = await this.ask('nic.attach', { context: caller, ...args, mac }, caller, args.target, direction);
     const own = (result as { queue?: unknown } | null)?.queue;
     if (typeof own !== 'number' || !Number.isInteger(own) || own < 0 || own >= QUEUES_PER_NIC)
       throw new OpError('EIO', 'the nic answered no queue');
     const queue = this.firstQueue + own;
-    this.queues.set(queue, { own, attacher: caller, target: args.target as DomId });
+    this.queues.set(queue, { own, attacher: caller, target: args.target as DomId, direction });
+    if (caller !== DOMID_DRIVER && !this.world.isDirect(caller)) {
+      this.detachAll(caller);
+      throw new OpError('EPERM', "the path of this guest's vif is direct no more");
+    }
     return { queue };
+  }
+
+  /** Takes all queues from a domain that has no right to them any more; the nic closes their ports. */
+  detachAll(attacher: DomId): void {
+    for (const [queue, q] of this.queues) {
+      if (q.attacher !== attacher) continue;
+      this.queues.delete(queue);
+      // A nic that does not answer has not let go: it is given up by who waits for its transfers.
+      void this.ask('nic.detach', { queue: q.own }).catch(() => {});
+    }
   }
 
   /** @throws OpError ENOENT no such queue, EPERM somebody else's, ENODEV, EBUSY, ETIMEDOUT */
@@ -168,6 +193,7 @@ export class NicControl {
     args: object,
     caller: DomId | null = null,
     target: number | null = null,
+    direction: Direction | null = null,
   ): Promise<unknown> {
     if (!this.world.present()) return Promise.reject(new OpError('ENODEV', 'there is no nic'));
     if (caller !== null && this.owedTo(caller) >= NIC_ASKED_MAX)
@@ -180,10 +206,18 @@ export class NicControl {
         asked.waiting = null;
         reject(new OpError('ETIMEDOUT', `the nic did not answer ${event}`));
       }, this.timeoutMs);
-      const asked: Asked = { event, caller, target, waiting: { resolve, reject, timer }, dead: false };
+      const asked: Asked = { event, caller, target, direction, waiting: { resolve, reject, timer }, dead: false };
       this.asked.set(rid, asked);
       this.world.send(event, { rid, ...args });
     });
+  }
+
+  /** Those it has, and those that the nic may be about to give it. */
+  private queuesOf(attacher: DomId, direction: Direction): number {
+    let n = 0;
+    for (const q of this.queues.values()) if (q.attacher === attacher && q.direction === direction) n++;
+    for (const a of this.asked.values()) if (a.caller === attacher && a.direction === direction && !a.dead) n++;
+    return n;
   }
 
   private owedTo(domid: DomId): number {

@@ -39,7 +39,11 @@ export class Toolstack {
   private readonly store: XenStore;
   private readonly domains: Domains;
 
-  constructor(store: XenStore, domains: Domains) {
+  private readonly onConfigured: () => void;
+
+  /** @param onConfigured called after the factors of all vifs were written */
+  constructor(store: XenStore, domains: Domains, onConfigured: () => void = () => {}) {
+    this.onConfigured = onConfigured;
     this.store = store;
     this.domains = domains;
     for (const path of ['/local', '/local/domain', '/tool']) store.own(path, DOMID_CONTROL, 'all');
@@ -82,6 +86,7 @@ export class Toolstack {
     this.factors = changeFactors(this.factors, change);
     this.generation++;
     for (const guest of this.domains.guests()) this.writeFactors(guest.domid);
+    this.onConfigured();
     return this.generation;
   }
 

@@ -11,6 +11,7 @@ export class WatchDelivery {
   private readonly store: XenStore;
   private readonly server: Pick<HypercallServer, 'send' | 'keepsUp'>;
   private timer: NodeJS.Timeout | null = null;
+  private next: NodeJS.Immediate | null = null;
 
   constructor(store: XenStore, server: WatchDelivery['server']) {
     this.store = store;
@@ -20,12 +21,17 @@ export class WatchDelivery {
   /** Delivers what has fired; what has to wait is delivered later. */
   run(): void {
     const { store, server } = this;
-    for (let some = true; some;) {
-      const events = store.takeEvents((domid) => server.keepsUp(domid), EVENTS_AT_ONCE);
-      for (const { domid, path, token } of events) server.send(domid, 'xs.watch', { path, token });
-      some = events.length > 0;
-    }
+    const events = store.takeEvents((domid) => server.keepsUp(domid), EVENTS_AT_ONCE);
+    for (const { domid, path, token } of events) server.send(domid, 'xs.watch', { path, token });
     if (!store.hasEvents || this.timer !== null) return;
+    // Requests come in between: nobody waits for all that one domain has to be told.
+    if (events.length > 0) {
+      this.next ??= setImmediate(() => {
+        this.next = null;
+        this.run();
+      });
+      return;
+    }
     this.timer = setTimeout(() => {
       this.timer = null;
       this.run();
@@ -34,5 +40,6 @@ export class WatchDelivery {
 
   stop(): void {
     if (this.timer !== null) clearTimeout(this.timer);
+    if (this.next !== null) clearImmediate(this.next);
   }
 }

@@ -145,6 +145,11 @@ export class GrantOps {
     return this.unmapOp.runAll(mapper);
   }
 
+  /** Takes the NIC from a domain that lives on. @returns null, or what must be finished */
+  unmapDevice(mapper: DomainMemory): PendingUnmap | null {
+    return this.unmapOp.runDevice(mapper);
+  }
+
   private run(caller: DomainMemory, cmd: number, count: number): PendingUnmap | null {
     const v = caller.counters.v;
     switch (cmd) {

@@ -62,6 +62,17 @@ export class UnmapOp {
     return this.end();
   }
 
+  /** The mapper may not use the NIC any more: ends the device halves of what it has mapped, and its own pages in its DMA
+   *  context. @returns as run() */
+  runDevice(mapper: DomainMemory): PendingUnmap | null {
+    const track = mapper.maptrack;
+    for (let handle = 0; handle < track.capacity; handle++)
+      if ((track.halves(handle) & GNTMAP_DEVICE_MAP) !== 0) this.endHalves(mapper, handle, GNTMAP_DEVICE_MAP);
+    for (let dpn = this.dma.nextSelf(mapper.domid, 1); dpn !== 0; dpn = this.dma.nextSelf(mapper.domid, dpn + 1))
+      this.endDma(dpn);
+    return this.end();
+  }
+
   /** A domain is dead: ends all that it had mapped, and all its own pages in its DMA context. @returns as run() */
   runAll(mapper: DomainMemory): PendingUnmap | null {
     const track = mapper.maptrack;

@@ -1,4 +1,5 @@
-/** The transmit side of the NIC: all transmit queues in turn, a packet each, onto the cable. */
+/** The transmit side of the NIC: onto the cable goes a packet of each function in turn, of its queues in turn. A function
+ *  is what one domain drives: more queues do not get it more of the wire. */
 import { slots } from '@grantline/shared/counters/block.js';
 import { NIC_CPU } from '@grantline/shared/counters/names.js';
 import type { Poller } from '@grantline/shared/loop/data-loop.js';
@@ -20,7 +21,8 @@ const BURST_FRAMES = 64;
 const RETRY_NS = 2e6;
 /** Longest that a paced wire makes up for not having been looked at. */
 const MOST_SLACK_NS = 2e6;
-export const MAX_TX_QUEUES = 64;
+/** Two for each guest that drives its own, and those of the driver domain. */
+export const MAX_TX_QUEUES = 128;
 /** Numbers of transmit queues begin here: a number tells the direction. */
 export const FIRST_TX_QUEUE = 1000;
 
@@ -34,6 +36,13 @@ export interface TxLine {
   slackNs: number;
 }
 
+/** The queues that one domain drives, and whose turn it is among them. */
+interface TxFunction {
+  readonly context: number;
+  readonly queues: NicTxQueue[];
+  turn: number;
+}
+
 export class NicTx implements Poller {
   scheduled = false;
   readonly line: TxLine;
@@ -41,7 +50,9 @@ export class NicTx implements Poller {
   dueAtNs = Infinity;
   private readonly guard: BurstGuard;
   private readonly meter: { readonly now: number; lap(component: number): void };
+  /** By number. */
   private readonly queues: (NicTxQueue | null)[] = [];
+  private readonly functions: TxFunction[] = [];
   /** A packet waits until another queue has buffers for it: whoever hears of buffers polls this. */
   held = false;
   private turn = 0;
@@ -66,6 +77,10 @@ export class NicTx implements Poller {
     if (at < 0) at = this.queues.length;
     if (at >= MAX_TX_QUEUES) return -2;
     this.queues[at] = queue;
+    const { context } = queue.settings;
+    const own = this.functions.find((f) => f.context === context);
+    if (own === undefined) this.functions.push({ context, queues: [queue], turn: 0 });
+    else own.queues.push(queue);
     return FIRST_TX_QUEUE + at;
   }
 
@@ -74,12 +89,16 @@ export class NicTx implements Poller {
     const queue = this.queues[id - FIRST_TX_QUEUE] ?? null;
     if (queue === null) return;
     this.queues[id - FIRST_TX_QUEUE] = null;
+    const at = this.functions.findIndex((f) => f.queues.includes(queue));
+    const { queues } = this.functions[at];
+    queues.splice(queues.indexOf(queue), 1);
+    if (queues.length === 0) this.functions.splice(at, 1);
     queue.counters.commit();
   }
 
   poll(): number {
-    const { queues, line, guard, meter } = this;
-    if (queues.length === 0) return 0;
+    const { queues, functions, line, guard, meter } = this;
+    if (functions.length === 0) return 0;
     const wasWaiting = this.dueAtNs !== Infinity;
     line.slackNs = wasWaiting ? Math.min(MOST_SLACK_NS, meter.now - this.lookedNs) : 0;
     this.lookedNs = meter.now;
@@ -88,24 +107,22 @@ export class NicTx implements Poller {
     this.held = false;
     let frames = 0;
     let idle = 0;
-    while (frames < BURST_FRAMES && idle < queues.length) {
-      this.turn = this.turn + 1 >= queues.length ? 0 : this.turn + 1;
-      const queue = queues[this.turn];
-      const n = queue === null ? NOTHING : sendFrom(queue);
+    while (frames < BURST_FRAMES && idle < functions.length) {
+      this.turn = this.turn + 1 >= functions.length ? 0 : this.turn + 1;
+      const own = functions[this.turn];
+      const n = this.sendOf(own);
       if (n > 0 || n === REFUSED) {
         frames += n > 0 ? n : 1;
         idle = 0;
       } else if (n === MEMORY_FULL) {
         // The far end takes what there is; then the same queue goes on.
         this.settle();
-        this.turn = this.turn === 0 ? queues.length - 1 : this.turn - 1;
+        this.again(own);
       } else if (n === WIRE_BUSY) {
+        this.again(own);
         this.dueAtNs = meter.now + line.out.waitNs(meter.now);
         break;
-      } else {
-        if (n === HELD) this.held = true;
-        idle++;
-      }
+      } else idle++;
     }
     for (let i = 0; i < queues.length; i++) if (queues[i] !== null) contained(queues[i]!, endBurst);
     line.local.endBurst();
@@ -132,6 +149,24 @@ export class NicTx implements Poller {
 
   describe(): Record<string, string | number | boolean>[] {
     return this.queues.flatMap((q, i) => (q === null ? [] : [{ queue: FIRST_TX_QUEUE + i, ...q.describe() }]));
+  }
+
+  /** A packet of one of the function's queues. @returns as NicTxQueue.transmit; NOTHING when none of them has any */
+  private sendOf(own: TxFunction): number {
+    const { queues } = own;
+    for (let i = 0; i < queues.length; i++) {
+      own.turn = own.turn + 1 >= queues.length ? 0 : own.turn + 1;
+      const n = sendFrom(queues[own.turn]);
+      if (n === HELD) this.held = true;
+      else if (n !== NOTHING) return n;
+    }
+    return NOTHING;
+  }
+
+  /** The packet did not go: the turn stays with its queue. */
+  private again(own: TxFunction): void {
+    this.turn = this.turn === 0 ? this.functions.length - 1 : this.turn - 1;
+    own.turn = own.turn === 0 ? own.queues.length - 1 : own.turn - 1;
   }
 
   private finish(sleeping: boolean): void {
