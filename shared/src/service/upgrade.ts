@@ -6,7 +6,6 @@ import type { Duplex } from 'node:stream';
 
 /** What Node has on a socket of an HTTP server: the answer that is being written. */
 type HttpSocket = Duplex & { _httpMessage?: ServerResponse | null };
-type HasCallback = Server & { shouldUpgradeCallback?: (request: IncomingMessage) => boolean };
 
 /** The request asks for a WebSocket, and may (RFC 6455, 4.1). */
 export function asksForWebSocket(request: IncomingMessage): boolean {
@@ -22,8 +21,7 @@ export function takeUpgrades(
   wanted: (request: IncomingMessage) => boolean,
   take: (request: IncomingMessage, socket: Duplex, head: Buffer) => void,
 ): void {
-  // Newer releases of Node ask before they part with a request; older ones leave this property alone.
-  (server as HasCallback).shouldUpgradeCallback = wanted;
+  // Not by shouldUpgradeCallback of newer releases: where it says no, Node loses what came behind the request.
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     if (wanted(request)) take(request, socket, head);
     else handBack(server, request, socket, head);
