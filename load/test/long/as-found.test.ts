@@ -35,8 +35,8 @@ async function offered(bench: Bench, doors: readonly string[], page: string): Pr
       (d) => `${d.domid} ${d.port} ${d.address}`,
     ),
     page: (await get(page)).slice(0, 3),
-    phase: (await get(`${client.hypervisor}/api/experiment`)).includes('"phase":"idle"'),
-    session: await get(`${client.hypervisor}/api/session`),
+    phase: await phaseOf(client),
+    session: (await client.ask<{ session: unknown }>(services[0], '/api/session')).session,
   };
   for (const s of [...guests, dd]) {
     out[`${s.name} sends`] = await json(s, '/send');
@@ -50,8 +50,14 @@ async function offered(bench: Bench, doors: readonly string[], page: string): Pr
   return out;
 }
 
+async function phaseOf(client: Client): Promise<string> {
+  const [hypervisor] = await client.services();
+  return (await client.ask<{ phase: string }>(hypervisor, '/api/experiment')).phase;
+}
+
 async function idle(client: Client): Promise<boolean> {
-  return (await get(`${client.hypervisor}/api/session`)).endsWith('{"session":null}');
+  const [hypervisor] = await client.services();
+  return (await client.ask<{ session: unknown }>(hypervisor, '/api/session')).session === null;
 }
 
 const short = ['--seconds', '0.2', '--warmup', '0'];
@@ -129,7 +135,7 @@ async function underWay(bench: Bench, job: Job, running: Running): Promise<void>
       const nic = (await client.services()).find((s) => s.kind === 'nic')!;
       return (await client.ask<{ state: string }>(nic, '/load')).state === 'running';
     }
-    return (await get(`${client.hypervisor}/api/experiment`)).includes('"phase":"measure"');
+    return (await phaseOf(client)) === 'measure';
   });
 }
 
@@ -159,7 +165,7 @@ for (const loaded of [false, true])
     }
     await eventually('the vifs are connected', async () => (await client.config()).settled);
     const before = await offered(bench, doors, page);
-    t.match(before, { 'guest1 over HTTP': /^200 /, 'guest2 over HTTP': /^200 /, page: '200', phase: true });
+    t.match(before, { 'guest1 over HTTP': /^200 /, 'guest2 over HTTP': /^200 /, page: '200', phase: 'idle' });
 
     const same = async (t: Test, what: string): Promise<void> => {
       await eventually(`all is put back after ${what}`, () => idle(client));
