@@ -226,6 +226,16 @@ t.test('down and compare keep their hands off a directory that is not a testbed'
   t.end();
 });
 
+t.test('what is said on a terminal is printable, whoever wrote it', async (t) => {
+  for (const args of [['dump', '\x1b]0;x\x07vif1.0'], ['replay', '\x1b]52;c;eA==\x07\x9b2J'], ['\x1b[2J']]) {
+    const r = await run(...args);
+    t.equal(r.code, 2);
+    // eslint-disable-next-line no-control-regex
+    t.notMatch(r.stdout + r.stderr, /[\x00-\x09\x0b-\x1f\x7f-\x9f]/);
+    t.match(r.stderr, /^grantline: .*\n$/);
+  }
+});
+
 t.test('help is on stdout with exit code 0', async (t) => {
   t.match((await run('--help')).stdout, /compare[^]*replay[^]*up[^]*down[^]*dump[^]*doctor/);
   const r = await run('compare', '--help');

@@ -56,3 +56,15 @@ t.test('a log is appended to, and not through a link', (t) => {
   t.same(lastLogLines(join(home, 'none.log'), 5), []);
   t.end();
 });
+
+t.test('what a service has said is printable before it reaches a terminal', (t) => {
+  const path = join(home, 'nasty.log');
+  const nasty = '\x1b]0;x\x07\x1b]52;c;eA==\x07\x9b2J\x00\x7f\u202e\r';
+  writeFileSync(path, `${nasty}\n${JSON.stringify({ msg: nasty, err: { stack: `Error: ${nasty}\n    at x` } })}\n`);
+  const said = lastLogLines(path, 5);
+  t.equal(said.length, 2);
+  // eslint-disable-next-line no-control-regex
+  for (const line of said) t.notMatch(line, /[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]/);
+  t.match(said[1], /Error: .*\n {4}at x/);
+  t.end();
+});

@@ -3,7 +3,8 @@ import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } fr
 import { join } from 'node:path';
 import t from 'tap';
 import { slots } from '../src/counters/block.js';
-import { COUNTER_FILE_BYTES, CounterFile, readCounterFile } from '../src/counters/file.js';
+import { BLOCKS_AT, COUNTER_FILE_BYTES, COUNTER_MAGIC, CounterFile, TOC_AT } from '../src/counters/file.js';
+import { CounterReader, readCounterFile, readerOf, type ReadAt } from '../src/counters/reader.js';
 import { AddressSpace } from '../src/mem/address-space.js';
 import { makeMemory } from '../src/mem/memory-file.js';
 import { anew } from './client-fake.js';
@@ -82,23 +83,104 @@ t.test('a reader of the file gets a block as it was committed, never half of it'
   const writer = spawn(process.execPath, ['-e', script, path], { stdio: ['ignore', 'pipe', 'inherit'] });
   t.teardown(() => writer.kill('SIGKILL'));
   await new Promise((resolve) => writer.stdout.once('data', resolve));
+  const fd = openSync(path, 'r+');
+  t.teardown(() => closeSync(fd));
+  // Its time stands still: however long the writer does without the core, it is not taken for dead.
+  let nowNs = 0;
+  const reader = new CounterReader(readerOf(fd), () => nowNs);
   let torn = 0;
+  let before = 0;
   const seen = new Set<number>();
   const end = performance.now() + 60_000;
   while (seen.size < 300 && performance.now() < end) {
-    // The writer lives: however long it does without the core, it comes to the end of its commit.
-    const values = Object.values(readCounterFile(path, 60_000)[0].values);
-    if (values.some((v) => v !== values[0])) torn++;
+    let values: number[] = [];
+    try {
+      values = Object.values(reader.read()[0].values);
+    } catch (error) {
+      // Only as long as there is no whole one that could be told.
+      t.equal((error as Error).message, 'the counters are being written');
+      t.equal(seen.size, 0);
+      continue;
+    }
+    if (values.some((v) => v !== values[0]) || values[0] < before) torn++;
+    before = values[0];
     seen.add(values[0]);
   }
   t.equal(torn, 0);
   t.equal(seen.size, 300, 'the writer was at work');
 
   writer.kill('SIGKILL');
-  const fd = openSync(path, 'r+');
-  writeSync(fd, Buffer.from([1, 0, 0, 0]), 0, 4, 65536);
-  closeSync(fd);
-  t.equal(Object.keys(readCounterFile(path)[0].values).length, 400, 'a writer that died in a commit holds nobody up');
+  writeSync(fd, Buffer.from([1, 0, 0, 0]), 0, 4, BLOCKS_AT);
+  t.equal(Object.values(reader.read()[0].values)[0], before, 'of a block that is being written, what it was');
+  writeSync(fd, Buffer.alloc(8), 0, 8, BLOCKS_AT + 8);
+  nowNs = 2e9;
+  t.equal(Object.values(reader.read()[0].values)[0], 0, 'a writer that died in a commit holds nobody up');
+});
+
+/** A file as a hostile domain makes it, and how often it is read. */
+function hostile(toc: string, word = 0) {
+  const bytes = Buffer.alloc(COUNTER_FILE_BYTES);
+  bytes.writeUInt32LE(COUNTER_MAGIC, 0);
+  bytes.writeUInt32LE(1, 4);
+  bytes.writeUInt32LE(Buffer.byteLength(toc), 8);
+  bytes.write(toc, TOC_AT);
+  for (let at = BLOCKS_AT; at < bytes.length; at += 8) bytes.writeUInt32LE(word, at);
+  const made = { reads: 0, bytes: 0 };
+  const readAt: ReadAt = (into, at) => {
+    made.reads++;
+    made.bytes += into.length;
+    bytes.copy(into, 0, at);
+  };
+  const at = { ns: 0 };
+  return { reader: new CounterReader(readAt, () => at.ns), made, at };
+}
+
+t.test('a look takes a bounded number of reads, whatever stands in the file: 1400 blocks that are never whole', (t) => {
+  const entries = Array.from({ length: 1400 }, (_, i) => ({ kind: '', labels: {}, names: [], at: BLOCKS_AT + i * 8 }));
+  const { reader, made, at } = hostile(JSON.stringify(entries), 1);
+  t.throws(() => reader.read(), /are being written/);
+  t.ok(made.reads <= 20, `${made.reads} reads`);
+  t.ok(made.bytes <= 20 * COUNTER_FILE_BYTES);
+  at.ns = 2e9;
+  t.equal(reader.read().length, 1400, 'its writer has not gone on for two seconds');
+  t.ok(made.reads <= 40, `${made.reads} reads`);
+  t.end();
+});
+
+t.test('a table of contents that no writer of ours makes is refused', (t) => {
+  const good = { kind: 'vif', labels: { vif: 'vif1.0' }, names: ['frames'], at: BLOCKS_AT };
+  t.equal(hostile(JSON.stringify([good])).reader.read().length, 1);
+  const bad: unknown[] = [
+    ...[{}, null, 1, 'text', [null], [[]], [{ ...good, kind: 1 }], [{ ...good, kind: 'x'.repeat(101) }]],
+    ...[[{ ...good, names: { length: 2e8 } }], [{ ...good, names: 'frames' }], [{ ...good, names: [1] }]],
+    ...[
+      [{ ...good, names: Array.from({ length: 1025 }, () => 'n') }],
+      [{ ...good, labels: { a: 1 } }],
+      [{ ...good, labels: null }],
+    ],
+    ...[
+      -8,
+      0,
+      BLOCKS_AT - 8,
+      BLOCKS_AT + 4,
+      BLOCKS_AT + 0.5,
+      COUNTER_FILE_BYTES - 8,
+      COUNTER_FILE_BYTES,
+      2 ** 40,
+      1e308,
+      '65536',
+    ].map((at) => [{ ...good, at }]),
+    [{ ...good, more: 1 }],
+  ];
+  for (const toc of bad)
+    t.throws(
+      () => hostile(JSON.stringify(toc)).reader.read(),
+      /table of contents cannot be read/,
+      JSON.stringify(toc).slice(0, 80),
+    );
+  t.throws(() => hostile('['.repeat(60_000)).reader.read(), /table of contents cannot be read/);
+  t.throws(() => hostile('{"half').reader.read(), /table of contents cannot be read/);
+  t.end();
 });
 
 t.test('a file that is no counter file is refused', (t) => {

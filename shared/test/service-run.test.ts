@@ -2,7 +2,7 @@ import t, { type Test } from 'tap';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import { readCounterFile } from '../src/counters/file.js';
+import { readCounterFile } from '../src/counters/reader.js';
 import { FakeHypervisor, until } from './client-fake.js';
 
 // Some twenty processes start here one after the other.

@@ -3,9 +3,11 @@ import { request, type ClientRequest, type IncomingMessage } from 'node:http';
 import { readStatistics, PCAPNG_STATISTICS, type Statistics } from '@grantline/shared/capture/pcapng-blocks.js';
 import { PCAPNG_ENHANCED } from '@grantline/shared/capture/pcapng.js';
 import { RunError, UserError } from '../cli/errors.js';
+import { messageOf } from '../runner/http.js';
 import type { HopSource } from './plan.js';
 
 const CONNECT_LIMIT_MS = 10_000;
+const REFUSAL_CHARS = 100_000;
 /** A block that is longer is none of ours. */
 const BLOCK_BYTES_MAX = 1 << 20;
 
@@ -55,7 +57,11 @@ export class CaptureSource {
         asked.setTimeout(0);
         if (response.statusCode === 200) return resolve(new CaptureSource(plan, on, asked, response));
         let text = '';
-        response.setEncoding('utf8').on('data', (part: string) => (text += part));
+        response.setEncoding('utf8').on('data', (part: string) => {
+          text += part;
+          // Longer than any refusal of ours.
+          if (text.length > REFUSAL_CHARS) asked.destroy(new Error('its refusal has no end'));
+        });
         response.once('end', () => reject(refusal(plan, response.statusCode ?? 0, text)));
       });
       asked.end();
@@ -109,12 +115,7 @@ export class CaptureSource {
 }
 
 function refusal(plan: HopSource, status: number, text: string): Error {
-  let message = text.slice(0, 200);
-  try {
-    message = (JSON.parse(text) as { message?: string }).message ?? message;
-  } catch {
-    // Not ours; shown as it is.
-  }
+  const message = messageOf(text);
   if (status === 503) return new UserError(`${plan.service}: ${message}`, 'end one of them first');
   return new RunError(`${plan.service} refuses the capture (${status}): ${message}`);
 }

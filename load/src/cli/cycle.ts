@@ -1,4 +1,5 @@
 /** grantline cycle: comparisons on a running testbed, one after another, until it is interrupted. */
+import { printable } from '@grantline/shared/service/printable.js';
 import type { Command } from 'commander';
 import { configurationNames } from '@grantline/shared/config/factors.js';
 import { Client } from '../runner/client.js';
@@ -40,7 +41,7 @@ export function addCycle(program: Command): void {
 
 async function cycle(args: CycleArguments): Promise<void> {
   const remote = parseRemote(args);
-  const say = (line: string): void => void process.stdout.write(`${line}\n`);
+  const say = (line: string): void => void process.stdout.write(`${printable(line, 4000)}\n`);
   const options = {
     configs: parseConfigs(args.configs ?? configurationNames.join(',')),
     guests: args.guests === 'all' ? null : parseGuests(args.guests),

@@ -3,6 +3,7 @@
 import type { Command } from 'commander';
 import { dumpText } from '../report/dump-text.js';
 import { Client, type ServiceClient } from '../runner/client.js';
+import { printableLines } from '@grantline/shared/service/printable.js';
 import { HttpError } from '../runner/http.js';
 import { required } from '../testbed/discover.js';
 import { testbedDir } from '../testbed/paths.js';
@@ -93,6 +94,13 @@ interface DumpArguments extends RemoteArguments {
   dir?: string;
 }
 
+/** JSON in which all that a terminal could take for more than text is escaped. */
+const asciiJson = (value: unknown): string =>
+  JSON.stringify(value, null, 2).replace(
+    /[^\n\x20-\x7e]/g,
+    (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+
 function clientIn(dir: string | undefined): Client {
   const { file } = required(testbedDir(dir));
   return Client.open(file.hypervisor, file.token);
@@ -111,6 +119,7 @@ export function addDump(program: Command): void {
       const target = chooseTarget(args);
       const client = target === null || target === 'compose' ? clientIn(args.dir) : await reached(target);
       const d = await collectDump(client, vif, guest, device);
-      process.stdout.write(`${args.json ? JSON.stringify(d, null, 2) : dumpText(d)}\n`);
+      const text = args.json ? asciiJson(d) : printableLines(dumpText(d), Infinity);
+      process.stdout.write(`${text}\n`);
     });
 }

@@ -3,6 +3,7 @@ import { Command, CommanderError } from 'commander';
 import { UsageError } from '@grantline/shared/service/usage-error.js';
 import { exitCodeOf, Interrupted, RunError, UserError } from './errors.js';
 import { flushed } from './flush.js';
+import { printable, printableLines } from '@grantline/shared/service/printable.js';
 import { HttpError } from '../runner/http.js';
 
 /** Adds a command to the program. */
@@ -64,13 +65,19 @@ export async function main(argv: readonly string[]): Promise<number> {
   }
 }
 
+/** Characters of a message, which may have been written by a guest. */
+const SAID_MAX = 20_000;
+
 function say(error: unknown): void {
   if (error instanceof Interrupted) process.stderr.write('grantline: interrupted; everything is stopped\n');
   else if (error instanceof UserError || error instanceof UsageError)
-    process.stderr.write(`grantline: ${error.message.replaceAll('\n', ' ')}\n`);
+    process.stderr.write(`grantline: ${printable(error.message, SAID_MAX)}\n`);
   else if (error instanceof RunError || error instanceof HttpError)
-    process.stderr.write(`grantline: ${error.message}\n`);
-  else process.stderr.write(`grantline: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`);
+    process.stderr.write(`grantline: ${printableLines(error.message, SAID_MAX)}\n`);
+  else {
+    const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    process.stderr.write(`grantline: ${printableLines(text, SAID_MAX)}\n`);
+  }
 }
 
 // What nobody reads any more is not written; anything else that is wrong with a stream is thrown.

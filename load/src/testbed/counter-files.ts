@@ -3,7 +3,7 @@
 import { closeSync } from 'node:fs';
 import { join } from 'node:path';
 import { nowNs } from '@grantline/shared/clock/clock.js';
-import { readCounterFile } from '@grantline/shared/counters/file.js';
+import { CounterReader, readerOf } from '@grantline/shared/counters/reader.js';
 import { SHARED_SOCKET } from '@grantline/shared/hypervisor/wire.js';
 import { fetchDescriptor } from '@grantline/shared/mem/descriptors.js';
 import type { Client } from '../runner/client.js';
@@ -21,7 +21,7 @@ export interface CounterOwner {
 interface Open {
   readonly pid: number | null;
   /** null: on its way, or refused. */
-  fd: number | null;
+  file: { fd: number; reader: CounterReader } | null;
 }
 
 export class CounterFiles {
@@ -40,10 +40,10 @@ export class CounterFiles {
     for (const domid of this.open.keys()) if (!owners.some((o) => o.domid === domid)) this.close(domid);
     const out: ServiceSnapshot[] = [];
     for (const { name, kind, domid, pid } of owners) {
-      const fd = this.fdOf(domid, pid);
-      if (fd === null) continue;
+      const reader = this.readerFor(domid, pid);
+      if (reader === null) continue;
       try {
-        const blocks = readCounterFile(`/proc/self/fd/${fd}`);
+        const blocks = reader.read();
         out.push({ name, kind, domid, atNs: nowNs(), processCpuNs: 0, dataThreadCpuNs: 0, rssBytes: 0, blocks });
       } catch {
         // Looked at again in half a second.
@@ -58,19 +58,19 @@ export class CounterFiles {
   }
 
   /** @returns null while it is on its way: there will be one at the next look */
-  private fdOf(domid: number, pid: number | null): number | null {
+  private readerFor(domid: number, pid: number | null): CounterReader | null {
     const known = this.open.get(domid);
-    if (known !== undefined && known.pid === pid) return known.fd;
+    if (known !== undefined && known.pid === pid) return known.file?.reader ?? null;
     if (known !== undefined) this.close(domid);
     if (pid === null) return null;
-    const open: Open = { pid, fd: null };
+    const open: Open = { pid, file: null };
     this.open.set(domid, open);
     this.client
       .counterTicket(domid)
       .then(({ ticket }) => fetchDescriptor(this.socket, ticket))
       .then(
         (fd) => {
-          if (this.open.get(domid) === open) open.fd = fd;
+          if (this.open.get(domid) === open) open.file = { fd, reader: new CounterReader(readerOf(fd)) };
           else closeSync(fd);
         },
         () => {
@@ -81,7 +81,7 @@ export class CounterFiles {
   }
 
   private close(domid: number): void {
-    const fd = this.open.get(domid)?.fd ?? null;
+    const fd = this.open.get(domid)?.file?.fd ?? null;
     this.open.delete(domid);
     if (fd !== null) closeSync(fd);
   }

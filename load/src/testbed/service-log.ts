@@ -2,6 +2,7 @@
  *  the log lies beside what all share, and must not be able to fill it. */
 import { closeSync, constants, fstatSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
 import type { Readable } from 'node:stream';
+import { printableLines } from '@grantline/shared/service/printable.js';
 
 /** Of a file; the one before it is kept as FILE.1, so that a service has at most twice that. */
 const FILE_BYTES = 256 << 10;
@@ -79,18 +80,23 @@ function open(path: string): number {
   return openSync(path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW, 0o600);
 }
 
-/** Readable last lines of a log of JSON lines: messages of these, other lines as they are. */
+/** What is shown of a line at most: a service may say anything. */
+const LINE_CHARS = 4000;
+
+/** Readable last lines of a log of JSON lines: messages of these, other lines as they are; printable, all of them. */
 export function lastLogLines(path: string, count: number): string[] {
   const text = [before(path), path].map(textOf).join('');
   const lines = text.split('\n').filter((l) => l.trim() !== '');
-  return lines.slice(-count).map((line) => {
-    try {
-      const o = JSON.parse(line) as { msg?: string; err?: { message?: string; stack?: string } };
-      return [o.msg, o.err?.stack ?? o.err?.message].filter((x) => x !== undefined).join(': ') || line;
-    } catch {
-      return line;
-    }
-  });
+  return lines.slice(-count).map((line) => printableLines(messageIn(line), LINE_CHARS));
+}
+
+function messageIn(line: string): string {
+  try {
+    const o = JSON.parse(line) as { msg?: string; err?: { message?: string; stack?: string } };
+    return [o.msg, o.err?.stack ?? o.err?.message].filter((x) => x !== undefined).join(': ') || line;
+  } catch {
+    return line;
+  }
 }
 
 function textOf(path: string): string {

@@ -162,6 +162,8 @@ t.test('a vif is settled when both ends have taken the current generation over',
   t.equal(await error(), 'there is no nic; frontend: no page is free');
   await write(g, `${FRONT}/error`, 'x'.repeat(2000));
   t.equal((await error()).length, 'there is no nic; frontend: '.length + 200);
+  await write(g, `${FRONT}/error`, '\x1b]0;x\x07\nok\x9b2J');
+  t.equal(await error(), 'there is no nic; frontend: \ufffd]0;x\ufffd ok\ufffd2J', 'fit for a terminal');
   await b.api('PUT', '/api/config', { path: 'native' });
   await write(dd, `${BACK}/generation-ack`, 3);
   await write(dd, `${BACK}/state`, XENBUS.closed);

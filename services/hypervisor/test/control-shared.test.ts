@@ -15,7 +15,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { PAGE_SIZE, type DomId } from '@grantline/shared/abi/page.js';
-import { readCounterFile } from '@grantline/shared/counters/file.js';
+import { readCounterFile } from '@grantline/shared/counters/reader.js';
 import { SHARED_SOCKET } from '@grantline/shared/hypervisor/wire.js';
 import { AddressSpace } from '@grantline/shared/mem/address-space.js';
 import { NoDescriptor, fetchDescriptor } from '@grantline/shared/mem/descriptors.js';

@@ -15,3 +15,12 @@ export function printable(text: string, max: number): string {
     .replace(UNPRINTABLE, '\ufffd')
     .trim();
 }
+
+/** As `printable`, for text of several lines, which stay lines. */
+export function printableLines(text: string, max: number): string {
+  return text
+    .slice(0, max)
+    .split('\n')
+    .map((line) => line.replaceAll('\t', ' ').replace(UNPRINTABLE, '\ufffd'))
+    .join('\n');
+}

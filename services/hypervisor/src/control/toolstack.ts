@@ -5,12 +5,13 @@ import { XENBUS, XENBUS_NAMES, backendPath, domainPath, frontendPath, vifName } 
 import { CONFIGURATIONS, changeFactors, factorKeys, type Factors } from '@grantline/shared/config/factors.js';
 import { NETWORK_PREFIX, OUTER_IP } from '@grantline/shared/config/network.js';
 import { RUN_PATH, type RunSettings } from '@grantline/shared/config/run.js';
+import { printable } from '@grantline/shared/service/printable.js';
 import type { Domain, Domains } from './domains.js';
 import type { XenStore } from './xenstore.js';
 
 /** A guest has one interface. */
 const DEV = 0;
-/** What is shown of a guest's error at most: it may write anything. */
+/** What is shown of an end's error at most: it may write anything. */
 const ERROR_CHARS = 200;
 
 export interface VifStatus {
@@ -154,7 +155,9 @@ export class Toolstack {
   private errorOf(guest: DomId): string | null {
     const back = this.store.peek(this.backend(guest, 'error'));
     const front = this.store.peek(this.frontend(guest, 'error'));
-    const said = [back, front && `frontend: ${front.slice(0, ERROR_CHARS)}`].filter((text) => text);
+    const said = [back && printable(back, ERROR_CHARS), front && `frontend: ${printable(front, ERROR_CHARS)}`].filter(
+      (text) => text,
+    );
     return said.length > 0 ? said.join('; ') : null;
   }
 
