@@ -1,4 +1,5 @@
 /** The frames that a guest's application kept in a run of mode `record`. */
+import { UPLOAD_BYTES } from '@grantline/shared/capture/limits.js';
 import { parseCapture } from '@grantline/shared/capture/read-capture.js';
 import { RunError } from '../cli/errors.js';
 import type { ServiceClient } from './client.js';
@@ -17,7 +18,7 @@ export async function recordedBy(guest: ServiceClient): Promise<FrameBag> {
   if (summary.notKept > 0)
     throw new RunError(`${guest.name} had no room to keep ${summary.notKept} frames: replay fewer loops`);
   const bag = new FrameBag();
-  const capture = parseCapture(await guest.callBytes('/recorded', { timeoutMs: 60_000 }));
+  const capture = parseCapture(await guest.callBytes('/recorded', { timeoutMs: 60_000, maxBytes: UPLOAD_BYTES }));
   for (let i = 0; i < capture.count; i++)
     bag.add(capture.bytes.subarray(capture.offsets[i], capture.offsets[i] + capture.lengths[i]));
   return bag;

@@ -38,7 +38,7 @@ export interface SupervisorOptions {
   say?: (line: string) => void;
 }
 
-const START_LIMIT_MS = 30_000;
+const START_LIMIT_MS = 60_000;
 /** Interrupt and terminate end everything within 3 s: domains first, so that the hypervisor can say goodbye to them. */
 const DOMAIN_GRACE_MS = 1500;
 const HYPERVISOR_GRACE_MS = 800;

@@ -60,13 +60,15 @@ t.test('a run chooses the application, resets it and is answered', async (t) => 
   t.same(c.resets[0], ['verify', { seed: 7, frameSizes: [60, 1514] }]);
 });
 
-t.test('the same run is taken once, and a run for other guests not at all', async (t) => {
+t.test('the same run is taken once, and a run for other guests ends the one that there was', async (t) => {
   const c = makeControl();
   await c.control.begin();
   await c.start(RUN);
   await c.start(RUN);
-  await c.start({ ...RUN, id: 'r2', guests: [2] });
   t.equal(c.resets.length, 1);
+  await c.start({ ...RUN, id: 'r2', guests: [2] });
+  await c.start({ ...RUN, id: 'r3', guests: [2] });
+  t.equal(c.resets.length, 2, 'it is at rest, and stays so');
   t.equal(c.answered(), 'r1');
 });
 

@@ -5,6 +5,7 @@
  *
  *  Raw calls on both sides: Node reads the bytes of such a message and lets the descriptor drop.
  *  Sources: man 7 unix, man 3 cmsg; the layouts are those of 64-bit Linux. */
+import { nowNs } from '../clock/clock.js';
 import { closeSync, rmSync } from 'node:fs';
 import koffi from 'koffi';
 import { Watch, addressOf } from './libc.js';
@@ -213,7 +214,7 @@ const ANSWER_LIMIT_MS = 10_000;
 /** Presents a ticket. @returns the descriptor, to be closed by the caller
  *  @throws NoDescriptor when the ticket is not good (any more); Error with a code, ENOENT or ECONNREFUSED when nobody is there */
 export async function fetchDescriptor(path: string, ticket: string): Promise<number> {
-  const fd = await dial(path, performance.now() + ANSWER_LIMIT_MS);
+  const fd = await dial(path, nowNs() + ANSWER_LIMIT_MS * 1e6);
   let watch: Watch | null = null;
   let timer: NodeJS.Timeout | undefined;
   try {
@@ -239,14 +240,14 @@ export async function fetchDescriptor(path: string, ticket: string): Promise<num
 const ERRNO: Record<number, string> = { 2: 'ENOENT', 13: 'EACCES', 111: 'ECONNREFUSED' };
 
 /** As long as the queue of callers is full the kernel says EAGAIN. */
-async function dial(path: string, end: number): Promise<number> {
+async function dial(path: string, endNs: number): Promise<number> {
   const address = addressAt(path);
   for (;;) {
     const fd = makeSocket();
     if ((connect(fd, address, address.length) as number) === 0) return fd;
     const errno = koffi.errno();
     closeSync(fd);
-    if (errno !== EAGAIN || performance.now() > end)
+    if (errno !== EAGAIN || nowNs() > endNs)
       throw Object.assign(new Error(`cannot connect to ${path}: errno ${errno}`), {
         code: ERRNO[errno] ?? `errno ${errno}`,
         path,
