@@ -61,8 +61,8 @@ export class Bench {
   }
 
   /** Starts a testbed that stays, for several commands. */
-  async up(guests: number): Promise<Running> {
-    const up = this.start('up', '--guests', String(guests), '--listen', '127.0.0.1:0', '--no-page');
+  async up(guests: number, ...more: string[]): Promise<Running> {
+    const up = this.start('up', '--guests', String(guests), '--listen', '127.0.0.1:0', '--no-page', ...more);
     await up.until(/Running in/);
     return up;
   }

@@ -46,10 +46,10 @@ t.test(
     );
     await client.snapshot(services);
     await client.resetCounters(services);
-    await client.ask(services[1]!, '/dump');
-    await client.ask(services[1]!, '/pool', 'POST', {});
-    await setFaults(services[1]!, null);
-    await recordedBy(services[1]!).catch(() => {});
+    await client.ask(services[1], '/dump');
+    await client.ask(services[1], '/pool', 'POST', {});
+    await setFaults(services[1], null);
+    await recordedBy(services[1]).catch(() => {});
     const withoutKey = new ServiceClient({ name: 'guest1', kind: 'guest', domid: 1, http: guest.url }, null);
     await client.resetCounters([withoutKey]);
     await remotePage(page.url, TOKEN).phase({} as never);

@@ -75,6 +75,7 @@ export function sameInMetrics(
     near('grantline_result_latency_seconds', { quantile: '0.5' }, (latencyUs?.p50 ?? NaN) / 1e6);
   }
   t.equal(total(after, 'grantline_phase_info', { phase: 'idle' }), 1, 'the experiment is over');
+  // The testbed has the configuration back that it was started with.
   t.equal(total(after, 'grantline_pool_grants', { domain: 'guest1' }), 512);
   t.ok(total(after, 'grantline_posted_buffers', { queue: 'vif1.0' }) > 0);
   void t.test('promtool finds nothing', { skip: noPromtool }, (t) => {

@@ -51,10 +51,7 @@ const ownName = (): string =>
     .replaceAll(/[^ -~]/g, '?')
     .slice(0, 120);
 
-async function open(
-  hypervisor: Party,
-  owner: string,
-): Promise<{ request: ClientRequest; response: IncomingMessage }> {
+async function open(hypervisor: Party, owner: string): Promise<{ request: ClientRequest; response: IncomingMessage }> {
   const asked = await hypervisor.open('/api/session', { owner }, BEGIN_LIMIT_MS);
   const status = asked.response.statusCode ?? 0;
   if (status === 200) return asked;

@@ -163,7 +163,7 @@ function headersOf(sent: { body?: unknown; bytes?: unknown }, credential: string
 async function bodyOf(response: Response, maxBytes: number): Promise<Buffer> {
   const parts: Uint8Array[] = [];
   let length = 0;
-  for await (const part of response.body ?? []) {
+  for await (const part of (response.body ?? []) as AsyncIterable<Uint8Array>) {
     length += part.length;
     if (length > maxBytes) throw new Error(`its answer has more than ${maxBytes} bytes`);
     parts.push(part);

@@ -70,7 +70,7 @@ export class CounterReader {
       this.readAt(blocks, BLOCKS_AT);
       this.readAt(sequences, BLOCKS_AT);
       entries.forEach(({ at, names }, i) => {
-        const sequence = before[i] as number;
+        const sequence = before[i];
         if (now[i] !== null || sequence !== sequences.readUInt32LE(at - BLOCKS_AT)) return;
         const known = this.seen[i];
         const sinceNs = known?.sequence === sequence ? known.sinceNs : nowAtNs;

@@ -50,10 +50,10 @@ export class NicRights {
 
   /** The nic closes the port of each queue: that is what the guest sees. */
   private revoke(guest: DomId): void {
-    const { nic, grants, runner, memory, accountOf } = this.parts;
+    const { nic, grants, runner, memory } = this.parts;
     nic.detachAll(guest);
     const domain = memory.live(guest);
     const pending = domain === null ? null : grants.unmapDevice(domain);
-    if (pending !== null) runner.wait(pending, accountOf(guest), () => {});
+    if (pending !== null) runner.wait(pending, this.parts.accountOf(guest), () => {});
   }
 }
