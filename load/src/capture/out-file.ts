@@ -14,8 +14,8 @@ import { randomUUID } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { UserError } from '../cli/errors.js';
-import { checkTarget, openStream, type UserStream } from '../report/user-file.js';
+import type { UserError } from '../cli/errors.js';
+import { checkTarget, codeOf, openStream, refusal, type UserStream } from '../report/user-file.js';
 import type { BlockSink } from './capture-run.js';
 
 /** Buffers that the system takes in one call. */
@@ -44,7 +44,7 @@ export async function openOut(path: string, waiting: () => void, signal: AbortSi
     return new StreamOut(path, await openStream(target, waiting, signal));
   } catch (error) {
     if (signal.aborted) throw error;
-    throw new UserError(`cannot write ${path} (${(error as NodeJS.ErrnoException).code})`, 'choose another with --out');
+    throw refusal(path, '--out', codeOf(error));
   }
 }
 
@@ -79,10 +79,7 @@ class StreamOut implements CaptureOut {
     this.chain = this.chain
       .then(() => this.stream.write(bytes))
       .catch((error: NodeJS.ErrnoException) => {
-        this.failure ??= new UserError(
-          `cannot write ${this.path} any more (${error.code})`,
-          'choose another with --out',
-        );
+        this.failure ??= refusal(this.path, '--out', codeOf(error));
       })
       .finally(() => (this.owed -= bytes.length));
   }
@@ -132,10 +129,7 @@ export class OutFile implements CaptureOut {
       this.fd = own ?? openSync(path, access | constants.O_CREAT | constants.O_TRUNC, mode);
       this.before = own === null ? 0 : fstatSync(own).size;
     } catch (error) {
-      throw new UserError(
-        `cannot write ${path} (${(error as NodeJS.ErrnoException).code})`,
-        'choose another with --out',
-      );
+      throw refusal(path, '--out', codeOf(error));
     }
     this.isRegular = fstatSync(this.fd).isFile();
   }
@@ -215,10 +209,7 @@ export class OutFile implements CaptureOut {
     } catch {
       // A disk that does not even shorten a file: it stays as it is.
     }
-    const full = error.code === 'ENOSPC' || error.code === 'EDQUOT' || error.code === 'EFBIG';
-    return new UserError(
-      full ? `no room is left for ${this.path}` : `cannot write ${this.path} any more (${error.code})`,
-      'what it holds can be read; make room, or keep less with --snaplen or --frames',
-    );
+    const todo = 'what it holds can be read; make room, or keep less with --snaplen or --frames';
+    return refusal(this.path, '--out', codeOf(error), todo);
   }
 }

@@ -43,7 +43,7 @@ const MOST_LINKS = 40;
 /** How often a FIFO is looked at that nobody reads yet. */
 const READER_LOOK_MS = 50;
 
-const codeOf = (error: unknown): string => (error as NodeJS.ErrnoException).code ?? String(error);
+export const codeOf = (error: unknown): string => (error as NodeJS.ErrnoException).code ?? String(error);
 
 /** @param option the option that names it, for messages @throws UserError for what cannot be written */
 export function targetOf(path: string, option: string): Target {
@@ -309,10 +309,12 @@ function plainStream(fd: number, ours: boolean): UserStream {
   };
 }
 
-function refusal(path: string, option: string, code: string): UserError {
+/** Why what a user named cannot be written, in one line. @param code of the error @param todo what to do about it, where that is
+ *  not to choose another */
+export function refusal(path: string, option: string, code: string, todo?: string): UserError {
   const full = code === 'ENOSPC' || code === 'EDQUOT' || code === 'EFBIG';
   return new UserError(
     full ? `no room is left for ${path}` : `cannot write ${path} (${code})`,
-    code === 'it is a directory' ? `give ${option} the name of a file` : `choose another file for ${option}`,
+    todo ?? (code === 'it is a directory' ? `give ${option} the name of a file` : `choose another file for ${option}`),
   );
 }
