@@ -7,14 +7,7 @@ import type { Client } from '../src/runner/client.js';
 import { checkGuests, openBed } from '../src/runner/run.js';
 import { serviceProcesses } from '../src/testbed/proc.js';
 import { discover } from '../src/testbed/discover.js';
-import {
-  closedBelow,
-  closedToOthers,
-  inheritedEnv,
-  separateUsers,
-  setprivPath,
-  startAs,
-} from '../src/testbed/service-env.js';
+import { closedBelow, closedToOthers, inheritedEnv, separateUsers, startAs } from '../src/testbed/service-env.js';
 import { Supervisor } from '../src/testbed/supervisor.js';
 import { edgeDoors } from '../src/runner/edge.js';
 import { Bench, freePort } from './e2e-kit.js';
@@ -160,7 +153,8 @@ t.test("a service has nothing of the operator's environment but language, time z
     const uid = 64000 + domid;
     t.match(status, new RegExp(`^Uid:\\s${uid}\\s${uid}\\s${uid}\\s${uid}$`, 'm'), `${script} has its own user`);
     t.match(status, /^CapPrm:\s0+$/m);
-    if (setprivPath() !== null) t.match(status, /^NoNewPrivs:\s1$/m, `${script} was that user before it was anything`);
+    if (startAs({ uid, gid: uid, groups: [] }, [process.execPath]) !== null)
+      t.match(status, /^NoNewPrivs:\s1$/m, `${script} was that user before it was anything`);
   }
   await supervisor.stop();
 });

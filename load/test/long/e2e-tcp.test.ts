@@ -13,7 +13,6 @@ import type { Client, ServiceClient } from '../../src/runner/client.js';
 import { configure } from '../../src/runner/configure.js';
 import { edgeDoors, openDoor, ping } from '../../src/runner/edge.js';
 import { setFaults } from '../../src/runner/faults.js';
-import { call } from '../../src/runner/http.js';
 import { Supervisor } from '../../src/testbed/supervisor.js';
 import { exchange } from '../e2e-kit.js';
 
@@ -148,11 +147,7 @@ t.test(
     try {
       const back = await Promise.all([0, 1, 0, 1].map((guest) => exchange(echo[guest], FILE)));
       for (const b of back) same(t, b, FILE);
-      const { counted } = await call<{ counted: Record<'in' | 'out', Record<string, number>> }>(
-        nic.name,
-        nic.http,
-        '/faults',
-      );
+      const { counted } = await nic.call<{ counted: Record<'in' | 'out', Record<string, number>> }>('/faults');
       for (const direction of ['in', 'out'] as const)
         for (const kind of ['lost', 'duplicated', 'corrupted', 'reordered'])
           t.ok(counted[direction][kind] > 0, `${direction}: ${kind}`);
