@@ -53,10 +53,10 @@ export class Lab {
     await this.until(up, () => this.said.get(up)!.includes('Running in'), 90_000);
   }
 
-  /** Starts Prometheus on the shipped configuration. */
-  async startPrometheus(): Promise<void> {
+  /** Starts Prometheus on the shipped configuration. @param hypervisor host:port of another than the testbed's */
+  async startPrometheus(hypervisor = this.hypervisor): Promise<void> {
     const config = join(this.home, 'prometheus.yml');
-    writeFileSync(config, embeddedConfig(this.hypervisor));
+    writeFileSync(config, embeddedConfig(hypervisor));
     const listen = `127.0.0.1:${await freePort()}`;
     this.web = `http://${listen}`;
     const child = this.start('prometheus', [
