@@ -193,9 +193,10 @@ t.test('destroying a domain closes its socket and takes it off the list', async 
   const b = await bed();
   t.teardown(() => b.close());
   const g = await b.open('guest');
-  t.same(await g.ask('service.announce', { http: 'http://127.0.0.1:4711', pid: 77 }), {});
+  const http = await g.announce();
+  const { pid } = process;
   t.match((await b.api('GET', '/api/testbed')).body.domains, [
-    { domid: 1, state: 'running', http: 'http://127.0.0.1:4711', pid: 77, mac: '00:16:3e:00:00:01', ip: '10.77.0.1' },
+    { domid: 1, state: 'running', http, pid, mac: '00:16:3e:00:00:01', ip: '10.77.0.1' },
   ]);
   t.equal((await b.api('DELETE', '/api/domains/1')).status, 200);
   await g.until(() => g.closeCode !== null);
@@ -245,8 +246,7 @@ t.test('keys are told to the operator, for services that have said where they an
   const g = await b.open('guest');
   t.same((await b.api('GET', '/api/control')).body, { domains: [] });
   t.equal((await b.api('GET', '/api/domains/1/control')).status, 404);
-  await g.ask('service.announce', { http: 'http://127.0.0.1:4711', pid: 77 });
-  const access = { domid: 1, kind: 'guest', http: 'http://127.0.0.1:4711', key: b.hv.domains.get(1)!.controlKey };
+  const access = { domid: 1, kind: 'guest', http: await g.announce(), key: b.hv.domains.get(1)!.controlKey };
   t.same((await b.api('GET', '/api/control')).body, { domains: [access] });
   t.same((await b.api('GET', '/api/domains/1/control')).body, access);
 });

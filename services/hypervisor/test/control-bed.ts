@@ -1,8 +1,12 @@
 /** A real hypervisor on a directory of its own, and domains that talk to it with nothing but a WebSocket. */
+import { once } from 'node:events';
+import { createServer, type Server } from 'node:http';
+import { isIP, type AddressInfo } from 'node:net';
 import { closeSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { SHARED_SOCKET, type SharedKind } from '@grantline/shared/hypervisor/wire.js';
 import { fetchDescriptor } from '@grantline/shared/mem/descriptors.js';
+import { PROOF_PATH, proofOf } from '@grantline/shared/service/proof.js';
 import { createLogTo } from '@grantline/shared/service/log.js';
 import { WebSocket } from 'ws';
 import { Hypervisor, type HypervisorOptions } from '../src/control/hypervisor.js';
@@ -156,7 +160,7 @@ export class Peer {
   private readonly waiting: { ok: () => boolean; resolve: () => void }[] = [];
   private readonly answers = new Map<number, Answer>();
 
-  private constructor(ws: WebSocket, domid: number) {
+  constructor(ws: WebSocket, domid: number) {
     this.ws = ws;
     this.domid = domid;
     ws.on('message', (data: Buffer, isBinary: boolean) => {
@@ -212,6 +216,22 @@ export class Peer {
     return a.error ? (a.error.code as unknown as Json) : a.result!;
   }
 
+  /** Listens as the domain's service does: it proves whose it is. Until the peer is disconnected. @returns the URL */
+  async listen(host = '127.0.0.1', named = host): Promise<string> {
+    const { controlKey } = await this.event('welcome');
+    const server = await listening(host, (question) => proofOf(controlKey, question));
+    this.ws.once('close', () => server.close());
+    return `http://${isIP(named) === 6 ? `[${named}]` : named}:${(server.address() as AddressInfo).port}`;
+  }
+
+  /** Announces an address where it listens. @returns it */
+  async announce(host = '127.0.0.1'): Promise<string> {
+    const http = await this.listen(host);
+    const answer = await this.call('service.announce', { http, pid: process.pid });
+    if (answer.error) throw new Error(answer.error.message);
+    return http;
+  }
+
   until(ok: () => boolean): Promise<void> {
     if (ok()) return Promise.resolve();
     return new Promise((resolve) => this.waiting.push({ ok, resolve }));
@@ -254,4 +274,14 @@ export class Peer {
       w.resolve();
     }
   }
+}
+
+/** A server that answers each question. */
+export async function listening(host: string, prove: (question: string) => string): Promise<Server> {
+  const server = createServer((request, response) => {
+    const url = new URL(request.url ?? '', 'http://x');
+    response.end(url.pathname === PROOF_PATH ? prove(url.searchParams.get('question') ?? '') : '');
+  }).listen(0, host);
+  await once(server, 'listening');
+  return server;
 }

@@ -241,8 +241,7 @@ t.test('domains and vifs as metrics, and as targets for Prometheus: the dead are
   const dd = await b.open('driver-domain');
   const g = await b.open('guest');
   await b.create('guest');
-  await g.ask('service.announce', { http: 'http://127.0.0.1:4711', pid: 1 });
-  await dd.ask('service.announce', { http: 'http://[::1]:4712', pid: 2 });
+  const [guestAt, driverAt] = [new URL(await g.announce()).host, new URL(await dd.announce('127.0.0.2')).host];
   await dd.ask('xs.write', { path: '/local/domain/1000/backend/vif/1/0/state', value: String(XENBUS.connected) });
   await dd.ask('xs.write', { path: '/local/domain/1000/backend/vif/1/0/error', value: 'an impossible index' });
   const series = await page(b);
@@ -266,8 +265,8 @@ t.test('domains and vifs as metrics, and as targets for Prometheus: the dead are
 
   const targets = async (): Promise<unknown> => (await b.api('GET', '/prometheus/targets', undefined, '')).body;
   const own = { targets: [new URL(b.url).host], labels: { domain: 'hypervisor', kind: 'hypervisor' } };
-  const driver = { targets: ['[::1]:4712'], labels: { domain: 'driver-domain', kind: 'driver-domain' } };
-  t.same(await targets(), [own, { targets: ['127.0.0.1:4711'], labels: { domain: 'guest1', kind: 'guest' } }, driver]);
+  const driver = { targets: [driverAt], labels: { domain: 'driver-domain', kind: 'driver-domain' } };
+  t.same(await targets(), [own, { targets: [guestAt], labels: { domain: 'guest1', kind: 'guest' } }, driver]);
   await b.api('DELETE', '/api/domains/1');
   t.same(await targets(), [own, driver]);
   t.notOk((await page(b)).has('grantline_domain_up{domain="guest1"}'));

@@ -24,7 +24,7 @@ async function sessionOf(b: Bed): Promise<unknown> {
 /** A domain that follows sessions: writes down each that it is told of. */
 async function follower(b: Bed): Promise<{ peer: Peer; told: string[] }> {
   const peer = await b.open('driver-domain');
-  await peer.ask('service.announce', { http: 'http://127.0.0.1:1', pid: 1 });
+  await peer.announce();
   const told: string[] = [];
   await peer.ask('xs.watch', { path: '/tool/session', token: 's' });
   void (async () => {

@@ -22,11 +22,13 @@ import { pinToCore } from '../mem/libc.js';
 import { Captures } from './captures.js';
 import { domainName } from './domain-name.js';
 import { readEnv, UsageError, type ServiceEnv, type ServiceKind } from './env.js';
-import { createHttp, listenHttp, type ServiceHttp } from './http.js';
+import { Type } from 'typebox';
+import { createHttp, listenHttp, OPEN, type ServiceHttp } from './http.js';
 import { Lifeline } from './lifeline.js';
 import { createLog, type Log } from './log.js';
 import { CPU_KIND, type Reading } from './metrics.js';
 import { dropPrivileges } from './privileges.js';
+import { PROOF_PATH, proofOf, QUESTION } from './proof.js';
 import { SessionFollower } from './session.js';
 
 export interface ServiceOptions {
@@ -155,6 +157,18 @@ export async function startService(o: ServiceOptions): Promise<Service> {
     ...(o.gauges === undefined ? {} : { gauges: o.gauges }),
   });
   lifeline.onStop(() => http.close());
+  http.get(
+    PROOF_PATH,
+    {
+      ...OPEN,
+      schema: {
+        summary: 'Shows the hypervisor that this address is this domain',
+        querystring: Type.Object({ question: Type.String({ pattern: QUESTION }) }),
+        response: { 200: Type.String() },
+      },
+    },
+    ({ query }) => proofOf(client.controlKey, query.question),
+  );
   const captures = new Captures({
     ...{ http, space, counters, hops: [HOP_OF[o.kind]], domain: domainName(client.domid) },
   });

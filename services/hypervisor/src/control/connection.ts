@@ -32,6 +32,8 @@ interface Request {
 
 export class Connection {
   readonly domid: DomId;
+  /** The other end's address; null: it came by the socket file. */
+  readonly from: string | null;
   private readonly ws: WebSocket;
   private readonly runner: HypercallRunner;
   private readonly world: ConnectionWorld;
@@ -53,7 +55,9 @@ export class Connection {
     runner: HypercallRunner,
     world: ConnectionWorld,
     share: TimeShare | null = null,
+    from: string | null = null,
   ) {
+    this.from = from;
     this.share = share;
     this.ws = ws;
     this.domid = domid;

@@ -2,7 +2,8 @@
  *  who calls. */
 import type { DomId, Port } from '@grantline/shared/abi/page.js';
 import { DOMID_NIC } from '@grantline/shared/abi/page.js';
-import type { Domains } from './domains.js';
+import { whyNotOwn, type AnnounceRule } from './announced.js';
+import type { Domain, Domains } from './domains.js';
 import type { EventChannels } from './evtchn.js';
 import type { NicControl } from './nic-control.js';
 import { OpError, checkOp, type OpArgs, type OpName } from './op-schemas.js';
@@ -11,6 +12,14 @@ import type { Tickets } from './tickets.js';
 import type { XenStore } from './xenstore.js';
 
 type Handlers = { [N in OpName]: (caller: DomId, args: OpArgs<N>) => unknown };
+
+/** Of one domain. */
+const ANNOUNCEMENTS_MAX = 16;
+
+export interface AnnounceWorld extends AnnounceRule {
+  /** Where a domain's connection comes from; null: the socket file. */
+  from: (domid: DomId) => string | null;
+}
 
 export class ControlOps {
   private readonly handlers: Handlers;
@@ -22,7 +31,9 @@ export class ControlOps {
     nic: NicControl,
     shares: Shares,
     tickets: Tickets,
+    announce: AnnounceWorld,
   ) {
+    const announced = new WeakMap<Domain, number>();
     this.handlers = {
       'evtchn.allocUnbound': (caller, a) => ({ port: evtchn.allocUnbound(caller, a.remote as DomId) }),
       'evtchn.bindInterdomain': (caller, a) => ({
@@ -44,11 +55,17 @@ export class ControlOps {
         const connected = (): boolean => evtchn.list(caller).some((p) => p.remote === domid);
         return { ticket: tickets.issue(caller, shares.openerFor(caller, of, domid as DomId, connected)) };
       },
-      'service.announce': (caller, a) => {
-        if (!isOrigin(a.http)) throw new OpError('EINVAL', 'http is not of the form http://host:port');
+      'service.announce': async (caller, { http, pid }) => {
         const domain = domains.get(caller)!;
-        domain.http = a.http;
-        domain.pid = a.pid;
+        const times = announced.get(domain) ?? 0;
+        announced.set(domain, times + 1);
+        // Each is a request of ours to where the domain says, and a service has one address.
+        if (times >= ANNOUNCEMENTS_MAX) throw new OpError('EBUSY', 'it has announced itself often enough');
+        const why = await whyNotOwn(http, { controlKey: domain.controlKey, from: announce.from(caller) }, announce);
+        if (why !== null) throw new OpError('EINVAL', why);
+        // It may have died meanwhile; then nobody looks at it any more.
+        domain.http = http;
+        domain.pid = pid;
         return {};
       },
       reply: (caller, a) => {
@@ -64,11 +81,6 @@ export class ControlOps {
     checkOp(op, args);
     return (this.handlers[op] as (caller: DomId, args: unknown) => unknown)(caller, args);
   }
-}
-
-/** Others make addresses of it: it must be one, and no more than one. */
-function isOrigin(text: string): boolean {
-  return URL.canParse(text) && new URL(text).href === `${new URL(text).origin}/`;
 }
 
 const done = (_: void): Record<string, never> => ({});

@@ -1,6 +1,7 @@
 /** The socket by which domains reach the hypervisor: who may connect, and one connection for each domain.
  *  docs/wire/control-plane.md section 3. */
 import type { IncomingMessage, Server } from 'node:http';
+import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { DomId } from '@grantline/shared/abi/page.js';
 import { refuseUpgrade } from '@grantline/shared/service/listening.js';
@@ -73,6 +74,11 @@ export class HypercallServer {
     return this.connections.has(domid);
   }
 
+  /** The address that a domain's connection comes from; null: the socket file, or it has none. */
+  addressOf(domid: DomId): string | null {
+    return this.connections.get(domid)?.from ?? null;
+  }
+
   get connectedCount(): number {
     return this.connections.size;
   }
@@ -133,7 +139,8 @@ export class HypercallServer {
           this.world.disconnected(domain.domid);
         },
       };
-      const connection: Connection = new Connection(ws, domain.domid, this.runner, world, share);
+      const from = (socket as Socket).remoteAddress ?? null;
+      const connection: Connection = new Connection(ws, domain.domid, this.runner, world, share, from);
       this.connections.set(domain.domid, connection);
       domain.state = 'running';
       this.world.connected(domain);

@@ -40,6 +40,8 @@ import { XenStore } from './xenstore.js';
 /** Addresses only: the memory of every domain that there can be, and the small pages. */
 const SPACE_BYTES = 512 << 20;
 const SETTLE_EVERY_MS = 1000;
+/** A service answers within milliseconds, and its machine may be busy. */
+const PROOF_MS = 10_000;
 /** How long domains have to close their sockets when all ends. */
 const GOODBYE_MS = 2000;
 
@@ -65,6 +67,8 @@ export interface HypervisorOptions {
   leaveMs?: number;
   /** Milliseconds after which a nic that stands still in a burst is dead. */
   stuckMs?: number;
+  /** Milliseconds that a service has to prove that an announced address is its own. */
+  proofMs?: number;
 }
 
 export class Hypervisor {
@@ -174,7 +178,11 @@ export class Hypervisor {
       },
       o.leaveMs ?? LEAVE_MS,
     );
-    this.ops = new ControlOps(this.domains, this.store, this.evtchn, this.nic, this.shares, this.tickets);
+    this.ops = new ControlOps(this.domains, this.store, this.evtchn, this.nic, this.shares, this.tickets, {
+      from: (domid) => this.server.addressOf(domid),
+      containers: (o.roles ?? null) !== null,
+      limitMs: o.proofMs ?? PROOF_MS,
+    });
     this.accounting = new Accounting(this.counterFile.block(CPU_KIND, {}, HYPERVISOR_CPU));
     this.control = this.counterFile.block('control', {}, CONTROL_COUNTERS);
     this.server = new HypercallServer(
