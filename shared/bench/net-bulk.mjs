@@ -5,10 +5,10 @@
 // The application writes 256 KiB at a time from its own memory and reads into its own memory. Between the stacks each
 // packet is copied once, as a NIC would. Rows are interleaved; the median of five is printed.
 import { performance } from 'node:perf_hooks';
-import { Rng } from '../dist/src/clock/rng.js';
 import { nowNs } from '../dist/src/clock/clock.js';
 import { memOver } from '../dist/src/mem/address-space.js';
 import { RX_CHECKSUM_BLANK } from '../dist/src/net/link.js';
+import { Secret } from '../dist/src/net/secret.js';
 import { NetStack } from '../dist/src/net/stack.js';
 
 const SECONDS = Number(process.argv[2] ?? 1);
@@ -36,7 +36,7 @@ class End {
     this.stack = new NetStack({
       link: this,
       space,
-      rng: new Rng(index + 1),
+      secret: Secret.fresh(),
       address: { mac: MAC[index], ip: IP[index], prefix: 24 },
       settings: { gso: row.gso ? 65535 : 0, txChecksum: row.offload, rxChecksum: row.offload, memory: 8 << 20 },
       coalesce: row.lro,

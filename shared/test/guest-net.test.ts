@@ -1,11 +1,10 @@
 import t from 'tap';
-import { Rng } from '../src/clock/rng.js';
 import { CounterBlock } from '../src/counters/block.js';
 import { NET_COUNTERS } from '../src/net/net-counters.js';
 import type { TxDevice } from '../src/nicq/tx-device.js';
 import { GuestNet } from '../src/stack/guest-net.js';
 import { ETHERTYPE_ARP, writeEthernet } from '../src/frame/ethernet.js';
-import { IP_A, IP_B, MAC_A, MAC_B, Peer } from './net-kit.js';
+import { IP_A, IP_B, MAC_A, MAC_B, Peer, knownSecret } from './net-kit.js';
 import { TestSpace } from './stack-kit.js';
 
 const nothing = (): void => {};
@@ -33,7 +32,7 @@ function make() {
   const net = new GuestNet({
     space,
     measured: { fragment: nothing, process: nothing, deliver: nothing },
-    rng: new Rng(1),
+    secret: knownSecret(1),
     address: { mac: MAC_A, ip: IP_A, prefix: 24 },
     counters: new CounterBlock(space.mem, space.mapPrivate(8192), 'net', {}, NET_COUNTERS),
     meter,

@@ -3,11 +3,10 @@ import { foldSum, pseudoSum } from '../src/frame/checksum.js';
 import { ETHERTYPE_ARP, ETHERTYPE_IPV4, writeEthernet, type Mac } from '../src/frame/ethernet.js';
 import { writeIpv4 } from '../src/frame/ipv4.js';
 import { memOver, type Mem } from '../src/mem/address-space.js';
-import { Rng } from '../src/clock/rng.js';
 import { fastSum } from '../src/frame/fast-sum.js';
 import type { NetSettings } from '../src/net/settings.js';
 import { NetStack } from '../src/net/stack.js';
-import { IP_A, IP_B, MAC_A, MAC_B, Peer, TestLink, complete } from './net-kit.js';
+import { IP_A, IP_B, MAC_A, MAC_B, Peer, TestLink, complete, knownSecret } from './net-kit.js';
 import { TestSpace } from './stack-kit.js';
 
 /** Our first sequence number, just below the wrap, and the peer's. */
@@ -74,7 +73,7 @@ export class Drill {
     this.stack = new NetStack({
       link: this.link,
       space: this.space,
-      rng: new Rng(3),
+      secret: knownSecret(3),
       address: { mac: MAC_A, ip: IP_A, prefix: 24, gateway: 0x0a0000fe },
       settings: { memory: 1 << 20, sendBuffer: 1 << 18, receiveBuffer: 1 << 16, gso: 0, arpStaleMs: 1e12, ...settings },
       coalesce,

@@ -3,7 +3,7 @@ import { memOver } from '../src/mem/address-space.js';
 import { fastSum } from '../src/frame/fast-sum.js';
 import { Drill, quiet } from './net-drill.js';
 import { echo, frames, ip, udp } from './net-frames.js';
-import { IP_B, Peer } from './net-kit.js';
+import { IP_A, IP_B, Peer } from './net-kit.js';
 
 t.test(
   'RFC 1122, 3.2.2.6: echo is answered with the same data, fragmented where it is long; broadcasts are not',
@@ -61,6 +61,26 @@ t.test('RFC 791 and 5722: fragments that overlap, contradict or never end do not
   d.advance(15_001);
   t.same([d.stack.held().datagrams, d.count('ipReassemblyTimeout')], [0, 8]);
   t.match(d.stack.held(), { timers: 1 });
+  t.end();
+});
+
+t.test('RFC 7739: fragments to one address count up; to another they begin elsewhere', (t) => {
+  const d = new Drill();
+  const other = 0x0a000005;
+  d.arp(1, { hi: 0x0200, lo: 0xc }, other, IP_A);
+  d.frames = [];
+  const socket = d.stack.bindUdp(53, () => {});
+  const idTo = (to: number): number => {
+    socket.send(to, 9, new Uint8Array(2000));
+    const ids = frames(d, 0x800).map((v) => v.getUint16(18));
+    t.same([ids.length, ids[0]], [2, ids[1]]);
+    return ids[0];
+  };
+  const first = idTo(IP_B);
+  const strange = idTo(other);
+  for (let i = 1; i <= 5; i++) t.equal((idTo(IP_B) - first) & 0xffff, i);
+  t.ok(Math.abs(first - strange) > 10, `${first} and ${strange}`);
+  t.equal((idTo(other) - strange) & 0xffff, 1, 'and learns nothing of what others got');
   t.end();
 });
 

@@ -5,6 +5,7 @@ import { memOver, type Mem } from '../src/mem/address-space.js';
 import { fastSum } from '../src/frame/fast-sum.js';
 import type { NetLink } from '../src/net/link.js';
 import type { ConnectionEvents } from '../src/net/tcb.js';
+import { Secret } from '../src/net/secret.js';
 import type { Connection } from '../src/net/connection.js';
 import type { TestSpace } from './stack-kit.js';
 
@@ -144,6 +145,9 @@ export class Peer implements ConnectionEvents {
     return Buffer.concat(this.chunks);
   }
 }
+
+/** A stack's secret, the same in each run. */
+export const knownSecret = (n: number): Secret => Secret.known(new Uint8Array(16).fill(n));
 
 export function pattern(bytes: number, seed: number): Uint8Array {
   const rng = new Rng(seed);

@@ -1,11 +1,10 @@
 /** Two stacks in this process, on a cable without delay, driven by the event loop: for streams and http. */
-import { Rng } from '../src/clock/rng.js';
 import { systemClock } from '../src/clock/clock.js';
 import { StackDriver } from '../src/net/driver.js';
 import { RX_CHECKSUM_BLANK, RX_CHECKSUM_OK } from '../src/net/link.js';
 import type { NetSettings } from '../src/net/settings.js';
 import { NetStack } from '../src/net/stack.js';
-import { IP_A, IP_B, MAC_A, MAC_B, TestLink, type Sent } from './net-kit.js';
+import { IP_A, IP_B, MAC_A, MAC_B, TestLink, knownSecret, type Sent } from './net-kit.js';
 import { TestSpace } from './stack-kit.js';
 
 export class LiveSide {
@@ -24,7 +23,7 @@ export class LiveSide {
     this.stack = new NetStack({
       link,
       space: this.space,
-      rng: new Rng(a ? 1 : 2),
+      secret: knownSecret(a ? 1 : 2),
       address: { mac: a ? MAC_A : MAC_B, ip: a ? IP_A : IP_B, prefix: 24 },
       settings: { memory: 16 << 20, ...settings },
     });

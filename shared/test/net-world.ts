@@ -3,7 +3,7 @@ import { Rng } from '../src/clock/rng.js';
 import { RX_CHECKSUM_BLANK, RX_CHECKSUM_OK } from '../src/net/link.js';
 import type { NetSettings } from '../src/net/settings.js';
 import { NetStack, type NetStackOptions } from '../src/net/stack.js';
-import { IP_A, IP_B, MAC_A, MAC_B, TestLink, segment, type Peer, type Sent } from './net-kit.js';
+import { IP_A, IP_B, MAC_A, MAC_B, TestLink, knownSecret, segment, type Peer, type Sent } from './net-kit.js';
 import { TestSpace } from './stack-kit.js';
 
 export interface Faults {
@@ -52,7 +52,7 @@ export class Side {
     this.stack = new NetStack({
       link: this.link,
       space: this.space,
-      rng: new Rng(a ? 11 : 22),
+      secret: knownSecret(a ? 11 : 22),
       address: { mac: a ? MAC_A : MAC_B, ip: a ? IP_A : IP_B, prefix: 24 },
       settings: { memory: 4 << 20, ...o.settings },
       coalesce: o.coalesce ?? true,

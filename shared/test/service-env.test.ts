@@ -137,6 +137,16 @@ t.test('a domain needs number and secret together, or the place of a join token'
   t.end();
 });
 
+t.test("an operator's token of less than 128 bits is refused, and not shown", (t) => {
+  const given = (n: number): NodeJS.ProcessEnv => ({ GRANTLINE_TOKEN: 'k'.repeat(n) });
+  t.throws(() => readEnv('hypervisor', given(21)), {
+    name: 'UsageError',
+    message: /^GRANTLINE_TOKEN has fewer than 22 /,
+  });
+  t.equal(readEnv('hypervisor', given(22)).token, 'k'.repeat(22));
+  t.end();
+});
+
 t.test('an address without a host is refused', (t) => {
   t.throws(() => parseListen(':80'), UsageError);
   t.throws(() => parseListen('80'), UsageError);

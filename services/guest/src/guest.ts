@@ -1,7 +1,6 @@
 /** The guest: an unprivileged domain with one vif, a network stack and an application. Puts the parts together. */
-import { randomBytes } from 'node:crypto';
 import { CPU_CONTROL } from '@grantline/shared/clock/cpu-meter.js';
-import { Rng } from '@grantline/shared/clock/rng.js';
+import { Secret } from '@grantline/shared/net/secret.js';
 import { NET_COUNTERS } from '@grantline/shared/net/net-counters.js';
 import { TCP_APP_COUNTERS } from '@grantline/shared/net-apps/tcp-app-counters.js';
 import { GuestNet } from '@grantline/shared/stack/guest-net.js';
@@ -82,7 +81,7 @@ export async function runGuest(): Promise<void> {
   const net = new GuestNet({
     space,
     measured: stack,
-    rng: new Rng(randomBytes(4).readUInt32LE()),
+    secret: Secret.fresh(),
     address: {
       mac: addresses.macs[0],
       ip: addresses.ips[0],

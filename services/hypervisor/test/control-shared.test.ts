@@ -255,7 +255,7 @@ t.test('F4 a hypervisor that is killed leaves no memory behind', async (t) => {
       GRANTLINE_DIR: dir,
       GRANTLINE_HTTP: '127.0.0.1:0',
       GRANTLINE_LOG: 'info',
-      GRANTLINE_TOKEN: 't',
+      GRANTLINE_TOKEN: 't'.repeat(22),
     },
     stdio: ['ignore', 'pipe', 'inherit'],
   });

@@ -6,6 +6,7 @@ import t from 'tap';
 import { Peer, bed, tempDir } from './control-bed.js';
 
 const MAIN = fileURLToPath(new URL('../src/main.js', import.meta.url));
+const TOKEN = 'stop-the-hypervisor-of-this-test';
 // Ten processes one after the other, on a machine that may be busy.
 t.setTimeout(120_000);
 
@@ -69,16 +70,17 @@ for (const [how, end] of [
   ['the end of stdin', (r: Running) => void r.child.stdin!.end()],
   [
     'POST /api/shutdown',
-    (r: Running) => void fetch(`${r.url}/api/shutdown`, { method: 'POST', headers: { authorization: 'Bearer t' } }),
+    (r: Running) =>
+      void fetch(`${r.url}/api/shutdown`, { method: 'POST', headers: { authorization: `Bearer ${TOKEN}` } }),
   ],
 ] as const) {
   t.test(`${how} closes the domains' sockets, leaves nothing and exits 0`, async (t) => {
     const dir = tempDir();
-    const r = await start(dir, { GRANTLINE_LIFELINE: 'stdin', GRANTLINE_TOKEN: 't' });
-    t.equal(readFileSync(join(dir, 'token'), 'utf8'), 't\n');
+    const r = await start(dir, { GRANTLINE_LIFELINE: 'stdin', GRANTLINE_TOKEN: TOKEN });
+    t.equal(readFileSync(join(dir, 'token'), 'utf8'), `${TOKEN}\n`);
     const made = await fetch(`${r.url}/api/domains`, {
       method: 'POST',
-      headers: { authorization: 'Bearer t', 'content-type': 'application/json' },
+      headers: { authorization: `Bearer ${TOKEN}`, 'content-type': 'application/json' },
       body: '{"kind":"guest"}',
     });
     const { domid, secret } = (await made.json()) as { domid: number; secret: string };

@@ -1,11 +1,11 @@
 /** What all layers of one stack share: memory, settings, counters, time, timers, own addresses, the way out. */
-import type { Rng } from '../clock/rng.js';
 import { slots } from '../counters/block.js';
 import type { Mac } from '../frame/ethernet.js';
 import type { Mem } from '../mem/address-space.js';
 import { KeyedHash } from './keyed-hash.js';
 import type { NetLink } from './link.js';
 import { NET_COUNTERS } from './net-counters.js';
+import type { Secret } from './secret.js';
 import type { NetSettings } from './settings.js';
 import { TimerHeap } from './timer-heap.js';
 
@@ -27,7 +27,6 @@ export class Host {
   readonly set: NetSettings;
   /** Counters, by the slots of C. */
   readonly v: Float64Array;
-  readonly rng: Rng;
   readonly hash: KeyedHash;
   readonly timers = new TimerHeap();
   /** Milliseconds since the stack began, whole; and the same in microseconds. Set by poll. */
@@ -39,13 +38,12 @@ export class Host {
   mask = 0;
   gateway = 0;
 
-  constructor(link: NetLink, settings: NetSettings, counters: Float64Array, rng: Rng) {
+  constructor(link: NetLink, settings: NetSettings, counters: Float64Array, secret: Secret) {
     this.mem = link.mem;
     this.link = link;
     this.set = settings;
     this.v = counters;
-    this.rng = rng;
-    this.hash = new KeyedHash(rng);
+    this.hash = new KeyedHash(secret);
   }
 
   setAddress(a: HostAddress): void {

@@ -10,10 +10,12 @@ import { UDP_CHECK } from '../frame/udp.js';
 import type { Arp } from './arp.js';
 import { fastSum } from '../frame/fast-sum.js';
 import { C, type Host } from './host.js';
+import { FOR_IP_ID } from './keyed-hash.js';
 import { NEIGHBOR_KNOWN, type Neighbor } from './neighbor.js';
 
 const HEADERS = ETH_BYTES + IP_BYTES;
 const IP_MORE = 0x2000;
+const ID_GROUPS = 1024;
 /** Longest transport header with payload. */
 export const MAX_IP_PAYLOAD = 65535 - IP_BYTES;
 
@@ -27,13 +29,14 @@ export class IpOut {
   private protocol = 0;
   private frame = 0;
   private bytes = 0;
-  private id: number;
+  /** Identifications count up for each of so many groups of addresses, from where the hash says: who gets fragments
+   *  learns nothing of those to others (RFC 7739, 5.3). */
+  private readonly ids = new Uint16Array(ID_GROUPS);
 
   constructor(host: Host, arp: Arp, space: PrivateMemory) {
     this.host = host;
     this.arp = arp;
     this.scratch = space.mapPrivate(1 << 16);
-    this.id = host.rng.below(0x10000);
   }
 
   /** @param dst signed @param bytes transport header and payload, up to MAX_IP_PAYLOAD
@@ -88,7 +91,8 @@ export class IpOut {
     const { host, scratch, bytes } = this;
     const { mem } = host;
     const most = (host.set.mtu - IP_BYTES) & ~7;
-    const id = (this.id = (this.id + 1) & 0xffff);
+    const hash = host.hash.of(host.ip, this.dst, this.protocol, FOR_IP_ID);
+    const id = ((hash >>> 16) + this.ids[hash & (ID_GROUPS - 1)]++) & 0xffff;
     for (let from = 0; from < bytes; from += most) {
       const part = Math.min(most, bytes - from);
       const frame = this.place(this.neighbor!, part + HEADERS);

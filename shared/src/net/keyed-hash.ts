@@ -1,45 +1,85 @@
-/** HalfSipHash-2-4 over four words: what a peer without the key can neither predict nor aim at. For initial sequence
- *  numbers (RFC 6528), timestamp offsets (RFC 7323, 7.1), ephemeral ports (RFC 6056) and the connection table.
- *  Source: Aumasson, Bernstein: SipHash; the 32-bit variant of its reference code. */
-import type { Rng } from '../clock/rng.js';
+/** SipHash-2-4 over four words, keyed with all 128 bits of a secret: what a peer without it can neither predict nor aim at.
+ *  For initial sequence numbers (RFC 6528) and SYN cookies (RFC 4987), timestamp offsets (RFC 7323, 7.1), ephemeral ports
+ *  (RFC 6056), identifications of fragments (RFC 7739) and the connection table.
+ *  Source: Aumasson, Bernstein: SipHash. Words of 64 bits are pairs of 32: h the high half, l the low one. */
+import type { Secret } from './secret.js';
 
-const rotl = (x: number, n: number): number => (x << n) | (x >>> (32 - n));
+/** What a hash is for, its last word: nothing learnt from one tells about another. */
+export const FOR_TABLE = 0;
+export const FOR_PORTS = 1;
+export const FOR_ISN = 2;
+export const FOR_TIMESTAMPS = 3;
+export const FOR_IP_ID = 4;
+
+const LENGTH = 16 << 24;
+
+/** What an addition of low halves carries into the high ones; by bits, because a branch here costs twice the time. */
+const carry = (a: number, b: number, sum: number): number => ((a & b) | ((a | b) & ~sum)) >>> 31;
 
 export class KeyedHash {
-  private readonly k0: number;
-  private readonly k1: number;
+  private readonly k0l: number;
+  private readonly k0h: number;
+  private readonly k1l: number;
+  private readonly k1h: number;
 
-  constructor(rng: Rng) {
-    this.k0 = rng.u32() | 0;
-    this.k1 = rng.u32() | 0;
+  constructor(secret: Secret) {
+    [this.k0l, this.k0h, this.k1l, this.k1h] = secret.words;
   }
 
   /** @returns a signed 32-bit number */
   of(a: number, b: number, c: number, d: number): number {
-    let v0 = this.k0;
-    let v1 = this.k1;
-    let v2 = 0x6c796765 ^ this.k0;
-    let v3 = 0x74656462 ^ this.k1;
-    // Four words, then the length (16) in the last one's high byte; two rounds each, then four to finish.
-    for (let i = 0; i < 7; i++) {
-      const m = i === 0 ? a : i === 1 ? b : i === 2 ? c : i === 3 ? d : i === 4 ? 0x10000000 : 0;
-      v3 ^= m;
-      if (i === 5) v2 ^= 0xff;
-      for (let r = 0; r < 2; r++) {
-        v0 = (v0 + v1) | 0;
-        v1 = rotl(v1, 5) ^ v0;
-        v0 = rotl(v0, 16);
-        v2 = (v2 + v3) | 0;
-        v3 = rotl(v3, 8) ^ v2;
-        v0 = (v0 + v3) | 0;
-        v3 = rotl(v3, 7) ^ v0;
-        v2 = (v2 + v1) | 0;
-        v1 = rotl(v1, 13) ^ v2;
-        v2 = rotl(v2, 16);
+    let v0l = this.k0l ^ 0x70736575;
+    let v0h = this.k0h ^ 0x736f6d65;
+    let v1l = this.k1l ^ 0x6e646f6d;
+    let v1h = this.k1h ^ 0x646f7261;
+    let v2l = this.k0l ^ 0x6e657261;
+    let v2h = this.k0h ^ 0x6c796765;
+    let v3l = this.k1l ^ 0x79746573 ^ a;
+    let v3h = this.k1h ^ 0x74656462 ^ b;
+    // Two rounds for each of three words, the third with the length (16) in its high byte; four to finish.
+    for (let round = 0; round < 10; round++) {
+      if (round === 2) {
+        v0l ^= a;
+        v0h ^= b;
+        v3l ^= c;
+        v3h ^= d;
+      } else if (round === 4) {
+        v0l ^= c;
+        v0h ^= d;
+        v3h ^= LENGTH;
+      } else if (round === 6) {
+        v0h ^= LENGTH;
+        v2l ^= 0xff;
       }
-      v0 ^= m;
+      let l = (v0l + v1l) | 0;
+      v0h = (v0h + v1h + carry(v0l, v1l, l)) | 0;
+      let h = ((v1h << 13) | (v1l >>> 19)) ^ v0h;
+      v1l = ((v1l << 13) | (v1h >>> 19)) ^ l;
+      v1h = h;
+      // Rotated by 32: the halves change places.
+      v0l = v0h;
+      v0h = l;
+      l = (v2l + v3l) | 0;
+      v2h = (v2h + v3h + carry(v2l, v3l, l)) | 0;
+      v2l = l;
+      h = ((v3h << 16) | (v3l >>> 16)) ^ v2h;
+      v3l = ((v3l << 16) | (v3h >>> 16)) ^ v2l;
+      v3h = h;
+      l = (v0l + v3l) | 0;
+      v0h = (v0h + v3h + carry(v0l, v3l, l)) | 0;
+      v0l = l;
+      h = ((v3h << 21) | (v3l >>> 11)) ^ v0h;
+      v3l = ((v3l << 21) | (v3h >>> 11)) ^ v0l;
+      v3h = h;
+      l = (v2l + v1l) | 0;
+      v2h = (v2h + v1h + carry(v2l, v1l, l)) | 0;
+      h = ((v1h << 17) | (v1l >>> 15)) ^ v2h;
+      v1l = ((v1l << 17) | (v1h >>> 15)) ^ l;
+      v1h = h;
+      v2l = v2h;
+      v2h = l;
     }
-    return v1 ^ v3;
+    return v0l ^ v1l ^ v2l ^ v3l;
   }
 }
 

@@ -6,7 +6,6 @@
  *      stack.flush();                        // timers, callbacks of applications, acknowledgements and data out
  *
  *  and comes back at nextDeadlineNs, when the link has room again, or when onWork was called. */
-import type { Rng } from '../clock/rng.js';
 import {
   ETHERTYPE_ARP,
   ETHERTYPE_IPV4,
@@ -28,6 +27,7 @@ import { IpOut } from './ip-out.js';
 import type { NetLink } from './link.js';
 import { NET_COUNTERS } from './net-counters.js';
 import { MAX_PARTS, Packet } from './packet.js';
+import type { Secret } from './secret.js';
 import { netSettings, type NetSettings } from './settings.js';
 import type { ConnectionEvents } from './tcb.js';
 import { tcpIcmpError } from './tcp-icmp.js';
@@ -40,8 +40,8 @@ export interface NetStackOptions {
   link: NetLink;
   /** Where private memory comes from; over the same memory as the link. Takes the setting `memory` and about 1 MiB. */
   space: PrivateMemory;
-  /** Secrets and choices; its seed must not be known to peers. */
-  rng: Rng;
+  /** Fresh, and of this stack alone. */
+  secret: Secret;
   address: HostAddress;
   settings?: Partial<NetSettings>;
   /** Join received segments in software (on unless told): see Coalescer. */
@@ -73,10 +73,10 @@ export class NetStack {
 
   /** @throws RangeError when settings make no sense or there is too little memory */
   constructor(options: NetStackOptions) {
-    const { link, space, rng } = options;
+    const { link, space, secret } = options;
     const settings = netSettings(options.settings);
     const counters = options.counters?.v ?? new Float64Array(NET_COUNTERS.length);
-    this.host = new Host(link, settings, counters, rng);
+    this.host = new Host(link, settings, counters, secret);
     this.host.setAddress(options.address);
     this.arp = new Arp(this.host, space);
     const out = new IpOut(this.host, this.arp, space);

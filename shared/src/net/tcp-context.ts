@@ -8,7 +8,7 @@ import type { Arp } from './arp.js';
 import { ByteRing } from './byte-ring.js';
 import type { Host } from './host.js';
 import type { IpOut } from './ip-out.js';
-import { Limiter } from './keyed-hash.js';
+import { FOR_ISN, FOR_TIMESTAMPS, Limiter } from './keyed-hash.js';
 import { Tcb } from './tcb.js';
 import { EV_OPEN } from './tcp-state.js';
 import { TcpTable } from './tcp-table.js';
@@ -48,7 +48,7 @@ export class TcpContext {
     this.resets = new Limiter(host.set.errorsPerSecond);
     // RFC 6528: a clock of 4 microseconds, moved by what only we know of the pair of sockets.
     this.isn = (localIp, localPort, remoteIp, remotePort) =>
-      (Math.floor(host.nowUs / 4) + host.hash.of(localIp, remoteIp, (localPort << 16) | remotePort, 2)) | 0;
+      (Math.floor(host.nowUs / 4) + host.hash.of(localIp, remoteIp, (localPort << 16) | remotePort, FOR_ISN)) | 0;
   }
 
   create(localPort: number, remoteIp: number, remotePort: number): Tcb {
@@ -59,7 +59,7 @@ export class TcpContext {
     const rx = new ByteRing(mem, arena, set.receiveBuffer);
     const tcb = new Tcb(this, ip, localPort, remoteIp, remotePort, hash, tx, rx);
     // Per pair of addresses, so that it goes on evenly from one connection to the next (RFC 7323, 7.1; RFC 6191).
-    tcb.tsOffset = host.hash.of(ip, remoteIp, 0, 3);
+    tcb.tsOffset = host.hash.of(ip, remoteIp, 0, FOR_TIMESTAMPS);
     return tcb;
   }
 

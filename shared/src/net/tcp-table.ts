@@ -1,5 +1,6 @@
 /** Connections by address and port, and who listens. The hash is keyed: nobody can aim connections at one bucket. */
 import type { Host } from './host.js';
+import { FOR_PORTS, FOR_TABLE } from './keyed-hash.js';
 import type { ConnectionEvents, Tcb } from './tcb.js';
 import { TIME_WAIT } from './tcp-state.js';
 
@@ -27,7 +28,7 @@ export class TcpTable {
 
   constructor(host: Host) {
     this.host = host;
-    this.nextPort = host.rng.below(0x10000);
+    this.nextPort = host.hash.of(0, 0, 0, FOR_PORTS) >>> 16;
   }
 
   /** Connections, TIME-WAIT apart. */
@@ -36,7 +37,7 @@ export class TcpTable {
   }
 
   hashOf(localIp: number, localPort: number, remoteIp: number, remotePort: number): number {
-    return this.host.hash.of(localIp, remoteIp, (localPort << 16) | remotePort, 0);
+    return this.host.hash.of(localIp, remoteIp, (localPort << 16) | remotePort, FOR_TABLE);
   }
 
   find(localIp: number, localPort: number, remoteIp: number, remotePort: number): Tcb | null {
@@ -89,7 +90,7 @@ export class TcpTable {
     const { host } = this;
     const { ephemeralFirst, ephemeralLast } = host.set;
     const range = ephemeralLast - ephemeralFirst + 1;
-    const offset = host.hash.of(host.ip, remoteIp, remotePort, 1) >>> 0;
+    const offset = host.hash.of(host.ip, remoteIp, remotePort, FOR_PORTS) >>> 0;
     for (let i = 0; i < range; i++) {
       const port = ephemeralFirst + ((offset + this.nextPort++) % range);
       if (!this.listeners.has(port) && this.find(host.ip, port, remoteIp, remotePort) === null) return port;

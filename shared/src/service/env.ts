@@ -77,6 +77,9 @@ export type FarEndChoice = { kind: 'stack' } | { kind: 'tap'; name: string; netn
 /** A socket's address has room for 107 bytes (sun_path in sys/un.h, less the closing zero). */
 const MAX_DIR_LENGTH = 107 - '/hypervisor.sock'.length;
 
+/** Characters of six bits each that hold 128 bits: a shorter token is one that can be guessed. */
+const TOKEN_LENGTH = 22;
+
 const id = Type.Integer({ minimum: 0, maximum: 2 ** 32 - 2 });
 const schema = Type.Object({
   GRANTLINE_DIR: Type.Optional(Type.String({ pattern: '^/', maxLength: MAX_DIR_LENGTH })),
@@ -144,6 +147,9 @@ export function readEnv(kind: ServiceKind, source: NodeJS.ProcessEnv = process.e
   const domid = raw.GRANTLINE_DOMID === undefined ? null : parseDomId(raw.GRANTLINE_DOMID);
   const secret = raw.GRANTLINE_SECRET ?? null;
   const join = raw.GRANTLINE_JOIN ?? null;
+  const token = raw.GRANTLINE_TOKEN ?? null;
+  if (kind === 'hypervisor' && token !== null && token.length < TOKEN_LENGTH)
+    throw new UsageError(`GRANTLINE_TOKEN has fewer than ${TOKEN_LENGTH} characters: leave it out, and one is made up`);
   if (kind !== 'hypervisor') {
     if ((domid === null) !== (secret === null))
       throw new UsageError('GRANTLINE_DOMID and GRANTLINE_SECRET belong together: set both, or only GRANTLINE_JOIN');
@@ -159,7 +165,7 @@ export function readEnv(kind: ServiceKind, source: NodeJS.ProcessEnv = process.e
     domid,
     secret,
     join,
-    token: raw.GRANTLINE_TOKEN ?? null,
+    token,
     http: parseListen(raw.GRANTLINE_HTTP ?? (kind === 'hypervisor' ? '127.0.0.1:7600' : '127.0.0.1:0')),
     httpNames: raw.GRANTLINE_HTTP_NAMES?.split(',') ?? [],
     uid: raw.GRANTLINE_UID ?? null,

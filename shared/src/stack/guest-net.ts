@@ -6,7 +6,6 @@
  *  where they lie. */
 import { NetDrops } from '../capture/net-drops.js';
 import { NO_RX_TAP, type RxTap } from '../capture/rx-tap.js';
-import type { Rng } from '../clock/rng.js';
 import type { CounterBlock } from '../counters/block.js';
 import { ETH_BYTES } from '../frame/ethernet.js';
 import type { PrivateMemory } from '../frame/template-spec.js';
@@ -14,6 +13,7 @@ import type { Mem } from '../mem/address-space.js';
 import type { HostAddress } from '../net/host.js';
 import { RX_CHECKSUM_BLANK, type NetLink } from '../net/link.js';
 import type { NetSettings } from '../net/settings.js';
+import type { Secret } from '../net/secret.js';
 import { NetStack } from '../net/stack.js';
 import { isMeasured } from './measured.js';
 import { RX_CSUM_BLANK, RX_MSS_MASK } from './rx-info.js';
@@ -34,7 +34,7 @@ export interface MeasuredSink {
 export interface GuestNetOptions {
   space: PrivateMemory;
   measured: MeasuredSink;
-  rng: Rng;
+  secret: Secret;
   address: HostAddress;
   /** Named as NET_COUNTERS. */
   counters: CounterBlock;
@@ -83,7 +83,7 @@ export class GuestNet implements NetLink {
     this.stack = new NetStack({
       link: this,
       space: o.space,
-      rng: o.rng,
+      secret: o.secret,
       address: o.address,
       settings: o.settings ?? {},
       counters: o.counters,

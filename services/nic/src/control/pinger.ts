@@ -1,4 +1,5 @@
 /** Pings guests from the outer stack: ICMP echo, the reply compared byte for byte. */
+import { randomInt } from 'node:crypto';
 import { nowNs } from '@grantline/shared/clock/clock.js';
 import { parseIp } from '@grantline/shared/frame/ipv4.js';
 import type { NetStack } from '@grantline/shared/net/stack.js';
@@ -16,7 +17,7 @@ interface Waiting {
 export class Pinger {
   private readonly stack: NetStack;
   private readonly wake: () => void;
-  private readonly id = 1 + Math.floor(Math.random() * 0xfffe);
+  private readonly id = randomInt(1, 0x10000);
   private readonly waiting = new Map<number, Waiting>();
   private sequence = 0;
 

@@ -1,10 +1,9 @@
 /** Which station stands at the far end: chosen once, at the start, by GRANTLINE_FAR_END. */
-import { randomBytes } from 'node:crypto';
-import { Rng } from '@grantline/shared/clock/rng.js';
 import { NETWORK_PREFIX, OUTER_IP, OUTER_MAC } from '@grantline/shared/config/network.js';
 import type { CounterFile } from '@grantline/shared/counters/file.js';
 import { parseMac } from '@grantline/shared/frame/ethernet.js';
 import { parseIp } from '@grantline/shared/frame/ipv4.js';
+import { Secret } from '@grantline/shared/net/secret.js';
 import { NET_COUNTERS } from '@grantline/shared/net/net-counters.js';
 import { TAP_COUNTERS } from '@grantline/shared/counters/names.js';
 import type { AddressSpace } from '@grantline/shared/mem/address-space.js';
@@ -79,8 +78,8 @@ export function makeStation(host: StationHost): FarEndParts {
     space: host.space,
     cable: host.cable,
     meter: host.meter,
+    secret: Secret.fresh(),
     address: { mac: parseMac(OUTER_MAC), ip: parseIp(OUTER_IP), prefix: NETWORK_PREFIX },
-    rng: new Rng(randomBytes(4).readUInt32LE()),
     counters: host.counters.block('net', { stack: 'outer' }, NET_COUNTERS),
     wake: host.wake,
   });

@@ -3,11 +3,11 @@
  *  checksums for it: it does so itself. */
 import { slots, type CounterBlock } from '@grantline/shared/counters/block.js';
 import { NIC_CPU } from '@grantline/shared/counters/names.js';
-import type { Rng } from '@grantline/shared/clock/rng.js';
 import type { Mem } from '@grantline/shared/mem/address-space.js';
 import type { PrivateMemory } from '@grantline/shared/frame/template-spec.js';
 import type { HostAddress } from '@grantline/shared/net/host.js';
 import type { NetLink } from '@grantline/shared/net/link.js';
+import type { Secret } from '@grantline/shared/net/secret.js';
 import { NetStack } from '@grantline/shared/net/stack.js';
 import type { Cable } from './cable.js';
 import type { Station } from './station.js';
@@ -24,8 +24,8 @@ export interface OuterStackOptions {
   space: PrivateMemory;
   cable: Cable;
   meter: { readonly now: number; lap(component: number): void };
+  secret: Secret;
   address: HostAddress;
-  rng: Rng;
   /** Named as NET_COUNTERS. */
   counters: CounterBlock;
   /** Puts this poller to work. */
@@ -58,7 +58,7 @@ export class OuterStack implements Station, NetLink {
     this.stack = new NetStack({
       link: this,
       space: o.space,
-      rng: o.rng,
+      secret: o.secret,
       address: o.address,
       settings: { mtu: MTU, gso: MAX_PACKET, txChecksum: false },
       counters: o.counters,
