@@ -1,5 +1,5 @@
-// Tells of a TAP stream what a person wants to see: a line for each file as it ends, every failure with its path and details,
-// every skip with its reason, a summary. Tap's own reporters draw on a terminal and, without one, can end in silence.
+// Tells of a test file's TAP what a person wants to see: a line as it ends, every failure with its path and details, every skip
+// with its reason.
 import { Parser } from 'tap-parser';
 
 /** @typedef {import('tap-parser').Result} Result */
@@ -8,30 +8,33 @@ const INDENT = '       ';
 const DIAGNOSTIC_LINES = 40;
 
 /** @typedef {{ passed: number, failed: number, skipped: number }} Tally */
-const KINDS = /** @type {const} */ (['passed', 'failed', 'skipped']);
 
-/** @param {NodeJS.ReadableStream} tap @param {(line: string) => void} say
- *  @returns {Promise<Tally>} of assertions, once the stream has ended */
-export function tellTap(tap, say) {
-  const total = { passed: 0, failed: 0, skipped: 0 };
-  return new Promise((done) => {
-    const root = new Parser(() => done(total));
-    let seen = { passed: 0, failed: 0, skipped: 0 };
-    /** @type {string[]} */
-    let details = [];
-    root.on('child', (file) => follow(file, [], seen, details));
-    root.on('assert', (result) => {
-      // A file that is killed, or throws before its first test, fails without an assertion that does.
-      if (!result.ok && seen.failed === 0) note(result, [], seen, details);
-      say(`${result.ok ? 'ok  ' : 'FAIL'} ${title(result.name)} (${seconds(result)}${seen.passed} assertions)`);
-      for (const line of details) say(INDENT + line);
-      for (const kind of KINDS) total[kind] += seen[kind];
-      seen = { passed: 0, failed: 0, skipped: 0 };
-      details = [];
-    });
-    root.on('bailout', (reason) => say(`FAIL bail out: ${reason}`));
-    tap.pipe(root);
+/** @param {string} file such as shared/dist/test/ring.test.js @param {NodeJS.ReadableStream} tap what it prints
+ *  @param {Promise<string | null>} ended how it ended; null: as it should
+ *  @param {(line: string) => void} say @returns {Promise<Tally>} of assertions */
+export async function tellTap(file, tap, ended, say) {
+  const started = Date.now();
+  const seen = { passed: 0, failed: 0, skipped: 0 };
+  /** @type {string[]} */
+  const details = [];
+  /** @type {import('tap-parser').FinalResults} */
+  const results = await new Promise((done) => {
+    const parser = new Parser(done);
+    follow(parser, [], seen, details);
+    tap.pipe(parser);
   });
+  const how = await ended;
+  // A file that is killed, or throws before its first test, fails without an assertion that does.
+  const wrong = how ?? (results.ok ? null : results.bailout ? 'bailed out' : 'its TAP is not as planned');
+  if (seen.failed === 0 && wrong !== null) {
+    seen.failed++;
+    details.push(`failed: ${wrong}`);
+  }
+  const seconds = ((Date.now() - started) / 1000).toFixed(1);
+  const title = file.replace('/dist/test/', '/').replace(/\.test\.js$/, '');
+  say(`${seen.failed === 0 ? 'ok  ' : 'FAIL'} ${title} (${seconds} s, ${seen.passed} assertions)`);
+  for (const line of details) say(INDENT + line);
+  return seen;
 }
 
 /** @param {Parser} parser @param {string[]} path @param {Tally} seen @param {string[]} details */
@@ -62,9 +65,3 @@ function note(result, path, seen, details) {
 /** @param {Result} result */
 const isOfSubtest = (result) =>
   result.time !== null && result.diag?.at === undefined && result.diag?.error === undefined;
-
-/** @param {string} name such as shared/dist/test/ring.test.js */
-const title = (name) => name.replace('/dist/test/', '/').replace(/\.test\.js$/, '');
-
-/** @param {Result} result */
-const seconds = (result) => (typeof result.time === 'number' ? `${(result.time / 1000).toFixed(1)} s, ` : '');

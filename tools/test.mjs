@@ -2,20 +2,15 @@
 //   npm test              units, properties, services as processes, the main jobs from end to end
 //   npm run test:long     the other jobs from end to end: kills and interrupts, TCP, HTTP, transmit, round trips, captures
 //   npm run test:views    what people look at: Prometheus and dashboards, the live page and the report in a browser
-// Other arguments go to tap: files, or --reporter=NAME to see it tap's way.
-import { spawn, spawnSync } from 'node:child_process';
-import { existsSync, readdirSync, writeFileSync } from 'node:fs';
+// Other arguments are compiled test files. Each is a TAP program of its own: `node FILE` runs it, too.
+import { spawn } from 'node:child_process';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { root, setup, step } from './setup.mjs';
+import { root, setup } from './setup.mjs';
+import { tellTap } from './tap-lines.mjs';
 
 setup();
-const tap = join(root, 'node_modules', 'tap', 'dist', 'esm', 'run.mjs');
-// A fresh install of tap has its TypeScript loader built in; .taprc leaves it out, and this makes it so.
-const built = join(root, 'node_modules', '.tap-is-built');
-if (!existsSync(built)) {
-  step('preparing the test runner (tap build)', process.execPath, [tap, 'build']);
-  writeFileSync(built, '');
-}
+// Tap's runner puts loaders for coverage and mocks into each process, of which we use neither: they cost a second for each file.
 const SUITES = {
   long: /^load\/dist\/test\/long\//,
   views: /^dashboards\/dist\/test\/prometheus|^load\/dist\/test\/(live-page|report-browser)/,
@@ -37,25 +32,71 @@ function testsBelow(dir) {
   );
 }
 
-const suite = /^--suite=(\w+)$/.exec(process.argv[2] ?? '')?.[1] ?? null;
-const args = process.argv.slice(suite === null ? 2 : 3);
-if (!args.some((a) => !a.startsWith('-'))) args.push(...filesOf(suite));
-if (args.some((a) => a.startsWith('--reporter') || a.startsWith('-R'))) {
-  process.exit(spawnSync(process.execPath, [tap, ...args], { cwd: root, stdio: 'inherit' }).status ?? 1);
+/** End-to-end tests hold a testbed to its promises: nothing else may take its cores meanwhile. */
+const ALONE = /^load\/dist\/test\/(e2e|long)\/|^dashboards\/dist\/test\//;
+/** Of a whole file, in ms: each test in it has TAP_TIMEOUT seconds or what it asks for. */
+const PATIENCE = 600_000;
+
+/** @type {Set<import('node:child_process').ChildProcess>} */
+const running = new Set();
+let interrupted = false;
+
+/** @param {string} file compiled test */
+async function run(file) {
+  const child = spawn(process.execPath, ['--enable-source-maps', file], {
+    cwd: root,
+    stdio: ['ignore', 'pipe', 'inherit'],
+    env: { ...process.env, TAP: '1', TAP_TIMEOUT: '240' },
+  });
+  running.add(child);
+  const timer = globalThis.setTimeout(() => child.kill('SIGKILL'), PATIENCE);
+  /** @type {Promise<string | null>} */
+  const ended = new Promise((done) => {
+    child.once('error', (error) => done(`does not start: ${error.message}`));
+    child.once('close', (code, signal) => done(code === 0 ? null : `ended with ${signal ?? `exit code ${code}`}`));
+  });
+  const tally = await tellTap(file, child.stdout, ended, (line) => console.log(line));
+  globalThis.clearTimeout(timer);
+  running.delete(child);
+  for (const kind of Object.keys(total)) total[kind] += tally[kind];
 }
 
-const { tellTap } = await import('./tap-lines.mjs');
+/** @param {string[]} files @param {number} width how many at once */
+async function runAll(files, width) {
+  const left = [...files];
+  const next = async () => {
+    for (let file = left.shift(); file !== undefined && !interrupted; file = left.shift()) await run(file);
+  };
+  await Promise.all(Array.from({ length: width }, next));
+}
+
+const suite = /^--suite=(\w+)$/.exec(process.argv[2] ?? '')?.[1] ?? null;
+const args = process.argv.slice(suite === null ? 2 : 3);
+const unknown = args.find((a) => !existsSync(join(root, a)));
+if (unknown !== undefined) {
+  process.stderr.write(
+    `grantline: there is no test ${unknown} - give compiled tests, such as shared/dist/test/ring.prop.test.js\n`,
+  );
+  process.exit(2);
+}
+const files = args.length > 0 ? args : filesOf(suite);
+const total = { passed: 0, failed: 0, skipped: 0 };
 const started = Date.now();
-const child = spawn(process.execPath, [tap, '--reporter=tap', ...args], {
-  cwd: root,
-  stdio: ['ignore', 'pipe', 'inherit'],
-});
-// An interrupt reaches tap too, which ends its tests; this waits for the last of them to tell.
-for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => child.kill(signal));
-const ended = new Promise((done) => child.once('close', done));
-const { passed, failed, skipped } = await tellTap(child.stdout, (line) => console.log(line));
-const status = await ended;
-console.log(
-  `tests: ${passed} passed, ${failed} failed, ${skipped} skipped (${Math.round((Date.now() - started) / 1000)} s)`,
+// A test ends its own processes when it is asked to.
+for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM']))
+  process.on(signal, () => {
+    interrupted = true;
+    for (const child of running) child.kill(signal);
+  });
+await runAll(
+  files.filter((f) => !ALONE.test(f)),
+  2,
 );
-process.exit(status ?? 1);
+await runAll(
+  files.filter((f) => ALONE.test(f)),
+  1,
+);
+console.log(
+  `tests: ${total.passed} passed, ${total.failed} failed, ${total.skipped} skipped (${Math.round((Date.now() - started) / 1000)} s)`,
+);
+process.exit(interrupted ? 130 : total.failed > 0 ? 1 : 0);
