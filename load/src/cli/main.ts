@@ -1,84 +1,6 @@
-/** The grantline command: parses the line, runs a subcommand, turns errors into one line and an exit code. */
-import { Command, CommanderError } from 'commander';
-import { UsageError } from '@grantline/shared/service/usage-error.js';
-import { exitCodeOf, Interrupted, RunError, UserError } from './errors.js';
+/** The grantline command as a process. */
 import { flushed } from './flush.js';
-import { printable, printableLines } from '@grantline/shared/service/printable.js';
-import { HttpError } from '../runner/http.js';
-
-/** Adds a command to the program. */
-type Add = (program: Command) => void;
-
-/** In the order of the help. Each brings much with it: only the one that is asked for is loaded. */
-const COMMANDS: ReadonlyMap<string, () => Promise<Add>> = new Map([
-  ['compare', async () => (await import('./compare.js')).addCompare],
-  ['http', async () => (await import('./http.js')).addHttp],
-  ['replay', async () => (await import('./replay.js')).addReplay],
-  ['report', async () => (await import('./report.js')).addReport],
-  ['cycle', async () => (await import('./cycle.js')).addCycle],
-  ['measure', async () => (await import('./measure.js')).addMeasure],
-  ['up', async () => (await import('./up.js')).addUp],
-  ['down', async () => (await import('./up.js')).addDown],
-  ['dump', async () => (await import('./dump.js')).addDump],
-  ['capture', async () => (await import('./capture.js')).addCapture],
-  ['doctor', async () => (await import('./doctor.js')).addDoctor],
-]);
-
-async function programOf(name: string | undefined): Promise<Command> {
-  const program = new Command('grantline')
-    .description("Xen's driver-domain network I/O as separate services over real shared memory, measured")
-    .exitOverride()
-    .configureOutput({ writeErr: () => {} })
-    .showSuggestionAfterError(false)
-    .allowExcessArguments(false);
-  const one = COMMANDS.get(name ?? '');
-  for (const load of one === undefined ? COMMANDS.values() : [one]) (await load())(program);
-  // Settings are not handed down to commands that are made by .command(): each gets its own.
-  for (const command of program.commands) {
-    command
-      .exitOverride()
-      .configureOutput({ writeErr: () => {} })
-      .allowExcessArguments(false)
-      .showSuggestionAfterError(false);
-  }
-  return program;
-}
-
-/** @returns the exit code */
-export async function main(argv: readonly string[]): Promise<number> {
-  const program = await programOf(argv[0]);
-  try {
-    if (argv.length === 0)
-      throw new UserError('no command is given', `known are ${[...COMMANDS.keys()].join(', ')}; see grantline --help`);
-    await program.parseAsync(argv, { from: 'user' });
-    return typeof process.exitCode === 'number' ? process.exitCode : 0;
-  } catch (error) {
-    if (error instanceof CommanderError) {
-      if (error.exitCode === 0) return 0;
-      const command = program.commands.find((c) => c.name() === argv[0]);
-      const what = error.message.replace(/^error: /, '').replaceAll('\n', ' ');
-      say(new UserError(what, command ? `see grantline ${command.name()} --help` : 'see grantline --help'));
-      return 2;
-    }
-    say(error);
-    return exitCodeOf(error);
-  }
-}
-
-/** Characters of a message, which may have been written by a guest. */
-const SAID_MAX = 20_000;
-
-function say(error: unknown): void {
-  if (error instanceof Interrupted) process.stderr.write('grantline: interrupted; everything is stopped\n');
-  else if (error instanceof UserError || error instanceof UsageError)
-    process.stderr.write(`grantline: ${printable(error.message, SAID_MAX)}\n`);
-  else if (error instanceof RunError || error instanceof HttpError)
-    process.stderr.write(`grantline: ${printableLines(error.message, SAID_MAX)}\n`);
-  else {
-    const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
-    process.stderr.write(`grantline: ${printableLines(text, SAID_MAX)}\n`);
-  }
-}
+import { run } from './program.js';
 
 // What nobody reads any more is not written; anything else that is wrong with a stream is thrown.
 for (const stream of [process.stdout, process.stderr])
@@ -86,6 +8,6 @@ for (const stream of [process.stdout, process.stderr])
     if (error.code !== 'EPIPE' && error.code !== 'ECONNRESET') throw error;
   });
 // exit(), not exitCode: a forgotten keep-alive socket must not hold the command.
-const exitCode = await main(process.argv.slice(2));
+const exitCode = await run(process.argv.slice(2));
 await flushed();
 process.exit(exitCode);
