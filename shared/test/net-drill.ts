@@ -30,6 +30,8 @@ export interface Seg {
   options?: number[];
   port?: number;
   toPort?: number;
+  /** Instead of the peer's address. */
+  src?: number;
   broken?: boolean;
 }
 
@@ -130,7 +132,7 @@ export class Drill {
     const tcpBytes = 20 + opts.length + data.length;
     const f = memOver(new ArrayBuffer((34 + tcpBytes + 7) & ~7));
     writeEthernet(f, 0, MAC_A, MAC_B, ETHERTYPE_IPV4);
-    writeIpv4(f, 14, 20 + tcpBytes, 6, IP_B, IP_A);
+    writeIpv4(f, 14, 20 + tcpBytes, 6, s.src ?? IP_B, IP_A);
     const dv = f.dv;
     dv.setUint16(34, s.port ?? this.peerPort);
     dv.setUint16(36, s.toPort ?? this.port);
@@ -142,7 +144,7 @@ export class Drill {
     dv.setUint16(48, s.win ?? 65535);
     f.u8.set(opts, 54);
     f.u8.set(data, 54 + opts.length);
-    dv.setUint16(50, ~foldSum(fastSum(f, 34, tcpBytes) + pseudoSum(IP_B, IP_A, 6, tcpBytes)) & 0xffff);
+    dv.setUint16(50, ~foldSum(fastSum(f, 34, tcpBytes) + pseudoSum(s.src ?? IP_B, IP_A, 6, tcpBytes)) & 0xffff);
     if (s.broken) f.u8[50] ^= 1;
     return f.u8.slice(0, 34 + tcpBytes);
   }

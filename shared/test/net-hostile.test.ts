@@ -3,34 +3,277 @@ import t from 'tap';
 import { Drill, quiet, type Seg } from './net-drill.js';
 import { DISCARD_PORT, ECHO_PORT } from '../src/config/network.js';
 import { serveBulk } from '../src/net-apps/bulk.js';
-import { IP_B, Peer, pattern } from './net-kit.js';
+import { RX_CHECKSUM_OK } from '../src/net/link.js';
+import { IP_A, IP_B, MAC_B, Peer, pattern } from './net-kit.js';
 import { World, join } from './net-world.js';
 
 const NOTHING = { connections: 0, timeWait: 0, bufferBytes: 0, datagrams: 0 };
 
-t.test('a flood of SYNs fills the backlog and no more; an honest client still gets in', (t) => {
-  const d = new Drill();
-  const p = quiet();
+/** SYNs from addresses all over the world. */
+function flood(d: Drill, count: number, from = 0): void {
+  for (let i = from; i < from + count; i++)
+    d.receive(
+      d.segment({ flags: 'S', seq: i, src: 0x14000000 + Math.imul(i, 7919), port: 1024 + (i % 60_000), mss: 1460 }),
+    );
+}
+
+/** A drill whose listener takes no more half-open connections, and who has connected. */
+function flooded(settings = {}): { d: Drill; peers: Peer[] } {
+  const d = new Drill(settings);
+  const peers: Peer[] = [];
+  d.arp(1, MAC_B, 0x0a0000fe, IP_A);
   d.stack.listen(
     80,
     (c) => {
+      const p = quiet();
       p.connection = c;
+      peers.push(p);
       return p;
     },
     64,
   );
-  for (let i = 0; i < 5000; i++) d.receive(d.segment({ flags: 'S', seq: i, port: 1024 + (i % 60_000) }));
-  t.same([d.stack.held().connections, d.count('tcpBacklogEvicted')], [64, 5000 - 64]);
-  t.equal(d.stack.held().bufferBytes, 0, 'half-open connections have no buffers');
-  d.give({ flags: 'S', seq: 0, port: 900 });
-  for (let i = 0; i < 30; i++) d.receive(d.segment({ flags: 'S', seq: i, port: 30_000 + i }));
-  d.give({ flags: 'A', seq: 1, ack: 1, port: 900 });
-  t.equal(p.connection?.remotePort, 900);
-  p.connection!.abort();
-  d.advance(300_000);
-  t.match(d.stack.held(), NOTHING);
+  flood(d, 64);
+  d.sent();
+  return { d, peers };
+}
+
+t.test(
+  'RFC 4987: a flood of SYNs fills the backlog and no more; what is half open keeps its place, others get cookies',
+  (t) => {
+    const d = new Drill();
+    const peers: Peer[] = [];
+    d.arp(1, MAC_B, 0x0a0000fe, IP_A);
+    d.stack.listen(
+      80,
+      (c) => {
+        const p = quiet();
+        p.connection = c;
+        peers.push(p);
+        return p;
+      },
+      64,
+    );
+    const [early] = (d.receive(d.segment({ flags: 'S', seq: 0, port: 900 })), d.sent());
+    flood(d, 63);
+    d.frames = [];
+    const before = d.stack.held();
+    flood(d, 5000, 63);
+    t.same(d.stack.held(), before, 'nothing is kept of the rest: no connection, no timer, no memory');
+    t.same([before.connections, before.bufferBytes, d.count('tcpCookiesSent')], [64, 0, 5000]);
+    t.equal(d.sent().length, 5000, 'each is answered');
+    d.give({ flags: 'A', seq: 1, ack: early.seq + 1, port: 900 });
+    t.equal(peers.at(-1)?.connection?.remotePort, 900, 'half open before the flood');
+
+    d.receive(d.segment({ flags: 'S', seq: 0, port: 901 }));
+    flood(d, 1, 9000);
+    d.frames = [];
+    d.receive(d.segment({ flags: 'S', seq: 0, port: 902 }));
+    const [late] = d.sent();
+    flood(d, 500, 6000);
+    d.give({ flags: 'A', seq: 1, ack: late.seq + 1, port: 902, data: 'GET' });
+    t.same([peers.at(-1)?.connection?.remotePort, peers.at(-1)?.received], [902, 3], 'in the midst of it');
+    t.equal(d.count('tcpCookiesAccepted'), 1);
+    for (const p of peers) p.connection!.abort();
+    d.advance(300_000);
+    t.match(d.stack.held(), NOTHING);
+    t.end();
+  },
+);
+
+t.test('RFC 4987: a cookie carries what the SYN offered; the connection is like any other', (t) => {
+  const cases: [
+    string,
+    Partial<Seg>,
+    { mss: number; tsOk: boolean; sackOk: boolean; sndScale: number; rcvScale: number },
+  ][] = [
+    [
+      'all',
+      { mss: 1460, ts: [77, 0], scale: 7, sackOk: true },
+      { mss: 1448, tsOk: true, sackOk: true, sndScale: 7, rcvScale: 1 },
+    ],
+    [
+      'scale 0',
+      { mss: 1460, ts: [77, 0], scale: 0 },
+      { mss: 1448, tsOk: true, sackOk: false, sndScale: 0, rcvScale: 1 },
+    ],
+    [
+      'no scale',
+      { mss: 1300, ts: [-5, 0], sackOk: true },
+      { mss: 1208, tsOk: true, sackOk: true, sndScale: 0, rcvScale: 0 },
+    ],
+    [
+      'no timestamps',
+      { mss: 1460, scale: 7, sackOk: true },
+      { mss: 1460, tsOk: false, sackOk: false, sndScale: 0, rcvScale: 0 },
+    ],
+    ['nothing', {}, { mss: 536, tsOk: false, sackOk: false, sndScale: 0, rcvScale: 0 }],
+    ['a small MSS', { mss: 500 }, { mss: 88, tsOk: false, sackOk: false, sndScale: 0, rcvScale: 0 }],
+  ];
+  for (const [name, offer, right] of cases) {
+    const { d, peers } = flooded();
+    d.advance(1234);
+    d.sent();
+    d.receive(d.segment({ flags: 'S', seq: 0, ...offer }));
+    const [answer] = d.sent();
+    const ts = offer.ts ? { ts: [offer.ts[0] + 1, answer.ts![0]] as [number, number] } : {};
+    t.same([answer.flags, answer.ack, answer.ts?.[1]], ['SA', 1, offer.ts?.[0]], name);
+    t.same(
+      [answer.scale ?? 0, answer.sackOk ?? false],
+      [right.rcvScale, right.sackOk],
+      'what cannot be kept is not offered',
+    );
+    d.give({ flags: 'A', seq: 1, ack: answer.seq + 1, win: 100, ...ts });
+    const tcb = d.stack.tcp.context.table.find(IP_A | 0, 80, IP_B | 0, d.peerPort)!;
+    const { mss, tsOk, sackOk, sndScale, rcvScale } = tcb;
+    t.same({ mss, tsOk, sackOk, sndScale, rcvScale }, right);
+    t.same([tcb.sndWnd, tcb.srtt8], [100 << right.sndScale, 0], 'the window is scaled; the echoed time is no sample');
+    d.advance(70);
+    peers[0].connection!.write(Buffer.from('hello'));
+    d.stack.flush();
+    const [data] = d.sent();
+    t.same([data.seq - answer.seq, Buffer.from(data.data).toString(), data.ack], [1, 'hello', 1]);
+    if (ts.ts) t.ok(data.ts![0] - answer.ts![0] >= 0, 'timestamps do not go back');
+    const more = ts.ts ? { ts: [ts.ts[0] + 1, data.ts![0]] as [number, number] } : {};
+    d.give({ flags: 'A', seq: 1, ack: data.seq + 5, data: 40, ...more });
+    t.same([peers[0].received, peers[0].connection!.unacknowledged], [40, 0]);
+  }
   t.end();
 });
+
+t.test(
+  'RFC 4987: the first data can bring the cookie back; a second copy of the SYN that found room does not spoil it',
+  (t) => {
+    const { d, peers } = flooded();
+    d.receive(d.segment({ flags: 'S', seq: 0 }));
+    const [answer] = d.sent();
+    d.advance(70_000);
+    d.sent();
+    t.equal(d.stack.held().connections, 0, 'the flood is forgotten');
+    d.receive(d.segment({ flags: 'S', seq: 0 }));
+    const [kept] = d.sent();
+    t.not(kept.seq, answer.seq);
+    d.give({ flags: 'FA', seq: 1, ack: answer.seq + 1, data: 10 });
+    t.same(
+      [peers.length, peers[0]?.received, peers[0]?.connection?.state],
+      [1, 10, 'CLOSE-WAIT'],
+      'data and FIN count',
+    );
+    t.equal(d.stack.held().connections, 1);
+    t.equal(d.count('tcpResetsOut'), 0);
+    t.end();
+  },
+);
+
+t.test(
+  "RFC 4987: cookies that were not ours, are another's or too old are refused; without a flood none counts",
+  (t) => {
+    const { d, peers } = flooded();
+    d.receive(d.segment({ flags: 'S', seq: 0, port: 950, ts: [1, 0] }));
+    const [{ seq, ts }] = d.sent();
+    const good: Seg = { flags: 'A', seq: 1, ack: seq + 1, port: 950, ts: [2, ts![0]] };
+    const bad: [string, Partial<Seg>][] = [
+      ['another port', { port: 951 }],
+      ['another address', { src: 0x0a000009 }],
+      ['another sequence number', { seq: 2 }],
+      ['without the timestamps that were agreed', { options: [] }],
+      ['a SYN with it', { flags: 'SA' }],
+    ];
+    for (let bit = 0; bit < 32; bit++) bad.push([`bit ${bit} turned`, { ack: ((seq ^ (1 << bit)) + 1) | 0 }]);
+    for (const [name, change] of bad) {
+      d.receive(d.segment({ ...good, ...change }));
+      t.same([peers.length, d.stack.held().connections], [0, 64], name);
+    }
+    t.equal(d.count('tcpCookiesRefused'), bad.length - 1, 'counted; a SYN and ACK is none');
+    fc.assert(
+      fc.property(fc.integer(), fc.integer(), fc.integer({ min: 1, max: 65535 }), (ack, s, port) => {
+        d.receive(d.segment({ flags: 'A', seq: s, ack, port }));
+        return d.stack.held().connections === 64;
+      }),
+      { numRuns: 2000, seed: 5 },
+    );
+    d.sent();
+    d.give(good);
+    t.equal(peers.length, 1, 'the right one opens a connection');
+
+    const old = flooded().d;
+    old.receive(old.segment({ flags: 'S', seq: 0, port: 950 }));
+    const [late] = old.sent();
+    old.advance(60_000);
+    flood(old, 200, 5000);
+    old.advance(72_000);
+    flood(old, 200, 6000);
+    t.ok(old.count('tcpCookiesSent') > 200, 'others are out');
+    old.sent();
+    t.same(old.give({ flags: 'A', seq: 1, ack: late.seq + 1, port: 950 }), [`R ${late.seq + 1}+0 0`], 'too old');
+
+    const calm = new Drill();
+    calm.stack.listen(80, () => null);
+    calm.give({ flags: 'A', seq: 1, ack: seq + 1, port: 950 });
+    t.same([calm.count('tcpCookiesRefused'), calm.count('tcpNoConnection')], [0, 1], 'and is not even looked at');
+    t.end();
+  },
+);
+
+t.test(
+  'a flood of SYNs from random sources: clients connect and move data, and who is connected does not feel it',
+  (t) => {
+    const world = new World({ delayUs: 100 }, {}, { gateway: true });
+    const flooder = new Drill();
+    let sources = 0;
+    const syns = (count: number): void => {
+      for (let i = 0; i < count; i++) {
+        const frame = flooder.segment({
+          flags: 'S',
+          seq: sources,
+          src: 0x14000000 + Math.imul(++sources, 104_729),
+          mss: 1460,
+        });
+        frame.set([2, 0, 0, 0, 0, 0xb], 0);
+        frame.set([0x0a, 0, 0, 2], 30);
+        // The device says that the sums are right.
+        frame.set([0, 0], 24);
+        const dv = new DataView(frame.buffer, frame.byteOffset, frame.length);
+        let sum = 0;
+        for (let at = 14; at < 34; at += 2) sum += dv.getUint16(at);
+        dv.setUint16(24, ~((sum & 0xffff) + (sum >>> 16)) & 0xffff);
+        world.b.receive(frame, RX_CHECKSUM_OK, 0);
+      }
+    };
+    const servers: Peer[] = [];
+    world.b.stack.listen(80, (connection) => {
+      const server = new Peer(pattern(300_000, servers.length));
+      server.connection = connection;
+      servers.push(server);
+      return server;
+    });
+    const client = (): Peer => {
+      const peer = new Peer(pattern(100_000, 9));
+      peer.connection = world.a.stack.connect(IP_B, 80, peer);
+      return peer;
+    };
+    const before = client();
+    world.run(1, () => before.received > 0);
+    syns(1100);
+    const early = client();
+    const late: Peer[] = [];
+    for (let ms = 0; ms < 300; ms++) {
+      syns(50);
+      if (ms % 10 === 0 && late.length < 20) late.push(client());
+      world.run(1);
+    }
+    for (const peer of [before, early, ...late])
+      t.same([peer.error, peer.received, peer.events.at(-1)], [0, 300_000, 'close'], 'connected, served, closed');
+    t.same(
+      servers.map((s) => s.received),
+      servers.map(() => 100_000),
+    );
+    const a = world.a.stack.counts();
+    const b = world.b.stack.counts();
+    t.same([a.tcpTimeouts, a.tcpRetransmits, b.tcpCookiesAccepted], [0, 0, 21], 'nobody waited');
+    t.same([b.tcpConnLimit, b.tcpCookiesRefused, world.b.stack.tcp.context.table.halfOpen], [0, 0, 1024]);
+    t.end();
+  },
+);
 
 t.test('connections beyond the limit are refused and counted; those that are there go on', (t) => {
   const d = new Drill({ maxConnections: 3 });

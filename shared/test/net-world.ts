@@ -25,6 +25,8 @@ export interface SideOptions {
   coalesce?: boolean;
   isn?: NetStackOptions['isn'];
   spaceBytes?: number;
+  /** Through the other one, to all the world. */
+  gateway?: boolean;
 }
 
 interface Flying {
@@ -53,7 +55,12 @@ export class Side {
       link: this.link,
       space: this.space,
       secret: knownSecret(a ? 11 : 22),
-      address: { mac: a ? MAC_A : MAC_B, ip: a ? IP_A : IP_B, prefix: 24 },
+      address: {
+        mac: a ? MAC_A : MAC_B,
+        ip: a ? IP_A : IP_B,
+        prefix: 24,
+        ...(o.gateway ? { gateway: a ? IP_B : IP_A } : {}),
+      },
       settings: { memory: 4 << 20, ...o.settings },
       coalesce: o.coalesce ?? true,
       ...(o.isn ? { isn: o.isn } : {}),

@@ -179,12 +179,17 @@ export const realTraffic = assemble({
           {
             title: 'Resets and limits',
             description:
-              'Resets in and out, half-open connections given up for newer ones (a SYN flood), and acknowledgements that challenge what looks forged.',
+              'Resets in and out, SYNs answered by cookies (a flood), cookies that came back right and wrong, and acknowledgements that challenge what looks forged.',
             unit: UNIT.perSecond,
             width: 12,
           },
           () => [
-            series(event('tcp_resets_in|tcp_resets_out|tcp_backlog_evicted|tcp_challenge_acks'), '{{domain}}: {{op}}'),
+            series(
+              event(
+                'tcp_resets_in|tcp_resets_out|tcp_cookies_sent|tcp_cookies_accepted|tcp_cookies_refused|tcp_challenge_acks',
+              ),
+              '{{domain}}: {{op}}',
+            ),
           ],
         ),
         lines(

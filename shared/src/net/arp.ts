@@ -200,8 +200,15 @@ export class Arp {
   private create(ip: number): Neighbor {
     const { host, table } = this;
     if (table.size >= host.set.arpEntries) {
+      // Those that nobody has answered for go first: a flood from addresses that are not there costs nobody else his.
       let oldest: Neighbor | undefined;
-      for (const n of table.values()) if (oldest === undefined || n.usedMs < oldest.usedMs) oldest = n;
+      for (const n of table.values()) {
+        if (n.state !== NEIGHBOR_KNOWN) {
+          oldest = n;
+          break;
+        }
+        if (oldest === undefined || n.usedMs < oldest.usedMs) oldest = n;
+      }
       host.v[C.arpEvicted]++;
       this.remove(oldest!);
     }

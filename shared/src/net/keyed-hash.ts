@@ -10,6 +10,7 @@ export const FOR_PORTS = 1;
 export const FOR_ISN = 2;
 export const FOR_TIMESTAMPS = 3;
 export const FOR_IP_ID = 4;
+export const FOR_COOKIE = 5;
 
 const LENGTH = 16 << 24;
 

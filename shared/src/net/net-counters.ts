@@ -99,10 +99,12 @@ export const NET_COUNTERS = [
   'tcpPersistTimeout',
   /** SYNs refused: no more connections allowed. */
   'tcpConnLimit',
-  /** Half-open connections given up for newer ones. */
-  'tcpBacklogEvicted',
   'tcpTimeWaitEvicted',
   'tcpTimeWaitReused',
   /** Frames that say they come from an address that the toolstack gave to somebody else: ARP and IPv4. */
   'dropSpoofed',
+  /** SYNs answered by cookies: no room for half-open connections. And acknowledgements that brought one back, or none. */
+  'tcpCookiesSent',
+  'tcpCookiesAccepted',
+  'tcpCookiesRefused',
 ] as const;

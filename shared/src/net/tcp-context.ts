@@ -32,6 +32,8 @@ export class TcpContext {
   /** Applications are about to be called back, or have been. */
   onEvents: (begin: boolean) => void = () => {};
   flushing = false;
+  /** Cookies that were sent may come back until then. */
+  cookiesUntilMs = 0;
   dirtyHead: Tcb | null = null;
   private dirtyTail: Tcb | null = null;
   private eventHead: Tcb | null = null;
@@ -58,9 +60,14 @@ export class TcpContext {
     const tx = new ByteRing(mem, arena, set.sendBuffer);
     const rx = new ByteRing(mem, arena, set.receiveBuffer);
     const tcb = new Tcb(this, ip, localPort, remoteIp, remotePort, hash, tx, rx);
-    // Per pair of addresses, so that it goes on evenly from one connection to the next (RFC 7323, 7.1; RFC 6191).
-    tcb.tsOffset = host.hash.of(ip, remoteIp, 0, FOR_TIMESTAMPS);
+    tcb.tsOffset = this.tsOffset(remoteIp);
     return tcb;
+  }
+
+  /** What our timestamps to a peer are moved by. Per pair of addresses, so that they go on evenly from one connection to
+   *  the next (RFC 7323, 7.1; RFC 6191). */
+  tsOffset(remoteIp: number): number {
+    return this.host.hash.of(this.host.ip, remoteIp, 0, FOR_TIMESTAMPS);
   }
 
   /** Output is due. */

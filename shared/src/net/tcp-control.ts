@@ -1,13 +1,12 @@
 /** Ends of connections, and answers to segments that do not fit: resets (RFC 9293, 3.5.2), challenge acknowledgements
  *  (RFC 5961), TIME-WAIT. */
-import { TCP_ACK, TCP_BYTES, TCP_DST, TCP_FIN, TCP_FLAG_ACK, TCP_OFFSET, TCP_RST, TCP_SEQ } from '../frame/tcp.js';
-import { TCP_SRC, TCP_SYN, TCP_WINDOW } from '../frame/tcp.js';
+import { TCP_BYTES, TCP_FIN, TCP_FLAG_ACK, TCP_RST, TCP_SYN } from '../frame/tcp.js';
 import { PROTO_TCP } from '../frame/ipv4.js';
 import { C } from './host.js';
 import type { Segment } from './segment.js';
 import type { Tcb } from './tcb.js';
 import type { TcpContext } from './tcp-context.js';
-import { bareSeq } from './tcp-segment.js';
+import { bareSeq, writeTcpHeader } from './tcp-segment.js';
 import { CLOSED, ERR_NONE, ESTABLISHED, EV_CLOSE, SYN_RECEIVED, SYN_SENT, TIME_WAIT } from './tcp-state.js';
 
 /** Challenges per connection and half second (RFC 5961, 7). Counted per connection: a common limit can be probed by
@@ -21,7 +20,7 @@ export function closeWith(tcb: Tcb, error: number, reset = false): void {
   const { tcp } = tcb;
   if (reset && tcb.state >= SYN_RECEIVED && tcb.state !== TIME_WAIT)
     sendReset(tcp, tcb.remoteIp, tcb.remotePort, tcb.localPort, bareSeq(tcb), tcb.rcvNxt, TCP_FLAG_ACK);
-  if (tcb.listener !== null) tcb.listener.halfOpen.delete(tcb);
+  tcp.table.noLongerHalfOpen(tcb);
   tcp.table.remove(tcb);
   tcp.host.timers.remove(tcb);
   if (tcb.state >= ESTABLISHED) tcp.host.v[C.tcpClosed]++;
@@ -105,14 +104,7 @@ function sendReset(
   const { host, out } = tcp;
   const at = out.open(ip, PROTO_TCP, TCP_BYTES);
   if (at < 0) return;
-  const { dv } = host.mem;
-  dv.setUint16(at + TCP_SRC, localPort);
-  dv.setUint16(at + TCP_DST, port);
-  dv.setInt32(at + TCP_SEQ, seq);
-  dv.setInt32(at + TCP_ACK, ack);
-  dv.setUint16(at + TCP_OFFSET, (TCP_BYTES << 10) | TCP_RST | flags);
-  dv.setUint16(at + TCP_WINDOW, 0);
-  dv.setInt32(at + TCP_WINDOW + 2, 0);
+  writeTcpHeader(host.mem.dv, at, localPort, port, seq, ack, TCP_BYTES, TCP_RST | flags, 0);
   host.v[C.tcpResetsOut]++;
   out.finish(true);
 }

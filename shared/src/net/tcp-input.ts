@@ -9,7 +9,7 @@ import { ACK_BAD, ACK_FIN, processAck } from './tcp-ack.js';
 import type { TcpContext } from './tcp-context.js';
 import { challengeAllowed, closeWith, enterTimeWait, resetFor, startTimeWait } from './tcp-control.js';
 import { processData, trimToWindow } from './tcp-data.js';
-import { establish, listenInput, synSentInput } from './tcp-listen.js';
+import { cookieInstead, establish, listenInput, synSentInput } from './tcp-listen.js';
 import { acknowledge } from './tcp-output.js';
 import {
   CLOSING,
@@ -54,7 +54,8 @@ export function tcpInput(tcp: TcpContext, seg: Segment): void {
 function noConnection(tcp: TcpContext, seg: Segment): void {
   const listener = tcp.table.listeners.get(seg.dstPort);
   if (listener !== undefined) {
-    listenInput(tcp, seg, listener);
+    const tcb = listenInput(tcp, seg, listener);
+    if (tcb !== null) acceptable(tcb, seg);
     return;
   }
   tcp.host.v[C.tcpNoConnection]++;
@@ -85,6 +86,11 @@ function acceptable(tcb: Tcb, seg: Segment): void {
   }
   if (tcb.state === SYN_RECEIVED) {
     if (!seqGt(seg.ack, tcb.sndUna) || seqGt(seg.ack, tcb.sndMax)) {
+      const other = cookieInstead(tcb, seg);
+      if (other !== null) {
+        acceptable(other, seg);
+        return;
+      }
       v[C.tcpBadAck]++;
       resetFor(tcp, seg);
       return;

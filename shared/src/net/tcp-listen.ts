@@ -1,7 +1,6 @@
 /** Connections being opened: passive (RFC 9293, 3.10.7.2), active and simultaneous (3.10.7.3).
  *  Data that comes with a SYN is not kept; the peer sends it again. Bounded: connections in all, and half-open ones of
- *  each listener, where the oldest gives way to the newest: under a flood of SYNs an honest one is answered within
- *  microseconds, long before the backlog has gone round. */
+ *  each listener. Nobody gives way to a newer one: a SYN that finds no room is answered by a cookie (tcp-cookie.ts). */
 import { TCP_FLAG_ACK, TCP_RST, TCP_SYN } from '../frame/tcp.js';
 import { C } from './host.js';
 import { initialWindow } from './recovery.js';
@@ -11,6 +10,7 @@ import { seqGt, seqLe } from './seq.js';
 import type { Tcb } from './tcb.js';
 import type { TcpContext } from './tcp-context.js';
 import { closeWith, resetFor } from './tcp-control.js';
+import { sendCookie, takeCookie } from './tcp-cookie.js';
 import { negotiate, offer } from './tcp-negotiate.js';
 import {
   ERR_NONE,
@@ -24,6 +24,7 @@ import {
 } from './tcp-state.js';
 import type { Listener } from './tcp-table.js';
 import { startKeepAlive, stopRetransmit } from './tcp-timers.js';
+import { receiveLimit } from './tcp-window.js';
 
 /** RFC 6298, 5.7: after a SYN that had to be repeated. */
 const RTO_AFTER_LOST_SYN_MS = 3000;
@@ -42,43 +43,78 @@ export function startOpen(tcb: Tcb): void {
 }
 
 /** A segment for a port that somebody listens on, and no connection. @param isnAfter the new connection's numbers must
- *  be beyond that (RFC 9293, 3.10.7.4, on TIME-WAIT), if given */
-export function listenInput(tcp: TcpContext, seg: Segment, listener: Listener, isnAfter?: number): void {
+ *  be beyond that (RFC 9293, 3.10.7.4, on TIME-WAIT), if given
+ *  @returns the connection that it belongs to after all: it acknowledges a cookie, and is to be processed further */
+export function listenInput(tcp: TcpContext, seg: Segment, listener: Listener, isnAfter?: number): Tcb | null {
   const { host, table } = tcp;
   const { v } = host;
-  if ((seg.flags & TCP_RST) !== 0) return;
+  if ((seg.flags & TCP_RST) !== 0) return null;
   if ((seg.flags & TCP_FLAG_ACK) !== 0) {
-    v[C.tcpNoConnection]++;
-    resetFor(tcp, seg);
-    return;
+    const tcb = takeCookie(tcp, seg) ? openByCookie(tcp, seg, listener) : null;
+    if (tcb === null) {
+      v[C.tcpNoConnection]++;
+      resetFor(tcp, seg);
+    }
+    return tcb;
   }
   if ((seg.flags & TCP_SYN) === 0) {
     v[C.tcpBadHeader]++;
-    return;
+    return null;
   }
-  if (listener.halfOpen.size >= listener.backlog) {
-    v[C.tcpBacklogEvicted]++;
-    for (const oldest of listener.halfOpen) {
-      closeWith(oldest, ERR_NONE);
-      break;
-    }
+  if (!table.hasRoomHalfOpen(listener)) {
+    if (table.active - table.halfOpen >= host.set.maxConnections) v[C.tcpConnLimit]++;
+    else sendCookie(tcp, seg);
+    return null;
   }
-  if (table.active >= host.set.maxConnections) {
-    v[C.tcpConnLimit]++;
-    return;
-  }
-  v[C.tcpPassiveOpens]++;
-  const tcb = tcp.create(seg.dstPort, seg.src, seg.srcPort);
-  tcb.listener = listener;
-  listener.halfOpen.add(tcb);
+  const tcb = passive(tcp, seg, listener);
   tcb.iss = tcp.isn(tcb.localIp, tcb.localPort, tcb.remoteIp, tcb.remotePort) | 0;
   if (isnAfter !== undefined && seqLe(tcb.iss, isnAfter)) tcb.iss = (isnAfter + 0x20000) | 0;
   beginSend(tcb);
   takeSyn(tcb, seg);
   tcb.state = SYN_RECEIVED;
   tcb.synDue = true;
-  table.insert(tcb);
+  table.insertHalfOpen(tcb, listener);
   tcp.markDirty(tcb);
+  return null;
+}
+
+/** An acknowledgement for a connection of which only the cookie was ours: as if its SYN had been kept.
+ *  @returns null when there is no room */
+function openByCookie(tcp: TcpContext, seg: Segment, listener: Listener): Tcb | null {
+  const { host, table } = tcp;
+  if (table.active >= host.set.maxConnections) {
+    host.v[C.tcpConnLimit]++;
+    return null;
+  }
+  const tcb = passive(tcp, seg, listener);
+  tcb.iss = (seg.ack - 1) | 0;
+  beginSend(tcb);
+  tcb.sndNxt = tcb.sndMax = seg.ack;
+  seg.seq = (seg.seq - 1) | 0;
+  takeSyn(tcb, seg);
+  seg.seq = tcb.rcvNxt;
+  tcb.rcvAdv = (tcb.rcvNxt + Math.min(receiveLimit(tcb), 0xffff)) | 0;
+  // The echoed time has lost its low bits: no sample of the round trip.
+  seg.hasTs = false;
+  tcb.state = SYN_RECEIVED;
+  table.insert(tcb);
+  return tcb;
+}
+
+/** In SYN-RECEIVED, and what is acknowledged is not our SYN: a cookie perhaps, sent for another copy of the peer's when there
+ *  was no room. @returns the connection that takes this one's place, or null */
+export function cookieInstead(tcb: Tcb, seg: Segment): Tcb | null {
+  const { tcp, listener } = tcb;
+  if (listener === null || !takeCookie(tcp, seg)) return null;
+  closeWith(tcb, ERR_NONE);
+  return openByCookie(tcp, seg, listener);
+}
+
+function passive(tcp: TcpContext, seg: Segment, listener: Listener): Tcb {
+  tcp.host.v[C.tcpPassiveOpens]++;
+  const tcb = tcp.create(seg.dstPort, seg.src, seg.srcPort);
+  tcb.listener = listener;
+  return tcb;
 }
 
 /** A segment for a connection in SYN-SENT. @returns what is left of the segment is to be processed further */
@@ -123,7 +159,7 @@ export function establish(tcb: Tcb, seg: Segment, window: number): void {
   const { tcp } = tcb;
   const { host } = tcp;
   const lost = tcb.tries > 0;
-  tcb.listener?.halfOpen.delete(tcb);
+  tcp.table.noLongerHalfOpen(tcb);
   tcb.sndUna = (tcb.iss + 1) | 0;
   tcb.sndWnd = window;
   tcb.maxSndWnd = window;

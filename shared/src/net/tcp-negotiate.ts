@@ -10,7 +10,10 @@ import { scaleFor } from './tcp-window.js';
 /** RFC 9293, 3.7.1: without the option. */
 const DEFAULT_MSS = 536;
 /** Smaller ones would make us send mostly headers: an old attack (CVE-2019-11479). */
-const SMALLEST_MSS = 88;
+export const SMALLEST_MSS = 88;
+
+/** What the peer's SYN says that it takes in a segment, options included. */
+export const offeredMss = (seg: Segment): number => Math.max(SMALLEST_MSS, seg.mss === 0 ? DEFAULT_MSS : seg.mss);
 
 /** What a SYN of ours offers; taken back by `negotiate` where the peer does not. */
 export function offer(tcb: Tcb): void {
@@ -35,7 +38,7 @@ export function negotiate(tcb: Tcb, seg: Segment): void {
     tcb.tsRecentMs = host.now;
   }
   tcb.sackOk = set.sack && seg.sackPermitted;
-  setMss(tcb, Math.max(SMALLEST_MSS, seg.mss === 0 ? DEFAULT_MSS : seg.mss));
+  setMss(tcb, offeredMss(seg));
   tcb.rcvMss = set.mtu - IP_BYTES - TCP_BYTES - (tcb.tsOk ? TS_OPTION_BYTES : 0);
   tcb.cwnd = initialWindow(tcb.mss);
 }

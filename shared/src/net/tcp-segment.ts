@@ -37,6 +37,27 @@ export function bareSeq(tcb: Tcb): number {
   return tcb.state === SYN_RECEIVED ? tcb.sndNxt : seqMin(tcb.sndNxt, (tcb.sndUna + tcb.sndWnd) | 0);
 }
 
+/** Writes a header whose options follow, its checksum not filled in. @param bytes of the header with them */
+export function writeTcpHeader(
+  dv: DataView,
+  at: number,
+  localPort: number,
+  port: number,
+  seq: number,
+  ack: number,
+  bytes: number,
+  flags: number,
+  window: number,
+): void {
+  dv.setUint16(at + TCP_SRC, localPort);
+  dv.setUint16(at + TCP_DST, port);
+  dv.setInt32(at + TCP_SEQ, seq);
+  dv.setInt32(at + TCP_ACK, ack);
+  dv.setUint16(at + TCP_OFFSET, (bytes << 10) | flags);
+  dv.setUint16(at + TCP_WINDOW, window);
+  dv.setInt32(at + TCP_CHECK, 0);
+}
+
 /** Sends payload bytes from a sequence number on; none: an acknowledgement, with SACK blocks if there are gaps.
  *  @param flags TCP_* bits beside ACK @returns false when the link is full */
 export function sendSegment(tcb: Tcb, seq: number, bytes: number, flags: number): boolean {
@@ -82,7 +103,6 @@ export function sendSegment(tcb: Tcb, seq: number, bytes: number, flags: number)
 export function sendSyn(tcb: Tcb): boolean {
   const { host } = tcb.tcp;
   const { mem, set, v } = host;
-  const { dv } = mem;
   const frame = host.link.reserve(TCP_AT + TCP_BYTES + SYN_OPTION_BYTES + 4);
   if (frame < 0) {
     v[C.linkFull]++;
@@ -96,13 +116,8 @@ export function sendSyn(tcb: Tcb): boolean {
   if (answer ? tcb.tsOk : set.timestamps) at = writeTimestamps(mem, at, (host.now + tcb.tsOffset) | 0, tcb.tsRecent);
   const bytes = at - tcp;
   const window = Math.min(receiveLimit(tcb), 0xffff);
-  dv.setUint16(tcp + TCP_SRC, tcb.localPort);
-  dv.setUint16(tcp + TCP_DST, tcb.remotePort);
-  dv.setInt32(tcp + TCP_SEQ, tcb.iss);
-  dv.setInt32(tcp + TCP_ACK, answer ? tcb.rcvNxt : 0);
-  dv.setUint16(tcp + TCP_OFFSET, (bytes << 10) | TCP_SYN | (answer ? TCP_FLAG_ACK : 0));
-  dv.setUint16(tcp + TCP_WINDOW, window);
-  dv.setInt32(tcp + TCP_CHECK, 0);
+  const flags = TCP_SYN | (answer ? TCP_FLAG_ACK : 0);
+  writeTcpHeader(mem.dv, tcp, tcb.localPort, tcb.remotePort, tcb.iss, answer ? tcb.rcvNxt : 0, bytes, flags, window);
   tcb.sndNxt = (tcb.iss + 1) | 0;
   tcb.sndMax = tcb.sndNxt;
   tcb.rcvAdv = (tcb.rcvNxt + window) | 0;

@@ -9,7 +9,7 @@ const BUCKETS = 1 << 14;
 /** Somebody who waits for connections to a port. */
 export interface Listener {
   readonly port: number;
-  /** Most connections in SYN-RECEIVED; the oldest gives way. */
+  /** Most connections in SYN-RECEIVED; further ones are answered by cookies. */
   readonly backlog: number;
   readonly halfOpen: Set<Tcb>;
   /** A connection is established. @returns who takes it, or null: it is reset */
@@ -20,8 +20,9 @@ export class TcpTable {
   readonly listeners = new Map<number, Listener>();
   /** Connections in TIME-WAIT, the oldest first. */
   readonly timeWait = new Set<Tcb>();
-  /** All in the table. */
+  /** All in the table, and those of them that are in SYN-RECEIVED by a listener. */
   count = 0;
+  halfOpen = 0;
   private readonly host: Host;
   private readonly buckets: (Tcb | null)[] = new Array<Tcb | null>(BUCKETS).fill(null);
   private nextPort: number;
@@ -72,6 +73,23 @@ export class TcpTable {
       t!.hashNext = tcb.hashNext;
     }
     tcb.hashNext = null;
+  }
+
+  /** Is there room for one more in SYN-RECEIVED? A quarter of the table at most, so that a flood leaves the rest to those
+   *  that have shown that they are there. */
+  hasRoomHalfOpen(listener: Listener): boolean {
+    const most = this.host.set.maxConnections;
+    return listener.halfOpen.size < listener.backlog && this.halfOpen < Math.max(1, most >> 2) && this.active < most;
+  }
+
+  insertHalfOpen(tcb: Tcb, listener: Listener): void {
+    listener.halfOpen.add(tcb);
+    this.halfOpen++;
+    this.insert(tcb);
+  }
+
+  noLongerHalfOpen(tcb: Tcb): void {
+    if (tcb.listener !== null && tcb.listener.halfOpen.delete(tcb)) this.halfOpen--;
   }
 
   /** All connections, for sweeps. */

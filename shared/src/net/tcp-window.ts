@@ -1,13 +1,14 @@
 /** The receive window: what is promised to the peer. Source: RFC 9293, 3.8.6.2.2 (silly windows), RFC 7323, 2. */
 import { seqDist } from './seq.js';
+import type { NetSettings } from './settings.js';
 import type { Tcb } from './tcb.js';
 
 /** Most that the window field can say at that scale, and the buffer holds. One unit of the scale is kept back, because
  *  the field is rounded up: rounded down, the edge would move to the left as data arrives. */
-export function receiveLimit(tcb: Tcb): number {
-  const unit = 1 << tcb.rcvScale;
-  return Math.min(tcb.tcp.host.set.receiveBuffer - unit, 0xffff << tcb.rcvScale);
-}
+export const receiveLimit = (tcb: Tcb): number => limitAt(tcb.tcp.host.set, tcb.rcvScale);
+
+export const limitAt = (set: NetSettings, scale: number): number =>
+  Math.min(set.receiveBuffer - (1 << scale), 0xffff << scale);
 
 /** Shift that lets 16 bits stand for a buffer. */
 export function scaleFor(bytes: number): number {

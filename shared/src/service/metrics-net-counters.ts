@@ -111,8 +111,10 @@ export const net: { readonly [K in (typeof NET_COUNTERS)[number]]: Shown } = {
   tcpUnreachable: event('tcp_unreachable'),
   tcpPersistTimeout: event('tcp_persist_timeout'),
   tcpConnLimit: drop('tcp_conn_limit'),
-  tcpBacklogEvicted: event('tcp_backlog_evicted'),
   tcpTimeWaitEvicted: event('tcp_time_wait_evicted'),
   tcpTimeWaitReused: event('tcp_time_wait_reused'),
   dropSpoofed: drop('spoofed'),
+  tcpCookiesSent: event('tcp_cookies_sent'),
+  tcpCookiesAccepted: event('tcp_cookies_accepted'),
+  tcpCookiesRefused: event('tcp_cookies_refused'),
 };
