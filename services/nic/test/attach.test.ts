@@ -23,6 +23,10 @@ function setUp() {
   const replies: { rid: number; result: { queue?: number } | null; error: WireError | undefined }[] = [];
   const closed: number[] = [];
   const published: (() => number)[] = [];
+  const logged: object[] = [];
+  /** Binding to port 77 waits until this is called. */
+  let letGo = (): void => {};
+  const held = new Promise<void>((done) => (letGo = done));
   let rings = 0;
   const host = {
     client: {
@@ -37,20 +41,21 @@ function setUp() {
       },
     },
     channels: {
-      bindInterdomain: (_remote: DomId, port: number) => {
-        if (port === 99) return Promise.reject(Object.assign(new Error('no such port'), { code: 'EINVAL' }));
+      bindInterdomain: async (_remote: DomId, port: number) => {
+        if (port === 77) await held;
+        if (port === 99) throw Object.assign(new Error('no such port'), { code: 'EINVAL' });
         const channel = {
           notify: () => true,
           onEvent: (_: unknown, seen: () => number) => void published.push(seen),
           close: () => Promise.resolve(void closed.push(port)),
         };
-        return Promise.resolve(channel as unknown as EventChannel);
+        return channel as unknown as EventChannel;
       },
     },
     // The queue's memory is the kit's; only counters and domain memory are mapped for real.
     space: Object.assign(Object.create(space) as AddressSpace, { mem: kit.mem }),
     counters: new CounterFile(space, makeMemory('test', COUNTER_FILE_BYTES)),
-    log: { warn: () => {}, info: () => {} },
+    log: { warn: (o: object) => void logged.push(o), info: () => {} },
     dma: kit.dma,
     nic: kit.nic,
     nicTx: new NicTx(
@@ -65,8 +70,9 @@ function setUp() {
     onDriver: () => void rings++,
   };
   const attachments = new Attachments(host);
+  const begin = (event: string, args: object): void => handlers.get(event)!(args as never);
   const send = async (event: string, args: object): Promise<void> => {
-    handlers.get(event)!(args as never);
+    begin(event, args);
     await attachments.settled();
   };
   const pages = (domid: number): Pick<AttachArgs, 'header' | 'avail' | 'comp'> => {
@@ -74,22 +80,27 @@ function setUp() {
     return { header: kit.map(domid, domid, 0), avail: kit.map(domid, domid, 1), comp: kit.map(domid, domid, 2) };
   };
   let rid = 0;
+  const request = (context: number, target: number, over: Partial<AttachArgs> = {}): object => ({
+    rid: ++rid,
+    context,
+    target,
+    ...pages(context),
+    port: 5,
+    mac: MAC,
+    vlan: null,
+    moderationFrames: 8,
+    moderationUs: 20,
+    ...over,
+  });
   const attach = async (context: number, target: number, over: Partial<AttachArgs> = {}) => {
-    const args = {
-      rid: ++rid,
-      context,
-      target,
-      ...pages(context),
-      port: 5,
-      mac: MAC,
-      vlan: null,
-      moderationFrames: 8,
-      moderationUs: 20,
-    };
-    await send('nic.attach', { ...args, ...over });
+    await send('nic.attach', request(context, target, over));
     return replies.at(-1)!;
   };
-  return { kit, space, send, attach, replies, closed, published, dma: kit.dma, rings: () => rings };
+  const slow = { port: 77, letGo };
+  return {
+    ...{ kit, space, send, begin, request, attach, replies, closed, published, logged, slow, attachments },
+    ...{ dma: kit.dma, rings: () => rings },
+  };
 }
 
 t.test('attach answers the queue’s number, detach answers when the channel is closed', async (t) => {
@@ -169,4 +180,77 @@ t.test('a domain whose memory cannot be opened does not stop the events behind i
   const { attach, send } = setUp();
   await send('domain.new', { domid: 3, memoryPages: 4 });
   t.match(await attach(1000, 1), { result: { queue: 0 } });
+});
+
+t.test("what one domain waits for holds up nobody else's queues, births and deaths", async (t) => {
+  const { begin, request, replies, slow, attachments, dma, kit, space } = setUp();
+  const until = async (so: () => boolean): Promise<void> => {
+    while (!so()) await new Promise((done) => setImmediate(done));
+  };
+  begin('domain.new', { domid: 1000, memoryPages: 4 });
+  begin('nic.attach', request(1, 1, { port: slow.port, mac: '02:00:00:00:00:01' }));
+  // The driver domain's queue for the same guest waits behind it; its queue for another guest does not.
+  begin('nic.attach', request(1000, 1, { mac: '02:00:00:00:00:11' }));
+  begin('domain.new', { domid: 2, memoryPages: 4 });
+  begin('nic.attach', request(2, 2, { mac: '02:00:00:00:00:02' }));
+  begin('nic.attach', request(1000, 2, { mac: '02:00:00:00:00:12' }));
+  await until(() => replies.length === 2);
+  t.same(
+    replies.map((r) => r.rid),
+    [3, 4],
+  );
+  t.equal(space.mem.u8[dma.lookup(kit.map(2, 2, 3), 2, 2)], 0x5a);
+  begin('domain.gone', { domid: 2 });
+  begin('domain.gone', { domid: 1 });
+  await until(() => dma.lookup(kit.map(2, 2, 3), 2, 2) === -1);
+  t.equal(replies.length, 2, 'the other one still waits');
+  slow.letGo();
+  await attachments.settled();
+  t.same(
+    replies.map((r) => r.rid),
+    [3, 4, 1, 2],
+  );
+  t.ok(
+    [0, 1, 2, 3].every((id) => kit.nic.queue(id) === null),
+    'what came before the death is undone by it',
+  );
+});
+
+t.test('the driver of queues goes when they have been made, and not before', async (t) => {
+  const { begin, request, replies, slow, attachments, kit } = setUp();
+  begin('nic.attach', request(1000, 1, { port: slow.port }));
+  begin('domain.gone', { domid: 1000 });
+  begin('domain.gone', { domid: 1 });
+  slow.letGo();
+  await attachments.settled();
+  t.match(replies, [{ rid: 1, result: { queue: 0 } }]);
+  t.equal(kit.nic.queue(0), null);
+});
+
+t.test('a number that is detached twice is not detached from who has it next', async (t) => {
+  const { begin, request, attach, replies, slow, attachments, kit } = setUp();
+  const answered = async (rid: number): Promise<void> => {
+    while (!replies.some((r) => r.rid === rid)) await new Promise((done) => setImmediate(done));
+  };
+  await attach(1000, 1);
+  begin('nic.detach', { rid: 17, queue: 0 });
+  begin('nic.attach', request(1000, 1, { rid: 18, port: slow.port }));
+  begin('nic.detach', { rid: 19, queue: 0 });
+  await answered(17);
+  begin('nic.attach', request(2, 2, { rid: 20, mac: '02:00:00:00:00:02' }));
+  await answered(20);
+  t.match(replies.at(-1), { rid: 20, result: { queue: 0 } });
+  slow.letGo();
+  await attachments.settled();
+  t.match(
+    replies.find((r) => r.rid === 19),
+    { error: { code: 'ENOENT' } },
+  );
+  t.equal(kit.nic.queue(0)?.settings.context, 2);
+});
+
+t.test('what is refused is logged with the domain that asked', async (t) => {
+  const { attach, logged } = setUp();
+  await attach(2, 2, { port: 99 });
+  t.match(logged, [{ op: 'nic.attach', domid: 2, target: 2, err: 'no such port' }]);
 });

@@ -20,6 +20,7 @@ import type { Nic } from '../data/nic.js';
 import type { NicTx } from '../data/nic-tx.js';
 import type { QueueFault, QueueSettings } from '../data/queue-types.js';
 import { NicQueue } from '../data/rx-queue.js';
+import { Lanes } from './lanes.js';
 import { postedIn, postedReadings } from './posted.js';
 import { NicTxQueue } from '../data/tx-queue.js';
 
@@ -86,15 +87,16 @@ export class Attachments {
   private readonly sources = new Map<DomId, SourceRule>();
   /** Queues that there can be: the default one, and one for each guest. */
   private readonly names = new Map<DomId | null, string>([[null, 'default']]);
-  /** One after the other: an attach waits for the hypervisor between its steps. */
-  private chain: Promise<void> = Promise.resolve();
+  /** One after the other for each domain: an attach waits for the hypervisor between its steps. */
+  private readonly lanes: Lanes;
 
   constructor(host: AttachHost) {
     this.host = host;
     const { client } = host;
+    this.lanes = new Lanes((err) => host.log.warn({ err }, 'an event of the hypervisor failed'));
     this.count('default');
     client.onEvent<DomainNew>('domain.new', (e) =>
-      this.enqueue(async () => {
+      this.lanes.do(e.domid, async () => {
         await this.addDomain(e.domid, e.memoryPages);
         if (typeof e.ip !== 'string' || typeof e.mac !== 'string') return;
         const source = host.nicTx.line.local.given.add(e.mac, e.ip);
@@ -104,21 +106,32 @@ export class Attachments {
       }),
     );
     client.onEvent<{ domid: number; nested: boolean }>('domain.nested', (e) =>
-      this.enqueue(() => {
+      this.lanes.do(e.domid, () => {
         const source = this.sources.get(parseDomId(e.domid));
         if (source !== undefined) source.nested = e.nested;
       }),
     );
-    client.onEvent<{ domid: number }>('domain.gone', (e) => this.enqueue(() => this.removeDomain(e.domid)));
-    client.onEvent<AttachArgs>('nic.attach', (e) => this.enqueue(() => this.answer(e.rid, () => this.attach(e))));
-    client.onEvent<{ rid: number; queue: number }>('nic.detach', (e) =>
-      this.enqueue(() => this.answer(e.rid, () => this.detach(e.queue))),
+    client.onEvent<{ domid: number }>('domain.gone', (e) => this.lanes.do(e.domid, () => this.removeDomain(e.domid)));
+    client.onEvent<AttachArgs>('nic.attach', (e) =>
+      this.lanes.do(e.target, () => this.answer(e.rid, 'nic.attach', e, () => this.attach(e)), e.context),
     );
+    client.onEvent<{ rid: number; queue: number }>('nic.detach', (e) => {
+      // The queue that has the number now: another may have it when it is this one's turn.
+      const queue = this.queueOf(e.queue);
+      const detach = (): Promise<void> =>
+        this.answer(e.rid, 'nic.detach', queue?.settings ?? null, async () => {
+          if (queue === undefined || !(await this.detach(e.queue, queue)))
+            throw new Refused('ENOENT', `there is no queue ${e.queue}`);
+          return {};
+        });
+      if (queue === undefined) void detach();
+      else this.lanes.do(queue.settings.target, detach, queue.settings.context);
+    });
   }
 
   /** Resolves when all that has come so far is done. */
   settled(): Promise<void> {
-    return this.chain;
+    return this.lanes.settled();
   }
 
   /** How many buffers wait in each queue now. */
@@ -131,16 +144,16 @@ export class Attachments {
 
   /** Closes all channels, for the end of the service. */
   async close(): Promise<void> {
-    for (const id of [...this.attached.keys(), ...this.senders.keys()]) await this.detach(id);
+    for (const id of [...this.attached.keys(), ...this.senders.keys()]) await this.detach(id, this.queueOf(id));
   }
 
-  private enqueue(job: () => Promise<void> | void): void {
-    this.chain = this.chain
-      .then(job)
-      .catch((err: unknown) => this.host.log.warn({ err }, 'an event of the hypervisor failed'));
-  }
-
-  private async answer(rid: number, job: () => Promise<object>): Promise<void> {
+  /** @param of whose queue it is, for the log */
+  private async answer(
+    rid: number,
+    op: string,
+    of: Pick<QueueSettings, 'context' | 'target'> | null,
+    job: () => Promise<object>,
+  ): Promise<void> {
     let result: object | null = null;
     let error: WireError | undefined;
     try {
@@ -151,7 +164,7 @@ export class Attachments {
         code: typeof code === 'string' ? code : 'EINVAL',
         message: err instanceof Error ? err.message : String(err),
       };
-      this.host.log.warn({ rid, err: error.message }, 'refused');
+      this.host.log.warn({ op, domid: of?.context, target: of?.target, err: error.message }, 'refused');
     }
     await this.host.client.reply(rid, result, error);
   }
@@ -234,14 +247,19 @@ export class Attachments {
     return this.host.counters.block('nicTx', { queue: name }, NIC_TX_COUNTERS);
   }
 
-  private async detach(id: number): Promise<object> {
+  private queueOf(id: number): NicQueue | NicTxQueue | undefined {
+    return (this.attached.get(id) ?? this.senders.get(id))?.queue;
+  }
+
+  /** @param queue that had the number when this was asked for @returns false when it is gone */
+  private async detach(id: number, queue: NicQueue | NicTxQueue | undefined): Promise<boolean> {
     const found = this.attached.get(id) ?? this.senders.get(id);
-    if (found === undefined) throw new Refused('ENOENT', `there is no queue ${id}`);
+    if (found === undefined || found.queue !== queue) return false;
     if (this.attached.delete(id)) this.host.nic.detach(id);
     else if (this.senders.delete(id)) this.host.nicTx.detach(id);
     // The port may have gone with its domain.
     await found.channel.close().catch(() => {});
-    return {};
+    return true;
   }
 
   private async addDomain(domid: number, memoryPages: number): Promise<void> {
@@ -268,7 +286,7 @@ export class Attachments {
   private async removeDomain(domid: number): Promise<void> {
     const id = parseDomId(domid);
     for (const [queue, { queue: q }] of [...this.attached, ...this.senders])
-      if (q.settings.context === id || q.settings.target === id) await this.detach(queue);
+      if (q.settings.context === id || q.settings.target === id) await this.detach(queue, q);
     this.names.delete(id);
     const source = this.sources.get(id);
     if (source !== undefined) {
