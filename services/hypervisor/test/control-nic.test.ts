@@ -1,5 +1,6 @@
 import { writeSync } from 'node:fs';
 import t from 'tap';
+import { DMA_ENTRY_BYTES, DMA_OWNER } from '@grantline/shared/abi/dma.js';
 import { GUEST_QUEUES_MAX, NIC_ASKED_MAX } from '../src/control/nic-control.js';
 import { Peer, bed, type Bed, type Event } from './control-bed.js';
 
@@ -328,3 +329,30 @@ t.test('a nic that stands still inside a burst is dead after a while, and holds 
 async function soon(so: () => boolean): Promise<void> {
   while (!so()) await new Promise((r) => setTimeout(r, 5));
 }
+
+t.test('H40: the nic is told which of the domains that have had a number has it now', async (t) => {
+  const b = await bed();
+  t.teardown(() => b.close());
+  const nic = await b.open('nic');
+  const told = (n: number): Promise<unknown> => nic.event('domain.new', n);
+  await b.open('driver-domain');
+  t.match(await told(1), { domid: 1000, generation: 1 });
+  await b.open('guest');
+  t.match(await told(2), { domid: 1, generation: 1 });
+  t.equal((await b.api('DELETE', '/api/domains/1000')).status, 200);
+  const dd = await b.open('driver-domain');
+  t.match(await told(3), { domid: 1000, generation: 2 });
+  const [dpn] = await dd.mapSelf([10]);
+  t.equal(b.hv.space.mem.u32[(b.hv.shares.dmaTable.at + DMA_ENTRY_BYTES * dpn + DMA_OWNER) >> 2], 1000 + 0x20000);
+  await b.api('DELETE', '/api/domains/1001');
+  const next = await b.open('nic');
+  await next.event('domain.new', 2);
+  t.match(
+    next.events.filter((e) => e.event === 'domain.new').map((e) => e.args),
+    [
+      { domid: 1, generation: 1 },
+      { domid: 1000, generation: 2 },
+    ],
+    'a nic that comes later, too',
+  );
+});

@@ -52,6 +52,22 @@ t.test('a device map makes an entry for the caller with the granter as owner', (
   t.end();
 });
 
+t.test('H40: the entries of a number that is used again say for which of its domains they are', (t) => {
+  const { b, driver, guest } = bed();
+  const make = (): number[] => {
+    const [{ dpn }] = map(driver, [DEVICE, grant(guest, DRIVER, 5), G1]);
+    return b.dmaEntry(dpn);
+  };
+  t.same(make(), [DMA_VALID | DMA_WRITE, DRIVER, G1, 5]);
+  b.dma.newOwner(G1);
+  t.same(make(), [DMA_VALID | DMA_WRITE, DRIVER, G1 + 0x10000, 5]);
+  for (let n = 1; n < 0xffff; n++) b.dma.newOwner(G1);
+  t.same(make(), [DMA_VALID | DMA_WRITE, DRIVER, G1 + 0xffff0000, 5]);
+  t.equal(b.dma.generationOf(G1), 0xffff);
+  t.equal(b.dma.generationOf(G2), 0);
+  t.end();
+});
+
 t.test('H40: no entry for a read-only page to write, a revoked page, or a page granted to another', (t) => {
   const { b, driver, guest } = bed();
   const readonly = grant(guest, DRIVER, 5, true);

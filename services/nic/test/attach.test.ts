@@ -162,7 +162,7 @@ t.test('a domain that goes takes its queues with it, driven or targeted, and its
   await attach(1000, 1);
   await attach(2, 2, { mac: '02:00:00:00:00:02' });
   await attach(3, 3, { mac: '02:00:00:00:00:03' });
-  await send('domain.new', { domid: 1, memoryPages: 4 });
+  await send('domain.new', { domid: 1, generation: 0, memoryPages: 4 });
   const at = dma.lookup(kit.map(1000, 1, 3), 1000, 1);
   t.equal(space.mem.u8[at], 0x5a);
   t.equal(dma.lookup(kit.map(1000, 1, 4), 1000, 1), -1, 'a page beyond the memory');
@@ -172,13 +172,13 @@ t.test('a domain that goes takes its queues with it, driven or targeted, and its
   await send('domain.gone', { domid: 2 });
   t.equal(kit.nic.queue(1), null);
   t.not(kit.nic.queue(2), null);
-  await send('domain.new', { domid: 1, memoryPages: 4 });
+  await send('domain.new', { domid: 1, generation: 0, memoryPages: 4 });
   t.equal(dma.lookup(kit.map(1000, 1, 3), 1000, 1), at, 'its successor gets the same addresses');
 });
 
 t.test('a domain whose memory cannot be opened does not stop the events behind it', async (t) => {
   const { attach, send } = setUp();
-  await send('domain.new', { domid: 3, memoryPages: 4 });
+  await send('domain.new', { domid: 3, generation: 0, memoryPages: 4 });
   t.match(await attach(1000, 1), { result: { queue: 0 } });
 });
 
@@ -187,11 +187,11 @@ t.test("what one domain waits for holds up nobody else's queues, births and deat
   const until = async (so: () => boolean): Promise<void> => {
     while (!so()) await new Promise((done) => setImmediate(done));
   };
-  begin('domain.new', { domid: 1000, memoryPages: 4 });
+  begin('domain.new', { domid: 1000, generation: 0, memoryPages: 4 });
   begin('nic.attach', request(1, 1, { port: slow.port, mac: '02:00:00:00:00:01' }));
   // The driver domain's queue for the same guest waits behind it; its queue for another guest does not.
   begin('nic.attach', request(1000, 1, { mac: '02:00:00:00:00:11' }));
-  begin('domain.new', { domid: 2, memoryPages: 4 });
+  begin('domain.new', { domid: 2, generation: 0, memoryPages: 4 });
   begin('nic.attach', request(2, 2, { mac: '02:00:00:00:00:02' }));
   begin('nic.attach', request(1000, 2, { mac: '02:00:00:00:00:12' }));
   await until(() => replies.length === 2);

@@ -4,6 +4,7 @@ import {
   DMA_ENTRY_BYTES,
   DMA_FLAGS,
   DMA_OWNER,
+  dmaOwner,
   DMA_PFN,
   DMA_TABLE_BYTES,
   DMA_VALID,
@@ -64,7 +65,7 @@ export class Kit {
     for (const domid of [1, 2, 3, 1000]) {
       const base = this.take(DOMAIN_PAGES * PAGE_SIZE);
       this.bases.set(domid, base);
-      this.dma.addDomain(domid as DomId, base, DOMAIN_PAGES);
+      this.dma.addDomain(domid as DomId, 0, base, DOMAIN_PAGES);
     }
     this.frames = this.take(PRIVATE_BYTES);
     this.nic = new Nic(this.mem, this.guard, this.block('nic', NIC_COUNTERS));
@@ -77,12 +78,12 @@ export class Kit {
   }
 
   /** Makes a table entry. @returns its number */
-  map(context: number, owner: number, pfn: number, flags = DMA_VALID | DMA_WRITE): number {
+  map(context: number, owner: number, pfn: number, flags = DMA_VALID | DMA_WRITE, generation = 0): number {
     const dpn = this.nextDpn++;
     const at = this.table + dpn * DMA_ENTRY_BYTES;
     this.mem.u32[(at + DMA_FLAGS) >> 2] = flags;
     this.mem.u32[(at + DMA_CONTEXT) >> 2] = context;
-    this.mem.u32[(at + DMA_OWNER) >> 2] = owner;
+    this.mem.u32[(at + DMA_OWNER) >> 2] = dmaOwner(owner, generation);
     this.mem.u32[(at + DMA_PFN) >> 2] = pfn;
     return dpn;
   }

@@ -4,7 +4,8 @@
  *    0        4          8         12       16
  *    | flags  | context  | owner   | pfn    |       u32 each
  *
- *  context: the domain whose NIC queues may use the entry. owner: the domain that the page belongs to. */
+ *  context: the domain whose NIC queues may use the entry. owner: the domain that the page belongs to, bits 0-15, and which of those
+ *  that have had the number, bits 16-31. */
 export const DMA_FLAGS = 0;
 export const DMA_CONTEXT = 4;
 export const DMA_OWNER = 8;
@@ -12,6 +13,11 @@ export const DMA_PFN = 12;
 export const DMA_ENTRY_BYTES = 16;
 export const DMA_ENTRIES = 65536;
 export const DMA_TABLE_BYTES = DMA_ENTRIES * DMA_ENTRY_BYTES;
+
+/** Value of DMA_OWNER. @param generation which of the domains that have had the number, modulo 2^16 */
+export const dmaOwner = (domid: number, generation: number): number => ((generation << 16) | domid) >>> 0;
+/** The number in it. */
+export const DMA_OWNER_DOMID = 0xffff;
 
 export const DMA_VALID = 1;
 export const DMA_WRITE = 2;

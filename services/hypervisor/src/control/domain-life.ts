@@ -2,7 +2,7 @@
 import { DOMID_DRIVER, DOMID_NIC, PAGE_SIZE, type DomId } from '@grantline/shared/abi/page.js';
 import type { CounterFile } from '@grantline/shared/counters/file.js';
 import { HYPERCALL_COUNTERS } from '@grantline/shared/counters/names.js';
-import type { DmaQuiesce } from '../data/dma-table.js';
+import type { DmaQuiesce, DmaTable } from '../data/dma-table.js';
 import type { DomainDeath } from '../data/domain-death.js';
 import type { DomainTable } from '../data/domain-memory.js';
 import type { Account, Accounting } from './accounting.js';
@@ -22,6 +22,7 @@ export interface LifeParts {
   readonly tickets: Tickets;
   readonly memory: DomainTable;
   readonly death: DomainDeath;
+  readonly dma: DmaTable;
   readonly quiesce: DmaQuiesce;
   readonly runner: HypercallRunner;
   readonly accounting: Accounting;
@@ -51,7 +52,7 @@ export class DomainLife implements DomainWorld {
   }
 
   build({ domid, memoryPages }: Domain): void {
-    const { shares, memory, counterFile, accounting } = this.parts();
+    const { shares, memory, counterFile, accounting, dma } = this.parts();
     const base = shares.makeDomain(domid, memoryPages * PAGE_SIZE);
     try {
       const block = counterFile.block('hypercalls', { domain: String(domid) }, HYPERCALL_COUNTERS);
@@ -62,6 +63,7 @@ export class DomainLife implements DomainWorld {
       shares.removeDomain(domid);
       throw error;
     }
+    dma.newOwner(domid);
     // A nic that was killed in the middle of a burst has left the count odd.
     if (domid === DOMID_NIC) shares.resetBurst();
   }
@@ -75,8 +77,9 @@ export class DomainLife implements DomainWorld {
 
   /** Tells `to` that there is such a domain. */
   announce(to: DomId, { domid, kind, memoryPages, mac, ip }: Domain): void {
-    const { server, toolstack } = this.parts();
-    server.send(to, 'domain.new', { domid, kind, memoryPages, mac, ip, nested: toolstack.isNested(domid) });
+    const { server, toolstack, dma } = this.parts();
+    const generation = dma.generationOf(domid);
+    server.send(to, 'domain.new', { domid, generation, kind, memoryPages, mac, ip, nested: toolstack.isNested(domid) });
   }
 
   bury(domain: Domain): void {

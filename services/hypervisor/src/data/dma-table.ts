@@ -11,6 +11,7 @@ import {
   DMA_PFN,
   DMA_VALID,
   DMA_WRITE,
+  dmaOwner,
 } from '@grantline/shared/abi/dma.js';
 import { DOMID_DRIVER, DOMID_FIRST_RESERVED, MAX_GUESTS } from '@grantline/shared/abi/page.js';
 import type { Mem } from '@grantline/shared/mem/address-space.js';
@@ -42,6 +43,8 @@ export class DmaTable {
   private readonly ownerOf = new Uint16Array(DMA_ENTRIES);
   private readonly usedBy = new Uint32Array(DOMID_FIRST_RESERVED);
   private readonly ownedBy = new Uint32Array(DOMID_FIRST_RESERVED);
+  /** How many domains have had a number, modulo 2^16. */
+  private readonly generations = new Uint16Array(DOMID_FIRST_RESERVED);
   private readonly freeList = new Uint16Array(DMA_ENTRIES);
   private freeCount = 0;
   private readonly guestLimit: number;
@@ -75,6 +78,16 @@ export class DmaTable {
   /** Entries, live or closing, that lead to pages of a domain. */
   owned(domid: number): number {
     return this.ownedBy[domid];
+  }
+
+  /** A domain is born: entries of those that had its number before it are none of its. */
+  newOwner(domid: number): void {
+    this.generations[domid] = this.generations[domid] + 1;
+  }
+
+  /** Which of the domains that have had the number is the one now. */
+  generationOf(domid: number): number {
+    return this.generations[domid];
   }
 
   /** Makes an entry for the device half of a grant mapping. Ask hasRoom() first. @returns its dpn */
@@ -136,7 +149,7 @@ export class DmaTable {
     this.usedBy[context] = this.usedBy[context] + 1;
     this.ownedBy[owner] = this.ownedBy[owner] + 1;
     this.u32[this.word(dpn, DMA_CONTEXT)] = context;
-    this.u32[this.word(dpn, DMA_OWNER)] = owner;
+    this.u32[this.word(dpn, DMA_OWNER)] = dmaOwner(owner, this.generations[owner]);
     this.u32[this.word(dpn, DMA_PFN)] = pfn;
     // Flags last: this store publishes the entry.
     Atomics.store(this.i32, this.word(dpn, DMA_FLAGS), writable ? DMA_VALID | DMA_WRITE : DMA_VALID);

@@ -34,6 +34,8 @@ export interface AttachArgs extends QueueArgs {
 /** Arguments of the event domain.new; a guest has addresses. */
 interface DomainNew {
   domid: number;
+  /** See dmaOwner. */
+  generation: number;
   memoryPages: number;
   ip?: string | null;
   mac?: string | null;
@@ -97,7 +99,7 @@ export class Attachments {
     this.count('default');
     client.onEvent<DomainNew>('domain.new', (e) =>
       this.lanes.do(e.domid, async () => {
-        await this.addDomain(e.domid, e.memoryPages);
+        await this.addDomain(e);
         if (typeof e.ip !== 'string' || typeof e.mac !== 'string') return;
         const source = host.nicTx.line.local.given.add(e.mac, e.ip);
         source.nested = e.nested === true;
@@ -262,7 +264,7 @@ export class Attachments {
     return true;
   }
 
-  private async addDomain(domid: number, memoryPages: number): Promise<void> {
+  private async addDomain({ domid, generation, memoryPages }: DomainNew): Promise<void> {
     const { space, dma, client } = this.host;
     const id = parseDomId(domid);
     const fd = await client.descriptor('memory', id);
@@ -276,7 +278,7 @@ export class Attachments {
     } finally {
       closeSync(fd);
     }
-    dma.addDomain(id, at, memoryPages);
+    dma.addDomain(id, generation, at, memoryPages);
     if (id > MAX_GUESTS) return;
     const name = vifName(id, 0);
     this.names.set(id, name);

@@ -10,6 +10,8 @@ import {
   DMA_PFN,
   DMA_VALID,
   DMA_WRITE,
+  DMA_OWNER_DOMID,
+  dmaOwner,
 } from '@grantline/shared/abi/dma.js';
 import { DOMID_DRIVER, DOMID_FIRST_RESERVED, PAGE_SHIFT, type DomId } from '@grantline/shared/abi/page.js';
 import type { Mem } from '@grantline/shared/mem/address-space.js';
@@ -24,6 +26,8 @@ export class DmaTable {
   /** By domid: byte offset of the domain's memory in this process, and its pages; 0 pages when it is not mapped. */
   private readonly base = new Int32Array(DOMID_FIRST_RESERVED);
   private readonly pages = new Uint32Array(DOMID_FIRST_RESERVED);
+  /** By domid: what entries of the domain whose memory that is have as their owner. */
+  private readonly owners = new Uint32Array(DOMID_FIRST_RESERVED);
 
   /** @param table byte offset of the mapped table */
   constructor(mem: Mem, table: number) {
@@ -31,8 +35,9 @@ export class DmaTable {
     this.table = table >> 2;
   }
 
-  /** The domain's memory is mapped here, from byte offset `base` on. */
-  addDomain(domid: DomId, base: number, pages: number): void {
+  /** The domain's memory is mapped here, from byte offset `base` on. @param generation see dmaOwner */
+  addDomain(domid: DomId, generation: number, base: number, pages: number): void {
+    this.owners[domid] = dmaOwner(domid, generation);
     this.base[domid] = base;
     this.pages[domid] = pages;
   }
@@ -45,13 +50,14 @@ export class DmaTable {
   }
 
   /** Byte offset of the page, or -1 when the table does not allow to write it: no valid entry, read-only, made for
-   *  another driver (`context`), or a page of another domain than the queue's target (`owner`). Only inside a burst. */
+   *  another driver (`context`), or a page of another domain than the queue's target (`owner`), also of one that had its
+   *  number before or will have it next. Only inside a burst. */
   lookup(dpn: number, context: number, owner: number): number {
     if (dpn >= DMA_ENTRIES || dpn === 0) return -1;
     const u32 = this.u32;
     const at = this.table + dpn * ENTRY_WORDS;
     if ((u32[at + (DMA_FLAGS >> 2)] & NEEDED) !== NEEDED) return -1;
-    if (u32[at + (DMA_CONTEXT >> 2)] !== context || u32[at + (DMA_OWNER >> 2)] !== owner) return -1;
+    if (u32[at + (DMA_CONTEXT >> 2)] !== context || u32[at + (DMA_OWNER >> 2)] !== this.owners[owner]) return -1;
     const pfn = u32[at + (DMA_PFN >> 2)];
     if (pfn >= this.pages[owner]) return -1;
     return this.base[owner] + (pfn << PAGE_SHIFT);
@@ -64,11 +70,12 @@ export class DmaTable {
     const u32 = this.u32;
     const at = this.table + dpn * ENTRY_WORDS;
     if ((u32[at + (DMA_FLAGS >> 2)] & DMA_VALID) === 0 || u32[at + (DMA_CONTEXT >> 2)] !== context) return -1;
-    const owner = u32[at + (DMA_OWNER >> 2)];
+    const word = u32[at + (DMA_OWNER >> 2)];
+    const owner = word & DMA_OWNER_DOMID;
     const forAll = target === DOMID_DRIVER && context === DOMID_DRIVER;
     if (owner !== context && owner !== target && !forAll) return -1;
     const pfn = u32[at + (DMA_PFN >> 2)];
-    if (owner >= DOMID_FIRST_RESERVED || pfn >= this.pages[owner]) return -1;
+    if (owner >= DOMID_FIRST_RESERVED || word !== this.owners[owner] || pfn >= this.pages[owner]) return -1;
     return this.base[owner] + (pfn << PAGE_SHIFT);
   }
 }
