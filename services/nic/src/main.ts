@@ -67,6 +67,7 @@ await runMain('nic', async () => {
       requests: requests?.status() ?? null,
       link: { gbps: cable.gbps, outGbps: cableOut.gbps },
       queues: [...nic.describe(), ...nicTx.describe()],
+      edge: edge === null ? null : { connections: edge.connections, heldBytes: edge.heldBytes },
       farEnd: station === null ? null : { station: station.name, ...station.describe() },
     }),
     gauges: () => [

@@ -323,3 +323,16 @@ export const HYPERVISOR_CPU = [...CPU_COMMON, 'hypercalls', 'transport'] as cons
 
 /** The web application of a guest, by the answers it gave. Labels: vif. */
 export const WEB_COUNTERS = ['ok', 'clientErrors', 'serverErrors'] as const;
+
+/** The edge: connections that it took, refused (and why), and ended by itself: the client did not take what was sent for it
+ *  (stalled), nothing moved for long (idle), or others needed the room (reclaimed). */
+export const EDGE_COUNTERS = [
+  'opened',
+  'refusedAll',
+  'refusedDoor',
+  'refusedAddress',
+  'refusedByStack',
+  'stalled',
+  'idle',
+  'reclaimed',
+] as const;

@@ -21,7 +21,7 @@ import { domainName } from './domain-name.js';
 import { FAMILIES, type FamilyName } from './metrics-families.js';
 import type { LabelName, Labels } from './metrics-family.js';
 import { tap } from './metrics-tap-counters.js';
-import { net, tcpApp, web } from './metrics-net-counters.js';
+import { edge, net, tcpApp, web } from './metrics-net-counters.js';
 import { faults, requester, responder } from './metrics-rr-counters.js';
 import { egress, netbackTx, netfrontTx, nicTx, sender } from './metrics-tx-counters.js';
 
@@ -267,6 +267,7 @@ export const COUNTER_TABLE: Readonly<Record<string, KindTable>> = {
   tap: { labels: tapLabels, counters: tap },
   tcpApp: { labels: vifIfAny, counters: tcpApp },
   web: { labels: vifIfAny, counters: web },
+  edge: { labels: none, counters: edge },
   app: { labels: none, counters: app },
   loop: { labels: none, counters: loop },
   capture: { labels: hop, counters: capture },

@@ -57,6 +57,7 @@ const PATH_FAMILIES = {
     'direction',
   ),
   grantline_http_requests_total: counter('Answers of the web application, by how they ended.', 'vif', 'op'),
+  grantline_edge_connections_total: counter('Connections of the edge: taken, refused and why, ended and why.', 'op'),
   grantline_tcpip_events_total: counter(
     'What happened in the TCP/IP stack: connections, time-outs, resets.',
     'vif',

@@ -1,7 +1,7 @@
 /** Which counter of the TCP/IP stack is shown as which metric: see metrics-counters.ts. What a stack does not use is a dropped
  *  frame of the component tcpip; what was never meant for it, and what happened besides, is an event. tx and rx are the stack's own view, for each stack. */
 import type { TCP_APP_COUNTERS } from '../net-apps/tcp-app-counters.js';
-import type { WEB_COUNTERS } from '../counters/names.js';
+import type { EDGE_COUNTERS, WEB_COUNTERS } from '../counters/names.js';
 import type { NET_COUNTERS } from '../net/net-counters.js';
 import type { Shown, Target } from './metrics-counters.js';
 import type { FamilyName } from './metrics-families.js';
@@ -24,6 +24,18 @@ export const web: { readonly [K in (typeof WEB_COUNTERS)[number]]: Shown } = {
   ok: to('grantline_http_requests_total', { op: 'ok' }),
   clientErrors: to('grantline_http_requests_total', { op: 'client_error' }),
   serverErrors: to('grantline_http_requests_total', { op: 'server_error' }),
+};
+
+const edgeOp = (op: string): [Target] => to('grantline_edge_connections_total', { op });
+export const edge: { readonly [K in (typeof EDGE_COUNTERS)[number]]: Shown } = {
+  opened: edgeOp('opened'),
+  refusedAll: edgeOp('refused_all'),
+  refusedDoor: edgeOp('refused_door'),
+  refusedAddress: edgeOp('refused_address'),
+  refusedByStack: edgeOp('refused_by_stack'),
+  stalled: edgeOp('stalled'),
+  idle: edgeOp('idle'),
+  reclaimed: edgeOp('reclaimed'),
 };
 
 export const net: { readonly [K in (typeof NET_COUNTERS)[number]]: Shown } = {

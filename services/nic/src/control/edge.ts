@@ -6,10 +6,9 @@ import { WEB_PORT } from '@grantline/shared/config/network.js';
 import { parseIp } from '@grantline/shared/frame/ipv4.js';
 import type { NetStack } from '@grantline/shared/net/stack.js';
 import type { ListenAddress } from '@grantline/shared/service/env.js';
-import { EdgeRelay } from './edge-relay.js';
+import { EdgeBudget, addressOf, edgeLimits, type EdgeLimits, type Refusal } from './edge-budget.js';
+import { EdgeRelay, type Ending, type RelayHost } from './edge-relay.js';
 
-/** Connections of one guest's port; more are refused by a reset. */
-export const EDGE_CONNECTIONS = 4096;
 const BACKLOG = 1024;
 const MAX_DOORS = 256;
 const keyOf = (domid: number, port: number): string => `${domid}:${port}`;
@@ -36,28 +35,52 @@ export interface EdgeDoor {
   connections: number;
 }
 
+export interface EdgeOptions {
+  stack: NetStack;
+  listen: ListenAddress;
+  log: { warn(o: object, msg: string): void };
+  /** Named as EDGE_COUNTERS. */
+  counters: { v: Float64Array; commit(): void };
+  /** Those of this process unless given. */
+  limits?: EdgeLimits;
+}
+
+const REFUSED: Record<Refusal, string> = {
+  refusedAll: 'the edge refuses clients: it has as many connections as it takes',
+  refusedDoor: "the edge refuses clients: this guest's port has as many connections as it takes",
+  refusedAddress: 'the edge refuses clients: one address has as many connections as it may',
+};
+const ENDED: Record<Ending, string> = {
+  stalled: 'the edge ended a connection whose client did not take what was sent for it',
+  idle: 'the edge ended a connection on which nothing moved',
+  reclaimed: 'the edge ended the connections that were quiet for longest, because others needed the room',
+};
+
 export class Edge {
   private readonly stack: NetStack;
   private readonly listen: ListenAddress;
-  private readonly log: { warn(o: object, msg: string): void };
+  private readonly log: EdgeOptions['log'];
   /** By guest and port. */
   private readonly doors = new Map<string, Door>();
   private readonly ips = new Map<number, string>();
-  private readonly most: number;
-  private count = 0;
+  private readonly budget: EdgeBudget;
   private readonly tick = (): void => this.stack.poll(nowNs());
 
-  /** @param most connections of one door */
-  constructor(stack: NetStack, listen: ListenAddress, log: Edge['log'], most = EDGE_CONNECTIONS) {
+  constructor({ stack, listen, log, counters, limits = edgeLimits() }: EdgeOptions) {
     this.stack = stack;
     this.listen = listen;
     this.log = log;
-    this.most = most;
+    this.budget = new EdgeBudget(limits, counters);
   }
 
   /** Connections that are open now. */
   get connections(): number {
-    return this.count;
+    return this.budget.connections;
+  }
+
+  /** Bytes that are under way between clients and guests in this process. */
+  get heldBytes(): number {
+    return this.budget.bytes;
   }
 
   /** There is a guest: opens the way to its web application. @returns once it listens, or cannot (which is logged) */
@@ -86,19 +109,34 @@ export class Edge {
    *  @param after what has to be over before it may listen */
   private openDoor(domid: number, ip: string, port: number, at: number, after?: Promise<void>): Door {
     const relays = new Set<EdgeRelay>();
+    const host: RelayHost = {
+      tick: this.tick,
+      budget: this.budget,
+      onOver: (over) => relays.delete(over),
+      onDrop: (why, { address }) => {
+        // What is reclaimed is counted where it is chosen.
+        if (why !== 'reclaimed') this.budget.count(why);
+        this.log.warn({ domid, port, client: address }, ENDED[why]);
+      },
+    };
     const server = createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true }, (socket) => {
-      if (relays.size >= this.most) {
+      const address = addressOf(socket.remoteAddress ?? '');
+      const refusal = this.budget.refuses(address, relays);
+      if (refusal !== null) {
+        socket.on('error', () => {});
         socket.resetAndDestroy();
+        this.log.warn({ domid, port, client: address }, REFUSED[refusal]);
         return;
       }
-      this.count++;
-      const relay = new EdgeRelay(socket, this.tick, (over) => {
-        relays.delete(over);
-        this.count--;
-      });
+      const relay = new EdgeRelay(socket, address, host);
       relays.add(relay);
       this.tick();
-      relay.begin(this.stack.connect(parseIp(ip), port, relay));
+      const inner = this.stack.connect(parseIp(ip), port, relay);
+      if (inner === null) {
+        this.budget.count('refusedByStack');
+        this.log.warn({ domid, port }, 'the edge refuses clients: the stack has no room for another connection');
+      }
+      relay.begin(inner);
     });
     const door = { domid, ip, port, server, relays, ready: this.listening(server, domid, at, after) };
     this.doors.set(keyOf(domid, port), door);

@@ -5,7 +5,7 @@ import { parseMac } from '@grantline/shared/frame/ethernet.js';
 import { parseIp } from '@grantline/shared/frame/ipv4.js';
 import { Secret } from '@grantline/shared/net/secret.js';
 import { NET_COUNTERS } from '@grantline/shared/net/net-counters.js';
-import { TAP_COUNTERS } from '@grantline/shared/counters/names.js';
+import { EDGE_COUNTERS, TAP_COUNTERS } from '@grantline/shared/counters/names.js';
 import type { AddressSpace } from '@grantline/shared/mem/address-space.js';
 import type { Doorbell } from '@grantline/shared/mem/doorbell.js';
 import type { TapDevice } from '@grantline/shared/mem/tun.js';
@@ -83,7 +83,12 @@ export function makeStation(host: StationHost): FarEndParts {
     counters: host.counters.block('net', { stack: 'outer' }, NET_COUNTERS),
     wake: host.wake,
   });
-  const edge = new Edge(outer.stack, host.env.edge, host.log);
+  const edge = new Edge({
+    stack: outer.stack,
+    listen: host.env.edge,
+    log: host.log,
+    counters: host.counters.block('edge', {}, EDGE_COUNTERS),
+  });
   const appCounters = host.counters.block('tcpApp', { stack: 'outer' }, TCP_APP_COUNTERS);
   const streams = new Streams(outer.stack, appCounters);
   const pinger = new Pinger(outer.stack, host.wake);
