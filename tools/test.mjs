@@ -12,7 +12,7 @@ import { tellTap } from './tap-lines.mjs';
 setup();
 // Tap's runner puts loaders for coverage and mocks into each process, of which we use neither: they cost a second for each file.
 const SUITES = {
-  long: /^load\/dist\/test\/long\//,
+  long: /\/test\/long\//,
   views: /^dashboards\/dist\/test\/prometheus|^load\/dist\/test\/(live-page|report-browser)/,
 };
 
@@ -33,7 +33,7 @@ function testsBelow(dir) {
 }
 
 /** End-to-end tests hold a testbed to its promises: nothing else may take its cores meanwhile. */
-const ALONE = /^load\/dist\/test\/(e2e|long)\/|^dashboards\/dist\/test\//;
+const ALONE = /\/(e2e|as-found)[^/]*\.test\.js$|^dashboards\/dist\/test\//;
 /** Of a whole file, in ms: each test in it has TAP_TIMEOUT seconds or what it asks for. */
 const PATIENCE = 600_000;
 
