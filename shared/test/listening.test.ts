@@ -1,18 +1,27 @@
 import { readdirSync } from 'node:fs';
-import { createServer, type Server } from 'node:http';
+import { createServer, type RequestListener, type Server } from 'node:http';
 import { connect, type AddressInfo, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
-import { HELLO_MS, WAITING_MAX, limitListening, refuseUpgrade } from '../src/service/listening.js';
+import { HELLO_MS, PIPELINED_MAX, WAITING_MAX, limitListening, refuseUpgrade } from '../src/service/listening.js';
+import { takeUpgrades } from '../src/service/upgrade.js';
 
 const UPGRADE =
   'GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n' +
   'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n';
 
-async function listening(t: Test): Promise<{ server: Server; open: () => Socket; held: () => Promise<number> }> {
-  const server = createServer((_request, response) => response.end('here'));
-  limitListening(server);
-  server.on('upgrade', (_request, socket) => refuseUpgrade(socket, 404, 'not here'));
+async function listening(
+  t: Test,
+  limits: Parameters<typeof limitListening>[1] = {},
+  answer: RequestListener = (_request, response) => response.end('here'),
+): Promise<{ server: Server; open: () => Socket; held: () => Promise<number> }> {
+  const server = createServer(answer);
+  limitListening(server, limits);
+  takeUpgrades(
+    server,
+    () => true,
+    (_request, socket) => refuseUpgrade(socket, 404, 'not here'),
+  );
   await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
   const { port } = server.address() as AddressInfo;
   const sockets: Socket[] = [];
@@ -93,3 +102,73 @@ t.test('H35: however many wait, who comes with a request is answered', async (t)
   t.match(said, /^HTTP\/1.1 200 /);
   t.ok(await soon(async () => (await held()) <= WAITING_MAX + 1));
 });
+
+const GET = 'GET / HTTP/1.1\r\nHost: x\r\n\r\n';
+
+t.test('H35: readers that take nothing of their answers make room for those who come', async (t) => {
+  const big = Buffer.alloc(16 << 20);
+  const { open, held } = await listening(t, { most: 20, answerMs: 50 }, (request, response) =>
+    response.end(request.url === '/big' ? big : 'here'),
+  );
+  for (let i = 0; i < 40; i++) open().pause().write('GET /big HTTP/1.1\r\nHost: x\r\n\r\n');
+  t.ok(await soon(async () => (await held()) > 10));
+  await sleep(100);
+  const answers = async (): Promise<boolean> => {
+    const s = open();
+    s.write(GET);
+    const said = await new Promise<string>((done) =>
+      s
+        .once('data', (d) => done(d.toString()))
+        .once('end', () => done(''))
+        .once('close', () => done('')),
+    );
+    s.destroy();
+    return said.startsWith('HTTP/1.1 200 ');
+  };
+  t.ok(await soon(answers), 'somebody who reads is answered');
+  t.ok((await held()) <= 20);
+});
+
+t.test(
+  'H35: who sends requests without waiting for answers has a few under way, and is let go of beyond them',
+  async (t) => {
+    let asked = 0;
+    const { open, held } = await listening(t, {}, (_request, response) => {
+      asked++;
+      setTimeout(() => response.end('here'), 50);
+    });
+    const many = open();
+    many.write(GET.repeat(1000));
+    t.ok(await soon(async () => asked > 0 && (await held()) === 0));
+    t.ok(asked <= PIPELINED_MAX, `${asked} were looked at`);
+    asked = 0;
+    const few = open();
+    let said = '';
+    few.on('data', (d) => (said += d.toString()));
+    few.write(GET.repeat(PIPELINED_MAX));
+    t.ok(await soon(() => said.split('HTTP/1.1 200').length === PIPELINED_MAX + 1), 'as many as may be are answered');
+    few.write(GET.repeat(PIPELINED_MAX));
+    t.ok(await soon(() => said.split('HTTP/1.1 200').length === 2 * PIPELINED_MAX + 1), 'and then again');
+  },
+);
+
+t.test(
+  'an offer that nobody takes is ignored where nobody takes any, and what is pipelined behind it is answered',
+  async (t) => {
+    const server = createServer((request, response) => response.end(`<${request.url}>`));
+    limitListening(server);
+    await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
+    const s = connect((server.address() as AddressInfo).port, '127.0.0.1');
+    t.teardown(() => {
+      s.destroy();
+      server.close();
+    });
+    let said = '';
+    s.on('data', (d) => (said += d.toString()));
+    const get = (path: string, more = ''): string => `GET ${path} HTTP/1.1\r\nHost: x\r\n${more}\r\n`;
+    const offer = 'Connection: Upgrade\r\nUpgrade: h2c\r\n';
+    s.write(get('/1') + get('/2', offer) + get('/3') + get('/4', offer) + get('/5'));
+    t.ok(await soon(() => said.includes('</5>')));
+    t.same(said.match(/<.\d>/g), ['</1>', '</2>', '</3>', '</4>', '</5>']);
+  },
+);

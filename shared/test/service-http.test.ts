@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { COUNTER_FILE_BYTES, CounterFile } from '../src/counters/file.js';
 import { NIC_QUEUE_COUNTERS } from '../src/counters/names.js';
 import { AddressSpace } from '../src/mem/address-space.js';
@@ -167,3 +167,48 @@ t.test('it listens on a free port and tells the URL; a port in use is a usage er
     /set GRANTLINE_HTTP to an address of this machine/,
   );
 });
+
+t.test(
+  'H35: no request of a service costs more than it may: bodies, headers, parts and requests without end',
+  async (t) => {
+    const { app } = await bed(t);
+    app.post('/send', { schema: { summary: 'own route' } }, () => ({}));
+    const url = new URL(await listenHttp(app, { host: '127.0.0.1', port: 0 }));
+    /** What the server says to that, until it closes; it may close while we still write. */
+    const say = (text: string | Buffer, piece?: Buffer): Promise<string> =>
+      new Promise((done) => {
+        const s = connect(Number(url.port), url.hostname);
+        let said = '';
+        s.on('data', (d) => (said += d.toString('latin1')));
+        s.on('error', () => {}).on('close', () => done(said));
+        s.write(text);
+        if (piece === undefined) return;
+        const go = (): void => {
+          while (!s.destroyed && s.write(piece));
+        };
+        s.on('drain', go);
+        go();
+      });
+    const head = (path: string, more: string): string =>
+      `${path} HTTP/1.1\r\nHost: ${url.host}\r\nAuthorization: Bearer ${KEY}\r\n${more}`;
+    const json = 'Content-Type: application/json\r\nConnection: close\r\n';
+    t.match(await say(head('POST /send', `${json}Content-Length: 1000000000\r\n\r\n`)), /^HTTP\/1\.1 413 /, 'a length');
+    const chunk = Buffer.from(`10000\r\n${'x'.repeat(0x10000)}\r\n`);
+    const endless = await say(head('POST /send', `${json}Transfer-Encoding: chunked\r\n\r\n`), chunk);
+    t.match(endless, /^(HTTP\/1\.1 413 |$)/, 'chunks without end');
+    t.match(
+      await say(head('GET /health/live', `X: ${'y'.repeat(70_000)}\r\n\r\n`)),
+      /^HTTP\/1\.1 431 /,
+      'a long header',
+    );
+    const many = Array.from({ length: 5000 }, (_, i) => `X${i}: y\r\n`).join('');
+    t.match(await say(head('GET /health/live', `${many}\r\n`)), /^HTTP\/1\.1 (431|200) /, 'many headers');
+    t.match(await say(`GET /${'z'.repeat(70_000)} HTTP/1.1\r\n\r\n`), /^HTTP\/1\.1 431 /, 'a long line');
+    const parts = `bytes=${Array.from({ length: 1000 }, (_, i) => `${i}-`).join(',')}`;
+    const file = '/documentation/static/swagger-ui.css';
+    const whole = (await say(head(`GET ${file}`, 'Connection: close\r\n\r\n'))).length;
+    const got = await say(head(`GET ${file}`, `Connection: close\r\nRange: ${parts}\r\n\r\n`));
+    t.ok(whole > 10_000 && got.length < whole + 2000, `${got.length} bytes for a thousand parts of ${whole}`);
+    t.match(await say(head('GET /health/live', 'Connection: close\r\n\r\n')), /^HTTP\/1\.1 200 /, 'and it answers');
+  },
+);

@@ -13,19 +13,37 @@ export function asksForWebSocket(request: IncomingMessage): boolean {
   return listed(request.headers.upgrade).includes('websocket');
 }
 
+interface Taker {
+  wanted: (request: IncomingMessage) => boolean;
+  take: (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
+}
+/** One listener for each server, however many take: what none of them wants is handed back once. */
+const takers = new WeakMap<Server, Taker[]>();
+
 /** Hands upgrades to whoever takes them; all other requests with an offer are ordinary ones.
  *  @param wanted which upgrades are taken; must not depend on anything but the request
  *  @param take answers them, also when it refuses */
-export function takeUpgrades(
-  server: Server,
-  wanted: (request: IncomingMessage) => boolean,
-  take: (request: IncomingMessage, socket: Duplex, head: Buffer) => void,
-): void {
+export function takeUpgrades(server: Server, wanted: Taker['wanted'], take: Taker['take']): void {
+  takersOf(server).push({ wanted, take });
+}
+
+/** Offers that nobody takes are ignored from now on, and what is pipelined behind them is answered. */
+export function ignoreUpgrades(server: Server): void {
+  takersOf(server);
+}
+
+function takersOf(server: Server): Taker[] {
+  const there = takers.get(server);
+  if (there !== undefined) return there;
+  const list: Taker[] = [];
+  takers.set(server, list);
   // Not by shouldUpgradeCallback of newer releases: where it says no, Node loses what came behind the request.
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
-    if (wanted(request)) take(request, socket, head);
-    else handBack(server, request, socket, head);
+    const taker = list.find(({ wanted }) => wanted(request));
+    if (taker === undefined) handBack(server, request, socket, head);
+    else taker.take(request, socket, head);
   });
+  return list;
 }
 
 /** Puts the request back in front of what follows it, without its offer, and the connection before the server again, which
