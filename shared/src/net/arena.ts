@@ -10,6 +10,8 @@ const NONE = -1;
 export class Arena {
   /** Bytes handed out. */
   used = 0;
+  /** What one ring may hold now, a power of two: the free bytes times the square of their part of all. */
+  share: number;
   readonly bytes: number;
   private readonly base: number;
   private readonly orders: number;
@@ -24,6 +26,7 @@ export class Arena {
   constructor(base: number, bytes: number) {
     this.base = base;
     this.bytes = bytes;
+    this.share = bytes;
     const blocks = bytes >> ARENA_SHIFT;
     this.orders = Math.log2(blocks) + 1;
     this.freeOrder = new Int8Array(blocks).fill(NONE);
@@ -33,7 +36,7 @@ export class Arena {
     this.push(0, this.orders - 1);
   }
 
-  /** Less than an eighth is left: connections should promise no more than they have. */
+  /** Less than an eighth is left. */
   get isLow(): boolean {
     return this.bytes - this.used < this.bytes >> 3;
   }
@@ -54,13 +57,13 @@ export class Arena {
       have--;
       this.push(block + (1 << have), have);
     }
-    this.used += 1 << (order + ARENA_SHIFT);
+    this.moved(1 << (order + ARENA_SHIFT));
     return this.base + (block << ARENA_SHIFT);
   }
 
   /** Gives back what alloc gave, with the same order. */
   free(at: number, order: number): void {
-    this.used -= 1 << (order + ARENA_SHIFT);
+    this.moved(-1 << (order + ARENA_SHIFT));
     let block = (at - this.base) >> ARENA_SHIFT;
     let size = order;
     while (size < this.orders - 1) {
@@ -71,6 +74,13 @@ export class Arena {
       size++;
     }
     this.push(block, size);
+  }
+
+  private moved(bytes: number): void {
+    this.used += bytes;
+    const part = 1 - this.used / this.bytes;
+    const share = this.bytes * part * part * part;
+    this.share = 1 << Math.max(ARENA_SHIFT, 31 - Math.clz32(share));
   }
 
   private push(block: number, order: number): void {

@@ -10,7 +10,8 @@ export class ByteRing {
   used = 0;
   private readonly mem: Mem;
   private readonly arena: Arena;
-  private readonly limit: number;
+  /** Most bytes. */
+  readonly limit: number;
   private base = -1;
   private order = 0;
   private size = 0;
@@ -35,7 +36,10 @@ export class ByteRing {
   ensure(bytes: number): boolean {
     if (bytes <= this.size) return true;
     if (bytes > this.limit) return false;
-    const order = Arena.orderOf(bytes);
+    return this.moveTo(Arena.orderOf(bytes));
+  }
+
+  private moveTo(order: number): boolean {
     const base = this.arena.alloc(order);
     if (base < 0) return false;
     if (this.size > 0) {
@@ -116,9 +120,15 @@ export class ByteRing {
     this.extent -= bytes;
   }
 
-  /** Gives the memory back if there is nothing in it. */
+  /** Forgets what lies beyond the content. */
+  cut(): void {
+    this.extent = this.used;
+  }
+
+  /** Gives back the memory that it does not need; not for half of it, which would soon be wanted again. */
   shrink(): void {
     if (this.extent === 0) this.release();
+    else if (Arena.orderOf(this.extent) + 1 < this.order) this.moveTo(Arena.orderOf(this.extent));
   }
 
   /** Gives the memory back, with what is in it. */

@@ -93,15 +93,12 @@ export class Connection {
     const open = tcb.state === ESTABLISHED || tcb.state === CLOSE_WAIT;
     if ((!open && tcb.state !== SYN_SENT && tcb.state !== SYN_RECEIVED) || tcb.finQueued) return 0;
     const wanted = end - at;
-    let bytes = Math.min(wanted, tcp.host.set.sendBuffer - tx.used);
-    if (bytes > 0 && !tcp.ensure(tx, tx.used + bytes)) {
-      bytes = Math.min(bytes, tx.capacity - tx.used);
-      if (bytes <= 0 && tx.used === 0) startMemoryRetry(tcb);
-    }
-    if (bytes > 0) tx.append(source, at, bytes);
-    else bytes = 0;
+    const most = Math.min(wanted, tcp.host.set.sendBuffer - tx.used);
+    const bytes = most > 0 ? tcp.memory.room(tx, tx.used, most) : 0;
     if (bytes < wanted) tcb.wantWrite = true;
+    if (bytes === 0 && most > 0 && tx.used === 0) startMemoryRetry(tcb);
     if (bytes > 0) {
+      tx.append(source, at, bytes);
       tcp.markDirty(tcb);
       tcp.kick();
     }

@@ -66,7 +66,7 @@ export const NET_COUNTERS = [
   'tcpOutOfOrder',
   /** Segments not kept: too many gaps. */
   'tcpTooManyGaps',
-  /** Segments and writes for which the arena had no room. */
+  /** Segments for which the connection's part of the memory had no room, as a whole or in part. */
   'tcpNoMemory',
   'tcpPaws',
   'tcpNoTimestamp',
@@ -107,4 +107,7 @@ export const NET_COUNTERS = [
   'tcpCookiesSent',
   'tcpCookiesAccepted',
   'tcpCookiesRefused',
+  /** While memory was short: connections reset because their peer took next to nothing; data given up beyond a gap that stayed. */
+  'tcpStalled',
+  'tcpPruned',
 ] as const;

@@ -185,12 +185,12 @@ export class NetStack {
 
   /** What is held now: all 0 (neighbours apart) when no connection is left. */
   held(): Record<'connections' | 'timeWait' | 'timers' | 'bufferBytes' | 'neighbours' | 'datagrams', number> {
-    const { table, arena } = this.tcp.context;
+    const { table, memory } = this.tcp.context;
     return {
       connections: table.count,
       timeWait: table.timeWait.size,
       timers: this.host.timers.count,
-      bufferBytes: arena.used,
+      bufferBytes: memory.arena.used,
       neighbours: this.arp.entries,
       datagrams: this.ipIn.reassembly.waiting,
     };

@@ -132,6 +132,11 @@ export class Tcb extends Timed implements AddressWaiter {
   memMs = 0;
   /** Retransmissions, or probes, since something was last heard. */
   tries = 0;
+  // While memory is short (shared-memory.ts): since when watched, 0: not, and what was acknowledged, received, held then.
+  watchedMs = 0;
+  watchedUna = 0;
+  watchedNxt = 0;
+  watchedBytes = 0;
   /** When a challenge was last answered, and how many then. */
   challengeMs = -1e9;
   challenges = 0;

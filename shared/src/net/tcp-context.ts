@@ -9,6 +9,7 @@ import { ByteRing } from './byte-ring.js';
 import type { Host } from './host.js';
 import type { IpOut } from './ip-out.js';
 import { FOR_ISN, FOR_TIMESTAMPS, Limiter } from './keyed-hash.js';
+import { SharedMemory } from './shared-memory.js';
 import { Tcb } from './tcb.js';
 import { EV_OPEN } from './tcp-state.js';
 import { TcpTable } from './tcp-table.js';
@@ -20,7 +21,7 @@ export class TcpContext {
   readonly host: Host;
   readonly arp: Arp;
   readonly out: IpOut;
-  readonly arena: Arena;
+  readonly memory: SharedMemory;
   readonly table: TcpTable;
   readonly resets: Limiter;
   isn: IsnChoice;
@@ -38,15 +39,15 @@ export class TcpContext {
   private dirtyTail: Tcb | null = null;
   private eventHead: Tcb | null = null;
   private eventTail: Tcb | null = null;
-  private sweptMs = -1;
 
   constructor(host: Host, arp: Arp, out: IpOut, space: PrivateMemory) {
     this.host = host;
     this.arp = arp;
     this.out = out;
-    // As much as all connections may hold together: most of it is never touched.
-    this.arena = new Arena(space.mapPrivate(host.set.memory, false), host.set.memory);
     this.table = new TcpTable(host);
+    // As much as all connections may hold together: most of it is never touched.
+    const arena = new Arena(space.mapPrivate(host.set.memory, false), host.set.memory);
+    this.memory = new SharedMemory(host, this.table, arena);
     this.resets = new Limiter(host.set.errorsPerSecond);
     // RFC 6528: a clock of 4 microseconds, moved by what only we know of the pair of sockets.
     this.isn = (localIp, localPort, remoteIp, remotePort) =>
@@ -54,7 +55,8 @@ export class TcpContext {
   }
 
   create(localPort: number, remoteIp: number, remotePort: number): Tcb {
-    const { host, table, arena } = this;
+    const { host, table } = this;
+    const { arena } = this.memory;
     const { mem, set, ip } = host;
     const hash = table.hashOf(ip, localPort, remoteIp, remotePort);
     const tx = new ByteRing(mem, arena, set.sendBuffer);
@@ -119,18 +121,6 @@ export class TcpContext {
   /** The application did something that makes work. */
   kick(): void {
     if (!this.flushing) this.onWork();
-  }
-
-  /** Makes room in a ring, taking back what idle connections hold when there is none. */
-  ensure(ring: ByteRing, bytes: number): boolean {
-    if (ring.ensure(bytes)) return true;
-    if (this.sweptMs === this.host.now) return false;
-    this.sweptMs = this.host.now;
-    this.table.forEach((t) => {
-      t.tx.shrink();
-      t.rx.shrink();
-    });
-    return ring.ensure(bytes);
   }
 
   /** Sets a deadline to be looked at. */

@@ -23,12 +23,12 @@ import { startDelayedAck } from './tcp-timers.js';
 /** Takes payload that lies in the window, trimmed to it, and the FIN behind it. */
 export function processData(tcb: Tcb, seg: Segment): void {
   const fin = (seg.flags & TCP_FIN) !== 0;
+  const at = (seg.seq + seg.bytes) | 0;
   if (seg.bytes > 0) {
     if (seg.seq === tcb.rcvNxt) inOrder(tcb, seg);
     else beyondGap(tcb, seg);
   }
   if (fin && !tcb.rcvFinSeen) {
-    const at = (seg.seq + seg.bytes) | 0;
     // Behind data that had no room the FIN does not count: both come again.
     tcb.rcvFinSeen = true;
     tcb.rcvFin = at;
@@ -41,13 +41,15 @@ function inOrder(tcb: Tcb, seg: Segment): void {
   const { tcp } = tcb;
   const { v } = tcp.host;
   const { rx, gaps } = tcb;
-  const { bytes } = seg;
-  if (!tcp.ensure(rx, rx.used + bytes)) {
+  const room = tcp.memory.room(rx, rx.used, seg.bytes);
+  if (room < seg.bytes) {
     v[C.tcpNoMemory]++;
     tcb.ackNow = true;
     tcp.markDirty(tcb);
-    return;
+    if (room === 0) return;
+    seg.trimTo(room);
   }
+  const { bytes } = seg;
   store(tcb, seg, rx.used);
   let taken = bytes;
   if (gaps !== null && gaps.count > 0) {
@@ -85,7 +87,7 @@ function beyondGap(tcb: Tcb, seg: Segment): void {
   const end = (seg.seq + seg.bytes) | 0;
   v[C.tcpOutOfOrder]++;
   tcb.gaps ??= new Ranges();
-  if (!tcp.ensure(rx, ahead + seg.bytes)) {
+  if (tcp.memory.room(rx, ahead, seg.bytes) < seg.bytes) {
     v[C.tcpNoMemory]++;
   } else {
     const fresh = tcb.gaps.add(seg.seq, end);

@@ -20,9 +20,9 @@ export function scaleFor(bytes: number): number {
 /** How far the right edge could move now. */
 function growth(tcb: Tcb): number {
   const used = tcb.rx.used;
-  let free = receiveLimit(tcb) - used;
-  // With little memory left, promise what is there already, and a segment to go on with.
-  if (tcb.tcp.arena.isLow) free = Math.min(free, Math.max(tcb.rx.capacity - used, 2 * tcb.rcvMss));
+  // What it has, or may have of the memory that all share; and in any case something to go on with.
+  const most = Math.max(tcb.tcp.memory.arena.share, tcb.rx.capacity);
+  const free = Math.min(receiveLimit(tcb) - used, Math.max(most - used, 2 * tcb.rcvMss));
   return (tcb.rcvNxt + free - tcb.rcvAdv) | 0;
 }
 

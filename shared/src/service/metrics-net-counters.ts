@@ -129,4 +129,6 @@ export const net: { readonly [K in (typeof NET_COUNTERS)[number]]: Shown } = {
   tcpCookiesSent: event('tcp_cookies_sent'),
   tcpCookiesAccepted: event('tcp_cookies_accepted'),
   tcpCookiesRefused: event('tcp_cookies_refused'),
+  tcpStalled: event('tcp_stalled'),
+  tcpPruned: event('tcp_pruned'),
 };
