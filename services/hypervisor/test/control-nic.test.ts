@@ -1,8 +1,16 @@
-import { writeSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { closeSync, readFileSync, readSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { DMA_ENTRY_BYTES, DMA_OWNER } from '@grantline/shared/abi/dma.js';
+import { SHARED_SOCKET, type SharedKind } from '@grantline/shared/hypervisor/wire.js';
+import { fetchDescriptor } from '@grantline/shared/mem/descriptors.js';
 import { GUEST_QUEUES_MAX, NIC_ASKED_MAX } from '../src/control/nic-control.js';
-import { Peer, bed, type Bed, type Event } from './control-bed.js';
+import { Peer, bed, type Bed, type Event, type Json } from './control-bed.js';
+
+const STOPPED_NIC = fileURLToPath(new URL('./stopped-nic.js', import.meta.url));
 
 const MODERATION = { moderationFrames: 0, moderationUs: 0 };
 
@@ -325,6 +333,74 @@ t.test('a nic that stands still inside a burst is dead after a while, and holds 
   await soon(() => b.hv.domains.get(1001)?.state === 'dead');
   t.type((await b.open('nic')).domid, 'number', 'and another may come');
 });
+
+t.test(
+  'H23 H41: nothing of what a dead nic may still write to is given away before its process has ended',
+  async (t) => {
+    const b = await bed(5000, undefined, { stuckMs: 50 });
+    t.teardown(() => b.close());
+    const dd = await b.open('driver-domain');
+    const { domid, secret } = await b.create('nic');
+    const env = {
+      ...{ GRANTLINE_DIR: b.dir, GRANTLINE_DOMID: String(domid), GRANTLINE_SECRET: secret },
+    };
+    const child = spawn(process.execPath, [STOPPED_NIC], { env, stdio: ['ignore', 'pipe', 'inherit'] });
+    t.teardown(() => child.kill('SIGKILL'));
+    const ended = once(child, 'exit');
+    await once(child.stdout, 'data');
+    const status = (): string => {
+      try {
+        return readFileSync(`/proc/${child.pid}/status`, 'latin1');
+      } catch {
+        return '';
+      }
+    };
+    await soon(() => /^State:\s+T/m.test(status()));
+    const [dpn] = await dd.mapSelf([10]);
+    const reply = await dd.hypercall(0x101, 1, Buffer.from(new Uint32Array([dpn]).buffer));
+    t.notMatch(status(), /^VmSize/m, 'by then it has no memory any more');
+    t.equal(reply.readInt16LE(8), 0);
+    t.same(await ended, [null, 'SIGKILL']);
+  },
+);
+
+t.test('H23 H41: also one that was destroyed, or broke its connection, is waited for', async (t) => {
+  for (const end of ['destroyed', 'disconnected'] as const) {
+    const b = await bed();
+    t.teardown(() => b.close());
+    const dd = await b.open('driver-domain');
+    const nic = await b.open('nic');
+    // This process stands for the nic's: it lives for as long as this is open.
+    const fence = await fetchDescriptor(join(b.dir, SHARED_SOCKET), (await ticket(nic, 'fence')).ticket);
+    writeSync(await b.shared(nic, 'dma-burst'), new Uint8Array([1]), 0, 1, 0);
+    const [dpn] = await dd.mapSelf([10]);
+    if (end === 'destroyed') await b.api('DELETE', '/api/domains/1001');
+    else nic.ws.terminate();
+    await dd.event('domain.gone');
+    let answered = false;
+    const reply = dd.hypercall(0x101, 1, Buffer.from(new Uint32Array([dpn]).buffer)).then((r) => {
+      answered = true;
+      return r;
+    });
+    t.equal((await b.api('POST', '/api/domains', { kind: 'nic' })).status, 409, end);
+    const rung = Buffer.alloc(1);
+    await soon(() => tryRead(fence, rung) === 1);
+    t.notOk(answered, 'it is told to end, and has not yet');
+    closeSync(fence);
+    t.equal((await reply).readInt16LE(8), 0);
+    t.equal((await b.api('POST', '/api/domains', { kind: 'nic' })).status, 200, end);
+  }
+});
+
+const ticket = (of: Peer, kind: SharedKind): Promise<Json> => of.ask('shared.ticket', { of: kind, domid: of.domid });
+
+function tryRead(fd: number, into: Buffer): number {
+  try {
+    return readSync(fd, into);
+  } catch {
+    return 0;
+  }
+}
 
 async function soon(so: () => boolean): Promise<void> {
   while (!so()) await new Promise((r) => setTimeout(r, 5));

@@ -15,6 +15,7 @@ import {
 } from '@grantline/shared/counters/names.js';
 import { parseMac } from '@grantline/shared/frame/ethernet.js';
 import { parseIp } from '@grantline/shared/frame/ipv4.js';
+import { standBehind } from '@grantline/shared/mem/fence.js';
 import { setTimerSlackNs } from '@grantline/shared/mem/libc.js';
 import type { TapDevice } from '@grantline/shared/mem/tun.js';
 import { latencyNames } from '@grantline/shared/stack/latency.js';
@@ -82,6 +83,8 @@ await runMain('nic', async () => {
     between: () => (station?.waiting === true ? CPU.outer : CPU_CONTROL),
   });
   setTimerSlackNs(TIMER_SLACK_NS);
+  // Before there is anything to write to.
+  standBehind(await s.client.descriptor('fence'));
   const dma = new DmaTable(s.mem, s.space.mapWhole(await s.client.descriptor('dma-table'), DMA_TABLE_BYTES, false));
   const guard = new BurstGuard(s.mem, s.space.mapWhole(await s.client.descriptor('dma-burst'), PAGE_SIZE, true));
   const nic = new Nic(s.mem, guard, s.counters.block('nic', {}, NIC_COUNTERS));

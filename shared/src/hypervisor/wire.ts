@@ -2,8 +2,8 @@
 
 /** What domains share: each has descriptors of its own and of its peers' that it is to have.
  *  `memory`: a domain's pages. `counters`, `doorbell` (to be read): its own. `page`, `ringer`: the event channels' page of the
- *  caller and a domain, and that one's doorbell to be rung. `dma-table`, `dma-burst`: the nic's. */
-export type SharedKind = 'memory' | 'counters' | 'doorbell' | 'page' | 'ringer' | 'dma-table' | 'dma-burst';
+ *  caller and a domain, and that one's doorbell to be rung. `dma-table`, `dma-burst`, `fence`: the nic's. */
+export type SharedKind = 'memory' | 'counters' | 'doorbell' | 'page' | 'ringer' | 'dma-table' | 'dma-burst' | 'fence';
 
 /** In GRANTLINE_DIR: where descriptors are handed out for tickets. */
 export const SHARED_SOCKET = 'shared.sock';

@@ -36,6 +36,10 @@ export interface LifeParts {
   readonly deliver: () => void;
 }
 
+/** What a nic has to end by itself, once it is dead for us and in no burst. */
+const NIC_GRACE_MS = 3000;
+const FENCE_LOOK_MS = 2;
+
 export class DomainLife implements DomainWorld {
   private readonly parts: () => LifeParts;
   private readonly accounts = new Map<DomId, Account>();
@@ -65,7 +69,10 @@ export class DomainLife implements DomainWorld {
     }
     dma.newOwner(domid);
     // A nic that was killed in the middle of a burst has left the count odd.
-    if (domid === DOMID_NIC) shares.resetBurst();
+    if (domid === DOMID_NIC) {
+      shares.resetBurst();
+      shares.renewFence();
+    }
   }
 
   born(domain: Domain): void {
@@ -83,13 +90,13 @@ export class DomainLife implements DomainWorld {
   }
 
   bury(domain: Domain): void {
-    const { server, tickets, evtchn, quiesce, nic, store, death, toolstack, runner, deliver } = this.parts();
+    const { server, tickets, evtchn, nic, store, death, toolstack, runner, deliver } = this.parts();
     const { domid } = domain;
     tickets.forget(domid);
     server.drop(domid, `domain ${domid} is destroyed`);
     evtchn.closeAll(domid);
     if (domid === DOMID_NIC) {
-      quiesce.nicPresent = false;
+      this.endNic();
       nic.nicGone();
     }
     nic.domainGone(domid);
@@ -107,8 +114,25 @@ export class DomainLife implements DomainWorld {
     runner.wait(pending, this.accounts.get(domid), ended);
   }
 
+  /** Whatever it is dead for, its process may still run, or be stopped in the middle of a burst, and would write into pages that were given
+   *  away. So what waits for the nic waits until the process has ended, and one that does not end is ended. */
+  private endNic(): void {
+    const { shares, quiesce } = this.parts();
+    let left = quiesce.inBurst ? 0 : NIC_GRACE_MS / FENCE_LOOK_MS;
+    const look = (): void => {
+      if (shares.nicEnded) {
+        quiesce.nicPresent = false;
+        return;
+      }
+      if (left-- === 0) shares.endNic();
+      setTimeout(look, FENCE_LOOK_MS).unref();
+    };
+    look();
+  }
+
   reap({ domid }: Domain): boolean {
     const { memory, death, shares, accounting } = this.parts();
+    if (domid === DOMID_NIC && !shares.nicEnded) return false;
     const dead = memory.get(domid);
     if (this.dying.has(domid) || death.pinned(domid) > 0 || dead === null || dead.maptrack.used > 0) return false;
     memory.remove(domid);

@@ -75,6 +75,7 @@ const OPS = {
         Type.Literal('ringer'),
         Type.Literal('dma-table'),
         Type.Literal('dma-burst'),
+        Type.Literal('fence'),
       ]),
       domid: DomIdArg,
     },

@@ -5,6 +5,7 @@ import { DMA_TABLE_BYTES } from '@grantline/shared/abi/dma.js';
 import { DOMID_CONTROL, DOMID_DRIVER, DOMID_NIC, PAGE_SIZE, type DomId } from '@grantline/shared/abi/page.js';
 import { COUNTER_FILE_BYTES } from '@grantline/shared/counters/file.js';
 import type { SharedKind } from '@grantline/shared/hypervisor/wire.js';
+import { Fence } from '@grantline/shared/mem/fence.js';
 import { makePipe, pokeFd } from '@grantline/shared/mem/libc.js';
 import type { MemoryPool, Piece } from './memory-pool.js';
 import { OpError } from './op-schemas.js';
@@ -41,6 +42,8 @@ export class Shares {
   private readonly pool: MemoryPool;
   private readonly domains = new Map<DomId, Own>();
   private readonly pages = new Map<string, Piece>();
+  /** Of the nic that there is. */
+  private fence = new Fence();
 
   /** Makes what belongs to no domain. @throws MemoryError when memory is short */
   constructor(pool: MemoryPool) {
@@ -110,12 +113,29 @@ export class Shares {
     writeSync(this.dmaBurst.fd, Buffer.alloc(PAGE_SIZE), 0, PAGE_SIZE, 0);
   }
 
+  /** For a new nic; the last one's process has ended. */
+  renewFence(): void {
+    this.fence.close();
+    this.fence = new Fence();
+  }
+
+  /** Ends the nic's process, if it runs; not at once. */
+  endNic(): void {
+    this.fence.ring();
+  }
+
+  /** The process that had the nic's descriptors has ended: it writes nowhere any more. */
+  get nicEnded(): boolean {
+    return this.fence.gone;
+  }
+
   /** What `caller` may have. @param domid whose, or with whom @param connected the two have a channel
    *  @throws OpError EPERM when it may not, ESRCH when there is none */
   openerFor(caller: DomId, of: SharedKind, domid: DomId, connected: () => boolean): Opener {
     if (!mayHave(caller, of, domid, connected)) throw new OpError('EPERM', `domain ${caller} may not have that`);
     if (of === 'dma-table') return opener(this.dmaTable, READ);
     if (of === 'dma-burst') return opener(this.dmaBurst, WRITE);
+    if (of === 'fence') return () => this.fence.handOut();
     if (of === 'page')
       return opener(this.pages.get(caller < domid ? `${caller}-${domid}` : `${domid}-${caller}`), WRITE);
     const own = this.domains.get(domid);
@@ -150,6 +170,7 @@ function mayHave(caller: DomId, of: SharedKind, domid: DomId, connected: () => b
       return domid !== caller && connected();
     case 'dma-table':
     case 'dma-burst':
+    case 'fence':
       return caller === DOMID_NIC;
   }
 }

@@ -163,8 +163,8 @@ export class DmaTable {
 
 /** Tells whether the NIC can still be inside a transfer that saw an entry before it was cleared. */
 export class DmaQuiesce {
-  /** False once the NIC's process has ended: then nothing transfers, whatever the burst word says. The control side
-   *  sets it, and sets it back before it lets a new NIC in. */
+  /** False once the NIC's process has ended, and not before: then nothing transfers, whatever the burst word says. The control
+   *  side sets it, and sets it back before it lets a new NIC in. */
   nicPresent = true;
   private readonly i32: Int32Array;
   private readonly at: number;
@@ -173,6 +173,11 @@ export class DmaQuiesce {
   constructor(mem: Mem, base: number) {
     this.i32 = mem.i32;
     this.at = (base + DMA_BURST) >> 2;
+  }
+
+  /** A transfer may be under way now. */
+  get inBurst(): boolean {
+    return (this.snapshot() & 1) !== 0;
   }
 
   /** The burst count. Take it after the last clear; give it to settled(). */

@@ -1,0 +1,13 @@
+/** A nic that stops in the middle of a burst, and never goes on. It goes by the environment of a nic. Not a test itself. */
+import { writeSync } from 'node:fs';
+import { HypervisorClient } from '@grantline/shared/hypervisor/client.js';
+import { standBehind } from '@grantline/shared/mem/fence.js';
+import { readEnv } from '@grantline/shared/service/env.js';
+import { createLog } from '@grantline/shared/service/log.js';
+
+const env = readEnv('nic');
+const client = await HypervisorClient.connect(env, createLog(env));
+standBehind(await client.descriptor('fence'));
+writeSync(await client.descriptor('dma-burst'), new Uint8Array([1]), 0, 1, 0);
+process.stdout.write('stopping\n');
+process.kill(process.pid, 'SIGSTOP');
