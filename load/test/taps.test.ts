@@ -33,7 +33,23 @@ t.test('what names no device, no guest, or two kernels in one namespace is refus
     }
     return 'taken';
   };
-  for (const name of ['', 'a-name-of-16-chars', 'a/b', 'a b', '..', 'tap%d', 'a,', 'a,../x', 'a,b,c'])
+  for (const name of [
+    '',
+    'a-name-of-16-chars',
+    'a/b',
+    'a b',
+    '..',
+    'tap%d',
+    'a,',
+    'a,../x',
+    'a,b,c',
+    'a,pid:',
+    'a,pid:0',
+    'a,pid:-1',
+    'a,pid:1x',
+    'a,/x\ny',
+    "a,/x'y",
+  ])
     t.match(refused(name, [], 1), /names no device - give NAME/, name);
   t.match(refused(undefined, ['guest3=a'], 2), /is for guest3, and there are 2 guests - take --guests 3/);
   t.match(refused(undefined, ['a,x', 'b,y'], 1), /is for guest2, and there is 1 guest/);
@@ -41,5 +57,16 @@ t.test('what names no device, no guest, or two kernels in one namespace is refus
   t.match(refused('a', ['b'], 1), /the far end and guest1 are both in the own network namespace/);
   t.match(refused('a,x', ['b,y', 'c,x'], 2), /the far end and guest2 are both in the network namespace x/);
   t.equal(refused('a', ['b,y'], 1), 'taken');
+  t.end();
+});
+
+t.test('a namespace is given by its name, its path or a process that is in it', (t) => {
+  const taps = parseTaps({ tap: 'gl0,pid:4711', guestTap: ['a,/proc/1/ns/net', 'b,/run/my nets/one'] }, 2);
+  t.same(farTapEnv(taps), { GRANTLINE_FAR_END: 'tap:gl0,pid:4711' });
+  t.same(guestTapEnv(taps, 2), { GRANTLINE_TAP: 'b,/run/my nets/one' });
+  const lines = tapLines(taps, new Map([[1, '10.77.0.1']])).join('\n');
+  t.match(lines, 'nsenter --net=/proc/4711/ns/net ping 10.77.0.1');
+  t.match(lines, 'nsenter --net=/proc/1/ns/net ping');
+  t.match(lines, "nsenter --net='/run/my nets/one' ping");
   t.end();
 });

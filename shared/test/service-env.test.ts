@@ -80,6 +80,22 @@ t.test('every variable is read, numbers as numbers', (t) => {
   t.end();
 });
 
+t.test('a TAP device may be in a namespace that is given by its path or by a process', (t) => {
+  for (const netns of ['/proc/1/ns/net', 'pid:4711', 'lab']) {
+    t.same(readEnv('nic', { ...WHO, GRANTLINE_FAR_END: `tap:gl0,${netns}` }).farEnd, {
+      kind: 'tap',
+      name: 'gl0',
+      netns,
+    });
+    t.same(readEnv('guest', { ...WHO, GRANTLINE_TAP: `gl0,${netns}` }).tap, { name: 'gl0', netns });
+  }
+  for (const place of ['gl0,', 'gl0,../x', 'gl0,pid:', 'gl0,x/y', 'gl0,a,b', '..']) {
+    t.throws(() => readEnv('nic', { ...WHO, GRANTLINE_FAR_END: `tap:${place}` }), /GRANTLINE_FAR_END/, place);
+    t.throws(() => readEnv('guest', { ...WHO, GRANTLINE_TAP: place }), /GRANTLINE_TAP/, place);
+  }
+  t.end();
+});
+
 t.test('an empty variable counts as not set', (t) => {
   t.equal(readEnv('guest', { ...WHO, GRANTLINE_LOG: '', GRANTLINE_CORE: '', GRANTLINE_UID: '' }).log, 'info');
   t.end();

@@ -48,6 +48,12 @@ t.test(
     t.equal(existsSync(`/sys/class/net/${name}`), true);
     t.equal(reasonOf(options), 'taken');
     t.equal(reasonOf({ ...options, netns: 'grantline-there-is-none' }), 'no-netns');
+    for (const netns of ['/proc/self/ns/uts', '/proc/self/status', '/dev/zero', '/proc', '/none', 'pid:2000000000'])
+      t.equal(reasonOf({ ...options, netns }), 'no-netns', netns);
+    t.match(tryTap({ name, netns: 'pid:2000000000' }), { what: /no process 2000000000/, todo: /pid:N/ });
+    t.match(tryTap({ name, netns: '/dev/zero' }), { what: '/dev/zero is no network namespace' });
+    for (const netns of [`pid:${process.pid}`, '/proc/self/ns/net'])
+      t.equal(reasonOf({ ...options, netns }), 'taken', `our own, as ${netns}`);
     t.match(tryTap({ name, netns: null }), { todo: /another name/ });
     const space = new AddressSpace(1 << 20);
     const at = space.mapPrivate(1 << 17);

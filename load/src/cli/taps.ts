@@ -1,5 +1,6 @@
 /** --tap and --guest-tap: which kernels stand at the far end of the cable and in guests. docs/tap.md */
-import { TAP_PLACE_FORM, parseTapPlace, type TapPlace } from '@grantline/shared/config/tap-place.js';
+import { statSync } from 'node:fs';
+import { TAP_PLACE_FORM, netnsPath, parseTapPlace, type TapPlace } from '@grantline/shared/config/tap-place.js';
 import { NETWORK_PREFIX, OUTER_IP } from '@grantline/shared/config/network.js';
 import { UserError } from './errors.js';
 
@@ -38,17 +39,28 @@ export function parseTaps(args: TapArguments, guestCount: number): Taps {
     guests.set(guest, place('--guest-tap', rest));
   }
   const taps = { far, guests, offload: args.tapOffload !== false };
-  const where = new Map<string | null, string>();
+  eachItsOwn(taps, (netns) => netns ?? '');
+  return taps;
+}
+
+/** @param is what tells namespaces apart @throws UserError */
+function eachItsOwn(taps: Taps, is: (netns: string | null) => string): void {
+  const where = new Map<string, string>();
   for (const [who, { netns }] of named(taps)) {
-    const other = where.get(netns);
+    const other = where.get(is(netns));
     if (other !== undefined)
       throw new UserError(
         `${other} and ${who} are both in ${netns === null ? 'the own network namespace' : `the network namespace ${netns}`}`,
         'give each its own (ip netns add NAME, then DEVICE,NAME): a kernel does not send to itself through a wire',
       );
-    where.set(netns, who);
+    where.set(is(netns), who);
   }
-  return taps;
+}
+
+/** One namespace may have several names. */
+function identity(netns: string | null): string {
+  const { dev, ino } = statSync(netnsPath(netns), { bigint: true });
+  return `${dev}:${ino}`;
 }
 
 /** Whose each device is, in the order of printing. */
@@ -70,6 +82,7 @@ export async function checkTaps(taps: Taps): Promise<void> {
     const refusal = tryTap(at);
     if (refusal !== null) throw new UserError(refusal.what, refusal.todo);
   }
+  eachItsOwn(taps, identity);
 }
 
 const text = ({ name, netns }: TapPlace): string => (netns === null ? name : `${name},${netns}`);
@@ -105,7 +118,12 @@ export function tapLines(taps: Taps, guests: ReadonlyMap<number, string>): strin
 }
 
 const inside = ({ netns }: TapPlace): string => (netns === null ? '' : ` in the network namespace ${netns}`);
-const enter = ({ netns }: TapPlace): string => (netns === null ? '' : `ip netns exec ${netns} `);
+function enter({ netns }: TapPlace): string {
+  if (netns === null) return '';
+  if (!/^\/|^pid:/.test(netns)) return `ip netns exec ${netns} `;
+  const path = netnsPath(netns);
+  return `nsenter --net=${/^[\w./-]+$/.test(path) ? path : `'${path}'`} `;
+}
 
 function place(option: string, given: string): TapPlace {
   const at = parseTapPlace(given);

@@ -4,9 +4,9 @@
  *  The device lives as long as the descriptor is open, so nothing is left behind however a process ends. Whatever is done
  *  in another network namespace is done within one call: koffi's calls run on this thread, which is back before any other
  *  code runs. */
-import { closeSync, constants, openSync } from 'node:fs';
+import { closeSync, constants, openSync, statSync } from 'node:fs';
 import koffi from 'koffi';
-import { isTapName } from '../config/tap-place.js';
+import { isTapName, netnsPath } from '../config/tap-place.js';
 
 const libc = koffi.load('libc.so.6');
 // Addresses go in as plain numbers: user space ends below 2^47, and a number costs least to hand over.
@@ -59,14 +59,12 @@ export const VNET_GSO_TCPV4 = 1;
 /** Largest packet that a device with offloads hands over, with its Ethernet header and two VLAN tags. */
 export const TAP_PACKET_BYTES = 65535 + 14 + 8;
 
-/** Where `ip netns add` keeps the names of namespaces. */
-export const NETNS_DIR = '/run/netns';
 export const TUN_PATH = '/dev/net/tun';
 
 export interface TapOptions {
   /** At most 15 characters. */
   name: string;
-  /** Named network namespace; null: our own. */
+  /** Network namespace as TapPlace has it; null: our own. */
   netns: string | null;
   /** Of the kernel's end, "aa:bb:..."; null: the kernel makes one up. */
   mac: string | null;
@@ -142,12 +140,12 @@ export function openTap(o: TapOptions): TapDevice {
   let home = -1;
   try {
     if (o.netns !== null) {
-      const path = `${NETNS_DIR}/${o.netns}`;
+      const there = openNetns(o.netns);
       home = openSync('/proc/thread-self/ns/net', 'r');
-      const there = openOr(path, constants.O_RDONLY, 'no-netns', `there is no network namespace ${path}`);
       const entered = setns(there, CLONE_NEWNET) as number;
       const errno = koffi.errno();
       closeSync(there);
+      if (errno === EINVAL && entered !== 0) throw noNetns(o.netns);
       if (entered !== 0) throw refused(errno, `cannot enter the network namespace ${o.netns}`);
     }
     // A device is made in the namespace that the file was opened in.
@@ -170,6 +168,24 @@ export function openTap(o: TapOptions): TapDevice {
       if (back !== 0) process.abort();
     }
   }
+}
+
+const noNetns = (netns: string): TapError => new TapError('no-netns', `${netnsPath(netns)} is no network namespace`);
+
+/** Whatever the user named: a pipe or a device is not even opened. */
+function openNetns(netns: string): number {
+  const path = netnsPath(netns);
+  const missing = netns.startsWith('pid:')
+    ? `there is no process ${netns.slice(4)}, or it has ended`
+    : `there is no network namespace ${path}`;
+  let isFile = true;
+  try {
+    isFile = statSync(path).isFile();
+  } catch {
+    // Opening it tells why.
+  }
+  if (!isFile) throw noNetns(netns);
+  return openOr(path, constants.O_RDONLY | constants.O_NONBLOCK, 'no-netns', missing);
 }
 
 /** @returns true when there is a network device of that name in this namespace */

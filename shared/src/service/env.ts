@@ -2,7 +2,7 @@
 import { envSchema } from 'env-schema';
 import { Type } from 'typebox';
 import { DOMID_FIRST_RESERVED, parseDomId, type DomId } from '../abi/page.js';
-import { TAP_PLACE_FORM, parseTapPlace, type TapPlace } from '../config/tap-place.js';
+import { TAP_PLACE_FORM, TAP_PLACE_PATTERN, parseTapPlace, type TapPlace } from '../config/tap-place.js';
 import { NAME_FORM } from './gate.js';
 import { usualDir } from './runtime-dir.js';
 import { UsageError } from './usage-error.js';
@@ -99,8 +99,8 @@ const schema = Type.Object({
   GRANTLINE_ROLES: Type.Optional(Type.String({ pattern: '^[a-z-]+=[0-9]{1,10}(,[a-z-]+=[0-9]{1,10})*$' })),
   GRANTLINE_RECLAIM: Type.Optional(Type.String({ enum: ['0', '1'] })),
   GRANTLINE_LIFELINE: Type.Optional(Type.String({ enum: ['stdin'] })),
-  GRANTLINE_FAR_END: Type.Optional(Type.String({ pattern: '^(stack|none|tap:[^ /:,]{1,15}(,[^ /,]{1,100})?)$' })),
-  GRANTLINE_TAP: Type.Optional(Type.String({ pattern: '^[A-Za-z0-9_.-]{1,15}(,[A-Za-z0-9_][A-Za-z0-9_.-]{0,99})?$' })),
+  GRANTLINE_FAR_END: Type.Optional(Type.String({ pattern: `^(stack|none|tap:${TAP_PLACE_PATTERN})$` })),
+  GRANTLINE_TAP: Type.Optional(Type.String({ pattern: `^${TAP_PLACE_PATTERN}$` })),
   GRANTLINE_TAP_OFFLOAD: Type.Optional(Type.String({ enum: ['0', '1'] })),
   GRANTLINE_EDGE: Type.Optional(Type.String({ pattern: '^(\\[[0-9a-fA-F:.]+\\]|[^:\\[\\]/]+):[0-9]{1,5}$' })),
 });
@@ -178,7 +178,7 @@ export function readEnv(kind: ServiceKind, source: NodeJS.ProcessEnv = process.e
     reclaim: raw.GRANTLINE_RECLAIM === '1',
     lifeline: raw.GRANTLINE_LIFELINE === 'stdin',
     farEnd: parseFarEnd(raw.GRANTLINE_FAR_END ?? 'stack'),
-    tap: raw.GRANTLINE_TAP === undefined ? null : parseTapPlace(raw.GRANTLINE_TAP),
+    tap: raw.GRANTLINE_TAP === undefined ? null : tapPlace('GRANTLINE_TAP', raw.GRANTLINE_TAP),
     tapOffload: raw.GRANTLINE_TAP_OFFLOAD !== '0',
     edge: parseListen(raw.GRANTLINE_EDGE ?? '127.0.0.1:0', 'GRANTLINE_EDGE'),
   };
@@ -195,8 +195,13 @@ export function parseListen(text: string, name: keyof Raw = 'GRANTLINE_HTTP'): L
 /** Of the form that the schema allows. */
 function parseFarEnd(text: string): FarEndChoice {
   if (text === 'stack' || text === 'none') return { kind: text };
-  const [name = '', netns = null] = text.slice('tap:'.length).split(',');
-  return { kind: 'tap', name, netns };
+  return { kind: 'tap', ...tapPlace('GRANTLINE_FAR_END', text.slice('tap:'.length)) };
+}
+
+function tapPlace(variable: 'GRANTLINE_TAP' | 'GRANTLINE_FAR_END', text: string): TapPlace {
+  const at = parseTapPlace(text);
+  if (at === null) throw refused(variable, text);
+  return at;
 }
 
 /** All roles or none: a role without a group of its own could not be kept from another's files. */

@@ -14,7 +14,9 @@ export function tapRefusal(error: unknown, place: TapPlace): TapRefusal | null {
   const todo: Record<TapError['reason'], string> = {
     'no-tun': 'load the module with modprobe tun, or give the container the device with --device /dev/net/tun',
     'no-right': 'run as root, or with CAP_NET_ADMIN and the right to open /dev/net/tun',
-    'no-netns': `make it with ip netns add ${place.netns ?? 'NAME'}, or leave it away`,
+    'no-netns': /^\/|^pid:/.test(place.netns ?? '')
+      ? 'give a namespace by its name, its path (/proc/PID/ns/net) or as pid:N, or leave it away'
+      : `make it with ip netns add ${place.netns ?? 'NAME'}, or leave it away`,
     taken: 'choose another name, or end whoever has it',
     'bad-name': `give ${TAP_PLACE_FORM.replace(':', ',')}`,
     other: 'see whether ip tuntap add works for that name',
