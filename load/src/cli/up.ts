@@ -4,6 +4,7 @@ import { webDoors } from '../http/edges.js';
 import { usable } from '../testbed/discover.js';
 import { bringDown } from '../testbed/cleanup.js';
 import { testbedDir } from '../testbed/paths.js';
+import { watchReadiness } from '../testbed/readiness.js';
 import { Supervisor } from '../testbed/supervisor.js';
 import { UserError } from './errors.js';
 import { openPage, tokenOf, withPage, NO_PAGE_OPTION, PAGE_NAME_OPTION, PAGE_OPTION } from './page.js';
@@ -126,7 +127,7 @@ export function addUp(program: Command): void {
         ...(page === null ? {} : { page: page.url }),
         onGuestEnd: (what) => process.stderr.write(`grantline: ${what}\nThe testbed goes on without it.\n`),
       });
-      await session(withPage(supervisor, page), supervisor.failure, async () => {
+      await session(withPage(supervisor, page), supervisor.failure, async (signal) => {
         const client = await supervisor.start();
         if (args.rate !== undefined) await client.putRate(args.rate);
         await client.putNested(nested);
@@ -155,6 +156,11 @@ export function addUp(program: Command): void {
         process.stdout.write(
           `Running in ${dir}; logs in ${supervisor.logDir}. Stop with Ctrl-C or: npx grantline down\n`,
         );
+        // Nobody else can take a kernel's device away; what services say of themselves otherwise is in their pages.
+        const behind = services.filter(({ name }) =>
+          name === 'nic' ? taps.far !== null : taps.guests.has(Number(/^guest(\d+)$/.exec(name)?.[1])),
+        );
+        void watchReadiness(behind, (line) => process.stderr.write(`grantline: ${line}\n`), signal);
         await new Promise<never>(() => {});
       });
     });
