@@ -48,7 +48,7 @@ const DROPPED = 'grantline_dropped_frames_total';
 /** Packets that the TCP/IP stack had no use for; its counters are named as RFCs and MIBs have them. */
 const NET_DROPS = [
   /Bad|NotMine|QueueDrop|SourceRoute|NoProtocol|NoPort|icmpIgnored|Reassembly(Timeout|Overlap|Evicted)/,
-  /NoConnection|OutOfWindow|Duplicate|TooManyGaps|NoMemory|Paws|NoTimestamp|DataAfterClose|ConnLimit/,
+  /NoConnection|OutOfWindow|Duplicate|TooManyGaps|NoMemory|Paws|DataAfterClose|ConnLimit/,
 ];
 /** Of a stack: what was never meant for it is no loss. */
 const NOT_MEANT_FOR_US = ['dropNotMine', 'dropEtherType', 'ipNotMine'];

@@ -64,6 +64,38 @@ t.test('RFC 791 and 5722: fragments that overlap, contradict or never end do not
   t.end();
 });
 
+t.test('a peer that uses up its answers, or the room for fragments, takes nothing from another', (t) => {
+  const d = new Drill({ echoPerSecond: 3, errorsPerSecond: 2 });
+  const other = 0x0a000005;
+  d.arp(1, { hi: 0x0200, lo: 0xc }, other, IP_A);
+  d.frames = [];
+  for (let i = 0; i < 50; i++) d.receive(ip({ payload: echo(8) }));
+  t.equal(frames(d, 0x800).length, 3);
+  d.receive(ip({ src: other, payload: echo(8) }));
+  t.equal(frames(d, 0x800).length, 1, 'echo');
+
+  for (let i = 0; i < 50; i++) d.receive(ip({ protocol: 17, payload: udp(7, new Uint8Array(4), { sum: 0 }) }));
+  t.equal(frames(d, 0x800).length, 2);
+  d.receive(ip({ src: other, protocol: 17, payload: udp(7, new Uint8Array(4), { sum: 0 }) }));
+  t.equal(frames(d, 0x800).length, 1, 'port unreachable');
+
+  for (let port = 100; port < 150; port++) d.receive(d.segment({ flags: 'S', seq: 0, port }));
+  t.equal(frames(d, 0x800).length, 2);
+  d.receive(d.segment({ flags: 'S', seq: 0, src: other }));
+  t.equal(frames(d, 0x800).length, 1, 'reset');
+
+  d.advance(1000);
+  const long = echo(1992);
+  const part = (src: number, id: number, from: number, end: number): Uint8Array =>
+    ip({ src, id, flags: (end < 2000 ? 0x2000 : 0) | (from >> 3), payload: long.slice(from, end) });
+  d.receive(part(other, 1, 0, 1480));
+  for (let id = 0; id < 50; id++) d.receive(part(IP_B, id, 0, 800));
+  t.same([d.stack.held().datagrams, d.count('ipReassemblyEvicted')], [8, 43]);
+  d.receive(part(other, 1, 1480, 2000));
+  t.same([d.count('ipReassembled'), d.count('icmpEchoes')], [1, 5], 'fragments');
+  t.end();
+});
+
 t.test('RFC 7739: fragments to one address count up; to another they begin elsewhere', (t) => {
   const d = new Drill();
   const other = 0x0a000005;

@@ -6,7 +6,8 @@ import { memOver } from '../src/mem/address-space.js';
 import { Arena } from '../src/net/arena.js';
 import { ByteRing } from '../src/net/byte-ring.js';
 import { fastSum } from '../src/frame/fast-sum.js';
-import { KeyedHash, Limiter } from '../src/net/keyed-hash.js';
+import { KeyedHash } from '../src/net/keyed-hash.js';
+import { Limiter } from '../src/net/limiter.js';
 import { MAX_RANGES, Ranges } from '../src/net/ranges.js';
 import { Secret } from '../src/net/secret.js';
 import { netSettings } from '../src/net/settings.js';
@@ -162,10 +163,22 @@ t.test('the keyed hash depends on every input and on the key; SipHash-2-4 by its
     new Set([one, other.of(2, 2, 3, 4), other.of(1, 3, 3, 4), other.of(1, 2, 4, 4), other.of(1, 2, 3, 5)]).size,
     5,
   );
-  const limiter = new Limiter(10);
-  let allowed = 0;
-  for (let ms = 0; ms < 1000; ms++) if (limiter.allow(ms)) allowed++;
-  t.ok(allowed >= 18 && allowed <= 20, 'ten at once, and ten in the second');
+  t.end();
+});
+
+t.test('a limit is that of each peer: ten at once and ten in the second, whatever others do', (t) => {
+  const limiter = new Limiter(new KeyedHash(knownSecret(1)), 10);
+  let greedy = 0;
+  let modest = 0;
+  for (let ms = 0; ms < 1000; ms++) {
+    for (let i = 0; i < 5; i++) if (limiter.allow(ms, 0x0a000001)) greedy++;
+    if (ms % 100 === 99 && limiter.allow(ms, 0x0a000002)) modest++;
+  }
+  t.ok(greedy >= 18 && greedy <= 20, `${greedy} for who asks all the time`);
+  t.equal(modest, 10, 'and all for who does not');
+  let many = 0;
+  for (let peer = 0; peer < 100_000; peer++) if (limiter.allow(2000, peer << 8)) many++;
+  t.ok(many <= 256 * 10, `${many} of a hundred thousand addresses`);
   t.end();
 });
 

@@ -1,5 +1,6 @@
 import t from 'tap';
 import { Drill, quiet, type Out } from './net-drill.js';
+import { IP_A, IP_B } from './net-kit.js';
 
 const full = 1460;
 const lens = (out: Out[]): number[] => out.map((o) => o.len);
@@ -146,16 +147,34 @@ t.test('a FIN that comes before its data waits for it', (t) => {
   t.end();
 });
 
-t.test('RFC 7323: timestamps are echoed, old duplicates dropped (PAWS), segments without them too', (t) => {
+t.test('RFC 7323: timestamps are echoed, old duplicates dropped (PAWS), segments without them are used', (t) => {
   const d = new Drill();
   const p = d.accept(quiet(), { ts: [1000, 0] });
   d.receive(d.segment({ flags: 'A', seq: 1, ack: 1, ts: [1005, 0], data: 1448 }));
   d.receive(d.segment({ flags: 'A', seq: 1 + 1448, ack: 1, ts: [1006, 0], data: 1448 }));
   t.same(d.sent()[0].ts![1], 1005, 'of the segment that the acknowledgement is about');
   t.same(d.give({ flags: 'A', seq: 1 + 2 * 1448, ack: 1, ts: [900, 0], data: 10 }), [`A 1+0 ${1 + 2 * 1448}`]);
-  t.same(d.give({ flags: 'A', seq: 1 + 2 * 1448, ack: 1, data: 10 }), []);
-  t.same([d.count('tcpPaws'), d.count('tcpNoTimestamp'), p.received], [1, 1, 2 * 1448]);
-  d.give({ flags: 'R', seq: 1 + 2 * 1448 });
+  const end = 1 + 2 * 1448 + 10;
+  d.give({ flags: 'A', seq: end - 10, ack: 1, data: 10 });
+  d.advance(50);
+  t.same(
+    d.sent().map((o) => [o.ack, o.ts![1]]),
+    [[end, 1005]],
+    'data is acknowledged',
+  );
+  t.same([d.count('tcpPaws'), d.count('tcpNoTimestamp'), p.received], [1, 1, 2 * 1448 + 10]);
+  t.same(d.give({ flags: 'A', seq: end - 1, ack: 1 }), [`A 1+0 ${end}`], 'and a keep-alive probe');
+  t.same(d.give({ flags: 'A', seq: end - 1, ack: 1, data: 1 }), [`A 1+0 ${end}`], 'with its byte, too');
+  p.connection!.write(new Uint8Array(100));
+  d.stack.flush();
+  d.sent();
+  d.advance(5);
+  d.give({ flags: 'A', seq: end, ack: 101 });
+  t.same(
+    [p.connection!.unacknowledged, d.stack.tcp.context.table.find(IP_A | 0, 80, IP_B | 0, 4000)!.tsRecent],
+    [0, 1005],
+  );
+  d.give({ flags: 'R', seq: end });
   t.equal(p.error, 1, 'a reset needs no timestamp');
   t.end();
 });

@@ -7,7 +7,7 @@ import { IP_BYTES, IP_DST, IP_PROTOCOL, IP_SRC, PROTO_TCP } from '../frame/ipv4.
 import { fastSum } from '../frame/fast-sum.js';
 import { C, type Host } from './host.js';
 import { MAX_IP_PAYLOAD, type IpOut } from './ip-out.js';
-import { Limiter } from './keyed-hash.js';
+import { Limiter } from './limiter.js';
 import { RX_CHECKSUM_OK } from './link.js';
 import type { Packet } from './packet.js';
 
@@ -49,8 +49,8 @@ export class Icmp {
     this.host = host;
     this.out = out;
     this.onTcpError = onTcpError;
-    this.echoes = new Limiter(host.set.echoPerSecond);
-    this.errors = new Limiter(host.set.errorsPerSecond);
+    this.echoes = new Limiter(host.hash, host.set.echoPerSecond);
+    this.errors = new Limiter(host.hash, host.set.errorsPerSecond);
   }
 
   /** Somebody answered an echo request of ours; null: nobody here asks. */
@@ -101,7 +101,7 @@ export class Icmp {
   portUnreachable(packet: Packet): void {
     const { host } = this;
     if (packet.dst !== host.ip) return;
-    if (!this.errors.allow(host.now)) {
+    if (!this.errors.allow(host.now, packet.src)) {
       host.v[C.icmpLimited]++;
       return;
     }
@@ -128,7 +128,7 @@ export class Icmp {
       host.v[C.icmpIgnored]++;
       return;
     }
-    if (!this.echoes.allow(host.now)) {
+    if (!this.echoes.allow(host.now, packet.src)) {
       host.v[C.icmpLimited]++;
       return;
     }

@@ -11,6 +11,7 @@ export const FOR_ISN = 2;
 export const FOR_TIMESTAMPS = 3;
 export const FOR_IP_ID = 4;
 export const FOR_COOKIE = 5;
+export const FOR_LIMITS = 6;
 
 const LENGTH = 16 << 24;
 
@@ -81,28 +82,5 @@ export class KeyedHash {
       v2h = l;
     }
     return v0l ^ v1l ^ v2l ^ v3l;
-  }
-}
-
-/** Allows so many a second, and as many at once. */
-export class Limiter {
-  private readonly perMs: number;
-  private readonly most: number;
-  private tokens: number;
-  private last = 0;
-
-  constructor(perSecond: number) {
-    this.perMs = perSecond / 1000;
-    this.most = Math.max(1, perSecond);
-    this.tokens = this.most;
-  }
-
-  /** @returns false when it is too many */
-  allow(nowMs: number): boolean {
-    this.tokens = Math.min(this.most, this.tokens + (nowMs - this.last) * this.perMs);
-    this.last = nowMs;
-    if (this.tokens < 1) return false;
-    this.tokens -= 1;
-    return true;
   }
 }

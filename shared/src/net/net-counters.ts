@@ -69,6 +69,7 @@ export const NET_COUNTERS = [
   /** Segments for which the connection's part of the memory had no room, as a whole or in part. */
   'tcpNoMemory',
   'tcpPaws',
+  /** Segments without the timestamps that were agreed upon. They are used. */
   'tcpNoTimestamp',
   'tcpUrgent',
   'tcpDataAfterClose',

@@ -1,7 +1,8 @@
 /** Fragments of IPv4 datagrams put together again. Source: RFC 791, 3.2; RFC 815 for the idea of holes; RFC 5722 for
  *  overlaps: a datagram with any is given up, since nobody honest makes them.
  *
- *  Bounded: eight datagrams of 64 KiB at a time, each for `reassemblyMs`; the one begun first makes room. */
+ *  Bounded: eight datagrams of 64 KiB at a time, each for `reassemblyMs`. Room is made by the one begun first of the sender
+ *  that has the most of them, so that nobody's half datagrams push out those of others who have fewer. */
 import type { PrivateMemory } from '../frame/template-spec.js';
 import { C, type Host } from './host.js';
 import { Ranges } from './ranges.js';
@@ -103,7 +104,7 @@ export class Reassembly {
   private begin(): Datagram {
     let d = this.slots.find((s) => !s.active);
     if (d === undefined) {
-      d = this.slots.reduce((a, b) => (a.begun < b.begun ? a : b));
+      d = this.slots.reduce((a, b) => this.firstToGo(a, b));
       this.host.v[C.ipReassemblyEvicted]++;
       this.end(d);
     }
@@ -113,6 +114,17 @@ export class Reassembly {
     d.have.clear();
     this.host.timers.wake(d, this.host.now + this.host.set.reassemblyMs);
     return d;
+  }
+
+  private firstToGo(a: Datagram, b: Datagram): Datagram {
+    const more = this.countOf(a.src) - this.countOf(b.src);
+    return more > 0 || (more === 0 && a.begun < b.begun) ? a : b;
+  }
+
+  private countOf(src: number): number {
+    let count = 0;
+    for (const d of this.slots) if (d.active && d.src === src) count++;
+    return count;
   }
 
   private end(d: Datagram): void {

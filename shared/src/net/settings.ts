@@ -50,7 +50,7 @@ export interface NetSettings {
   arpQueue: number;
   /** Time for all fragments of a datagram to come. */
   reassemblyMs: number;
-  /** Answers per second: echo replies; ICMP errors and resets. */
+  /** Answers per second to each peer: echo replies; ICMP errors, and resets. */
   echoPerSecond: number;
   errorsPerSecond: number;
 }

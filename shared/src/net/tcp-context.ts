@@ -8,7 +8,8 @@ import type { Arp } from './arp.js';
 import { ByteRing } from './byte-ring.js';
 import type { Host } from './host.js';
 import type { IpOut } from './ip-out.js';
-import { FOR_ISN, FOR_TIMESTAMPS, Limiter } from './keyed-hash.js';
+import { FOR_ISN, FOR_TIMESTAMPS } from './keyed-hash.js';
+import { Limiter } from './limiter.js';
 import { SharedMemory } from './shared-memory.js';
 import { Tcb } from './tcb.js';
 import { EV_OPEN } from './tcp-state.js';
@@ -48,7 +49,7 @@ export class TcpContext {
     // As much as all connections may hold together: most of it is never touched.
     const arena = new Arena(space.mapPrivate(host.set.memory, false), host.set.memory);
     this.memory = new SharedMemory(host, this.table, arena);
-    this.resets = new Limiter(host.set.errorsPerSecond);
+    this.resets = new Limiter(host.hash, host.set.errorsPerSecond);
     // RFC 6528: a clock of 4 microseconds, moved by what only we know of the pair of sockets.
     this.isn = (localIp, localPort, remoteIp, remotePort) =>
       (Math.floor(host.nowUs / 4) + host.hash.of(localIp, remoteIp, (localPort << 16) | remotePort, FOR_ISN)) | 0;

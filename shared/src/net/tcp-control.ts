@@ -80,7 +80,7 @@ export function challengeAllowed(tcb: Tcb): boolean {
 /** Answers a segment for which there is no connection (RFC 9293, 3.10.7.1). */
 export function resetFor(tcp: TcpContext, seg: Segment): void {
   if ((seg.flags & TCP_RST) !== 0) return;
-  if (!tcp.resets.allow(tcp.host.now)) {
+  if (!tcp.resets.allow(tcp.host.now, seg.src)) {
     tcp.host.v[C.tcpLimited]++;
     return;
   }

@@ -172,8 +172,10 @@ function isOldDuplicate(tcb: Tcb, seg: Segment): boolean {
   if (!tcb.tsOk || (seg.flags & TCP_RST) !== 0) return false;
   const { host } = tcb.tcp;
   if (!seg.hasTs) {
+    // RFC 7323, 3.2, would have it dropped. But there are peers that agree on timestamps and leave them out, of keep-alive
+    // probes above all: they would hang. As Linux we go by the sequence number then, as without the option.
     host.v[C.tcpNoTimestamp]++;
-    return true;
+    return false;
   }
   if (!seqLt(seg.tsVal, tcb.tsRecent) || host.now - tcb.tsRecentMs > PAWS_IDLE_MS) return false;
   host.v[C.tcpPaws]++;

@@ -97,7 +97,7 @@ export const net: { readonly [K in (typeof NET_COUNTERS)[number]]: Shown } = {
   tcpTooManyGaps: drop('tcp_too_many_gaps'),
   tcpNoMemory: drop('tcp_no_memory'),
   tcpPaws: drop('tcp_paws'),
-  tcpNoTimestamp: drop('tcp_no_timestamp'),
+  tcpNoTimestamp: event('tcp_no_timestamp'),
   tcpUrgent: event('tcp_urgent'),
   tcpDataAfterClose: drop('tcp_data_after_close'),
   tcpDupAcksIn: event('tcp_dup_acks_in'),
