@@ -43,6 +43,31 @@ t.test('a source that spoofs a guest does not get its frames (H16)', (t) => {
   t.end();
 });
 
+t.test("a looped frame teaches nothing: what the cable brings for a nested guest's station is still delivered", (t) => {
+  const { forward, counters, clock, bridge } = make();
+  const NESTED = [2, 0, 0, 0, 0, 99];
+  const ALL = [255, 255, 255, 255, 255, 255];
+  for (let n = 0; n < 3; n++) t.same(forward(ALL, NESTED, UPLINK, 8), [1, 2], 'whose it is nobody knows');
+  t.same(forward(NESTED, STRANGER), [1, 2]);
+  // Seen at its guest's port before that guest left the bridge: that stays true, for as long as it was to.
+  forward(ALL, NESTED, 1);
+  t.same(forward(ALL, NESTED, UPLINK, 8), [2], 'it gets nothing back');
+  t.same(forward(NESTED, STRANGER), [1]);
+  clock.advanceNs(301e9);
+  forward(ALL, NESTED, UPLINK, 8);
+  bridge.sweep(clock.nowNs());
+  t.same(forward(NESTED, STRANGER), [1, 2], 'nor does it confirm');
+  // One of the cable's own, learned, and a looped frame that claims to be it.
+  forward(ALL, STRANGER);
+  clock.advanceNs(200e9);
+  forward(ALL, STRANGER, UPLINK, 8);
+  clock.advanceNs(101e9);
+  bridge.sweep(clock.nowNs());
+  t.same(forward(STRANGER, GUEST, 1), [2], 'on the cached path, too');
+  t.equal(counters.read()['dropHairpin'], 0);
+  t.end();
+});
+
 t.test('what a port throws is told to that port; the frames behind it and the other ports have theirs', (t) => {
   const { bridge, forward, counters } = make();
   const errors: unknown[] = [];

@@ -104,23 +104,29 @@ export class Bridge {
   }
 
   /** Forwards a batch of frames that came in by port `ingress`. The caller keeps its own references.
-   *  @param looped by frame, not 0: its sender has a port here and went past it, through the NIC's switch */
+   *  @param looped by frame, not 0: it came through the NIC's switch, from a guest that has a port here and went past it. Where its source
+   *  is, it does not tell: what is not bound to a port may be behind that guest, and the uplink's is what the cable brings for it */
   forward(ids: Int16Array, lens: Uint16Array, n: number, ingress: number, nowNs: number, looped = NONE): void {
     const v = this.counters.v;
     const u16 = this.u16;
+    const mayLoop = looped.length > 0;
     for (let i = 0; i < n; i++) {
       const id = ids[i];
       const at = (this.base + (id << PAGE_SHIFT)) >> 1;
       const sa = u16[at + 3] | (u16[at + 4] << 16);
       const sb = u16[at + 5];
-      if (sa === this.srcA && sb === this.srcB && ingress === this.srcPort) this.table.seenNs[this.srcSlot] = nowNs;
+      const loop = mayLoop && looped[i] > 0;
+      if (loop) {
+        // Nothing is learned, nor is what was learned confirmed.
+      } else if (sa === this.srcA && sb === this.srcB && ingress === this.srcPort)
+        this.table.seenNs[this.srcSlot] = nowNs;
       else this.learn(sa, sb, ingress, nowNs);
 
       const a = u16[at] | (u16[at + 1] << 16);
       const b = u16[at + 2];
       let port = this.dstPort;
       if (port < 0 || a !== this.dstA || b !== this.dstB) port = this.lookup(a, b);
-      if (port < 0) this.flood(id, lens[i], ingress, looped[i] > 0 ? this.homeOf(sa, sb, ingress) : ingress);
+      if (port < 0) this.flood(id, lens[i], ingress, loop ? this.homeOf(sa, sb, ingress) : ingress);
       else if (port === ingress) v[C.dropHairpin]++;
       else {
         const to = this.ports[port];
@@ -175,10 +181,10 @@ export class Bridge {
     return this.dstPort;
   }
 
-  /** The port of the source of the frame at hand: a guest that sends past the bridge gets nothing back. */
+  /** The port of the source of a looped frame: a guest that sends past the bridge gets nothing back. */
   private homeOf(a: number, b: number, ingress: number): number {
-    const known = this.srcPort === ingress && a === this.srcA && b === this.srcB;
-    return known ? this.table.port[this.srcSlot] : ingress;
+    const slot = this.table.find(a, b);
+    return slot < 0 ? ingress : this.table.port[slot];
   }
 
   private flood(id: number, len: number, ingress: number, home: number): void {
