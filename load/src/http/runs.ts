@@ -9,7 +9,7 @@ import { configure } from '../runner/configure.js';
 import { cpuPerFrame } from '../runner/figures.js';
 import { callBytes } from '../runner/http.js';
 import type { Phase } from '../runner/observer.js';
-import type { Bed } from '../runner/run.js';
+import { checkGuests, type Bed } from '../runner/run.js';
 import { serviceIn, type Snapshot } from '../runner/snapshot.js';
 import { machineTimes, type MachineTimes } from '../testbed/proc.js';
 import { Generator, Loopback, type Usage } from './child.js';
@@ -180,6 +180,7 @@ async function onBed(b: HttpBench, g: Generator, c: Configuration, job: Job, rou
   await enter(b, c, round, 'measure');
   const urls = await edgesOf(b.bed);
   const m = await measured<Snapshot>(b, g, urls, job, () => b.bed.client.snapshot(b.bed.services));
+  await checkGuests(b.bed);
   const cpuShare: Record<string, number> = {};
   let elapsed = 0;
   for (const after of m.after) {

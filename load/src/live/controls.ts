@@ -1,6 +1,12 @@
 /** The live page's controls: what they may do on a running testbed, one thing at a time, and never during a comparison. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { configurationName, configurationNamed } from '@grantline/shared/config/factors.js';
+import {
+  configurationName,
+  configurationNamed,
+  FACTOR_VALUES,
+  type Configuration,
+  type Factors,
+} from '@grantline/shared/config/factors.js';
 import type { ControlState, ToServer } from '../../page/messages.js';
 import { RunError } from '../cli/errors.js';
 import type { Client } from '../runner/client.js';
@@ -97,20 +103,53 @@ export class Controls {
   }
 
   private async apply(wanted: Settings): Promise<string> {
-    const { client } = this.o;
     const config = configurationNamed(wanted.config);
     if (!config) throw new RunError(`there is no configuration ${wanted.config}`);
+    const { frameBytes, linkGbps } = wanted;
+    const before = await this.now();
     const wasSending = await this.quiet();
-    await this.changeGuests(wanted.guests);
+    try {
+      await this.bring({ guests: wanted.guests, config, frameBytes, linkGbps }, wasSending);
+    } catch (error) {
+      throw new RunError(`${reasonOf(error)}; ${await this.goBack(before, wasSending)}`);
+    }
+    return `${config.name}, ${guestsText(wanted.guests)}, ${this.loadText()}${wasSending ? '; load goes on' : ''}.`;
+  }
+
+  private async now(): Promise<Wanted> {
+    const { client } = this.o;
     const { factors } = await client.config();
-    if (!factors || configurationName(factors) !== config.name) {
-      this.say(`changing to ${config.name}`);
-      await configure(client, config);
+    const guests = (await this.guestsNow()).length;
+    const config = factors ? { name: configurationName(factors), factors } : null;
+    return { guests, config, frameBytes: this.frameBytes, linkGbps: this.linkGbps };
+  }
+
+  private async bring(to: Wanted, sending: boolean): Promise<void> {
+    const { client } = this.o;
+    await this.changeGuests(to.guests);
+    const { factors } = await client.config();
+    if (to.config !== null && !(factors && sameFactors(factors, to.config.factors))) {
+      this.say(`changing to ${to.config.name}`);
+      await configure(client, to.config);
     } else await this.settle();
-    this.frameBytes = wanted.frameBytes;
-    this.linkGbps = wanted.linkGbps;
-    if (wasSending) await this.send();
-    return `${config.name}, ${wanted.guests} guest${wanted.guests === 1 ? '' : 's'}, ${this.loadText()}${wasSending ? '; load goes on' : ''}.`;
+    this.frameBytes = to.frameBytes;
+    this.linkGbps = to.linkGbps;
+    if (sending) await this.send();
+  }
+
+  /** Half of what was asked for is nothing that anybody asked for. @returns what came of it, for who asked */
+  private async goBack(before: Wanted, wasSending: boolean): Promise<string> {
+    this.say('going back to what was before');
+    try {
+      await this.quiet();
+      await this.bring(before, wasSending);
+      return 'all is as it was before.';
+    } catch (error) {
+      const { guests, config } = await this.now().catch(() => ({ guests: null, config: null }));
+      const now =
+        guests === null ? 'what is there now is not known' : `now: ${config?.name ?? ''}, ${guestsText(guests)}`;
+      return `going back did not work either (${reasonOf(error)}); ${now}, load stopped.`;
+    }
   }
 
   private async start(): Promise<string> {
@@ -139,10 +178,14 @@ export class Controls {
     return was;
   }
 
+  private async guestsNow(): Promise<number[]> {
+    const { domains } = await this.o.client.testbed();
+    return domains.filter((d) => d.kind === 'guest' && d.state === 'running').map((d) => d.domid);
+  }
+
   private async changeGuests(wanted: number): Promise<void> {
     const { client, keeper } = this.o;
-    const { domains } = await client.testbed();
-    const there = domains.filter((d) => d.kind === 'guest' && d.state === 'running').map((d) => d.domid);
+    const there = await this.guestsNow();
     for (let n = there.length; n < wanted; n++) {
       this.say(`starting guest ${n + 1} of ${wanted}`);
       await keeper?.addGuest(client);
@@ -169,8 +212,7 @@ export class Controls {
 
   private async send(): Promise<void> {
     const { client } = this.o;
-    const guests = (await client.testbed()).domains.filter((d) => d.kind === 'guest' && d.state === 'running').length;
-    const bed = await openBed(client, guests);
+    const bed = await openBed(client, (await this.guestsNow()).length);
     const native = (await client.config()).factors?.path === 'native';
     const frameSizes = this.frameBytes === 'imix' ? [...IMIX_BYTES] : [this.frameBytes];
     const run = await announceRun(bed, native, { seed: SEED, mode: 'verify', frameSizes });
@@ -190,6 +232,20 @@ export class Controls {
 }
 
 const DOING = { apply: 'applying the settings', start: 'starting the load', stop: 'stopping the load' } as const;
+
+/** What an operator may choose; null: no configuration has been set. */
+interface Wanted {
+  guests: number;
+  config: Configuration | null;
+  frameBytes: number | 'imix';
+  linkGbps: number | null;
+}
+
+const guestsText = (n: number): string => `${n} guest${n === 1 ? '' : 's'}`;
+const reasonOf = (error: unknown): string =>
+  (error instanceof Error ? error.message : String(error)).replace(/\.$/, '');
+const sameFactors = (a: Factors, b: Factors): boolean =>
+  (Object.keys(FACTOR_VALUES) as (keyof Factors)[]).every((key) => a[key] === b[key]);
 
 function guestsOf(seen: Seen | null): number[] {
   return (seen?.testbed.domains ?? []).filter((d) => d.kind === 'guest' && d.state === 'running').map((d) => d.domid);

@@ -10,7 +10,7 @@ import { checkConservation, dropsOf } from './conservation.js';
 import { loadCapture, loadStatus, startLoad, stopLoad } from './nic-load.js';
 import { recordedBy } from './recorded.js';
 import { compareBags, expectedOf, sendableOf, type Difference } from './replay-expected.js';
-import { announceRun, drain, type Bed } from './run.js';
+import { announceRun, checkGuests, drain, type Bed } from './run.js';
 import { sum } from './snapshot.js';
 
 export interface ReplayPlan {
@@ -61,6 +61,7 @@ export async function replayOnce(
   }
   const seconds = (performance.now() - start) / 1000;
   const c = await drain(bed);
+  await checkGuests(bed);
   const macs = bed.guests.map((g) => g.mac ?? '');
   const expected = expectedOf(plan.capture, plan.mappings, macs, plan.loops);
   const guests = [];
