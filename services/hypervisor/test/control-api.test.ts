@@ -2,6 +2,8 @@ import { readFileSync } from 'node:fs';
 import { request } from 'node:http';
 import t from 'tap';
 import { XENBUS } from '@grantline/shared/abi/xenbus.js';
+import { threadCpuNs } from '@grantline/shared/mem/libc.js';
+import { CPU_KIND } from '@grantline/shared/service/metrics.js';
 import { bed } from './control-bed.js';
 
 const FRONT = '/local/domain/1/device/vif/0';
@@ -311,3 +313,24 @@ t.test(
     t.same((await b.api('PUT', '/api/nested', { nested: false })).body, { nested: [] });
   },
 );
+
+t.test('the parts of the CPU time end where the measured time ends, however long the request took', async (t) => {
+  const b = await bed();
+  t.teardown(() => b.close());
+  const { accounting } = b.hv;
+  const sum = (blocks: { kind: string; values: Record<string, number> }[]): number =>
+    Object.values(blocks.find(({ kind }) => kind === CPU_KIND)!.values).reduce((x, y) => x + y, 0);
+  accounting.settle();
+  const before = accounting['lastCpu'] - sum(b.hv.counterFile.snapshot());
+  const settle = accounting.settle.bind(accounting);
+  let times = 0;
+  accounting.settle = () => {
+    settle();
+    // When the request has come: something else is done first.
+    if (times++ > 0) return;
+    const end = threadCpuNs() + 50e6;
+    while (threadCpuNs() < end);
+  };
+  const { body } = await b.api('GET', '/counters');
+  t.ok(body.dataThreadCpuNs - before - sum(body.blocks) < 50e6, 'what was done meanwhile is in the parts, too');
+});
