@@ -19,6 +19,7 @@ import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { setup } from './setup.mjs';
+import { hostile } from './tap-hostile.mjs';
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
 const BIN = join(ROOT, 'load/bin/grantline.mjs');
@@ -248,6 +249,9 @@ await step('what cannot work is one line and exit code 2, and leaves nothing', a
     [['--tap', `gl0,${FAR}`, '--guest-tap', `gl1,${FAR}`], /each its own/],
     [['--guest-tap', `guest4=gl1,${ONE}`], /guest4/],
     [['--tap', `lo,${FAR}`], /another name/],
+    [['--tap', 'gl0,pid:2000000000'], /no process 2000000000/],
+    [['--tap', 'gl0,/dev/zero'], /is no network namespace/],
+    [['--tap', `gl0,${FAR}`, '--guest-tap', `gl1,/run/netns/${FAR}`], /each its own/],
   ];
   for (const [args, expected] of cases) {
     const state = start(process.execPath, [
@@ -505,6 +509,85 @@ else
     await ping(FAR, IP1, 56, 5);
   });
 
+/** The service's page. @param {string} name */
+const pageOf = (name) => new RegExp(`^${name} +(http:\\S+)/documentation$`, 'm').exec(testbed.out)?.[1] ?? '';
+/** Frames that were refused because their sender is somebody else. */
+async function spoofed() {
+  const text = await (await fetch(`${pageOf('driver-domain')}/metrics`)).text();
+  const lines = text.split('\n').filter((l) => /^grantline_dropped_frames_total\{.*reason="spoofed"/.test(l));
+  must(lines.length > 0, 'no such metric');
+  return lines.reduce((n, l) => n + Number(l.split(' ').at(-1)), 0);
+}
+/** What a kernel believes. @param {string} ns @param {string} ip */
+const neighbour = async (ns, ip) =>
+  /lladdr (\S+)/.exec((await run('ip', ['-n', ns, 'neigh', 'show', ip])).out)?.[1] ?? 'nothing';
+
+await step(
+  "a guest that claims the gateway's, another guest's or no one's address is refused and counted",
+  async () => {
+    await pings([[TWO, FAR_IP], [TWO, IP1], [FAR, IP2]], 56, 1); // prettier-ignore
+    for (const claimed of [FAR_IP, IP2, '10.77.3.3']) {
+      const before = await spoofed();
+      await run('ip', ['-n', ONE, 'neigh', 'flush', 'all']);
+      succeeded(await run('ip', ['-n', ONE, 'addr', 'add', `${claimed}/32`, 'dev', 'gl1']));
+      // An ARP request that tells everybody, and packets from there.
+      for (const ip of [IP3, IP2 === claimed ? FAR_IP : IP2])
+        await inside(ONE, ['ping', '-n', '-c', '2', '-i', '0.2', '-W', '1', '-I', claimed, ip]);
+      await until('they are counted', async () => (await spoofed()) > before);
+      succeeded(await run('ip', ['-n', ONE, 'addr', 'del', `${claimed}/32`, 'dev', 'gl1']));
+    }
+    const before = await spoofed();
+    succeeded(await run('ip', ['-n', ONE, 'link', 'set', 'gl1', 'address', '00:16:3e:00:00:02']));
+    await inside(ONE, ['ping', '-n', '-c', '2', '-i', '0.2', '-W', '1', FAR_IP]);
+    await until("another's MAC address is counted", async () => (await spoofed()) > before);
+    succeeded(await run('ip', ['-n', ONE, 'link', 'set', 'gl1', 'address', '00:16:3e:00:00:01']));
+    await pings([[ONE, FAR_IP], [TWO, FAR_IP], [TWO, IP1], [FAR, IP2]], 56, 3); // prettier-ignore
+    for (const [ns, ip, mac] of [
+      ...[
+        [TWO, FAR_IP, '02:00:00:ca:b1:e1'],
+        [TWO, IP1, '00:16:3e:00:00:01'],
+      ],
+      ...[[FAR, IP2, '00:16:3e:00:00:02']],
+    ])
+      must((await neighbour(ns, ip)) === mac, `${ns} takes ${await neighbour(ns, ip)} for ${ip}`);
+  },
+);
+
+const VLAN = ['type', 'vlan', 'id', '5'];
+const tagged = await run('ip', ['-n', FAR, 'link', 'add', 'link', 'gl0', 'name', 'gl0.5', ...VLAN]);
+if (tagged.code !== 0) console.log(`skipped frames with VLAN tags: this kernel makes none: ${tagged.err.trim()}`);
+else
+  await step('frames with VLAN tags, with offloads', async () => {
+    succeeded(await run('ip', ['-n', ONE, 'link', 'add', 'link', 'gl1', 'name', 'gl1.5', ...VLAN]));
+    for (const [ns, device, ip] of [
+      [FAR, 'gl0.5', '10.88.0.1/24'],
+      [ONE, 'gl1.5', '10.88.0.2/24'],
+    ]) {
+      succeeded(await run('ip', ['-n', ns, 'addr', 'add', ip, 'dev', device]));
+      succeeded(await run('ip', ['-n', ns, 'link', 'set', device, 'up']));
+    }
+    for (const bytes of [0, 17, 1472, 1473, 20000]) await pings([[FAR, '10.88.0.2'], [ONE, '10.88.0.1']], bytes, 5); // prettier-ignore
+    await fetchAndCompare(FAR, '10.88.0.2', 20_000_000);
+    await uploadAndCompare(FAR, '10.88.0.2', 5_000_000);
+    for (const [ns, device] of [
+      [FAR, 'gl0.5'],
+      [ONE, 'gl1.5'],
+    ])
+      succeeded(await run('ip', ['-n', ns, 'link', 'del', device]));
+  });
+
+await hostile({
+  ...{ dir, root: ROOT, ns: FAR, device: 'gl0', ip: IP3, mac: '00:16:3e:00:00:03' },
+  ...{ step, inside, start, end, until, must },
+});
+await step('every service of the testbed has come through it', async () => {
+  must(!testbed.over, `it ended: ${testbed.err}`);
+  for (const [, name, at] of testbed.out.matchAll(/^(\S+) +(http:\S+)\/documentation$/gm))
+    must((await fetch(`${at}/health/ready`)).ok, `${name} is not ready`);
+  must(testbed.err === '', testbed.err);
+  for (const bytes of [56, 20000]) await pings([[FAR, IP1], [FAR, IP3], [ONE, IP2]], bytes); // prettier-ignore
+});
+
 await step('an interrupt ends it, and leaves no device, process or file', async () => {
   await end(testbed);
   must(testbed.code === 130, `exit code ${testbed.code}`);
@@ -531,6 +614,78 @@ await step('so does a crash; without vnet header and offloads it works too', asy
   await until('no service is left', () => services().length === 0, 10_000);
   const down = await run(process.execPath, [BIN, 'down', '--dir', bed]);
   must(down.code === 0 && !existsSync(bed), down.err);
+});
+
+const sleeper = start('ip', ['netns', 'exec', ONE, 'sleep', '1000']);
+await step('devices that are there already, in namespaces given by path and by process, are taken', async () => {
+  succeeded(await run('ip', ['-n', FAR, 'tuntap', 'add', 'dev', 'gl0', 'mode', 'tap']));
+  succeeded(await run('ip', ['-n', FAR, 'addr', 'add', `${FAR_IP}/16`, 'dev', 'gl0']));
+  succeeded(await run('ip', ['-n', FAR, 'link', 'set', 'gl0', 'up']));
+  testbed = await up(
+    ...['--guests', '2', '--config', CONFIG, '--nested', 'guest1'],
+    ...['--tap', `gl0,/run/netns/${FAR}`, '--guest-tap', `gl1,pid:${sleeper.child.pid}`],
+  );
+  must(testbed.out.includes(`nsenter --net=/run/netns/${FAR} ping ${IP1}`), testbed.out);
+  await until('an answer', async () => (await inside(FAR, ['ping', '-c', '1', '-W', '1', IP1])).code === 0);
+  await pings([[FAR, IP1], [ONE, FAR_IP], [FAR, IP2]], 3000, 5); // prettier-ignore
+});
+await step(
+  'stations behind a guest that is said to be nested: by macvlan where the kernel has it, or a bridge',
+  async () => {
+    const station = '10.77.9.9';
+    const macvlan = await run('ip', [
+      '-n',
+      ONE,
+      'link',
+      'add',
+      'link',
+      'gl1',
+      'name',
+      'st',
+      'type',
+      'macvlan',
+      'mode',
+      'bridge',
+    ]);
+    const bridge = async () => {
+      succeeded(await run('ip', ['-n', ONE, 'link', 'add', 'br', 'type', 'bridge']));
+      succeeded(await run('ip', ['-n', ONE, 'link', 'add', 'st', 'type', 'veth', 'peer', 'name', 'stp']));
+      for (const port of ['gl1', 'stp']) succeeded(await run('ip', ['-n', ONE, 'link', 'set', port, 'master', 'br']));
+      for (const device of ['br', 'stp']) succeeded(await run('ip', ['-n', ONE, 'link', 'set', device, 'up']));
+    };
+    if (macvlan.code !== 0) await bridge();
+    // In a namespace of its own: a station, not another address of the guest's.
+    succeeded(await run('ip', ['-n', ONE, 'link', 'set', 'st', 'netns', TWO]));
+    succeeded(await run('ip', ['-n', TWO, 'addr', 'add', `${station}/16`, 'dev', 'st']));
+    succeeded(await run('ip', ['-n', TWO, 'link', 'set', 'st', 'up']));
+    await until('an answer', async () => (await inside(TWO, ['ping', '-c', '1', '-W', '1', FAR_IP])).code === 0);
+    await pings([[TWO, FAR_IP], [TWO, IP2], [FAR, station]], 3000, 5); // prettier-ignore
+    succeeded(await run('ip', ['-n', TWO, 'link', 'del', 'st']));
+    if (macvlan.code !== 0) await run('ip', ['-n', ONE, 'link', 'del', 'br']);
+    return macvlan.code === 0 ? 'macvlan' : 'a bridge';
+  },
+);
+await step('a device that is removed under the testbed: a line, no readiness, and nothing spins', async () => {
+  succeeded(await run('ip', ['-n', ONE, 'link', 'del', 'gl1']));
+  await until('up says so', () => /^grantline: guest1 is not ready: the TAP device gl1 is gone$/m.test(testbed.err));
+  const { status } = await fetch(`${pageOf('guest1')}/health/ready`);
+  must(status === 503, `guest1 answers ${status}`);
+  must((await fetch(`${pageOf('nic')}/health/ready`)).ok, 'the nic is not ready');
+  const cpu = async () =>
+    /** @type {{ processCpuNs: number, atNs: number }} */ (await (await fetch(`${pageOf('guest1')}/counters`)).json());
+  const before = await cpu();
+  await sleep(2000);
+  const after = await cpu();
+  const share = (after.processCpuNs - before.processCpuNs) / (after.atNs - before.atNs);
+  must(share < 0.3, `guest1 takes ${(share * 100).toFixed(0)} % of a core`);
+  await ping(FAR, IP2, 56, 3);
+});
+await step('a device that was there stays, and nothing else', async () => {
+  await end(testbed);
+  must(testbed.code === 130 && !existsSync(bed), `exit code ${testbed.code}`);
+  must(/\bgl0\b/.test(await devices(FAR)), 'the device is gone');
+  must((await devices(ONE)) === '', await devices(ONE));
+  succeeded(await run('ip', ['-n', FAR, 'link', 'del', 'gl0']));
 });
 
 await clear();
