@@ -390,6 +390,39 @@ t.test('peers that never read hold no more than the arena, and others go on', (t
   t.end();
 });
 
+t.test('RFC 4987: connections by cookies live through loss, duplicates and reordering', (t) => {
+  for (let seed = 1; seed <= 12; seed++) {
+    const world = new World({ seed, delayUs: 300, loss: 40, duplicate: 60, reorder: 80, extraUs: 900 });
+    const answer = pattern(120_000, seed);
+    const clients: Peer[] = [];
+    world.b.stack.listen(
+      80,
+      (connection) => {
+        const server = new Peer(answer);
+        server.connection = connection;
+        return server;
+      },
+      0,
+    );
+    for (let i = 0; i < 5; i++) {
+      const client = new Peer(pattern(300, i));
+      client.connection = world.a.stack.connect(IP_B, 80, client);
+      clients.push(client);
+    }
+    world.run(120_000, () => clients.every((c) => c.error >= 0));
+    t.same(
+      clients.map((c) => [c.error, c.data.length]),
+      clients.map(() => [0, answer.length]),
+      `seed ${seed}`,
+    );
+    for (const c of clients) t.equal(Buffer.compare(c.data, answer), 0);
+    t.equal(world.b.stack.counts().tcpCookiesAccepted, 5);
+    world.run(300_000);
+    t.match([world.a.stack.held(), world.b.stack.held()], [NOTHING, NOTHING]);
+  }
+  t.end();
+});
+
 /** Connections of `a` to a server of `b` that gives each a body; some read 32 bytes every five seconds. */
 class Readers {
   readonly world = new World(

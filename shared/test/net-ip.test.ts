@@ -53,6 +53,18 @@ t.test('RFC 1122, 2.3.2: packets wait for the address, a bounded number; who doe
   t.end();
 });
 
+t.test('addresses that nobody answers for do not push out those that somebody did', (t) => {
+  const d = new Drill({ arpEntries: 8 });
+  const socket = d.stack.bindUdp(53, () => {});
+  d.frames = [];
+  for (let i = 0; i < 1000; i++) socket.send(0x0a000010 + (i % 200), 9, new Uint8Array(4));
+  t.ok(d.count('arpEvicted') > 900, `${d.count('arpEvicted')} given up`);
+  d.frames = [];
+  socket.send(IP_B, 9, new Uint8Array(4));
+  t.same([frames(d, 0x800).length, frames(d, 0x806).length], [1, 0], 'the peer is known still');
+  t.end();
+});
+
 t.test('H16 an address that was given to somebody is at no other MAC address, by ARP or by IPv4', (t) => {
   const d = new Drill({ arpStaleMs: 60_000 });
   const socket = d.stack.bindUdp(53, () => {});

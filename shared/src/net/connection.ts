@@ -78,6 +78,7 @@ export class Connection {
   read(target: Uint8Array, at = 0, most = target.length - at): number {
     const { tcb } = this;
     const bytes = tcb.rx.take(target, at, most);
+    if (tcb.state === CLOSED) tcb.rx.shrink();
     if (bytes > 0 && tcb.state >= ESTABLISHED && !tcb.rcvDone && windowUpdateDue(tcb)) {
       tcb.ackNow = true;
       tcb.tcp.markDirty(tcb);

@@ -34,6 +34,7 @@ export function closeWith(tcb: Tcb, error: number, reset = false): void {
   tcb.scoreboard = null;
   // What has been received in order may still be read after an orderly end.
   if (error !== ERR_NONE || tcb.events === null) tcb.rx.release();
+  else tcb.rx.shrink();
   if (!told) tcp.tell(tcb, EV_CLOSE);
 }
 

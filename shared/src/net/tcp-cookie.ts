@@ -16,12 +16,14 @@ import type { TcpContext } from './tcp-context.js';
 import { SMALLEST_MSS, offeredMss } from './tcp-negotiate.js';
 import { SYN_OPTION_BYTES, TS_OPTION_BYTES, writeSynOptions, writeTimestamps } from './tcp-options.js';
 import { writeTcpHeader } from './tcp-segment.js';
-import { limitAt, scaleFor } from './tcp-window.js';
+import { scaleFor, synWindow } from './tcp-window.js';
 
 /** What is remembered of a peer's MSS: the largest of these that is not above it. 1220 is what fits through IPv6's least. */
 const MSS = [SMALLEST_MSS, 536, 1220, 1460] as const;
 const PERIOD_MS = 1 << 16;
 const PERIODS = 2;
+/** How long a peer may take to send the first segment again. */
+const FOLLOW_MS = 16_000;
 
 // Low bits of a cookie.
 const PERIOD_BIT = 1;
@@ -58,7 +60,7 @@ export function sendCookie(tcp: TcpContext, seg: Segment): void {
   let index = MSS.length - 1;
   while (index > 0 && MSS[index] > mss) index--;
   const cookie = cookieFor(tcp, seg, seg.seq, periodNow(tcp), (index << MSS_SHIFT) | (ts ? TS_BIT : 0));
-  const window = Math.min(limitAt(set, Math.max(0, scale)), 0xffff);
+  const window = synWindow(tcp, Math.max(0, scale));
   writeTcpHeader(
     mem.dv,
     at,
@@ -82,6 +84,15 @@ export function sendCookie(tcp: TcpContext, seg: Segment): void {
   v[C.tcpCookiesSent]++;
   v[C.tcpOut]++;
   out.finish(true);
+}
+
+/** May a segment that brings no cookie be a later one of a connection that one would open? Its number is not that of the first,
+ *  but it echoes a timestamp that was sent just now. The first comes again: no reason to reset the peer. */
+export function mayFollowCookie(tcp: TcpContext, seg: Segment): boolean {
+  const { host } = tcp;
+  if (host.now >= tcp.cookiesUntilMs || !seg.hasTs) return false;
+  const age = (host.now + tcp.tsOffset(seg.src) - seg.tsEcr) | 0;
+  return age >= 0 && age < FOLLOW_MS;
 }
 
 /** Does an acknowledgement bring back a cookie? Then the segment gets the options of the SYN that it answered, and has no

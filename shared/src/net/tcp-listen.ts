@@ -10,7 +10,7 @@ import { seqGt, seqLe } from './seq.js';
 import type { Tcb } from './tcb.js';
 import type { TcpContext } from './tcp-context.js';
 import { closeWith, resetFor } from './tcp-control.js';
-import { sendCookie, takeCookie } from './tcp-cookie.js';
+import { mayFollowCookie, sendCookie, takeCookie } from './tcp-cookie.js';
 import { negotiate, offer } from './tcp-negotiate.js';
 import {
   ERR_NONE,
@@ -24,7 +24,7 @@ import {
 } from './tcp-state.js';
 import type { Listener } from './tcp-table.js';
 import { startKeepAlive, stopRetransmit } from './tcp-timers.js';
-import { receiveLimit } from './tcp-window.js';
+import { synWindow } from './tcp-window.js';
 
 /** RFC 6298, 5.7: after a SYN that had to be repeated. */
 const RTO_AFTER_LOST_SYN_MS = 3000;
@@ -53,7 +53,7 @@ export function listenInput(tcp: TcpContext, seg: Segment, listener: Listener, i
     const tcb = takeCookie(tcp, seg) ? openByCookie(tcp, seg, listener) : null;
     if (tcb === null) {
       v[C.tcpNoConnection]++;
-      resetFor(tcp, seg);
+      if (!mayFollowCookie(tcp, seg)) resetFor(tcp, seg);
     }
     return tcb;
   }
@@ -93,7 +93,8 @@ function openByCookie(tcp: TcpContext, seg: Segment, listener: Listener): Tcb | 
   seg.seq = (seg.seq - 1) | 0;
   takeSyn(tcb, seg);
   seg.seq = tcb.rcvNxt;
-  tcb.rcvAdv = (tcb.rcvNxt + Math.min(receiveLimit(tcb), 0xffff)) | 0;
+  // As told with the cookie, unless the memory has become less or more meanwhile.
+  tcb.rcvAdv = (tcb.rcvNxt + synWindow(tcp, tcb.rcvScale)) | 0;
   // The echoed time has lost its low bits: no sample of the round trip.
   seg.hasTs = false;
   tcb.state = SYN_RECEIVED;

@@ -21,7 +21,7 @@ import { seqMax, seqMin } from './seq.js';
 import type { Tcb } from './tcb.js';
 import { SYN_RECEIVED } from './tcp-state.js';
 import { SYN_OPTION_BYTES, TS_OPTION_BYTES, writeSackHead, writeSynOptions, writeTimestamps } from './tcp-options.js';
-import { advanceWindow, receiveLimit } from './tcp-window.js';
+import { advanceWindow, synWindow } from './tcp-window.js';
 
 const TCP_AT = ETH_BYTES + IP_BYTES;
 /** Blocks that fit beside timestamps, and without. */
@@ -115,7 +115,7 @@ export function sendSyn(tcb: Tcb): boolean {
   at = writeSynOptions(mem, at, set.mtu - IP_BYTES - TCP_BYTES, scale, answer ? tcb.sackOk : set.sack);
   if (answer ? tcb.tsOk : set.timestamps) at = writeTimestamps(mem, at, (host.now + tcb.tsOffset) | 0, tcb.tsRecent);
   const bytes = at - tcp;
-  const window = Math.min(receiveLimit(tcb), 0xffff);
+  const window = synWindow(tcb.tcp, tcb.rcvScale);
   const flags = TCP_SYN | (answer ? TCP_FLAG_ACK : 0);
   writeTcpHeader(mem.dv, tcp, tcb.localPort, tcb.remotePort, tcb.iss, answer ? tcb.rcvNxt : 0, bytes, flags, window);
   tcb.sndNxt = (tcb.iss + 1) | 0;

@@ -2,12 +2,17 @@
 import { seqDist } from './seq.js';
 import type { NetSettings } from './settings.js';
 import type { Tcb } from './tcb.js';
+import type { TcpContext } from './tcp-context.js';
 
 /** Most that the window field can say at that scale, and the buffer holds. One unit of the scale is kept back, because
  *  the field is rounded up: rounded down, the edge would move to the left as data arrives. */
 export const receiveLimit = (tcb: Tcb): number => limitAt(tcb.tcp.host.set, tcb.rcvScale);
 
-export const limitAt = (set: NetSettings, scale: number): number =>
+/** The window of a SYN, which is not scaled, of a connection that will have that scale. */
+export const synWindow = (tcp: TcpContext, scale: number): number =>
+  Math.min(limitAt(tcp.host.set, scale), 0xffff, tcp.memory.arena.share);
+
+const limitAt = (set: NetSettings, scale: number): number =>
   Math.min(set.receiveBuffer - (1 << scale), 0xffff << scale);
 
 /** Shift that lets 16 bits stand for a buffer. */
