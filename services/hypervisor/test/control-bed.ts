@@ -5,6 +5,7 @@ import { isIP, type AddressInfo } from 'node:net';
 import { closeSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { SHARED_SOCKET, type SharedKind } from '@grantline/shared/hypervisor/wire.js';
+import { showPlace } from '@grantline/shared/hypervisor/place.js';
 import { fetchDescriptor } from '@grantline/shared/mem/descriptors.js';
 import { PROOF_PATH, proofOf } from '@grantline/shared/service/proof.js';
 import { createLogTo } from '@grantline/shared/service/log.js';
@@ -191,10 +192,14 @@ export class Peer {
   }
 
   /** Becomes a domain by the join token in `dir`. */
-  static async join(url: string, dir: string, kind: DomainKind): Promise<Peer> {
+  static async join(url: string, dir: string, kind: DomainKind, show = true): Promise<Peer> {
     const token = readFileSync(join(dir, 'join', kind), 'utf8').trim();
     const ws = new WebSocket(`${url.replace('http', 'ws')}/hypercall`, {
-      headers: { 'x-grantline-join': kind, authorization: `Bearer ${token}` },
+      headers: {
+        'x-grantline-join': kind,
+        authorization: `Bearer ${token}`,
+        ...(show ? { 'x-grantline-place': (await showPlace(dir)) ?? '' } : {}),
+      },
     });
     const peer = new Peer(ws, 0);
     await peer.until(() => peer.events.length > 0 || peer.closeCode !== null);

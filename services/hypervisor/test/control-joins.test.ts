@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { chmodSync, chownSync, closeSync, mkdirSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
@@ -7,6 +8,7 @@ import { fetchDescriptor } from '@grantline/shared/mem/descriptors.js';
 import { Peer, bed, tempDir, upgradeStatus } from './control-bed.js';
 
 const MAIN = fileURLToPath(new URL('../src/main.js', import.meta.url));
+const JOINING = fileURLToPath(new URL('./joining-guest.js', import.meta.url));
 t.setTimeout(120_000);
 
 t.test('whoever has the join token of a kind is a domain of that kind by connecting, and nothing else', async (t) => {
@@ -148,6 +150,41 @@ t.test('no role opens what is not its own, and guests of one user have no way to
   );
   t.equal(held.stdout, `${4 << 20} EACCES`, 'who is given a descriptor has it as it was given');
   for (const p of [dd, nic, g1, g2]) p.ws.terminate();
+});
+
+t.test('H35: one container is one guest, and one that does not show where it is is none', asRoot, async (t) => {
+  const dir = tempDir();
+  mkdirSync(dir);
+  chownSync(dir, 64900, 64900);
+  t.teardown(() => rmSync(dir, { recursive: true, force: true }));
+  const { url } = await startAs(t, dir);
+  const token = (kind: string): string => readFileSync(join(dir, 'join', kind), 'utf8').trim();
+  const ask = (kind: string, place?: string): Promise<number> =>
+    upgradeStatus(url, {
+      'x-grantline-join': kind,
+      authorization: `Bearer ${token(kind)}`,
+      ...(place === undefined ? {} : { 'x-grantline-place': place }),
+    });
+  t.equal(await ask('guest'), 403);
+  t.equal(await ask('guest', '0'.repeat(32)), 403, 'nobody has shown that');
+  const env = { PATH: process.env['PATH'], GRANTLINE_DIR: dir, GRANTLINE_JOIN: join(dir, 'join', 'guest') };
+  // A mount namespace of its own is what makes it a container here.
+  const contained = async (): Promise<string[]> => {
+    const child = spawn('unshare', ['--mount', process.execPath, JOINING], {
+      env,
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    t.teardown(() => child.kill('SIGKILL'));
+    const [line] = (await once(child.stdout, 'data')) as [Buffer];
+    return JSON.parse(line.toString()) as string[];
+  };
+  const refused = /lets no guest join: .*there is a guest from this container already/;
+  t.match(await contained(), ['guest 1', refused, refused, refused, 'guest 2']);
+  t.match(await contained(), ['guest 3', refused, refused, refused, 'guest 4'], 'another container is another');
+  const [one, two] = [await Peer.join(url, dir, 'guest'), await Peer.join(url, dir, 'guest')];
+  t.same([one.domid, two.domid], [5, 6], 'where the hypervisor is, is no container');
+  one.ws.terminate();
+  two.ws.terminate();
 });
 
 t.test(

@@ -60,7 +60,7 @@ export class HypervisorClient implements HypercallPort {
   static async connect(env: ServiceEnv, log: Log, limitMs = CONNECT_LIMIT_MS): Promise<HypervisorClient> {
     const link = await whileNotUp(env, limitMs, async () => {
       const l = new Link(log);
-      await openSocket(env.hypervisor, callerOf(env), (ws) => l.attach(ws));
+      await openSocket(env.hypervisor, await callerOf(env), (ws) => l.attach(ws));
       return l;
     });
     const welcome = await link.welcome;

@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { WebSocket } from 'ws';
 import type { DomId } from '../abi/page.js';
 import { UsageError } from '../service/usage-error.js';
+import { showPlace } from './place.js';
 import { socketFileOf, type ServiceEnv } from '../service/env.js';
 
 /** How long a service waits for a hypervisor that is not up. */
@@ -28,7 +29,8 @@ const MAX_WHY = 400;
 
 /** What the hypervisor is told about the caller. */
 export type Caller =
-  { readonly domid: DomId; readonly secret: string } | { readonly join: string; readonly token: string };
+  | { readonly domid: DomId; readonly secret: string }
+  | { readonly join: string; readonly token: string; readonly place: string | null };
 
 /** The answer was an HTTP status instead of a socket. */
 class HttpStatusError extends Error {
@@ -44,11 +46,12 @@ class HttpStatusError extends Error {
 
 /** Who calls, by the settings. The join token is read each time: a hypervisor that starts again makes new ones.
  *  @throws Error ENOENT while there is no hypervisor, EACCES */
-export function callerOf(env: ServiceEnv): Caller {
+export async function callerOf(env: ServiceEnv): Promise<Caller> {
   if (env.domid !== null && env.secret !== null) return { domid: env.domid, secret: env.secret };
   if (env.join === null) throw new UsageError('neither GRANTLINE_DOMID nor GRANTLINE_JOIN is set');
   try {
-    return { join: env.kind, token: readFileSync(env.join, 'utf8').trim() };
+    const token = readFileSync(env.join, 'utf8').trim();
+    return { join: env.kind, token, place: await showPlace(env.dir) };
   } catch (err) {
     if ((err as NodeJS.ErrnoException).code !== 'EACCES') throw err;
     throw new UsageError(`${env.join} may not be read: is this process in the group of its role?`);
@@ -103,7 +106,11 @@ export function openSocket(address: string, caller: Caller, prepare: (ws: WebSoc
       handshakeTimeout: 5000,
       headers:
         'join' in caller
-          ? { 'x-grantline-join': caller.join, authorization: `Bearer ${caller.token}` }
+          ? {
+              'x-grantline-join': caller.join,
+              authorization: `Bearer ${caller.token}`,
+              ...(caller.place === null ? {} : { 'x-grantline-place': caller.place }),
+            }
           : { 'x-grantline-domid': String(caller.domid), authorization: `Bearer ${caller.secret}` },
     });
     ws.once('unexpected-response', (req, res) => {

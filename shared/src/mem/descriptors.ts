@@ -3,6 +3,8 @@
  *
  *      connect; send the 16 bytes of the ticket; receive one byte with one descriptor (SCM_RIGHTS), then the end
  *
+ *  Or the other way round: whoever sends a descriptor with 16 bytes of its own choice shows it, under that name, and gets the end.
+ *
  *  Raw calls on both sides: Node reads the bytes of such a message and lets the descriptor drop.
  *  Sources: man 7 unix, man 3 cmsg; the layouts are those of 64-bit Linux. */
 import { nowNs } from '../clock/clock.js';
@@ -16,7 +18,6 @@ const bind = libc.func('int bind(int fd, void *addr, unsigned int len)');
 const connect = libc.func('int connect(int fd, void *addr, unsigned int len)');
 const listen = libc.func('int listen(int fd, int backlog)');
 const accept4 = libc.func('int accept4(int fd, void *addr, void *len, int flags)');
-const recv = libc.func('int64_t recv(int fd, void *buf, size_t len, int flags)');
 const send = libc.func('int64_t send(int fd, void *buf, size_t len, int flags)');
 const sendmsg = libc.func('int64_t sendmsg(int fd, void *msg, int flags)');
 const recvmsg = libc.func('int64_t recvmsg(int fd, void *msg, int flags)');
@@ -48,12 +49,14 @@ const PAUSE_MS = 1;
 /** Pause after a call that could not be taken: descriptors may have run out. */
 const LONG_PAUSE_MS = 100;
 
-/** One message of one byte and one descriptor. */
+/** One message of some bytes and one descriptor at most: the kernel drops what there is no room for. */
 class Message {
   readonly bytes: Buffer;
   readonly header: ArrayBuffer;
+  /** What is sent or has come. */
+  readonly data: Buffer;
 
-  constructor() {
+  constructor(size: number) {
     // msghdr at 0 (56 bytes), iovec at 64, control at 96 (cmsghdr and one int: 20 of 24 bytes), data at 128.
     this.header = new ArrayBuffer(256);
     this.bytes = Buffer.from(this.header);
@@ -62,7 +65,8 @@ class Message {
     this.bytes.writeBigUInt64LE(1n, 24);
     this.bytes.writeBigUInt64LE(at + 96n, 32);
     this.bytes.writeBigUInt64LE(at + 128n, 64);
-    this.bytes.writeBigUInt64LE(1n, 72);
+    this.bytes.writeBigUInt64LE(BigInt(size), 72);
+    this.data = this.bytes.subarray(128, 128 + size);
   }
 
   put(fd: number): void {
@@ -75,7 +79,7 @@ class Message {
 
   empty(): void {
     this.bytes.fill(0, 96, 120);
-    this.bytes.writeBigUInt64LE(24n, 40);
+    this.bytes.writeBigUInt64LE(20n, 40);
   }
 
   /** @returns the descriptor, or -1 when none came */
@@ -86,7 +90,7 @@ class Message {
   }
 }
 
-const message = new Message();
+const message = new Message(1);
 
 function addressAt(path: string): Buffer {
   const name = Buffer.from(path);
@@ -112,18 +116,25 @@ interface Silent {
 export class DescriptorDoor {
   private readonly path: string;
   private readonly onTicket: (ticket: string) => number | null;
+  private readonly onShown: (name: string, fd: number) => void;
   private readonly fd: number;
   private readonly watch: Watch;
   private readonly silent = new Map<number, Silent>();
-  private readonly heard = Buffer.alloc(TICKET_BYTES + 1);
+  private readonly heard = new Message(TICKET_BYTES + 1);
   private pause: NodeJS.Timeout | null = null;
   private closed = false;
 
   /** @param path where the socket file is made; it must not be there
-   *  @param onTicket gets 32 hexadecimal digits; returns a descriptor, which is closed here once it has been sent, or null */
-  constructor(path: string, onTicket: (ticket: string) => number | null) {
+   *  @param onTicket gets 32 hexadecimal digits; returns a descriptor, which is closed here once it has been sent, or null
+   *  @param onShown gets what somebody shows, and under which name: 32 hexadecimal digits; closed here afterwards */
+  constructor(
+    path: string,
+    onTicket: (ticket: string) => number | null,
+    onShown: (name: string, fd: number) => void = () => {},
+  ) {
     this.path = path;
     this.onTicket = onTicket;
+    this.onShown = onShown;
     this.fd = makeSocket();
     const address = addressAt(path);
     if ((bind(this.fd, address, address.length) as number) !== 0 || (listen(this.fd, BACKLOG) as number) !== 0) {
@@ -167,12 +178,19 @@ export class DescriptorDoor {
 
   /** @returns true when the caller got what it came for */
   private listenTo(caller: number): boolean {
-    const n = Number(recv(caller, this.heard, this.heard.length, MSG_DONTWAIT));
+    this.heard.empty();
+    const n = Number(recvmsg(caller, this.heard.header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC));
     if (n < 0 && koffi.errno() === EAGAIN) {
       this.wait(caller);
       return false;
     }
-    const given = n === TICKET_BYTES && this.give(caller, this.heard.toString('hex', 0, n));
+    const shown = n > 0 ? this.heard.fd : -1;
+    const text = this.heard.data.toString('hex', 0, TICKET_BYTES);
+    const given = n === TICKET_BYTES && shown < 0 && this.give(caller, text);
+    if (shown >= 0) {
+      if (n === TICKET_BYTES) this.onShown(text, shown);
+      closeSync(shown);
+    }
     this.hangUp(caller);
     return given;
   }
@@ -229,6 +247,28 @@ export async function fetchDescriptor(path: string, ticket: string): Promise<num
         if (got >= 0) resolve(got);
         else reject(new NoDescriptor('the ticket was not taken'));
       });
+    });
+  } finally {
+    clearTimeout(timer);
+    (watch as Watch | null)?.close();
+    closeSync(fd);
+  }
+}
+
+/** Shows a descriptor, which stays open. @param name 32 hexadecimal digits. Returns when it has been seen
+ *  @throws as fetchDescriptor */
+export async function showDescriptor(path: string, name: string, shown: number): Promise<void> {
+  const fd = await dial(path, nowNs() + ANSWER_LIMIT_MS * 1e6);
+  let watch: Watch | null = null;
+  let timer: NodeJS.Timeout | undefined;
+  try {
+    const showing = new Message(TICKET_BYTES);
+    showing.data.write(name, 'hex');
+    showing.put(shown);
+    sendmsg(fd, showing.header, MSG_DONTWAIT | MSG_NOSIGNAL);
+    await new Promise<void>((resolve, reject) => {
+      timer = setTimeout(() => reject(new NoDescriptor(`nobody answers at ${path}`)), ANSWER_LIMIT_MS);
+      watch = new Watch(fd, () => resolve());
     });
   } finally {
     clearTimeout(timer);

@@ -8,6 +8,7 @@ import { createHttp, listenHttp, type HttpOptions, type ServiceHttp } from '@gra
 import { limitListening } from '@grantline/shared/service/listening.js';
 import type { TestbedFiles } from './files.js';
 import type { HypercallServer } from './hypercall-server.js';
+import type { Places } from './places.js';
 import type { Tickets } from './tickets.js';
 
 export interface DoorsOptions {
@@ -19,6 +20,7 @@ export interface DoorsOptions {
   server: HypercallServer;
   files: TestbedFiles;
   tickets: Tickets;
+  places: Places;
 }
 
 export class Doors {
@@ -35,7 +37,11 @@ export class Doors {
   async open(listen: ListenAddress): Promise<string> {
     const { server, files, beforeRequest } = this.o;
     // The first of all: a domain that has connected needs it at once.
-    this.shared = new DescriptorDoor(files.sharedSocket, (ticket) => this.o.tickets.use(ticket));
+    this.shared = new DescriptorDoor(
+      files.sharedSocket,
+      (ticket) => this.o.tickets.use(ticket),
+      (name, fd) => this.o.places.show(name, fd),
+    );
     files.openSocket(files.sharedSocket);
     const http = await createHttp({
       ...this.o.http,

@@ -26,7 +26,7 @@ export interface ServerWorld {
   /** The domain has connected; what is sent now comes before all else. */
   connected(domain: Domain): void;
   /** Makes a domain for whoever holds the join token of that kind. @throws Error with a statusCode */
-  join(kind: string, token: string): Domain;
+  join(kind: string, token: string, place: string): Domain;
   /** Executes a JSON operation. */
   request(caller: DomId, op: string, args: unknown): unknown;
   /** The socket is closed. */
@@ -156,7 +156,7 @@ export class HypercallServer {
     const bearer = /^Bearer (\S+)$/.exec(request.headers.authorization ?? '')?.[1];
     if (bearer === undefined) return refusal(401);
     const kind = request.headers['x-grantline-join'];
-    if (typeof kind === 'string') return this.join(kind, bearer);
+    if (typeof kind === 'string') return this.join(kind, bearer, String(request.headers['x-grantline-place'] ?? ''));
     const domid = request.headers['x-grantline-domid'];
     if (typeof domid !== 'string' || !/^\d{1,5}$/.test(domid)) return refusal(401);
     const domain = this.domains.claim(Number(domid), bearer);
@@ -164,9 +164,9 @@ export class HypercallServer {
     return this.connections.has(domain.domid) ? refusal(409) : domain;
   }
 
-  private join(kind: string, token: string): Domain | Refusal {
+  private join(kind: string, token: string, place: string): Domain | Refusal {
     try {
-      return this.world.join(kind, token);
+      return this.world.join(kind, token, place);
     } catch (error) {
       const { statusCode, message } = error as Error & { statusCode?: number };
       // Short of shared memory, for one: the message says what, and trying again may help.

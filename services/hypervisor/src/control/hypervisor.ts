@@ -5,6 +5,7 @@ import type { CounterBlock } from '@grantline/shared/counters/block.js';
 import { CounterFile } from '@grantline/shared/counters/file.js';
 import { CONTROL_COUNTERS, HYPERVISOR_CPU } from '@grantline/shared/counters/names.js';
 import { AddressSpace } from '@grantline/shared/mem/address-space.js';
+import { ownPlace } from '@grantline/shared/hypervisor/place.js';
 import type { ListenAddress, RoleGroups } from '@grantline/shared/service/env.js';
 import type { Log } from '@grantline/shared/service/log.js';
 import { CPU_KIND } from '@grantline/shared/service/metrics.js';
@@ -30,6 +31,7 @@ import { Joins } from './joins.js';
 import { MemoryPool } from './memory-pool.js';
 import { NIC_TIMEOUT_MS, NicControl } from './nic-control.js';
 import { LEAVE_MS, NicRights } from './nic-rights.js';
+import { Places } from './places.js';
 import { readings } from './readings.js';
 import { Shares } from './shares.js';
 import { Tickets } from './tickets.js';
@@ -88,6 +90,7 @@ export class Hypervisor {
   readonly onShutdown: () => void;
   readonly shares: Shares;
   readonly tickets = new Tickets();
+  private readonly places = new Places();
   private readonly life: DomainLife;
   private readonly pages: EventPages;
   readonly dma: DmaTable;
@@ -141,7 +144,9 @@ export class Hypervisor {
     });
     this.life = new DomainLife(() => this);
     this.domains = new Domains(this.life);
-    this.joins = new Joins(this.files, this.domains);
+    const places = { take: (name: string) => this.places.take(name), own: ownPlace() };
+    // With roles they come from containers.
+    this.joins = new Joins(this.files, this.domains, (o.roles ?? null) === null ? null : places);
     this.toolstack = new Toolstack(this.store, this.domains, () => this.rights.changed());
     this.sessions = new Sessions({
       ...{ store: this.store, domains: this.domains, toolstack: this.toolstack, experiment: this.experiment },
@@ -190,7 +195,7 @@ export class Hypervisor {
       this.runner,
       {
         connected: (d) => this.connected(d),
-        join: (kind, token) => this.joins.enter(kind, token),
+        join: (kind, token, place) => this.joins.enter(kind, token, place),
         request: (caller, op, args) => this.request(caller, op, args),
         disconnected: (domid) => this.domains.ended(domid),
       },
@@ -214,6 +219,7 @@ export class Hypervisor {
       server: this.server,
       files: this.files,
       tickets: this.tickets,
+      places: this.places,
     });
     this.settler = setInterval(() => {
       this.accounting.settle();
