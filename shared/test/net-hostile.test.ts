@@ -275,27 +275,47 @@ t.test(
   },
 );
 
-t.test('connections beyond the limit are refused and counted; those that are there go on', (t) => {
-  const d = new Drill({ maxConnections: 3 });
-  const peers: Peer[] = [];
-  d.stack.listen(80, (c) => {
-    const p = quiet();
-    p.connection = c;
-    peers.push(p);
-    return p;
-  });
-  for (let port = 5001; port <= 5005; port++) {
-    d.give({ flags: 'S', seq: 0, port });
-    d.give({ flags: 'A', seq: 1, ack: 1, port });
-  }
-  t.same([peers.length, d.count('tcpConnLimit')], [3, 2]);
-  t.equal(d.stack.connect(IP_B, 9, quiet()), null);
-  d.give({ flags: 'A', seq: 1, ack: 1, port: 5002, data: 9 });
-  t.equal(peers[1].received, 9);
-  for (const p of peers) p.connection!.abort();
-  t.match(d.stack.held(), NOTHING);
-  t.end();
-});
+t.test(
+  'connections beyond the limit are refused and counted, two thirds for one peer; those that are there go on',
+  (t) => {
+    const d = new Drill({ maxConnections: 12, timeWaitMs: 60_000 });
+    const peers: Peer[] = [];
+    d.stack.listen(80, (c) => {
+      const p = quiet();
+      p.connection = c;
+      peers.push(p);
+      return p;
+    });
+    const open = (src: number): number => {
+      const before = peers.length;
+      d.arp(1, MAC_B, src, IP_A);
+      for (let port = 5001; port <= 5020; port++) {
+        d.give({ flags: 'S', seq: 0, port, src });
+        d.give({ flags: 'A', seq: 1, ack: 1, port, src });
+      }
+      return peers.length - before;
+    };
+    t.same([open(IP_B), d.count('tcpConnLimit')], [8, 12]);
+    t.same([open(0x0a000007), open(0x0a000008), open(0x0a000009)], [3, 1, 0], 'others find their part of the rest');
+    t.equal(d.stack.connect(IP_B, 9, quiet()), null);
+    d.give({ flags: 'A', seq: 1, ack: 1, port: 5002, data: 9 });
+    t.equal(peers[1].received, 9);
+    // What only waits for its time does not count.
+    for (const p of peers.slice(0, 8)) p.connection!.shutdown();
+    d.stack.flush();
+    for (let port = 5001; port <= 5008; port++) d.give({ flags: 'FA', seq: port === 5002 ? 10 : 1, ack: 2, port });
+    t.equal(d.stack.held().timeWait, 8);
+    for (let port = 6001; port <= 6020; port++) {
+      d.give({ flags: 'S', seq: 0, port });
+      d.give({ flags: 'A', seq: 1, ack: 1, port });
+    }
+    t.equal(peers.length - 12, 6, 'again two thirds of what others leave');
+    for (const p of peers) p.connection!.abort();
+    d.advance(70_000);
+    t.match(d.stack.held(), NOTHING);
+    t.end();
+  },
+);
 
 t.test('bad TCP headers are counted and answered by nothing', (t) => {
   const d = new Drill();

@@ -98,7 +98,7 @@ export const NET_COUNTERS = [
   'tcpTimedOut',
   'tcpUnreachable',
   'tcpPersistTimeout',
-  /** SYNs refused: no more connections allowed. */
+  /** SYNs refused, and acknowledgements of cookies: no more connections allowed, to anybody or to this peer. */
   'tcpConnLimit',
   'tcpTimeWaitEvicted',
   'tcpTimeWaitReused',

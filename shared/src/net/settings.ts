@@ -14,7 +14,7 @@ export interface NetSettings {
   /** Most that one connection keeps of sent and of received data; powers of two. */
   sendBuffer: number;
   receiveBuffer: number;
-  /** Connections of all kinds, TIME-WAIT apart. */
+  /** Connections of all kinds, TIME-WAIT apart. One peer opens two thirds of them at most. */
   maxConnections: number;
   maxTimeWait: number;
   /** How long TIME-WAIT lasts, 2*MSL. RFC 9293 takes MSL as two minutes, a guess for the Internet; a frame does not live

@@ -47,7 +47,7 @@ export function enterTimeWait(tcb: Tcb): void {
   tcb.tx.release();
   tcb.gaps = null;
   tcb.scoreboard = null;
-  table.timeWait.add(tcb);
+  table.rests(tcb);
   startTimeWait(tcb);
   if (table.timeWait.size > host.set.maxTimeWait) {
     host.v[C.tcpTimeWaitEvicted]++;

@@ -61,9 +61,12 @@ export function listenInput(tcp: TcpContext, seg: Segment, listener: Listener, i
     v[C.tcpBadHeader]++;
     return null;
   }
+  if (table.active - table.halfOpen >= host.set.maxConnections || table.isFull(seg.src)) {
+    v[C.tcpConnLimit]++;
+    return null;
+  }
   if (!table.hasRoomHalfOpen(listener)) {
-    if (table.active - table.halfOpen >= host.set.maxConnections) v[C.tcpConnLimit]++;
-    else sendCookie(tcp, seg);
+    sendCookie(tcp, seg);
     return null;
   }
   const tcb = passive(tcp, seg, listener);
@@ -82,7 +85,7 @@ export function listenInput(tcp: TcpContext, seg: Segment, listener: Listener, i
  *  @returns null when there is no room */
 function openByCookie(tcp: TcpContext, seg: Segment, listener: Listener): Tcb | null {
   const { host, table } = tcp;
-  if (table.active >= host.set.maxConnections) {
+  if (table.active >= host.set.maxConnections || table.isFull(seg.src)) {
     host.v[C.tcpConnLimit]++;
     return null;
   }

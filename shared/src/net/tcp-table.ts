@@ -2,7 +2,6 @@
 import type { Host } from './host.js';
 import { FOR_PORTS, FOR_TABLE } from './keyed-hash.js';
 import type { ConnectionEvents, Tcb } from './tcb.js';
-import { TIME_WAIT } from './tcp-state.js';
 
 const BUCKETS = 1 << 14;
 
@@ -23,6 +22,8 @@ export class TcpTable {
   /** All in the table, and those of them that are in SYN-RECEIVED by a listener. */
   count = 0;
   halfOpen = 0;
+  /** Connections of each peer, TIME-WAIT apart. */
+  private readonly peers = new Map<number, number>();
   private readonly host: Host;
   private readonly buckets: (Tcb | null)[] = new Array<Tcb | null>(BUCKETS).fill(null);
   private nextPort: number;
@@ -57,13 +58,14 @@ export class TcpTable {
     this.buckets[bucket] = tcb;
     tcb.inTable = true;
     this.count++;
+    this.peers.set(tcb.remoteIp, (this.peers.get(tcb.remoteIp) ?? 0) + 1);
   }
 
   remove(tcb: Tcb): void {
     if (!tcb.inTable) return;
     tcb.inTable = false;
     this.count--;
-    if (tcb.state === TIME_WAIT) this.timeWait.delete(tcb);
+    if (!this.timeWait.delete(tcb)) this.leaves(tcb);
     const bucket = tcb.hash & (BUCKETS - 1);
     let t = this.buckets[bucket];
     if (t === tcb) {
@@ -80,6 +82,25 @@ export class TcpTable {
   hasRoomHalfOpen(listener: Listener): boolean {
     const most = this.host.set.maxConnections;
     return listener.halfOpen.size < listener.backlog && this.halfOpen < Math.max(1, most >> 2) && this.active < most;
+  }
+
+  /** Has a peer its part of the table? That is twice what is free, so that one alone has two thirds of it at most, and those
+   *  who come then find the rest. */
+  isFull(remoteIp: number): boolean {
+    const free = this.host.set.maxConnections - this.active;
+    return this.active >= 2 * free && (this.peers.get(remoteIp) ?? 0) >= 2 * free;
+  }
+
+  /** A connection goes on in TIME-WAIT, which has a bound of its own. */
+  rests(tcb: Tcb): void {
+    this.timeWait.add(tcb);
+    this.leaves(tcb);
+  }
+
+  private leaves(tcb: Tcb): void {
+    const left = this.peers.get(tcb.remoteIp)! - 1;
+    if (left === 0) this.peers.delete(tcb.remoteIp);
+    else this.peers.set(tcb.remoteIp, left);
   }
 
   insertHalfOpen(tcb: Tcb, listener: Listener): void {
