@@ -212,3 +212,10 @@ t.test(
     t.match(await say(head('GET /health/live', 'Connection: close\r\n\r\n')), /^HTTP\/1\.1 200 /, 'and it answers');
   },
 );
+
+t.test('H35: a service that listens on localhost has one server, the limited one', async (t) => {
+  const { app } = await bed(t);
+  const url = await listenHttp(app, { host: 'localhost', port: 0 });
+  t.equal(app.addresses().length, 1);
+  t.equal((await fetch(`${url}/health/live`)).status, 200);
+});

@@ -12,7 +12,7 @@ import { WebSocketServer, type WebSocket } from 'ws';
 import { answerHeadAtOnce } from '@grantline/shared/service/head.js';
 import { asksForWebSocket, takeUpgrades } from '@grantline/shared/service/upgrade.js';
 import { Type } from 'typebox';
-import { limitListening, refuseUpgrade } from '@grantline/shared/service/listening.js';
+import { addressToBind, limitListening, refuseUpgrade } from '@grantline/shared/service/listening.js';
 import { REPOSITORY } from '../testbed/paths.js';
 import type { Download } from './captures.js';
 import { paletteCss } from './palette-css.js';
@@ -103,7 +103,7 @@ export async function startServer(
     sockets.handleUpgrade(request, socket, head, on.connected);
   });
 
-  await app.listen(listen);
+  await app.listen({ host: await addressToBind(listen.host), port: listen.port });
   const bound = app.server.address();
   const port = typeof bound === 'object' && bound !== null ? bound.port : listen.port;
   return {

@@ -15,7 +15,7 @@ import type { CounterFile } from '../counters/file.js';
 import { processCpuNs, threadCpuNs } from '../mem/libc.js';
 import type { ListenAddress } from './env.js';
 import { isBearer, refuseHost, refuseOrigin } from './gate.js';
-import { limitListening } from './listening.js';
+import { addressToBind, limitListening } from './listening.js';
 import { UsageError } from './usage-error.js';
 import { answerHeadAtOnce } from './head.js';
 import type { Log } from './log.js';
@@ -115,7 +115,7 @@ export async function createHttp(o: HttpOptions): Promise<ServiceHttp> {
  *  @throws UsageError when the address cannot be had */
 export async function listenHttp(app: ServiceHttp, at: ListenAddress): Promise<string> {
   try {
-    await app.listen({ host: at.host, port: at.port });
+    await app.listen({ host: await addressToBind(at.host), port: at.port });
   } catch (err) {
     const code = (err as NodeJS.ErrnoException).code;
     const where = `${at.host}:${at.port}`;

@@ -1,6 +1,7 @@
 /** What a listening socket spends on its clients: on those who have not said yet who they are a descriptor each, for a second at
  *  most, and no more than so many; on all others a bounded number of connections, and of answers for each. Every HTTP server of the
  *  project is held to it, but for the guests' application, which is held to more (services/guest/src/web). */
+import { lookup } from 'node:dns/promises';
 import { STATUS_CODES, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
@@ -76,6 +77,10 @@ export function limitListening(
   });
   ignoreUpgrades(server);
 }
+
+/** The address that a name stands for. To "localhost" fastify binds servers of its own besides, which nobody has limited.
+ *  @throws the system's error when it stands for none */
+export const addressToBind = async (host: string): Promise<string> => (await lookup(host)).address;
 
 /** Answers of a server that are under way. */
 function limitAnswers(server: Server): { endOldest: (ms: number) => void } {
