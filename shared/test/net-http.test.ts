@@ -156,33 +156,36 @@ t.test('half close: the peer may go on after our end; and a reader that stops cl
   stop();
 });
 
-t.test('while clients that read nothing hold the memory, an unmodified server answers others whole and exact', async (t) => {
-  const { a, b, stop } = livePair({ memory: 4 << 20, receiveBuffer: 8192 });
-  const big = pattern(1_000_000, 8);
-  const app = fastify();
-  app.get('/big', (_req, reply) => reply.send(Buffer.from(big)));
-  await app.ready();
-  b.stack.listen(80, (c) => accept(c, (socket) => app.server.emit('connection', socket)));
-  const stalled = Array.from({ length: 60 }, () => {
-    const socket = connectStream(a.stack, { host: HOST, port: 80 });
-    socket.on('error', () => {});
-    socket.write('GET /big HTTP/1.1\r\nHost: x\r\n\r\n');
-    return socket;
-  });
-  const { arena } = b.stack.tcp.context.memory;
-  const short = new Promise<void>((resolve) => {
-    const timer = setInterval(() => {
-      if (!arena.isLow) return;
-      clearInterval(timer);
-      resolve();
-    }, 5);
-  });
-  await short;
-  const agent = new StackAgent(a, { keepAlive: true, maxSockets: 3 });
-  const all = await Promise.all(Array.from({ length: 6 }, () => request(agent, '/big')));
-  t.same([...new Set(all.map((x) => hash(x.body)))], [hash(big)]);
-  agent.destroy();
-  for (const socket of stalled) socket.destroy();
-  await app.close();
-  stop();
-});
+t.test(
+  'while clients that read nothing hold the memory, an unmodified server answers others whole and exact',
+  async (t) => {
+    const { a, b, stop } = livePair({ memory: 4 << 20, receiveBuffer: 8192 });
+    const big = pattern(1_000_000, 8);
+    const app = fastify();
+    app.get('/big', (_req, reply) => reply.send(Buffer.from(big)));
+    await app.ready();
+    b.stack.listen(80, (c) => accept(c, (socket) => app.server.emit('connection', socket)));
+    const stalled = Array.from({ length: 60 }, () => {
+      const socket = connectStream(a.stack, { host: HOST, port: 80 });
+      socket.on('error', () => {});
+      socket.write('GET /big HTTP/1.1\r\nHost: x\r\n\r\n');
+      return socket;
+    });
+    const { arena } = b.stack.tcp.context.memory;
+    const short = new Promise<void>((resolve) => {
+      const timer = setInterval(() => {
+        if (!arena.isLow) return;
+        clearInterval(timer);
+        resolve();
+      }, 5);
+    });
+    await short;
+    const agent = new StackAgent(a, { keepAlive: true, maxSockets: 3 });
+    const all = await Promise.all(Array.from({ length: 6 }, () => request(agent, '/big')));
+    t.same([...new Set(all.map((x) => hash(x.body)))], [hash(big)]);
+    agent.destroy();
+    for (const socket of stalled) socket.destroy();
+    await app.close();
+    stop();
+  },
+);
