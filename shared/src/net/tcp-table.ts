@@ -27,6 +27,8 @@ export class TcpTable {
   private readonly host: Host;
   private readonly buckets: (Tcb | null)[] = new Array<Tcb | null>(BUCKETS).fill(null);
   private nextPort: number;
+  /** What was found last; in the table. */
+  private found: Tcb | null = null;
 
   constructor(host: Host) {
     this.host = host;
@@ -43,12 +45,12 @@ export class TcpTable {
   }
 
   find(localIp: number, localPort: number, remoteIp: number, remotePort: number): Tcb | null {
+    // Segments of one connection come one behind the other: mostly it is the last one, and no hash is made.
+    const { found } = this;
+    if (found !== null && isPair(found, localIp, localPort, remoteIp, remotePort)) return found;
     let t = this.buckets[this.hashOf(localIp, localPort, remoteIp, remotePort) & (BUCKETS - 1)];
-    while (
-      t !== null &&
-      (t.remotePort !== remotePort || t.localPort !== localPort || t.remoteIp !== remoteIp || t.localIp !== localIp)
-    )
-      t = t.hashNext;
+    while (t !== null && !isPair(t, localIp, localPort, remoteIp, remotePort)) t = t.hashNext;
+    if (t !== null) this.found = t;
     return t;
   }
 
@@ -64,6 +66,7 @@ export class TcpTable {
   remove(tcb: Tcb): void {
     if (!tcb.inTable) return;
     tcb.inTable = false;
+    if (this.found === tcb) this.found = null;
     this.count--;
     if (!this.timeWait.delete(tcb)) this.leaves(tcb);
     const bucket = tcb.hash & (BUCKETS - 1);
@@ -137,3 +140,6 @@ export class TcpTable {
     return 0;
   }
 }
+
+const isPair = (t: Tcb, localIp: number, localPort: number, remoteIp: number, remotePort: number): boolean =>
+  t.remotePort === remotePort && t.localPort === localPort && t.remoteIp === remoteIp && t.localIp === localIp;
