@@ -272,6 +272,14 @@ export class Peer {
     return pfns.map((_, i) => r.readUInt32LE(8 + 8 * i + 4));
   }
 
+  /** @returns a status for each */
+  async unmapSelf(dpns: number[]): Promise<number[]> {
+    const e = Buffer.alloc(4 * dpns.length);
+    dpns.forEach((dpn, i) => e.writeUInt32LE(dpn, 4 * i));
+    const r = await this.hypercall(0x101, dpns.length, e);
+    return dpns.map((_, i) => r.readInt16LE(8 + 2 * i));
+  }
+
   private look(): void {
     for (const w of [...this.waiting]) {
       if (!w.ok()) continue;

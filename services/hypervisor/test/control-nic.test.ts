@@ -251,8 +251,13 @@ t.test(
     await soon(() =>
       [10, 11, 12].every((_, i) => !b.hv.dma.isSelf([args['header'], args['avail'], args['comp']][i] as number, 1)),
     );
-    t.equal(b.hv.dma.used, 0);
+    const entries = [args['header'], args['avail'], args['comp']] as number[];
+    for (const dpn of entries)
+      t.equal(b.hv.dma.isHeld(dpn, 1), true, "its number is nobody else's before the guest has unmapped it");
     t.same(b.hv.nic.list(), []);
+    t.same(await g.unmapSelf(entries), [0, 0, 0], 'a guest that is slow is told that the NIC has let go of its pages');
+    t.equal(b.hv.dma.used, 0);
+    t.not((await g.unmapSelf(entries))[0], 0, 'once');
     t.equal(await g.ask('nic.attach', args), 'EPERM');
     t.equal(await g.ask('nic.detach', { queue: 0 }), 'ENOENT', 'it went with the right to it');
   },
@@ -272,6 +277,25 @@ t.test('H42: a guest that comes back to direct in time keeps what it has', async
   b.hv.toolstack.configure({ path: 'direct' });
   await new Promise((r) => setTimeout(r, 200));
   t.equal(b.hv.nic.list().length, 1);
+});
+
+t.test('H42: a guest that came back and leaves once more has its whole time again', async (t) => {
+  const b = await bed(5000, undefined, { leaveMs: 400 });
+  t.teardown(() => b.close());
+  const nic = await b.open('nic');
+  await b.open('driver-domain');
+  const g = await b.open('guest');
+  await direct(b);
+  answering(nic, () => ({ result: { queue: 0 } }));
+  await g.ask('nic.attach', await queueArgs(g));
+  b.hv.toolstack.configure({ path: 'split' });
+  const half = performance.now() + 200;
+  await new Promise((r) => setTimeout(r, 200));
+  b.hv.toolstack.configure({ path: 'direct' });
+  b.hv.toolstack.configure({ path: 'split' });
+  const left = performance.now();
+  await soon(() => b.hv.nic.list().length === 0);
+  t.ok(performance.now() - Math.max(left, half) > 350, 'not when the first time was over');
 });
 
 t.test('H42: an attach that is answered after the guest has left direct is undone', async (t) => {

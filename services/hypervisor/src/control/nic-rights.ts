@@ -24,7 +24,8 @@ export interface RightsParts {
 export class NicRights {
   private readonly parts: RightsParts;
   private readonly leaveMs: number;
-  private readonly timers = new Set<NodeJS.Timeout>();
+  /** Of the guests that are to leave. */
+  private readonly timers = new Map<DomId, NodeJS.Timeout>();
 
   constructor(parts: RightsParts, leaveMs = LEAVE_MS) {
     this.parts = parts;
@@ -34,17 +35,23 @@ export class NicRights {
   /** The factors have changed: who has no right to the NIC now is to have left it after a while. */
   changed(): void {
     for (const guest of this.parts.guests()) {
-      if (this.parts.isDirect(guest)) continue;
+      if (this.parts.isDirect(guest)) {
+        // Should it leave once more, it has its whole time again.
+        clearTimeout(this.timers.get(guest));
+        this.timers.delete(guest);
+        continue;
+      }
+      if (this.timers.has(guest)) continue;
       const timer = setTimeout(() => {
-        this.timers.delete(timer);
-        if (!this.parts.isDirect(guest)) this.revoke(guest);
+        this.timers.delete(guest);
+        this.revoke(guest);
       }, this.leaveMs);
-      this.timers.add(timer);
+      this.timers.set(guest, timer);
     }
   }
 
   stop(): void {
-    for (const timer of this.timers) clearTimeout(timer);
+    for (const timer of this.timers.values()) clearTimeout(timer);
     this.timers.clear();
   }
 

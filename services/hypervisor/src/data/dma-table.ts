@@ -32,6 +32,9 @@ const GRANT = 1;
 const SELF = 2;
 /** Cleared; its number is not given again before the NIC is known to have let go. */
 const CLOSING = 3;
+/** Was SELF until the context lost its right to the NIC: leads nowhere, and stays the context's until it is unmapped. A domain that is slow to
+ *  leave must be able to tell that the NIC has let go of a page; a number that it gives back late must not be somebody else's by then. */
+const REVOKED = 4;
 
 export class DmaTable {
   private readonly u32: Uint32Array;
@@ -105,6 +108,21 @@ export class DmaTable {
     return dpn < DMA_ENTRIES && this.state[dpn] === SELF && this.contextOf[dpn] === context;
   }
 
+  /** @returns true when dpn is an entry that `context` made of its own page and has not unmapped yet */
+  isHeld(dpn: number, context: number): boolean {
+    if (dpn >= DMA_ENTRIES || this.contextOf[dpn] !== context) return false;
+    return this.state[dpn] === SELF || this.state[dpn] === REVOKED;
+  }
+
+  /** The context has no right to the NIC any more: its entries for its own pages lead nowhere. It still unmaps each. */
+  revokeSelf(context: number): void {
+    for (let dpn = 1; dpn < DMA_ENTRIES; dpn++) {
+      if (!this.isSelf(dpn, context)) continue;
+      Atomics.store(this.i32, this.word(dpn, DMA_FLAGS), 0);
+      this.state[dpn] = REVOKED;
+    }
+  }
+
   /** The NIC starts no transfer by this entry from now on; one may still be under way until DmaQuiesce says settled.
    *  The entry is not free before free(). */
   clear(dpn: number): void {
@@ -135,9 +153,9 @@ export class DmaTable {
     return cleared;
   }
 
-  /** First live entry from `from` on that a context made of its own pages. @returns 0 when there is none */
-  nextSelf(context: number, from: number): number {
-    for (let dpn = from; dpn < DMA_ENTRIES; dpn++) if (this.isSelf(dpn, context)) return dpn;
+  /** First entry from `from` on that a context made of its own pages and has not unmapped. @returns 0 when there is none */
+  nextHeld(context: number, from: number): number {
+    for (let dpn = from; dpn < DMA_ENTRIES; dpn++) if (this.isHeld(dpn, context)) return dpn;
     return 0;
   }
 

@@ -54,7 +54,7 @@ export class UnmapOp {
     const { req32, res16 } = this.buf;
     for (let i = 0; i < count; i++) {
       const dpn = req32[(i * DMA_UNMAP_BYTES) >> 2];
-      const mine = this.dma.isSelf(dpn, caller.domid);
+      const mine = this.dma.isHeld(dpn, caller.domid);
       if (mine) this.endDma(dpn);
       res16[(i * STATUS_RES_BYTES) >> 1] = mine ? GNTST.okay : GNTST.badDevAddr;
       if ((i + 1) % UNMAP_GROUP === 0) this.settle();
@@ -62,14 +62,13 @@ export class UnmapOp {
     return this.end();
   }
 
-  /** The mapper may not use the NIC any more: ends the device halves of what it has mapped, and its own pages in its DMA
-   *  context. @returns as run() */
+  /** The mapper may not use the NIC any more: ends the device halves of what it has mapped; its own pages stay in its DMA context, to be
+   *  unmapped by it, and lead nowhere. @returns as run() */
   runDevice(mapper: DomainMemory): PendingUnmap | null {
     const track = mapper.maptrack;
     for (let handle = 0; handle < track.capacity; handle++)
       if ((track.halves(handle) & GNTMAP_DEVICE_MAP) !== 0) this.endHalves(mapper, handle, GNTMAP_DEVICE_MAP);
-    for (let dpn = this.dma.nextSelf(mapper.domid, 1); dpn !== 0; dpn = this.dma.nextSelf(mapper.domid, dpn + 1))
-      this.endDma(dpn);
+    this.dma.revokeSelf(mapper.domid);
     return this.end();
   }
 
@@ -80,7 +79,7 @@ export class UnmapOp {
       const halves = track.halves(handle);
       if (halves !== 0) this.endHalves(mapper, handle, halves & (GNTMAP_HOST_MAP | GNTMAP_DEVICE_MAP));
     }
-    for (let dpn = this.dma.nextSelf(mapper.domid, 1); dpn !== 0; dpn = this.dma.nextSelf(mapper.domid, dpn + 1))
+    for (let dpn = this.dma.nextHeld(mapper.domid, 1); dpn !== 0; dpn = this.dma.nextHeld(mapper.domid, dpn + 1))
       this.endDma(dpn);
     return this.end();
   }
