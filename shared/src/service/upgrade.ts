@@ -7,9 +7,9 @@ import type { Duplex } from 'node:stream';
 /** What Node has on a socket of an HTTP server: the answer that is being written. */
 type HttpSocket = Duplex & { _httpMessage?: ServerResponse | null };
 
-/** The request asks for a WebSocket, and may (RFC 6455, 4.1). */
+/** The request asks for a WebSocket, and may (RFC 6455, 4.1). One with a body is none: releases of Node differ in who reads that. */
 export function asksForWebSocket(request: IncomingMessage): boolean {
-  if (request.method !== 'GET') return false;
+  if (request.method !== 'GET' || hasBody(request)) return false;
   return listed(request.headers.upgrade).includes('websocket');
 }
 
@@ -37,7 +37,14 @@ function takersOf(server: Server): Taker[] {
   if (there !== undefined) return there;
   const list: Taker[] = [];
   takers.set(server, list);
-  // Not by shouldUpgradeCallback of newer releases: where it says no, Node loses what came behind the request.
+  // Newer releases of Node ask, and some of them show the offer before the body has come: one with a body that nobody takes is then an ordinary
+  // request at once. All others are handed back: where the answer is no, Node loses what came behind the request, so that here
+  // the connection ends with the answer, and whoever sent more knows.
+  const asking: Server & { shouldUpgradeCallback?: (request: IncomingMessage) => boolean } = server;
+  asking.shouldUpgradeCallback = (request) => !hasBody(request) || list.some(({ wanted }) => wanted(request));
+  server.prependListener('request', (request: IncomingMessage, response: ServerResponse) => {
+    if (request.headers.upgrade !== undefined) response.shouldKeepAlive = false;
+  });
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     const taker = list.find(({ wanted }) => wanted(request));
     if (taker === undefined) handBack(server, request, socket, head);
@@ -95,5 +102,8 @@ function headOf(request: IncomingMessage): Buffer {
   }
   return Buffer.from(`${text}\r\n`, 'latin1');
 }
+
+const hasBody = ({ headers }: IncomingMessage): boolean =>
+  headers['transfer-encoding'] !== undefined || !['0', undefined].includes(headers['content-length']);
 
 const listed = (value: string | undefined): string[] => (value ?? '').split(',').map((s) => s.trim().toLowerCase());
