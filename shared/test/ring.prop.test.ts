@@ -95,6 +95,22 @@ t.test('H1: req_prod further ahead than the ring has slots marks the ring broken
   t.end();
 });
 
+t.test('H1: requests that are taken and not answered yet count: with them there are never more than slots', (t) => {
+  const taken = fc.integer({ min: 1, max: RX_RING_SIZE });
+  fc.assert(
+    fc.property(start, taken, fc.double({ min: 0, max: 0.999, noNaN: true }), (from, n, over) => {
+      const { mem, front, back } = pairAt(from);
+      front.reqProdPvt = idxAdd(front.reqProdPvt, n);
+      front.push();
+      back.reqCons = idxAdd(back.reqCons, n);
+      // No further ahead of what was taken than the ring is long, and yet the slots of what is not answered are written anew.
+      mem.u32[(4096 + RING_REQ_PROD) >> 2] = idxAdd(ringIdx(from), RX_RING_SIZE + 1 + Math.floor(over * n));
+      return back.unconsumed() === -1;
+    }),
+  );
+  t.end();
+});
+
 t.test('H1: attaching to a ring whose req_prod is impossible is refused', (t) => {
   const { mem } = pairAt(0xfffffff0);
   mem.u32[(4096 + RING_REQ_PROD) >> 2] = 0xfffffff0 + 400;
