@@ -1,7 +1,5 @@
 /** What a stack knows and no peer: 128 bits from the system's generator, drawn when it begins. A type of its own, so that
  *  nothing seeded or shorter can stand for it. */
-import { randomBytes } from 'node:crypto';
-
 const BYTES = 16;
 
 export class Secret {
@@ -14,7 +12,7 @@ export class Secret {
   }
 
   static fresh(): Secret {
-    return new Secret(randomBytes(BYTES));
+    return new Secret(crypto.getRandomValues(new Uint8Array(BYTES)));
   }
 
   /** A known one, for tests that compare. @throws RangeError when it is not 16 bytes */
