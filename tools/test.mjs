@@ -7,9 +7,10 @@ import { spawn } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { root, setup } from './setup.mjs';
-import { tellTap } from './tap-lines.mjs';
 
 setup();
+// Not before: on a fresh clone it is the set-up that brings its packages.
+const { tellTap } = await import('./tap-lines.mjs');
 // Tap's runner puts loaders for coverage and mocks into each process, of which we use neither: they cost a second for each file.
 const SUITES = {
   long: /\/test\/long\//,

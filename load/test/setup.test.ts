@@ -85,3 +85,22 @@ t.test('the command runs where others keep nothing: no home, another directory, 
   t.equal(r.stderr, '');
   t.end();
 });
+
+t.test('what a fresh clone runs first needs nothing that is installed', (t) => {
+  const seen = new Set<string>();
+  const look = (file: string): void => {
+    if (seen.has(file)) return;
+    seen.add(file);
+    for (const [, from] of readFileSync(join(REPOSITORY, file), 'utf8').matchAll(
+      /^(?:import|\}) [^;]*?from '([^']+)'/gm,
+    )) {
+      t.match(from, /^node:|^\.\.?\//, `${file} imports ${from}`);
+      if (from.startsWith('.')) look(join(file, '..', from));
+    }
+  };
+  for (const tool of ['start', 'test', 'check', 'tap-check', 'compose-check', 'grafana-check', 'bench', 'dashboards'])
+    look(`tools/${tool}.mjs`);
+  look('load/bin/grantline.mjs');
+  t.ok(seen.has('tools/setup.mjs'));
+  t.end();
+});
