@@ -35,6 +35,9 @@ export interface Ended {
   seconds: number;
 }
 
+/** A machine that does much else may find the HTTP generator full: a void run is no fault of the path. */
+export const voided = ({ code, stderr }: Ended): boolean => code === 1 && /: void: the generator/.test(stderr);
+
 export class Bench {
   readonly home: string;
   /** The testbed's directory; not made here. */
