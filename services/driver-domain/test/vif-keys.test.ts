@@ -29,6 +29,9 @@ t.test('garbage, negative, huge and doubled ring references and ports are refuse
   for (const bad of ['0', '1024', '-3', 'port'])
     await t.rejects(readFrontKeys(from({ ...ONE, 'event-channel': bad }), 1), /event-channel/);
   await t.rejects(readFrontKeys(from({ ...ONE, 'ctrl-ring-ref': '9', 'event-channel-ctrl': '5' }), 1), /used twice/);
+  const sameRing = from({ ...ONE, 'ctrl-ring-ref': '12', 'event-channel-ctrl': '3' });
+  await t.rejects(readFrontKeys(sameRing, 1), /event-channel-ctrl 3 .* used twice/);
+  await t.rejects(readFrontKeys(from({ ...TWO, 'queue-1/event-channel': '3' }), 2), /event-channel 3 .* used twice/);
 });
 
 t.test('a wrong number of queues, or a queue without keys, refuses all (H34)', async (t) => {

@@ -225,6 +225,20 @@ hostile(
   },
   { bytes: 2048 },
 );
+t.test('H29: data in front of the upper half of the page breaks netfront', (t) => {
+  const rig = makeRig({ start: NEAR_WRAP, bytes: 2048 });
+  rig.front.refill();
+  rig.deliver(77);
+  rig.deliver(78);
+  const r = rig.request();
+  t.equal(r.offset, 2048);
+  rig.respond(r.id, 0, 0, 60);
+  push(rig);
+  rig.front.poll();
+  t.same(rig.faults, [NETFRONT_FAULTS[3]]);
+  t.same(rig.sink.frames, [77, 78]);
+  t.end();
+});
 hostile(
   'H37: more bytes than a half page breaks netfront',
   3,

@@ -262,6 +262,38 @@ t.test(
   },
 );
 
+t.test(
+  'H44: a buffer over the end of its page gets nothing, also when it comes first; a frame longer than one is chained',
+  (t) => {
+    for (const [offset, len] of [
+      [1, 4096],
+      [2048, 2049],
+      [65_535, 4096],
+    ] as const) {
+      const kit = new Kit();
+      const q = kit.queue(1000, 1);
+      kit.nic.attach(q.queue, MAC_A, null);
+      q.post(kit.map(1000, 1, 20), offset, len, 0);
+      q.postPages(1, 40);
+      t.equal(kit.receive(kit.frame(MAC_A, 100), 100), DELIVERED);
+      t.match(q.take(), { errors: 1, frames: { length: 1 } }, `${len} bytes at ${offset}`);
+    }
+    const kit = new Kit();
+    const q = kit.queue(1000, 1);
+    kit.nic.attach(q.queue, MAC_A, null);
+    q.post(kit.map(1000, 1, 20), 0, 60, kit.page(1, 20));
+    q.postPages(1, 40);
+    const behind = kit.mem.u8.slice(kit.page(1, 20) + 60, kit.page(1, 21));
+    t.equal(kit.receive(kit.frame(MAC_A, 100), 100), DELIVERED);
+    t.ok(
+      Buffer.compare(behind, kit.mem.u8.slice(kit.page(1, 20) + 60, kit.page(1, 21))) === 0,
+      'nothing is written over its end',
+    );
+    t.equal(q.take().frames[0]?.bytes.length, 100);
+    t.end();
+  },
+);
+
 t.test('arming asks for a wake-up that can come, and sees buffers that came before it', (t) => {
   const kit = new Kit();
   const q = kit.queue(1, 1);
