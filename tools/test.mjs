@@ -4,7 +4,7 @@
 //   npm run test:views    what people look at: Prometheus and dashboards, the live page and the report in a browser
 // Other arguments are compiled test files. Each is a TAP program of its own: `node FILE` runs it, too.
 import { spawn } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { root, setup } from './setup.mjs';
 
@@ -38,6 +38,26 @@ const ALONE = /\/(e2e|as-found)[^/]*\.test\.js$|^dashboards\/dist\/test\//;
 /** Of a whole file, in ms: each test in it has TAP_TIMEOUT seconds or what it asks for. */
 const PATIENCE = 600_000;
 
+const SHM = '/dev/shm';
+
+/** What tests keep in shared memory has their process's number in its name. Removes what one that is over has left, or, for any, what is
+ *  older than a test may last: one that was killed with its runner did not clean up.
+ *  @param {number} [pid] @returns {string | null} what was there */
+function sweep(pid) {
+  const left = (existsSync(SHM) ? readdirSync(SHM) : []).filter((name) => {
+    const of = Number(/^grantline-test-(\d+)-/.exec(name)?.[1] ?? NaN);
+    return pid === undefined ? of > 0 && !existsSync(`/proc/${of}`) && isOld(join(SHM, name)) : of === pid;
+  });
+  for (const name of left) rmSync(join(SHM, name), { recursive: true, force: true });
+  return left.length === 0 ? null : `left behind in ${SHM}: ${left.join(', ')}`;
+}
+
+/** Ours, and of no test that runs, whatever numbers its processes have where it does. @param {string} path */
+function isOld(path) {
+  const s = statSync(path, { throwIfNoEntry: false });
+  return s !== undefined && s.uid === process.getuid?.() && Date.now() - s.mtimeMs > PATIENCE;
+}
+
 /** @type {Set<import('node:child_process').ChildProcess>} */
 const running = new Set();
 let interrupted = false;
@@ -54,7 +74,10 @@ async function run(file) {
   /** @type {Promise<string | null>} */
   const ended = new Promise((done) => {
     child.once('error', (error) => done(`does not start: ${error.message}`));
-    child.once('close', (code, signal) => done(code === 0 ? null : `ended with ${signal ?? `exit code ${code}`}`));
+    child.once('close', (code, signal) => {
+      const left = sweep(child.pid);
+      done(code === 0 ? left : `ended with ${signal ?? `exit code ${code}`}`);
+    });
   });
   const tally = await tellTap(file, child.stdout, ended, (line) => console.log(line));
   globalThis.clearTimeout(timer);
@@ -84,11 +107,12 @@ const files = args.length > 0 ? args : filesOf(suite);
 const total = { passed: 0, failed: 0, skipped: 0 };
 const started = Date.now();
 // A test ends its own processes when it is asked to.
-for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM']))
+for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP']))
   process.on(signal, () => {
     interrupted = true;
     for (const child of running) child.kill(signal);
   });
+sweep();
 await runAll(
   files.filter((f) => !ALONE.test(f)),
   2,
