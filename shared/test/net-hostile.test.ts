@@ -17,8 +17,8 @@ function flood(d: Drill, count: number, from = 0): void {
     );
 }
 
-/** A drill whose listener takes no more half-open connections, and who has connected. */
-function flooded(settings = {}): { d: Drill; peers: Peer[] } {
+/** A drill with a listener that takes 64 half-open connections, and who has connected. */
+function listening(settings = {}): { d: Drill; peers: Peer[] } {
   const d = new Drill(settings);
   const peers: Peer[] = [];
   d.arp(1, MAC_B, 0x0a0000fe, IP_A);
@@ -32,27 +32,21 @@ function flooded(settings = {}): { d: Drill; peers: Peer[] } {
     },
     64,
   );
-  flood(d, 64);
-  d.sent();
   return { d, peers };
+}
+
+/** One whose listener takes no more. */
+function flooded(settings = {}): { d: Drill; peers: Peer[] } {
+  const bed = listening(settings);
+  flood(bed.d, 64);
+  bed.d.sent();
+  return bed;
 }
 
 t.test(
   'RFC 4987: a flood of SYNs fills the backlog and no more; what is half open keeps its place, others get cookies',
   (t) => {
-    const d = new Drill();
-    const peers: Peer[] = [];
-    d.arp(1, MAC_B, 0x0a0000fe, IP_A);
-    d.stack.listen(
-      80,
-      (c) => {
-        const p = quiet();
-        p.connection = c;
-        peers.push(p);
-        return p;
-      },
-      64,
-    );
+    const { d, peers } = listening();
     const [early] = (d.receive(d.segment({ flags: 'S', seq: 0, port: 900 })), d.sent());
     flood(d, 63);
     d.frames = [];
