@@ -196,7 +196,7 @@ t.test('every message of a browser is judged by a schema and refused with the re
   const heard = new Heard(page.url, new URL(page.url).origin);
   await heard.until(() => heard.messages.length);
   t.equal(heard.messages[0].type, 'hello');
-  heard.socket.send('{"id":4,"op":"apply","guests":0}');
+  heard.socket.send('{"id":4,"op":"apply","config":"native","guests":0}');
   heard.socket.send('{"id":5,"op":"start"}');
   await heard.until(() => heard.messages.filter((m) => m.type === 'answer').length === 2);
   t.match(

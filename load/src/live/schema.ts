@@ -1,6 +1,6 @@
 /** What the live page's server takes from outside, each judged by a schema, and refused with the reason. */
-import { Type, type Static } from 'typebox';
-import { Compile } from 'typebox/compile';
+import { Type, type Static, type TSchema } from '@sinclair/typebox';
+import { TypeCompiler } from '@sinclair/typebox/compiler';
 import type { ToServer } from '../../page/messages.js';
 import { configurationNames } from '@grantline/shared/config/factors.js';
 import { EXPERIMENT_DIRECTIONS } from '@grantline/shared/service/metrics-experiment.js';
@@ -40,13 +40,15 @@ const REQUESTS = {
   'capture-stop': Type.Object({ id: Id, op: Type.Literal('capture-stop') }, closed),
 };
 const CHECKS = {
-  apply: Compile(REQUESTS.apply),
-  start: Compile(REQUESTS.start),
-  stop: Compile(REQUESTS.stop),
-  capture: Compile(REQUESTS.capture),
-  'capture-stop': Compile(REQUESTS['capture-stop']),
+  apply: TypeCompiler.Compile(REQUESTS.apply),
+  start: TypeCompiler.Compile(REQUESTS.start),
+  stop: TypeCompiler.Compile(REQUESTS.stop),
+  capture: TypeCompiler.Compile(REQUESTS.capture),
+  'capture-stop': TypeCompiler.Compile(REQUESTS['capture-stop']),
 };
-const AnyRequest = Compile(Type.Object({ id: Id, op: Type.Union(Object.keys(REQUESTS).map((n) => Type.Literal(n))) }));
+const AnyRequest = TypeCompiler.Compile(
+  Type.Object({ id: Id, op: Type.Union(Object.keys(REQUESTS).map((n) => Type.Literal(n))) }),
+);
 
 /** What is expected of each field, in words. */
 const EXPECTED: Readonly<Record<string, string>> = {
@@ -79,18 +81,16 @@ export function parseRequest(text: string): Parsed {
   if (check.Check(value)) return { ok: true, request: value as ToServer };
   const known = Object.keys(REQUESTS[op].properties);
   const extra = Object.keys(value as object).find((k) => !known.includes(k));
-  const field = [...check.Errors(value)].map((e) => e.instancePath.split('/')[1]).find((f) => f && EXPECTED[f]);
-  const missing = known.find((k) => !Object.hasOwn(value as object, k));
-  const reason =
-    (field && EXPECTED[field]) ??
-    (missing === undefined ? extra && `there is no field "${extra.slice(0, 40)}" in ${op}` : EXPECTED[missing]);
+  const wrong = new Set([...check.Errors(value)].map((e) => e.path.split('/')[1]));
+  const field = known.find((k) => wrong.has(k) && EXPECTED[k]);
+  const reason = (field && EXPECTED[field]) ?? (extra && `there is no field "${extra.slice(0, 40)}" in ${op}`);
   return { ok: false, id, reason: reason ?? `not a request ${op}` };
 }
 
 const Name = Type.String({ minLength: 1, maxLength: 200 });
 const Count = Type.Number({ minimum: 0 });
 const Figures = Type.Record(Type.String({ maxLength: 100 }), Type.Number());
-const Nullable = <T extends Type.TSchema>(schema: T) => Type.Union([schema, Type.Null()]);
+const Nullable = <T extends TSchema>(schema: T) => Type.Union([schema, Type.Null()]);
 const Rate = { framesPerSecond: Count, gbps: Count };
 
 /** Body of POST /observer/phase. */

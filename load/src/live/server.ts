@@ -11,7 +11,7 @@ import { isBearer, refuseHost, refuseOrigin } from '@grantline/shared/service/ga
 import { WebSocketServer, type WebSocket } from 'ws';
 import { answerHeadAtOnce } from '@grantline/shared/service/head.js';
 import { asksForWebSocket, takeUpgrades } from '@grantline/shared/service/upgrade.js';
-import { Type } from 'typebox';
+import { Type } from '@sinclair/typebox';
 import { addressToBind, limitListening, refuseUpgrade } from '@grantline/shared/service/listening.js';
 import { REPOSITORY } from '../testbed/paths.js';
 import type { Download } from './captures.js';

@@ -1,6 +1,6 @@
 /** What a report needs of a results file, as a schema. More than that may stand in the file: fields are added freely. */
-import Type, { type Static } from 'typebox';
-import { Compile } from 'typebox/compile';
+import { Type, type Static } from '@sinclair/typebox';
+import { TypeCompiler, ValueErrorType } from '@sinclair/typebox/compiler';
 
 export const COMPARE_SCHEMA = 'grantline.compare/1';
 
@@ -138,7 +138,7 @@ const CompareResults = Type.Object({
 export type CompareResults = Static<typeof CompareResults>;
 export type RunResult = Static<typeof Run>;
 
-const validator = Compile(CompareResults);
+const validator = TypeCompiler.Compile(CompareResults);
 
 /** @returns null when the value is a results file, else the first thing that is wrong with it, as a short phrase */
 export function faultIn(value: unknown): string | null {
@@ -149,10 +149,11 @@ export function faultIn(value: unknown): string | null {
     return `its schema is ${JSON.stringify(schema.slice(0, 60))}; this report reads "${COMPARE_SCHEMA}"`;
   }
   if (validator.Check(value)) return null;
-  const first = validator.Errors(value)[0];
-  const where = first.instancePath === '' ? 'the file' : first.instancePath.slice(1).replaceAll('/', '.');
-  const missing = first.keyword === 'required' ? first.params.requiredProperties.join(', ') : null;
-  return missing === null ? `${where} ${first.message}` : `${where} lacks ${missing}`;
+  const first = validator.Errors(value).First();
+  const path = first?.path.slice(1).split('/') ?? [];
+  const missing = first?.type === ValueErrorType.ObjectRequiredProperty ? path.pop() : null;
+  const where = path.join('.') || 'the file';
+  return missing === null ? `${where}: ${first?.message}` : `${where} lacks ${missing}`;
 }
 
 /** @returns the value as what the schema says. @throws Error when faultIn finds something */

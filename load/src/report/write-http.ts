@@ -1,8 +1,8 @@
 /** Puts the report of a load by HTTP into a results folder: http.html, http.md, http.svg. */
 import { existsSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { Type } from 'typebox';
-import { Value } from 'typebox/value';
+import { Type } from '@sinclair/typebox';
+import { Value } from '@sinclair/typebox/value';
 import { UserError } from '../cli/errors.js';
 import type { HttpFile } from '../http/record.js';
 import { reportHtml } from './html.js';
@@ -87,9 +87,9 @@ function readHttp(path: string): HttpFile {
     throw new UserError(`cannot read ${path} (${(error as NodeJS.ErrnoException).code})`, 'check its permissions');
   }
   if (!Value.Check(File, value) || value.capacity.length + value.atRate.length === 0) {
-    const [first] = Value.Errors(File, value);
+    const first = Value.Errors(File, value).First();
     throw new UserError(
-      `${path} is no results file of this version${first ? `: ${first.instancePath || 'it'} ${first.message}` : ''}`,
+      `${path} is no results file of this version${first ? `: ${first.path || 'it'} ${first.message}` : ''}`,
       'repeat the measurement with this version',
     );
   }

@@ -5,8 +5,8 @@ import { isIP } from 'node:net';
 import { hostname, networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import { createFile, giveFile } from '@grantline/shared/service/own-dir.js';
-import { Type, type Static } from 'typebox';
-import { Value } from 'typebox/value';
+import { Type, type Static } from '@sinclair/typebox';
+import { Value } from '@sinclair/typebox/value';
 import { UserError } from '../cli/errors.js';
 
 export const TESTBED_FILE = 'testbed.json';
@@ -49,8 +49,8 @@ export function parseTestbedFile(dir: string, text: string): TestbedFile {
     throw wrong('no JSON');
   }
   if (!Value.Check(schema, file)) {
-    const [first] = Value.Errors(schema, file);
-    throw wrong(first === undefined ? 'its form' : `${first.instancePath.slice(1) || 'its form'}: ${first.message}`);
+    const first = Value.Errors(schema, file).First();
+    throw wrong(first === undefined ? 'its form' : `${first.path.slice(1) || 'its form'}: ${first.message}`);
   }
   if (file.token !== tokenFile(dir)) throw wrong('token: another file');
   if (file.hypervisor !== null && !isHere(file.hypervisor)) throw wrong('hypervisor: no address of this machine');

@@ -1,8 +1,8 @@
 /** Reads a counter file (file.ts) of another process, also of a dead one, and of one that means harm: a guest may write anything there.
  *  However a file is made, a look takes a bounded number of reads and waits for nobody: it is done where an event loop runs. */
 import { closeSync, openSync, readSync } from 'node:fs';
-import { Type } from 'typebox';
-import { Value } from 'typebox/value';
+import { Type } from '@sinclair/typebox';
+import { Value } from '@sinclair/typebox/value';
 import { nowNs } from '../clock/clock.js';
 import { BLOCKS_AT, COUNTER_FILE_BYTES, COUNTER_MAGIC, TOC_AT, type BlockSnapshot, type TocEntry } from './file.js';
 

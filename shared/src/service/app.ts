@@ -22,7 +22,7 @@ import { pinToCore } from '../mem/libc.js';
 import { Captures } from './captures.js';
 import { domainName } from './domain-name.js';
 import { readEnv, UsageError, type ServiceEnv, type ServiceKind } from './env.js';
-import { Type } from 'typebox';
+import { Type } from '@sinclair/typebox';
 import { createHttp, listenHttp, OPEN, type ServiceHttp } from './http.js';
 import { Lifeline } from './lifeline.js';
 import { createLog, type Log } from './log.js';

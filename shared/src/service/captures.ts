@@ -1,7 +1,7 @@
 /** Captures of a service: its taps, and GET /capture, which streams what one of them sees as a pcapng file while the request
  *  lasts. docs/wire/capture.md. Only who has the domain's control key may: it is no open route (http.ts). */
 import type { ServerResponse } from 'node:http';
-import { Type } from 'typebox';
+import { Type } from '@sinclair/typebox';
 import { CaptureRing } from '../capture/capture-ring.js';
 import { interfaceBlock, sectionBlock, statisticsBlock } from '../capture/pcapng-blocks.js';
 import { FrameTap, HOPS, type Hop } from '../capture/tap.js';

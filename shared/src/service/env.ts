@@ -1,6 +1,6 @@
 /** A service's settings: the environment, read and judged once at the start. docs/wire/control-plane.md section 1. */
 import { envSchema } from 'env-schema';
-import { Type } from 'typebox';
+import { Type, type Static } from '@sinclair/typebox';
 import { DOMID_FIRST_RESERVED, parseDomId, type DomId } from '../abi/page.js';
 import { TAP_PLACE_FORM, TAP_PLACE_PATTERN, parseTapPlace, type TapPlace } from '../config/tap-place.js';
 import { NAME_FORM } from './gate.js';
@@ -104,7 +104,7 @@ const schema = Type.Object({
   GRANTLINE_TAP_OFFLOAD: Type.Optional(Type.String({ enum: ['0', '1'] })),
   GRANTLINE_EDGE: Type.Optional(Type.String({ pattern: '^(\\[[0-9a-fA-F:.]+\\]|[^:\\[\\]/]+):[0-9]{1,5}$' })),
 });
-type Raw = Type.Static<typeof schema>;
+type Raw = Static<typeof schema>;
 
 /** What a variable must be, for the one line that refuses it. */
 const EXPECTED: Record<keyof Raw, string> = {

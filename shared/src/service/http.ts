@@ -9,7 +9,7 @@ import swaggerUi from '@fastify/swagger-ui';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import { fastify, LogController, type FastifyBaseLogger, type FastifyInstance, type RawServerDefault } from 'fastify';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { Type } from 'typebox';
+import { Type, type Static } from '@sinclair/typebox';
 import { nowNs } from '../clock/clock.js';
 import type { CounterFile } from '../counters/file.js';
 import { processCpuNs, threadCpuNs } from '../mem/libc.js';
@@ -69,7 +69,7 @@ export const CountersBody = Type.Object({
     }),
   ),
 });
-export type CountersBody = Type.Static<typeof CountersBody>;
+export type CountersBody = Static<typeof CountersBody>;
 
 declare module 'fastify' {
   interface FastifyContextConfig {

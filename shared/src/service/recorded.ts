@@ -1,5 +1,5 @@
 /** Routes to what the application of a recorded run kept. */
-import { Type } from 'typebox';
+import { Type } from '@sinclair/typebox';
 import { writePcap } from '../capture/write-pcap.js';
 import type { RecordApp } from '../stack/record-app.js';
 import type { RxStack } from '../stack/rx-stack.js';

@@ -5,7 +5,7 @@ import type { Poller } from '../loop/data-loop.js';
 import type { TxDevice } from '../nicq/tx-device.js';
 import type { RespondApp } from '../stack/respond-app.js';
 import type { SendApp, SendRun } from '../stack/send-app.js';
-import { Type } from 'typebox';
+import { Type } from '@sinclair/typebox';
 
 const Status = Type.Object({ sending: Type.Boolean() });
 const Refusal = Type.Object({ error: Type.String() });

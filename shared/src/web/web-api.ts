@@ -1,5 +1,5 @@
 /** What the application in a guest answers by HTTP, for it and for those that load and check it. docs/http.md */
-import { Type } from 'typebox';
+import { Type, type Static } from '@sinclair/typebox';
 
 /** Longest body down or up. */
 export const MAX_BODY_BYTES = 1 << 30;
@@ -18,7 +18,7 @@ export const RootBody = Type.Object({
   /** The request's x-request-id; null without one. */
   id: Type.Union([Type.String(), Type.Null()]),
 });
-export type RootBody = Type.Static<typeof RootBody>;
+export type RootBody = Static<typeof RootBody>;
 
 /** POST /bytes */
 export const UploadBody = Type.Object({
@@ -29,7 +29,7 @@ export const UploadBody = Type.Object({
   /** With ?hash=sha256 only. */
   sha256: Type.Optional(Type.String()),
 });
-export type UploadBody = Type.Static<typeof UploadBody>;
+export type UploadBody = Static<typeof UploadBody>;
 
 /** Of GET /: what it answers to that id, byte for byte. */
 export const rootText = (name: string, id: string | null): string =>

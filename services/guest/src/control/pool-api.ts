@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ServiceHttp } from '@grantline/shared/service/http.js';
 import type { Keep } from '@grantline/shared/service/session.js';
-import { Type } from 'typebox';
+import { Type } from '@sinclair/typebox';
 import { BUFFERS } from './vif-connection.js';
 import type { VifControl } from './vif-control.js';
 

@@ -1,6 +1,6 @@
 /** Bodies of a chosen size, down, up and in chunks. */
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
-import { Type } from 'typebox';
+import { Type } from '@sinclair/typebox';
 import { PATTERN_CHUNK, patternChunk } from '@grantline/shared/web/pattern.js';
 import { MAX_BODY_BYTES, MAX_STREAM_CHUNK, UploadBody } from '@grantline/shared/web/web-api.js';
 import type { WebInstance } from './app.js';

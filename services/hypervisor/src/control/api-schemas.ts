@@ -1,7 +1,7 @@
 /** Parts of schemas that several routes have. */
-import { Type } from 'typebox';
+import { Type, type TSchema } from '@sinclair/typebox';
 
-export const Nullable = <T extends Type.TSchema>(schema: T) => Type.Union([schema, Type.Null()]);
+export const Nullable = <T extends TSchema>(schema: T) => Type.Union([schema, Type.Null()]);
 export const Empty = Type.Object({});
 export const Domid = Type.Object({ domid: Type.Integer({ minimum: 0, maximum: 0xffff }) });
 

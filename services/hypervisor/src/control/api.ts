@@ -2,7 +2,7 @@
  *  token: a route that does not says so (OPEN). */
 import { DOMID_CONTROL, type DomId } from '@grantline/shared/abi/page.js';
 import type { ServiceHttp } from '@grantline/shared/service/http.js';
-import { Type } from 'typebox';
+import { Type } from '@sinclair/typebox';
 import { configurationName } from '@grantline/shared/config/factors.js';
 import { Domid, Empty, Factors, Nullable } from './api-schemas.js';
 import { DomainError } from './domains.js';

@@ -1,7 +1,7 @@
 /** Configuration and runs: docs/wire/control-plane.md sections 4, 5 and 8. */
 import { FACTOR_VALUES } from '@grantline/shared/config/factors.js';
 import type { ServiceHttp } from '@grantline/shared/service/http.js';
-import { Type } from 'typebox';
+import { Type } from '@sinclair/typebox';
 import { Empty, Factors, Nullable } from './api-schemas.js';
 import { DomainError } from './domains.js';
 import type { Hypervisor } from './hypervisor.js';

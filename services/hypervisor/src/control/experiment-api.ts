@@ -2,8 +2,8 @@
 import type { ServiceHttp } from '@grantline/shared/service/http.js';
 import { configurationName } from '@grantline/shared/config/factors.js';
 import { EXPERIMENT_DIRECTIONS } from '@grantline/shared/service/metrics-experiment.js';
-import { Type } from 'typebox';
-import { Value } from 'typebox/value';
+import { Type, type TObject } from '@sinclair/typebox';
+import { Value } from '@sinclair/typebox/value';
 import { MAX_GUESTS } from '@grantline/shared/abi/page.js';
 import { Empty } from './api-schemas.js';
 import { CONFIG_LABELS, PER_FRAME_OPS, PHASES, REQUEST_LABELS } from './experiment.js';
@@ -15,7 +15,7 @@ const SCENARIO_CHARS = 40;
 const exact = { additionalProperties: false };
 
 const oneOf = <const T extends readonly string[]>(values: T) =>
-  Type.Unsafe<T[number]>(Type.String({ enum: [...values] }));
+  Type.Unsafe<T[number]>(Type.Union(values.map((v) => Type.Literal(v))));
 const amount = (description: string) => Type.Number({ minimum: 0, description });
 const run = Type.String({ pattern: `^[\\x21-\\x7e]{1,${RUN_CHARS}}$`, description: 'its results folder' });
 const config = oneOf(CONFIG_LABELS);
@@ -112,13 +112,13 @@ const strict = {
   validatorCompiler:
     ({ schema }: { schema: unknown }) =>
     (body: unknown) => {
-      const type = schema as Type.TObject;
+      const type = schema as TObject;
       return Value.Check(type, body) ? { value: body } : { error: new Error(whatIsWrong(type, body)) };
     },
 };
 
 /** The first field that is not as it must be. */
-function whatIsWrong(type: Type.TObject, body: unknown): string {
+function whatIsWrong(type: TObject, body: unknown): string {
   const fields = Object.keys(type.properties);
   if (typeof body !== 'object' || body === null || Array.isArray(body))
     return `the body must be an object with ${fields.join(', ')}`;

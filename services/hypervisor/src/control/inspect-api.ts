@@ -1,7 +1,7 @@
 /** Looking into xenstore, grants and ports, for `grantline dump`. */
 import type { DomId } from '@grantline/shared/abi/page.js';
 import type { ServiceHttp } from '@grantline/shared/service/http.js';
-import { Type } from 'typebox';
+import { Type, type Static } from '@sinclair/typebox';
 import { grantRows, mappingRows } from '../data/inspect.js';
 import { Domid } from './api-schemas.js';
 import { DomainError, type Domain } from './domains.js';
@@ -13,7 +13,7 @@ const Access = Type.Object({
   http: Type.String(),
   key: Type.String(),
 });
-type Access = Type.Static<typeof Access>;
+type Access = Static<typeof Access>;
 
 /** Adds the routes. */
 export function addInspection(app: ServiceHttp, hv: Hypervisor): void {

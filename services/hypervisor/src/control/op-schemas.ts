@@ -3,8 +3,8 @@
 import { DMA_ENTRIES } from '@grantline/shared/abi/dma.js';
 import { EVTCHN_MAX_PORTS } from '@grantline/shared/abi/event-channel.js';
 import { DOMID_FIRST_RESERVED } from '@grantline/shared/abi/page.js';
-import { Type, type Static } from 'typebox';
-import { Compile } from 'typebox/compile';
+import { Type, type Static } from '@sinclair/typebox';
+import { TypeCompiler } from '@sinclair/typebox/compiler';
 
 /** A refused operation; `code` goes into the reply. */
 export class OpError extends Error {
@@ -97,16 +97,13 @@ const OPS = {
 export type OpName = keyof typeof OPS;
 export type OpArgs<N extends OpName> = Static<(typeof OPS)[N]>;
 
-const checks = new Map(Object.entries(OPS).map(([name, schema]) => [name, Compile(schema)]));
+const checks = new Map(Object.entries(OPS).map(([name, schema]) => [name, TypeCompiler.Compile(schema)]));
 
 /** @throws OpError EINVAL for an unknown operation or wrong arguments */
 export function checkOp(name: string, args: unknown): asserts name is OpName {
   const check = checks.get(name);
   if (check === undefined) throw new OpError('EINVAL', `there is no operation ${name.slice(0, 64)}`);
   if (check.Check(args)) return;
-  const first = check.Errors(args)[0];
-  throw new OpError(
-    'EINVAL',
-    `${name}: ${first ? `${first.instancePath || 'args'} ${first.message}` : 'bad arguments'}`,
-  );
+  const first = check.Errors(args).First();
+  throw new OpError('EINVAL', `${name}: ${first ? `${first.path || 'args'} ${first.message}` : 'bad arguments'}`);
 }

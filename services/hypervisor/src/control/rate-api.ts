@@ -3,7 +3,7 @@
 import { DOMID_NIC, parseDomId, type DomId } from '@grantline/shared/abi/page.js';
 import { parseRate } from '@grantline/shared/config/rate.js';
 import type { ServiceHttp } from '@grantline/shared/service/http.js';
-import { Type } from 'typebox';
+import { Type } from '@sinclair/typebox';
 import { Nullable } from './api-schemas.js';
 import { DomainError } from './domains.js';
 import type { Hypervisor } from './hypervisor.js';

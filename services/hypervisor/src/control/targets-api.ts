@@ -2,7 +2,7 @@
 import { DOMID_CONTROL } from '@grantline/shared/abi/page.js';
 import { domainName } from '@grantline/shared/service/domain-name.js';
 import { OPEN, type ServiceHttp } from '@grantline/shared/service/http.js';
-import { Type } from 'typebox';
+import { Type } from '@sinclair/typebox';
 import type { Hypervisor } from './hypervisor.js';
 
 const TargetsBody = Type.Array(

@@ -1,6 +1,6 @@
 /** GET /edge: where each guest's web application is reached from the host; POST /edge: the same for another port of it. */
 import type { ServiceHttp } from '@grantline/shared/service/http.js';
-import { Type } from 'typebox';
+import { Type } from '@sinclair/typebox';
 import type { Edge } from './edge.js';
 
 const Door = Type.Object({

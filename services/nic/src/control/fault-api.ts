@@ -3,7 +3,7 @@ import { FAULTS_COUNTERS } from '@grantline/shared/counters/names.js';
 import type { CounterBlock } from '@grantline/shared/counters/block.js';
 import { MAX_DELAY_US, wrongFaults } from '@grantline/shared/faults/settings.js';
 import type { ServiceHttp } from '@grantline/shared/service/http.js';
-import { Type } from 'typebox';
+import { Type } from '@sinclair/typebox';
 import type { CableInjector } from '../data/cable-faults.js';
 
 const chance = Type.Number({ minimum: 0, maximum: 1, description: 'of each frame' });

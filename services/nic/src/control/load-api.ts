@@ -4,7 +4,7 @@ import { UPLOAD_BYTES } from '@grantline/shared/capture/limits.js';
 import { parseCapture } from '@grantline/shared/capture/read-capture.js';
 import { MacRewriter, destinations, type MacMapping } from '@grantline/shared/capture/rewrite.js';
 import type { ServiceHttp } from '@grantline/shared/service/http.js';
-import { Type, type Static } from 'typebox';
+import { Type, type Static } from '@sinclair/typebox';
 import { CaptureAnswer, LoadBody, LoadStatus, parseLoad } from './load-schema.js';
 import type { Loads } from './loads.js';
 

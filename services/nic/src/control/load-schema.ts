@@ -3,8 +3,8 @@ import { MAX_GUESTS } from '@grantline/shared/abi/page.js';
 import { parseMac } from '@grantline/shared/capture/rewrite.js';
 import { TCP_MIN_FRAME } from '@grantline/shared/frame/flow-templates.js';
 import { UDP_HALF } from '@grantline/shared/frame/stamp.js';
-import { Type, type Static, type TSchema } from 'typebox';
-import { Value } from 'typebox/value';
+import { Type, type Static, type TSchema } from '@sinclair/typebox';
+import { Value } from '@sinclair/typebox/value';
 import { MAX_FRAME_BYTES, MIN_FRAME_BYTES } from '../data/nic.js';
 import { LINK_GBPS, PACKET_MEMORY_BYTES } from '../data/pacer.js';
 
@@ -71,9 +71,9 @@ export function parseLoad(body: unknown): LoadBody | string {
 function judged<T extends TSchema>(schema: T, body: unknown): Static<T> | string {
   const filled = Value.Default(schema, structuredClone(body));
   if (Value.Check(schema, filled)) return filled;
-  const errors = [...Value.Errors(schema, filled)];
-  const field = errors[0]?.instancePath.slice(1).split('/')[0] ?? '';
-  return EXPECTED[field] ?? errors[0]?.message ?? 'not a load';
+  const first = Value.Errors(schema, filled).First();
+  const field = first?.path.slice(1).split('/')[0] ?? '';
+  return EXPECTED[field] ?? first?.message ?? 'not a load';
 }
 
 /** What a field must be, for the line that refuses it. */

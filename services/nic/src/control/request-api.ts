@@ -2,7 +2,7 @@
 import { MAX_GUESTS } from '@grantline/shared/abi/page.js';
 import { MAX_IN_FLIGHT } from '@grantline/shared/stack/respond-app.js';
 import type { ServiceHttp } from '@grantline/shared/service/http.js';
-import { Type, type Static } from 'typebox';
+import { Type, type Static } from '@sinclair/typebox';
 import { MAX_FRAME_BYTES, MIN_FRAME_BYTES } from '../data/nic.js';
 import { LINK_GBPS } from '../data/pacer.js';
 import type { Requests } from './requests.js';

@@ -1,7 +1,7 @@
 /** The HTTP side of the cable's far end, for frames that the guests send: which frames it shall expect, and how fast the
  *  link is in that direction. services/nic/README.md. */
 import type { ServiceHttp } from '@grantline/shared/service/http.js';
-import { Type } from 'typebox';
+import { Type } from '@sinclair/typebox';
 import type { CableOut } from '../data/cable-out.js';
 import { LINK_GBPS } from '../data/pacer.js';
 import type { Sink } from '../data/sink.js';

@@ -1,6 +1,6 @@
 /** The HTTP side of what the outer stack does by itself: TCP streams that measure, and pings. services/nic/README.md */
 import type { ServiceHttp } from '@grantline/shared/service/http.js';
-import { Type } from 'typebox';
+import { Type } from '@sinclair/typebox';
 import { LINK_GBPS } from '../data/pacer.js';
 import type { Loads } from './loads.js';
 import { PING_BYTES_MAX } from './pinger.js';
