@@ -322,3 +322,18 @@ t.test('H3: no byte of a buffer entry is read twice on its way to a frame', (t) 
   t.equal(q.take().frames.length, 1);
   t.end();
 });
+
+t.test('H3: nor of a further one, when a frame is scattered', (t) => {
+  const kit = new Kit();
+  const q = kit.queue(1000, 1);
+  kit.nic.attach(q.queue, MAC_A, null);
+  q.postPages(2);
+  // The first is looked at for the plain case, and judged anew by the other.
+  const reads = readsOf(kit.mem, kit.page(1000, 1) + 8, 8);
+  (q.queue as unknown as { u32: unknown }).u32 = reads.mem.u32;
+  t.equal(kit.receive(kit.frame(MAC_A, 5000), 5000), DELIVERED);
+  t.equal(reads.most(), 1);
+  t.equal(reads.least(), 1);
+  t.equal(q.take().frames[0]?.bytes.length, 5000);
+  t.end();
+});
