@@ -409,6 +409,28 @@ t.test('a frontend that leaves Connected in any way is disconnected (H34)', asyn
   }
 });
 
+t.test('H34: a frontend whose keys are there is not connected before it says so, and may give up before', async (t) => {
+  for (const state of [0, 1, 2, 3, 6]) {
+    const x = make();
+    await x.vif.look();
+    x.frontConnects({ state });
+    await x.vif.look();
+    t.same(x.store.states, ['6', '2'], `state ${state}`);
+    t.equal(x.vif.connection, null);
+  }
+  const x = make();
+  await x.vif.look();
+  x.store.put(FRONT, { state: 5 });
+  await x.vif.look();
+  t.same(x.store.states, ['6', '2', '5', '6']);
+  x.frontConnects();
+  await x.vif.look();
+  t.equal(x.store.states.at(-1), '6', 'an offer that was taken back is not taken up');
+  x.store.put(FRONT, { state: 6 });
+  await x.vif.look();
+  t.equal(x.store.states.at(-1), '2');
+});
+
 t.test('a generation that comes while connecting wins', async (t) => {
   const x = make();
   await x.vif.look();
@@ -709,6 +731,13 @@ t.test('H27: a guest that dies with frames, pins and mappings under way leaves n
     for (const p of x.pollers) p.poll();
     if (answered) await run(x);
     const left = [...x.pollers];
+    const { nicRx, bridgeRx, tx: sides } = x.vif.connection!;
+    const closed = x.vif.connection!.close();
+    t.ok(
+      [nicRx!, bridgeRx!, ...sides].every((part) => part.stopped),
+      'all stops at once',
+    );
+    await closed;
     await x.vif.end();
     t.equal(x.handles.size, 0, 'pins and mappings');
     t.equal(x.host.buffers.held, 0, 'buffers');
