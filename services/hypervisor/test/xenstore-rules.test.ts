@@ -103,6 +103,11 @@ t.test("H36: what the toolstack set is not writable or removable for the directo
     'nor by removing what is above it',
   );
   t.equal(
+    code(() => s.rm(G2, `${front}/nothing`)),
+    'EACCES',
+    'nor is what is not there removed by others',
+  );
+  t.equal(
     code(() => s.write(DD, `${back}/mac`, 'x')),
     'EACCES',
   );

@@ -218,15 +218,20 @@ t.test('runts, giants and frames for nobody drop with their own counters', (t) =
 });
 
 t.test('H41: after detach no transfer touches the queue', (t) => {
-  const kit = new Kit();
-  const a = kit.queue(1, 1);
-  const id = kit.nic.attach(a.queue, MAC_A, null);
-  a.postPages(2);
-  kit.nic.detach(id);
-  t.equal(kit.receive(kit.frame(MAC_A, 60), 60), DROPPED);
-  t.equal(a.take().frames.length, 0);
-  t.equal(kit.guard.underWay(), false);
-  t.equal(kit.nic.detach(id), null);
+  for (const mac of [MAC_A, null]) {
+    const kit = new Kit();
+    const a = kit.queue(1, 1);
+    const id = kit.nic.attach(a.queue, mac, null);
+    a.postPages(2);
+    const off = kit.frame(MAC_A, 60);
+    t.equal(kit.receive(off, 60), DELIVERED);
+    kit.nic.detach(id);
+    t.equal(kit.receive(off, 60), DROPPED);
+    t.equal(a.take().frames.length, 1);
+    t.equal(kit.guard.underWay(), false);
+    t.equal(kit.nic.detach(id), null);
+    t.equal(kit.nic.attach(a.queue, mac, null), id, 'its place is free');
+  }
   t.end();
 });
 
