@@ -265,6 +265,12 @@ t.test('H35: a transaction cannot get over the quota either', (t) => {
   );
   t.equal(s.nodesOwnedBy(G1), before);
   t.same(s.directory(G1, 'data'), []);
+  s.mkdir(G1, 'data/kept');
+  t.equal(
+    code(() => s.transaction(G1, [{ op: 'rm', path: 'data/kept' }, ...ops])),
+    'ENOSPC',
+  );
+  t.equal(s.nodesOwnedBy(G1), before + 1, 'what comes back counts again');
   t.end();
 });
 
