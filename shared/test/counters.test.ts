@@ -41,6 +41,26 @@ t.test('the same kind and labels give the same block, so that a vif that comes b
   t.end();
 });
 
+t.test('a block for which there is no room leaves nothing behind, and others still find theirs', (t) => {
+  const { file, path } = counterFile();
+  file.block('vif', { vif: 'one' }, names);
+  const label = { vif: 'x'.repeat(BLOCKS_AT) };
+  for (let i = 0; i < 2; i++)
+    t.throws(() => file.block('vif', label, names), /table of contents/, 'also when asked again');
+  const wide = Array.from({ length: COUNTER_FILE_BYTES / 8 }, () => 'c');
+  t.throws(() => file.block('vif', {}, wide), /is full/);
+  file.block('vif', { vif: 'two' }, names);
+  t.same(
+    readCounterFile(path).map((b) => b.labels['vif']),
+    ['one', 'two'],
+  );
+  t.same(
+    file.snapshot().map((b) => b.labels['vif']),
+    ['one', 'two'],
+  );
+  t.end();
+});
+
 t.test('a reset empties the counters of a run, and totals go on', (t) => {
   const { file } = counterFile();
   const block = file.block('vif', {}, names);

@@ -15,7 +15,7 @@ t.test('the distance to an index n further on is n, also across the wrap', (t) =
   t.end();
 });
 
-t.test('a notification is due exactly when the event index lies in (old, new]', (t) => {
+t.test('H7: a notification is due exactly when the event index lies in (old, new]', (t) => {
   fc.assert(
     fc.property(near, fc.integer({ min: 0, max: 256 }), fc.integer({ min: -300, max: 300 }), (old, moved, ahead) => {
       const from = ringIdx(old);

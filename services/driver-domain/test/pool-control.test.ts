@@ -167,6 +167,13 @@ t.test('impossible control requests are refused (H33)', async (t) => {
   t.equal(x.pool.count, 0);
 });
 
+t.test('H17: requests about hashes, and of types that there are not, are refused and keep nothing', async (t) => {
+  const x = make();
+  for (const type of [1, 2, 3, 4, 5, 6, 7, 11, 0xffff])
+    t.same(await x.ask(type, [20, 21]), { status: CTRL_STATUS_NOT_SUPPORTED, data: 0 }, `type ${type}`);
+  t.same([x.pool.count, x.live.size, x.counters.read()['hypercalls']], [0, 0, 0], 'not even the list is mapped');
+});
+
 for (const use of ['nic', 'copy'] as const)
   t.test(`at disconnect everything is let go of (${use})`, async (t) => {
     const x = make(use);

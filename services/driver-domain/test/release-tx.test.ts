@@ -48,7 +48,7 @@ async function release(left: Left, mappings: number, step: (left: Left, waits: n
 }
 
 t.test(
-  'H39: what a vif had mapped is unmapped at the disconnect, when nobody has anything of it any more',
+  'H27, H39: what a vif had mapped is unmapped at the disconnect, when nobody has anything of it any more',
   async (t) => {
     const { told, handles } = await release({ inFlight: 1, lent: 1, outstanding: 1 }, 3, (left, waits) => {
       if (waits === 1) left.inFlight = 0;
@@ -61,7 +61,7 @@ t.test(
 );
 
 t.test(
-  'H39: a NIC that completes nothing is waited for a second, no longer; without mappings nothing is sent',
+  'H27, H39: a NIC that completes nothing is waited for a second, no longer; without mappings nothing is sent',
   async (t) => {
     const { told } = await release({ inFlight: 0, lent: 0, outstanding: 1 }, 0, () => {});
     t.same([told.filter((what) => what === 'wait').length, told.at(-2), told.at(-1)], [1000, 'forget', 'take']);

@@ -1,6 +1,6 @@
 import t from 'tap';
 import { PAGE_SIZE, type DomId, type Pfn } from '@grantline/shared/abi/page.js';
-import { TX_SLOT_BYTES } from '@grantline/shared/abi/netif.js';
+import { CTRL_TYPE_ADD_GREF_MAPPING, TX_SLOT_BYTES } from '@grantline/shared/abi/netif.js';
 import { RING_REQ_PROD, TX_RING_SIZE } from '@grantline/shared/abi/ring.js';
 import { FrontRing } from '@grantline/shared/ring/front-ring.js';
 import { idxAdd } from '@grantline/shared/ring/index.js';
@@ -9,9 +9,16 @@ import { BRIDGE_COUNTERS, DRIVER_COUNTERS } from '@grantline/shared/counters/nam
 import { HypervisorError } from '@grantline/shared/hypervisor/wire.js';
 import {
   DMAOP_MAP_SELF,
+  DMAOP_UNMAP_SELF,
   DMA_MAP_RES_BYTES,
+  DMA_UNMAP_BYTES,
+  GNTTABOP_MAP,
+  GNTTABOP_UNMAP,
   HYPERCALL_HEADER_BYTES,
+  MAP_RES_BYTES,
   STATUS_RES_BYTES,
+  UNMAP_BYTES,
+  UNMAP_HANDLE,
 } from '@grantline/shared/abi/hypercall.js';
 import type { Poller } from '@grantline/shared/loop/data-loop.js';
 import type { Host } from '../src/control/host.js';
@@ -23,7 +30,7 @@ import { TxDriverQueue } from '@grantline/shared/nicq/tx-driver-queue.js';
 import { Buffers } from '../src/data/buffers.js';
 import { HEADER_PAGES } from '../src/data/tx-packets.js';
 import { STORM_BURST } from '../src/data/tx-policy.js';
-import { Arena, ManualMeter, MockFront, block } from './kit.js';
+import { Arena, CTRL_RING_SIZE, CTRL_SLOT_BYTES, ManualMeter, MockFront, block } from './kit.js';
 
 const GUEST = 3 as DomId;
 const BACK = '/local/domain/1000/backend/vif/3/0';
@@ -89,11 +96,22 @@ class Store {
   }
 }
 
-function make(pagesThere = 32) {
+/** Bytes of a result of what gives something. */
+const RESULT_BYTES: Record<number, number> = {
+  [DMAOP_MAP_SELF]: DMA_MAP_RES_BYTES,
+  [GNTTABOP_MAP]: MAP_RES_BYTES,
+};
+
+function make(pagesThere = 256) {
   const arena = new Arena(pagesThere);
   const store = new Store();
   const mapped = new Set<number>();
   const open = new Set<number>();
+  const handles = new Set<number>();
+  const dpns = new Set<number>();
+  let nextNumber = 1;
+  let pagesTaken = 0;
+  let windowTaken = 0;
   const published = new Map<number, (() => number) | null>();
   const pollers: Poller[] = [];
   const onFault = new Map<Poller, (err: unknown) => void>();
@@ -123,8 +141,11 @@ function make(pagesThere = 32) {
     domid: 1000 as DomId,
     mem: arena.mem,
     pages: {
-      alloc: () => 1 as Pfn,
-      release: () => {},
+      alloc: (n: number) => {
+        pagesTaken += n;
+        return (arena.pages(n) / PAGE_SIZE) as Pfn;
+      },
+      release: (_: Pfn, n: number) => void (pagesTaken -= n),
       offset: (n: number) => n * PAGE_SIZE,
     } as unknown as Host['pages'],
     client: {
@@ -132,11 +153,19 @@ function make(pagesThere = 32) {
       request: <T>(op: string) => (requests[op]?.() ?? Promise.reject(new Error('no nic'))) as Promise<T>,
       hypercall: (bytes, done) => {
         const count = bytes.readUInt16LE(6);
-        const isMap = bytes.readUInt16LE(4) === DMAOP_MAP_SELF;
-        const size = isMap ? DMA_MAP_RES_BYTES : STATUS_RES_BYTES;
+        const cmd = bytes.readUInt16LE(4);
+        const size = RESULT_BYTES[cmd] ?? STATUS_RES_BYTES;
         const reply = Buffer.alloc(HYPERCALL_HEADER_BYTES + count * size);
         reply.writeUInt16LE(count, 6);
-        for (let i = 0; i < count && isMap; i++) reply.writeUInt32LE(i + 1, HYPERCALL_HEADER_BYTES + i * size + 4);
+        for (let i = 0; i < count; i++) {
+          const given = nextNumber++;
+          const asked = (at: number): number => bytes.readUInt32LE(HYPERCALL_HEADER_BYTES + at);
+          if (cmd === GNTTABOP_MAP) handles.add(given);
+          if (cmd === DMAOP_MAP_SELF) dpns.add(given);
+          if (cmd in RESULT_BYTES) reply.writeUInt32LE(given, HYPERCALL_HEADER_BYTES + i * size + 4);
+          if (cmd === GNTTABOP_UNMAP) handles.delete(asked(i * UNMAP_BYTES + UNMAP_HANDLE));
+          if (cmd === DMAOP_UNMAP_SELF) dpns.delete(asked(i * DMA_UNMAP_BYTES));
+        }
         setImmediate(done, reply);
       },
     },
@@ -144,9 +173,9 @@ function make(pagesThere = 32) {
     channels: { allocUnbound: channel, bindInterdomain: channel },
     window: {
       free: 9,
-      take: () => -1,
+      take: () => ++windowTaken * PAGE_SIZE,
       mapAt: () => {},
-      unmap: () => {},
+      unmap: () => void windowTaken--,
       forget: () => {},
       mapGrant: (_, __, gref) => {
         const offset = pages.get(gref);
@@ -187,7 +216,9 @@ function make(pagesThere = 32) {
   };
   const native = { settle: () => Promise.resolve(true), forget: () => {} };
   const vif = new VifControl(host, native, GUEST, 1);
-  const isReleased = (): boolean => mapped.size === 0 && open.size === 0 && pollers.length === 0;
+  const isReleased = (): boolean =>
+    [mapped.size, open.size, pollers.length, handles.size, dpns.size, pagesTaken, windowTaken].every((n) => n === 0) &&
+    host.bridge.portAt(1) === null;
   store.put(BACK, { ...FACTORS, generation: 1 });
   store.put(FRONT, { state: 1 });
   const frontConnects = (keys: Record<string, string | number> = {}): void =>
@@ -213,6 +244,7 @@ function make(pagesThere = 32) {
     published,
     mapped,
     open,
+    handles,
     isReleased,
     frontConnects,
     requests,
@@ -378,6 +410,28 @@ t.test('a frontend that leaves Connected in any way is disconnected (H34)', asyn
   }
 });
 
+t.test('H34: a frontend whose keys are there is not connected before it says so, and may give up before', async (t) => {
+  for (const state of [0, 1, 2, 3, 6]) {
+    const x = make();
+    await x.vif.look();
+    x.frontConnects({ state });
+    await x.vif.look();
+    t.same(x.store.states, ['6', '2'], `state ${state}`);
+    t.equal(x.vif.connection, null);
+  }
+  const x = make();
+  await x.vif.look();
+  x.store.put(FRONT, { state: 5 });
+  await x.vif.look();
+  t.same(x.store.states, ['6', '2', '5', '6']);
+  x.frontConnects();
+  await x.vif.look();
+  t.equal(x.store.states.at(-1), '6', 'an offer that was taken back is not taken up');
+  x.store.put(FRONT, { state: 6 });
+  await x.vif.look();
+  t.equal(x.store.states.at(-1), '2');
+});
+
 t.test('a generation that comes while connecting wins', async (t) => {
   const x = make();
   await x.vif.look();
@@ -472,7 +526,7 @@ t.test('a queue that went with the NIC or the guest is no warning when the vif e
 });
 
 t.test('group addresses are limited for the vif, by whichever of its queues it sends them (H16)', async (t) => {
-  const x = make(96);
+  const x = make();
   const blocks = new Map<string, CounterBlock>();
   x.host.counters.block = (kind, _, names) => {
     const made = block(kind, names);
@@ -643,4 +697,109 @@ t.test('a guest that dies while connected leaves nothing (H27)', async (t) => {
   await vifs.domainGone(GUEST);
   await vifs.end();
   t.equal(vifs.all.length, 0);
+});
+
+/** All that runs does so until nothing has anything to do, and what was asked is answered. */
+async function run(x: ReturnType<typeof make>): Promise<void> {
+  for (let i = 0; i < 10; i++) {
+    for (const p of x.pollers) p.poll();
+    await new Promise((r) => setImmediate(r));
+  }
+}
+
+t.test('H27: a guest that dies with frames, pins and mappings under way leaves nothing', async (t) => {
+  // Of the calls that are made before, the one that is answered when all else is done; -1: none.
+  for (const late of [-1, 0, 1, 2, 3]) {
+    const x = make();
+    x.store.put(BACK, { 'nic-queues': 'per-guest' });
+    x.requests['nic.attach'] = () => Promise.resolve({ queue: 1 });
+    x.requests['nic.detach'] = () => Promise.resolve({});
+    await x.vif.look();
+    x.frontConnects(TWO_QUEUES);
+    const strays = new MockFront(x.arena.mem, x.pages.get(11)!);
+    const tx = new FrontRing(x.arena.mem, x.pages.get(8)!, TX_RING_SIZE, TX_SLOT_BYTES);
+    await x.vif.look();
+    t.equal(x.store.states.at(-1), '4');
+    x.front.post(20);
+    strays.post(21);
+    x.arena.mem.u32.set([22, 0, 1000 << 16], tx.slot(tx.reqProdPvt) >> 2);
+    tx.reqProdPvt = idxAdd(tx.reqProdPvt, 1);
+    tx.push();
+    const id = x.host.buffers.take();
+    x.host.buffers.filled(id);
+    handTo(x.vif.connection!.bridgeRx!, id, 60);
+    x.host.buffers.release(id);
+    const { client } = x.host;
+    const { hypercall } = client;
+    let calls = 0;
+    let answer = (): void => {};
+    client.hypercall = (bytes, done) => {
+      if (calls++ === late) answer = () => hypercall(bytes, done);
+      else hypercall(bytes, done);
+    };
+    for (const p of x.pollers) p.poll();
+    t.equal(calls, 4, 'a pin, a copy of a frame, a copy of a header, a mapping');
+    client.hypercall = hypercall;
+    await run(x);
+    const left = [...x.pollers];
+    const { nicRx, bridgeRx, tx: sides } = x.vif.connection!;
+    let over = false;
+    const closed = x.vif.connection!.close().then(() => void (over = true));
+    t.ok(
+      [nicRx!, bridgeRx!, ...sides].every((part) => part.stopped),
+      'all stops at once',
+    );
+    if (late >= 0) {
+      await new Promise((r) => setTimeout(r, 50));
+      t.notOk(over, `call ${late} is waited for`);
+      answer();
+    }
+    await closed;
+    await x.vif.end();
+    t.equal(x.handles.size, 0, 'pins and mappings');
+    t.equal(x.host.buffers.held, 0, 'buffers');
+    t.ok(x.isReleased());
+    t.ok(left.every((p) => p.poll() === 0 && !p.arm()));
+    t.same(x.warnings, []);
+  }
+});
+
+t.test('H27: standing grants, and a request about them that is under way, end with the vif', async (t) => {
+  const x = make();
+  const { mem } = x.arena;
+  x.store.put(BACK, { grants: 'reuse' });
+  await x.vif.look();
+  x.frontConnects({ 'ctrl-ring-ref': 10, 'event-channel-ctrl': 7 });
+  const ctrl = new FrontRing(mem, x.pages.get(10)!, CTRL_RING_SIZE, CTRL_SLOT_BYTES);
+  await x.vif.look();
+  t.equal(x.store.states.at(-1), '4');
+  const add = (...grefs: number[]): void => {
+    mem.u32.set(
+      grefs.flatMap((gref) => [gref, 0xffff0000]),
+      x.pages.get(11)! >> 2,
+    );
+    mem.u32.set([CTRL_TYPE_ADD_GREF_MAPPING << 16, 0, 11, grefs.length], ctrl.slot(ctrl.reqProdPvt) >> 2);
+    ctrl.reqProdPvt = idxAdd(ctrl.reqProdPvt, 1);
+    ctrl.push();
+  };
+  add(20, 21);
+  await run(x);
+  t.equal(ctrl.unconsumed(), 1);
+  t.equal(x.handles.size, 2);
+  const { mapGrant } = x.host.window;
+  let goOn = (): void => {};
+  const late = new Promise<void>((resolve) => (goOn = resolve));
+  x.host.window.mapGrant = (...args) => late.then(() => mapGrant(...args));
+  add(22, 23);
+  const [poller] = x.pollers.filter((p) => p.poll() > 0);
+  poller.scheduled = false;
+  const ended = x.vif.end();
+  while (x.pollers.length > 0) await new Promise((r) => setImmediate(r));
+  goOn();
+  await ended;
+  t.equal(x.handles.size, 0);
+  t.ok(x.isReleased());
+  t.equal(ctrl.unconsumed(), 1, 'nothing is written into a ring that is let go of');
+  t.notOk(poller.scheduled, 'nor read');
+  t.ok([...x.published.values()].every((s) => s === null));
 });

@@ -32,6 +32,8 @@ async function direct(b: Bed): Promise<void> {
   t.equal((await b.api('PUT', '/api/config', { path: 'direct' })).status, 200);
 }
 
+t.setTimeout(120_000);
+
 t.test(
   'attach goes to the nic with the caller as its context, and the answer comes back; detach by the attacher only',
   async (t) => {

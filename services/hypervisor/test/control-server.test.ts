@@ -376,36 +376,39 @@ t.test('a dead driver domain leaves vifs that are Closed, and a successor starts
   t.same(await again.ask('xs.write', { path: state, value: '2' }), {});
 });
 
-t.test('a page that the driver domain has mapped stays until it is unmapped, although its guest is dead', async (t) => {
-  const b = await bed();
-  t.teardown(() => b.close());
-  const dd = await b.open('driver-domain');
-  const g = await b.open('guest');
-  const base = b.hv.memory.get(1)!.base;
-  const { u16, u32 } = b.hv.space.mem;
-  u16[(base + 8 * 8 + 2) >> 1] = 1000;
-  u32[(base + 8 * 8 + 4) >> 2] = 20;
-  u16[(base + 8 * 8) >> 1] = 1;
-  const map = Buffer.alloc(32);
-  map.writeUInt32LE(2, 8);
-  map.writeUInt32LE(8, 12);
-  map.writeUInt16LE(1, 16);
-  const reply = await dd.hypercall(0, 1, map);
-  t.equal(reply.readInt16LE(8), 0);
-  t.match((await b.api('GET', '/api/domains/1/grants')).body.entries, [
-    { gref: 8, domid: 1000, frame: 20, pins: { hostWrite: 1 } },
-  ]);
-  g.ws.terminate();
-  await dd.event('domain.gone');
-  t.ok(b.hv.shares.has(1 as DomId));
-  t.equal((await b.api('GET', '/api/testbed')).body.domains[0].state, 'dead');
-  const unmap = Buffer.alloc(24);
-  unmap.writeUInt32LE(1, 0);
-  unmap.writeUInt32LE(reply.readUInt32LE(12), 16);
-  t.equal((await dd.hypercall(1, 1, unmap)).readInt16LE(8), 0);
-  await until(() => !b.hv.shares.has(1 as DomId));
-  t.equal((await b.create('guest')).domid, 2, 'the number is not used again');
-});
+t.test(
+  'H22: a page that the driver domain has mapped stays until it is unmapped, although its guest is dead',
+  async (t) => {
+    const b = await bed();
+    t.teardown(() => b.close());
+    const dd = await b.open('driver-domain');
+    const g = await b.open('guest');
+    const base = b.hv.memory.get(1)!.base;
+    const { u16, u32 } = b.hv.space.mem;
+    u16[(base + 8 * 8 + 2) >> 1] = 1000;
+    u32[(base + 8 * 8 + 4) >> 2] = 20;
+    u16[(base + 8 * 8) >> 1] = 1;
+    const map = Buffer.alloc(32);
+    map.writeUInt32LE(2, 8);
+    map.writeUInt32LE(8, 12);
+    map.writeUInt16LE(1, 16);
+    const reply = await dd.hypercall(0, 1, map);
+    t.equal(reply.readInt16LE(8), 0);
+    t.match((await b.api('GET', '/api/domains/1/grants')).body.entries, [
+      { gref: 8, domid: 1000, frame: 20, pins: { hostWrite: 1 } },
+    ]);
+    g.ws.terminate();
+    await dd.event('domain.gone');
+    t.ok(b.hv.shares.has(1 as DomId));
+    t.equal((await b.api('GET', '/api/testbed')).body.domains[0].state, 'dead');
+    const unmap = Buffer.alloc(24);
+    unmap.writeUInt32LE(1, 0);
+    unmap.writeUInt32LE(reply.readUInt32LE(12), 16);
+    t.equal((await dd.hypercall(1, 1, unmap)).readInt16LE(8), 0);
+    await until(() => !b.hv.shares.has(1 as DomId));
+    t.equal((await b.create('guest')).domid, 2, 'the number is not used again');
+  },
+);
 
 async function until(ok: () => boolean): Promise<void> {
   while (!ok()) await new Promise((r) => setTimeout(r, 5));

@@ -5,6 +5,7 @@ import {
   ftruncateSync,
   lstatSync,
   openSync,
+  readFileSync,
   readSync,
   readdirSync,
   readlinkSync,
@@ -19,6 +20,7 @@ import { readCounterFile } from '@grantline/shared/counters/reader.js';
 import { SHARED_SOCKET } from '@grantline/shared/hypervisor/wire.js';
 import { AddressSpace } from '@grantline/shared/mem/address-space.js';
 import { NoDescriptor, fetchDescriptor } from '@grantline/shared/mem/descriptors.js';
+import { sealSeals } from '@grantline/shared/mem/memory-file.js';
 import { MemoryPool } from '../src/control/memory-pool.js';
 import { Shares } from '../src/control/shares.js';
 import { Tickets } from '../src/control/tickets.js';
@@ -212,6 +214,19 @@ t.test('F5 a place in the address space is used again, also after a failure', (t
   }
   t.equal(openFds(), before);
   t.equal(pool.make('one', PAGE_SIZE, 'both').at, one.at);
+  // One that cannot be sealed any more is found out when it is mapped already.
+  const mapFd = space.mapFd.bind(space);
+  let place = -1;
+  space.mapFd = (at, fd, ...rest) => {
+    mapFd((place = at), fd, ...rest);
+    sealSeals(fd);
+  };
+  const sealed = openFds();
+  t.throws(() => pool.make('sealed', PAGE_SIZE, 'both'), /F_ADD_SEALS/);
+  space.mapFd = mapFd;
+  t.equal(openFds(), sealed);
+  t.notMatch(readFileSync('/proc/self/maps', 'utf8'), /grantline:sealed/);
+  t.equal(pool.make('two', PAGE_SIZE, 'both').at, place);
   // A domain has all that it shares, or nothing.
   let calls = 0;
   const shares = new Shares(new MemoryPool(new AddressSpace(16 << 20), () => (++calls === 5 ? 0 : Infinity)));
@@ -229,6 +244,32 @@ t.test('F5 a place in the address space is used again, also after a failure', (t
   shares.removeDomain(1 as DomId);
   t.equal(openFds(), fds);
   t.end();
+});
+
+t.test('F5 a domain whose birth fails at a later step leaves nothing of the earlier ones', async (t) => {
+  const b = await bed();
+  t.teardown(() => b.close());
+  const { shares, counterFile, memory } = b.hv;
+  const before = openFds();
+  for (const [kind, part, step] of [
+    ['guest', counterFile, 'block'],
+    ['guest', memory, 'add'],
+    ['nic', shares, 'resetBurst'],
+    ['nic', shares, 'renewFence'],
+    ['nic', counterFile, 'block'],
+    ['nic', memory, 'add'],
+  ] as [string, object, string][]) {
+    const broken = part as Record<string, unknown>;
+    broken[step] = () => {
+      throw new RangeError('there is no room');
+    };
+    t.equal((await b.api('POST', '/api/domains', { kind })).status, 500, `${kind}: ${step}`);
+    delete broken[step];
+    t.equal(openFds(), before);
+  }
+  t.same((await b.api('GET', '/api/testbed')).body.domains, []);
+  t.equal((await b.create('guest')).domid, 1);
+  t.equal((await b.create('nic')).domid, 1001);
 });
 
 t.test('the operator, and nobody else, gets counters to be read', async (t) => {

@@ -55,7 +55,7 @@ t.test('H27: a mapper that dies with an unmap under way is unmapped exactly once
   t.end();
 });
 
-t.test('H27: a dead granter is bad domain, loses the NIC at once, and stays until it is unmapped', (t) => {
+t.test('H22, H27: a dead granter is bad domain, loses the NIC at once, and stays until it is unmapped', (t) => {
   const { b, driver, guest } = bed();
   const gref = grant(guest, DRIVER, 5);
   const [m] = map(driver, [HOST | DEVICE, gref, G1]);

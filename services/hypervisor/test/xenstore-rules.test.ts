@@ -103,6 +103,11 @@ t.test("H36: what the toolstack set is not writable or removable for the directo
     'nor by removing what is above it',
   );
   t.equal(
+    code(() => s.rm(G2, `${front}/nothing`)),
+    'EACCES',
+    'nor is what is not there removed by others',
+  );
+  t.equal(
     code(() => s.write(DD, `${back}/mac`, 'x')),
     'EACCES',
   );
@@ -260,6 +265,12 @@ t.test('H35: a transaction cannot get over the quota either', (t) => {
   );
   t.equal(s.nodesOwnedBy(G1), before);
   t.same(s.directory(G1, 'data'), []);
+  s.mkdir(G1, 'data/kept');
+  t.equal(
+    code(() => s.transaction(G1, [{ op: 'rm', path: 'data/kept' }, ...ops])),
+    'ENOSPC',
+  );
+  t.equal(s.nodesOwnedBy(G1), before + 1, 'what comes back counts again');
   t.end();
 });
 

@@ -99,12 +99,12 @@ function setUp() {
   const slow = { port: 77, letGo };
   return {
     ...{ kit, space, send, begin, request, attach, replies, closed, published, logged, slow, attachments },
-    ...{ dma: kit.dma, rings: () => rings },
+    ...{ dma: kit.dma, nicTx: host.nicTx, rings: () => rings },
   };
 }
 
-t.test('attach answers the queue’s number, detach answers when the channel is closed', async (t) => {
-  const { attach, send, replies, closed, kit } = setUp();
+t.test('H41: attach answers the queue’s number, detach answers when the channel is closed', async (t) => {
+  const { attach, send, replies, closed, kit, nicTx } = setUp();
   t.match(await attach(1000, 1), { rid: 1, result: { queue: 0 }, error: undefined });
   t.match(kit.nic.queue(0)?.settings, { name: 'vif1.0', context: 1000, target: 1, moderationFrames: 8 });
   t.match(await attach(1000, 1000, { mac: null }), { result: { queue: 1 } });
@@ -115,6 +115,10 @@ t.test('attach answers the queue’s number, detach answers when the channel is 
   t.equal(kit.nic.queue(0), null);
   await send('nic.detach', { rid: 8, queue: 0 });
   t.match(replies.at(-1), { rid: 8, result: null, error: { code: 'ENOENT' } });
+  const { queue } = (await attach(1000, 2, { direction: 'tx', mac: null })).result!;
+  t.equal(nicTx.describe().length, 1);
+  await send('nic.detach', { rid: 9, queue });
+  t.equal(nicTx.describe().length, 0);
 });
 
 t.test('H6: the port of a queue is damped by what its driver has posted', async (t) => {
@@ -157,24 +161,27 @@ t.test(
   },
 );
 
-t.test('a domain that goes takes its queues with it, driven or targeted, and its memory is unmapped', async (t) => {
-  const { attach, send, dma, kit, space } = setUp();
-  await attach(1000, 1);
-  await attach(2, 2, { mac: '02:00:00:00:00:02' });
-  await attach(3, 3, { mac: '02:00:00:00:00:03' });
-  await send('domain.new', { domid: 1, generation: 0, memoryPages: 4 });
-  const at = dma.lookup(kit.map(1000, 1, 3), 1000, 1);
-  t.equal(space.mem.u8[at], 0x5a);
-  t.equal(dma.lookup(kit.map(1000, 1, 4), 1000, 1), -1, 'a page beyond the memory');
-  await send('domain.gone', { domid: 1 });
-  t.equal(kit.nic.queue(0), null);
-  t.equal(dma.lookup(kit.map(1000, 1, 3), 1000, 1), -1);
-  await send('domain.gone', { domid: 2 });
-  t.equal(kit.nic.queue(1), null);
-  t.not(kit.nic.queue(2), null);
-  await send('domain.new', { domid: 1, generation: 0, memoryPages: 4 });
-  t.equal(dma.lookup(kit.map(1000, 1, 3), 1000, 1), at, 'its successor gets the same addresses');
-});
+t.test(
+  'H41: a domain that goes takes its queues with it, driven or targeted, and its memory is unmapped',
+  async (t) => {
+    const { attach, send, dma, kit, space } = setUp();
+    await attach(1000, 1);
+    await attach(2, 2, { mac: '02:00:00:00:00:02' });
+    await attach(3, 3, { mac: '02:00:00:00:00:03' });
+    await send('domain.new', { domid: 1, generation: 0, memoryPages: 4 });
+    const at = dma.lookup(kit.map(1000, 1, 3), 1000, 1);
+    t.equal(space.mem.u8[at], 0x5a);
+    t.equal(dma.lookup(kit.map(1000, 1, 4), 1000, 1), -1, 'a page beyond the memory');
+    await send('domain.gone', { domid: 1 });
+    t.equal(kit.nic.queue(0), null);
+    t.equal(dma.lookup(kit.map(1000, 1, 3), 1000, 1), -1);
+    await send('domain.gone', { domid: 2 });
+    t.equal(kit.nic.queue(1), null);
+    t.not(kit.nic.queue(2), null);
+    await send('domain.new', { domid: 1, generation: 0, memoryPages: 4 });
+    t.equal(dma.lookup(kit.map(1000, 1, 3), 1000, 1), at, 'its successor gets the same addresses');
+  },
+);
 
 t.test('a domain whose memory cannot be opened does not stop the events behind it', async (t) => {
   const { attach, send } = setUp();

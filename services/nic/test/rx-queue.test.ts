@@ -218,15 +218,20 @@ t.test('runts, giants and frames for nobody drop with their own counters', (t) =
 });
 
 t.test('H41: after detach no transfer touches the queue', (t) => {
-  const kit = new Kit();
-  const a = kit.queue(1, 1);
-  const id = kit.nic.attach(a.queue, MAC_A, null);
-  a.postPages(2);
-  kit.nic.detach(id);
-  t.equal(kit.receive(kit.frame(MAC_A, 60), 60), DROPPED);
-  t.equal(a.take().frames.length, 0);
-  t.equal(kit.guard.underWay(), false);
-  t.equal(kit.nic.detach(id), null);
+  for (const mac of [MAC_A, null]) {
+    const kit = new Kit();
+    const a = kit.queue(1, 1);
+    const id = kit.nic.attach(a.queue, mac, null);
+    a.postPages(2);
+    const off = kit.frame(MAC_A, 60);
+    t.equal(kit.receive(off, 60), DELIVERED);
+    kit.nic.detach(id);
+    t.equal(kit.receive(off, 60), DROPPED);
+    t.equal(a.take().frames.length, 1);
+    t.equal(kit.guard.underWay(), false);
+    t.equal(kit.nic.detach(id), null);
+    t.equal(kit.nic.attach(a.queue, mac, null), id, 'its place is free');
+  }
   t.end();
 });
 
@@ -320,5 +325,20 @@ t.test('H3: no byte of a buffer entry is read twice on its way to a frame', (t) 
   t.equal(kit.receive(kit.frame(MAC_A, 60), 60), DELIVERED);
   t.equal(reads.most(), 1);
   t.equal(q.take().frames.length, 1);
+  t.end();
+});
+
+t.test('H3: nor of a further one, when a frame is scattered', (t) => {
+  const kit = new Kit();
+  const q = kit.queue(1000, 1);
+  kit.nic.attach(q.queue, MAC_A, null);
+  q.postPages(2);
+  // The first is looked at for the plain case, and judged anew by the other.
+  const reads = readsOf(kit.mem, kit.page(1000, 1) + 8, 8);
+  (q.queue as unknown as { u32: unknown }).u32 = reads.mem.u32;
+  t.equal(kit.receive(kit.frame(MAC_A, 5000), 5000), DELIVERED);
+  t.equal(reads.most(), 1);
+  t.equal(reads.least(), 1);
+  t.equal(q.take().frames[0]?.bytes.length, 5000);
   t.end();
 });

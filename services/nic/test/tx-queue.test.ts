@@ -8,6 +8,7 @@ import {
   NICTX_CSUM_UDP,
   NICTX_EOP,
 } from '@grantline/shared/abi/nic-tx-queue.js';
+import { FIRST_TX_QUEUE } from '../src/data/nic-tx.js';
 import { readsOf } from './kit.js';
 import { checksumsRight, plainSum, READ_WRITE, tcpPacket, TSO, TxKit } from './tx-kit.js';
 
@@ -280,5 +281,19 @@ t.test('H3: no byte of a transmit descriptor is read twice', (t) => {
   k.run();
   t.equal(k.frames.length, 3);
   t.equal(reads.most(), 1);
+  t.end();
+});
+
+t.test('H41: after detach nothing of a transmit queue is read', (t) => {
+  const k = new TxKit();
+  const q = k.queue(1);
+  const other = k.queue(2);
+  q.post(k.place(1, 1, bytesOf(60), [60]));
+  other.post(k.place(2, 2, bytesOf(60), [60]));
+  k.nicTx.detach(FIRST_TX_QUEUE);
+  k.run();
+  t.equal(k.frames.length, 1);
+  t.equal(q.take().length, 0);
+  t.match(other.take(), [NICTX_COMP_SENT]);
   t.end();
 });

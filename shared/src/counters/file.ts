@@ -44,17 +44,19 @@ export class CounterFile {
     space.mem.u32[(this.base >> 2) + 1] = VERSION;
   }
 
-  /** The block of that kind and those labels: made when new, else the one that there is. */
+  /** The block of that kind and those labels: made when new, else the one that there is.
+   *  @throws RangeError when there is no room for it; then nothing is left of it */
   block(kind: string, labels: Record<string, string>, names: readonly string[]): CounterBlock {
     const found = this.blocks.find((b) => b.kind === kind && sameLabels(b.labels, labels));
     if (found) return found;
     const bytes = Math.ceil((8 + names.length * 8) / 64) * 64;
     if (this.used + bytes > COUNTER_FILE_BYTES) throw new RangeError('the counter file is full');
+    const entry = { kind, labels, names, at: this.used };
+    this.writeToc([...this.toc, entry]);
+    this.toc.push(entry);
     const block = new CounterBlock(this.space.mem, this.base + this.used, kind, labels, names);
     this.blocks.push(block);
-    this.toc.push({ kind, labels, names, at: this.used });
     this.used += bytes;
-    this.writeToc();
     return block;
   }
 
@@ -72,8 +74,8 @@ export class CounterFile {
     for (const b of this.blocks) b.reset();
   }
 
-  private writeToc(): void {
-    const text = Buffer.from(JSON.stringify(this.toc));
+  private writeToc(toc: readonly TocEntry[]): void {
+    const text = Buffer.from(JSON.stringify(toc));
     if (text.length > BLOCKS_AT - TOC_AT) throw new RangeError('the table of contents of the counter file is full');
     this.space.mem.u8.set(text, this.base + TOC_AT);
     this.space.mem.u32[(this.base >> 2) + 2] = text.length;

@@ -59,6 +59,11 @@ export class DomainLife implements DomainWorld {
     const { shares, memory, counterFile, accounting, dma } = this.parts();
     const base = shares.makeDomain(domid, memoryPages * PAGE_SIZE);
     try {
+      // A nic that was killed in the middle of a burst has left the count odd.
+      if (domid === DOMID_NIC) {
+        shares.resetBurst();
+        shares.renewFence();
+      }
       const block = counterFile.block('hypercalls', { domain: String(domid) }, HYPERCALL_COUNTERS);
       // The last step that can fail: what comes before it leaves nothing.
       memory.add(domid, base, memoryPages, block);
@@ -68,11 +73,6 @@ export class DomainLife implements DomainWorld {
       throw error;
     }
     dma.newOwner(domid);
-    // A nic that was killed in the middle of a burst has left the count odd.
-    if (domid === DOMID_NIC) {
-      shares.resetBurst();
-      shares.renewFence();
-    }
   }
 
   born(domain: Domain): void {

@@ -35,15 +35,16 @@ export class MemoryPool {
    *  @throws MemoryError when memory is short; whatever it throws, nothing is left */
   make(name: string, bytes: number, writers: Writers): Piece {
     const fd = this.file(name, bytes);
+    let at = -1;
     try {
-      const at = writers === 'there' ? -1 : this.map(fd, bytes);
+      if (writers !== 'there') at = this.map(fd, bytes);
       if (writers === 'here') sealWrites(fd);
       else sealSeals(fd);
-      return { fd, at, bytes };
     } catch (error) {
-      closeSync(fd);
+      this.release({ fd, at, bytes });
       throw error;
     }
+    return { fd, at, bytes };
   }
 
   /** From now on a stray access to the place is a page fault. What others have mapped stays theirs. */

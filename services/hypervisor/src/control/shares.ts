@@ -115,8 +115,9 @@ export class Shares {
 
   /** For a new nic; the last one's process has ended. */
   renewFence(): void {
+    const next = new Fence();
     this.fence.close();
-    this.fence = new Fence();
+    this.fence = next;
   }
 
   /** Ends the nic's process, if it runs; not at once. */
