@@ -13,14 +13,15 @@ COPY dashboards/package.json dashboards/
 
 # What runs: production dependencies of the workspaces. koffi's binary is an optional dependency: do not omit those.
 FROM manifests AS production
-RUN npm ci --omit=dev --no-update-notifier \
-      --workspace shared --workspace services/hypervisor --workspace services/driver-domain \
-      --workspace services/guest --workspace services/nic --workspace load \
- && rm -rf /root/.npm \
+ENV WORKSPACES="--workspace shared --workspace services/hypervisor --workspace services/driver-domain \
+      --workspace services/guest --workspace services/nic --workspace load"
+RUN npm ci --omit=dev --no-update-notifier $WORKSPACES \
  && chmod -R a+rX .
 
-FROM manifests AS build
-RUN npm ci --no-update-notifier
+# What compiles: with the compiler and types, but without what only tests and checks need, which the root's manifest names. npm
+# has what runs in its cache already.
+FROM production AS build
+RUN npm ci --prefer-offline --no-update-notifier $WORKSPACES
 COPY tsconfig.base.json ./
 COPY shared shared
 COPY services services
