@@ -5,6 +5,7 @@ import { connect, createServer } from 'node:net';
 import { availableParallelism, loadavg } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { CompareFile } from '../src/report/results.js';
 import { Client } from '../src/runner/client.js';
 import { sum } from '../src/runner/snapshot.js';
 import { discover } from '../src/testbed/discover.js';
@@ -37,6 +38,19 @@ export interface Ended {
 
 /** A machine that does much else may find the HTTP generator full: a void run is no fault of the path. */
 export const voided = ({ code, stderr }: Ended): boolean => code === 1 && /: void: the generator/.test(stderr);
+
+/** Who got frames in a run. */
+export const served = (x: CompareFile['results'][0]): string[] =>
+  Object.keys(x.deliveredBy).filter((name) => x.deliveredBy[name] > 0);
+
+/** Configuration, guests that got frames, verdict on all hops, of a comparison of all configurations with two guests. */
+export const carried = (results: CompareFile['results']): unknown[] =>
+  results.map((x) => [x.config, served(x).length, x.conservation]);
+export const ALL_CARRY = ['baseline', 'multiqueue', 'grant-reuse', 'optimised', 'direct', 'native'].map((config) => [
+  config,
+  config === 'native' ? 1 : 2,
+  'ok',
+]);
 
 export class Bench {
   readonly home: string;
