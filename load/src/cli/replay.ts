@@ -1,5 +1,5 @@
 /** grantline replay: a real capture through the path, and proof that it arrived byte for byte. */
-import { readFileSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readFileSync, readSync } from 'node:fs';
 import { join, relative, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { CaptureError, type Capture } from '@grantline/shared/capture/capture.js';
@@ -134,11 +134,35 @@ function checkRules(rules: readonly MacRule[], guests: number): void {
   }
 }
 
+const PIECE = 64 << 10;
+
+/** Reads a file whole, or a pipe or device to its end; of one that is too long no more than shows that it is.
+ *  @returns null when it is longer than `most` bytes. @throws system errors */
+export function readUpTo(path: string, most: number): Buffer | null {
+  const fd = openSync(path, 'r');
+  try {
+    const stat = fstatSync(fd);
+    if (stat.size > most) return null;
+    if (stat.isFile()) return readFileSync(fd);
+    const pieces: Buffer[] = [];
+    const piece = Buffer.allocUnsafe(PIECE);
+    for (let bytes = 0; ;) {
+      const n = readSync(fd, piece);
+      if (n === 0) return Buffer.concat(pieces);
+      bytes += n;
+      if (bytes > most) return null;
+      pieces.push(Buffer.from(piece.subarray(0, n)));
+    }
+  } finally {
+    closeSync(fd);
+  }
+}
+
 /** @throws UserError when it cannot be read, is no capture, is truncated, or holds no frame */
 export function readCapture(file: string): Capture {
-  let bytes: Buffer;
+  let bytes: Buffer | null;
   try {
-    bytes = readFileSync(file);
+    bytes = readUpTo(file, MAX_CAPTURE_BYTES);
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
     const why =
@@ -149,7 +173,7 @@ export function readCapture(file: string): Capture {
           : `cannot read it (${code})`;
     throw new UserError(`${file}: ${why}`, 'give the path of a pcap or pcapng file');
   }
-  if (bytes.length > MAX_CAPTURE_BYTES)
+  if (bytes === null)
     throw new UserError(
       `${file} is larger than ${MAX_CAPTURE_BYTES >> 20} MiB`,
       'cut a part out with editcap or tcpdump -c',
