@@ -1,7 +1,9 @@
 import { spawnSync } from 'node:child_process';
 import { truncateSync } from 'node:fs';
 import t from 'tap';
-import { readCapture, readUpTo } from '../src/cli/replay.js';
+import { readUpTo } from '../src/cli/read-up-to.js';
+import { readToken } from '../src/cli/remote.js';
+import { readCapture } from '../src/cli/replay.js';
 import { parseCapture } from '@grantline/shared/capture/read-capture.js';
 import { writePcap } from '@grantline/shared/capture/write-pcap.js';
 import { parseMac } from '@grantline/shared/capture/rewrite.js';
@@ -180,7 +182,7 @@ t.test('of a file that is too long no more is read than shows it, also of one wi
     [
       '-c',
       `head -c 300000 /dev/zero | "${process.execPath}" --input-type=module -e "
-    const { readUpTo } = await import('${new URL('../src/cli/replay.js', import.meta.url).href}');
+    const { readUpTo } = await import('${new URL('../src/cli/read-up-to.js', import.meta.url).href}');
     console.log(readUpTo('/dev/stdin', 300000).length, readUpTo('/dev/null', 0).length);"`,
     ],
     { encoding: 'utf8' },
@@ -188,5 +190,6 @@ t.test('of a file that is too long no more is read than shows it, also of one wi
   t.equal(piped.stdout, '300000 0\n', piped.stderr);
   truncateSync(`${dir}/long`, 20 * 2 ** 30);
   t.throws(() => readCapture(`${dir}/long`), /larger than 512 MiB/);
+  t.throws(() => readToken('/dev/zero'), /too long for a token/);
   t.end();
 });

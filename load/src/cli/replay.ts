@@ -1,5 +1,4 @@
 /** grantline replay: a real capture through the path, and proof that it arrived byte for byte. */
-import { closeSync, fstatSync, openSync, readFileSync, readSync } from 'node:fs';
 import { join, relative, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { CaptureError, type Capture } from '@grantline/shared/capture/capture.js';
@@ -14,6 +13,7 @@ import { replayOnce, type ReplayResult } from '../runner/replay.js';
 import { RunError, UserError } from './errors.js';
 import { parseConfig, parseGuests, parseLoops, parseMap, parsePace, type MacRule } from './options.js';
 import { chooseTarget, HYPERVISOR_OPTION, TOKEN_OPTION, withRemoteBed, type RemoteArguments } from './remote.js';
+import { readUpTo } from './read-up-to.js';
 import { withBed } from './with-bed.js';
 
 interface ReplayArguments extends RemoteArguments {
@@ -131,30 +131,6 @@ function checkRules(rules: readonly MacRule[], guests: number): void {
       );
     if (rules.findIndex((r) => r.mac === rule.mac) !== i)
       throw new UserError(`${rule.mac} is mapped twice`, 'map each address once');
-  }
-}
-
-const PIECE = 64 << 10;
-
-/** Reads a file whole, or a pipe or device to its end; of one that is too long no more than shows that it is.
- *  @returns null when it is longer than `most` bytes. @throws system errors */
-export function readUpTo(path: string, most: number): Buffer | null {
-  const fd = openSync(path, 'r');
-  try {
-    const stat = fstatSync(fd);
-    if (stat.size > most) return null;
-    if (stat.isFile()) return readFileSync(fd);
-    const pieces: Buffer[] = [];
-    const piece = Buffer.allocUnsafe(PIECE);
-    for (let bytes = 0; ;) {
-      const n = readSync(fd, piece);
-      if (n === 0) return Buffer.concat(pieces);
-      bytes += n;
-      if (bytes > most) return null;
-      pieces.push(Buffer.from(piece.subarray(0, n)));
-    }
-  } finally {
-    closeSync(fd);
   }
 }
 
