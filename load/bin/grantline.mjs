@@ -22,5 +22,11 @@ if (process.platform !== 'linux') {
 } else {
   const main = new URL('../dist/src/cli/main.js', import.meta.url);
   if (!existsSync(main)) refuse('is not built', 'run npm start or npm run build first');
-  await import(main.href);
+  try {
+    await import(main.href);
+  } catch (error) {
+    // All modules are opened at once.
+    if (error.code !== 'EMFILE' && error.code !== 'ENFILE') throw error;
+    refuse(`may open too few files at once (${error.code})`, 'raise the limit: ulimit -n 1024');
+  }
 }

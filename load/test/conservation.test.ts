@@ -1,3 +1,4 @@
+import { foundHops } from '../src/runner/faults.js';
 import t from 'tap';
 import {
   APP_COUNTERS,
@@ -227,3 +228,33 @@ function bendOut(snap: ServiceSnapshot[], path: Path, hop: string): ServiceSnaps
   holder[hop === 'NIC queues to guests' ? holder.length - 1 : 0].values[counter]--;
   return snap;
 }
+
+t.test('frames that are delayed for longer than a receiver looks back pass for repeats, and no others do', (t) => {
+  const zero = { atNs: 0, processCpuNs: 0, dataThreadCpuNs: 0, rssBytes: 0 };
+  const balance = (delayed: number, duplicated: number, found: number): number => {
+    const injector = {
+      name: 'f',
+      kind: 'faults',
+      labels: { direction: 'in' },
+      values: { frames: 100, delayed, duplicated },
+    };
+    const app = { name: 'a', kind: 'app', labels: {}, values: { duplicate: found } };
+    const hops = foundHops(
+      [
+        { ...zero, name: 'nic', kind: 'nic', domid: 2, blocks: [injector] },
+        { ...zero, name: 'guest1', kind: 'guest', domid: 1, blocks: [app] },
+      ],
+      'split',
+      'rx',
+    );
+    const hop = hops.find((h) => h.name.startsWith('duplicated'))!;
+    const total = (terms: { value: number }[]): number => terms.reduce((n, { value }) => n + value, 0);
+    return total(hop.out) - total(hop.in);
+  };
+  t.equal(balance(20, 0, 7), 0, 'as many as were too late');
+  t.equal(balance(20, 5, 12), 0, 'beside repeats');
+  t.equal(balance(20, 0, 21), 1, 'never more than were delayed');
+  t.equal(balance(20, 5, 4), -1, 'a repeat that is missed shows');
+  t.equal(balance(0, 5, 6), 1, 'nor where none was');
+  t.end();
+});

@@ -134,3 +134,32 @@ t.test('what a service says went wrong is one printable line of bounded length',
   t.equal(messageOf('{"message":"no such guest"}'), 'no such guest');
   t.end();
 });
+
+t.test('once a session has ended its client changes nothing any more, until it holds another', async (t) => {
+  const guest = await server(t);
+  const hv = await server(t, (req, res) => {
+    if (req.method === 'POST' && req.url === '/api/session') return void res.write('{"id":1}\n');
+    const domains = [{ domid: 1, kind: 'guest', http: guest.url, key: 'KEY1' }];
+    res.end(JSON.stringify(req.url === '/api/control' ? { domains } : {}));
+  });
+  const client = new Client(hv.url, TOKEN);
+  const held = await client.hold();
+  const services = await client.services();
+  await client.putRate(null);
+  await held.end();
+  for (const seen of [hv.seen, guest.seen]) seen.length = 0;
+  const late = [
+    client.putRate(null),
+    client.resetCounters(services),
+    client.ask(services[1], '/pool', 'POST', {}),
+    setFaults(services[1], null),
+  ];
+  for (const call of late) await t.rejects(call, /the session is over/);
+  t.same([hv.seen, guest.seen], [[], []], 'nothing was sent');
+  await client.snapshot(services);
+  t.equal(guest.seen.length, 1, 'looking is allowed');
+  await client.hold();
+  await client.putRate(null);
+  await client.resetCounters(services);
+  t.match(hv.seen.map((s) => s.what).join(), /PUT \/api\/rate/);
+});

@@ -57,7 +57,10 @@ t.test('unknown configurations and factors are refused with a list of the known 
   );
   refuses(t, () => o.parseSets(['lro=maybe'], 'optimised'), /false, true/);
   refuses(t, () => o.parseSets(['lro'], 'optimised'), /factor=value/);
+  refuses(t, () => o.parseSets(['lro=true', 'lro=false'], 'optimised'), /"lro" is set twice/);
   refuses(t, () => o.parseSets(['lro=true'], 'best'), /unknown configuration/);
+  refuses(t, () => o.parseFaultsOption('loss=0.1,seed=2,loss=0.2'), /loss is named twice/);
+  refuses(t, () => o.parseFaultsOption('loss=0.1=0.2'), /loss must be a probability/);
   t.end();
 });
 

@@ -1,4 +1,9 @@
+import { spawnSync } from 'node:child_process';
+import { truncateSync } from 'node:fs';
 import t from 'tap';
+import { readUpTo } from '../src/cli/read-up-to.js';
+import { readToken } from '../src/cli/remote.js';
+import { readCapture } from '../src/cli/replay.js';
 import { parseCapture } from '@grantline/shared/capture/read-capture.js';
 import { writePcap } from '@grantline/shared/capture/write-pcap.js';
 import { parseMac } from '@grantline/shared/capture/rewrite.js';
@@ -164,5 +169,27 @@ t.test("what does not fit is known before anything starts: the NIC's memory, and
   t.equal(tooLarge(many(17_500), 1, [], 1), null, '150 MB');
   t.match(tooLarge(many(30_000), 1, [], 1), /its frames need 258 MiB of the NIC's memory, which has 256/);
   t.match(tooLarge(many(17_500), 1, [], 2), /a guest would have to keep 30\d MiB of frames, and has room for 25\d/);
+  t.end();
+});
+
+t.test('of a file that is too long no more is read than shows it, also of one without an end', (t) => {
+  const dir = t.testdir({ short: 'abc', long: 'abcd' });
+  t.equal(readUpTo('/dev/zero', 200_000), null);
+  t.equal(readUpTo(`${dir}/long`, 3), null);
+  t.equal(readUpTo(`${dir}/short`, 3)?.toString(), 'abc');
+  const piped = spawnSync(
+    'sh',
+    [
+      '-c',
+      `head -c 300000 /dev/zero | "${process.execPath}" --input-type=module -e "
+    const { readUpTo } = await import('${new URL('../src/cli/read-up-to.js', import.meta.url).href}');
+    console.log(readUpTo('/dev/stdin', 300000).length, readUpTo('/dev/null', 0).length);"`,
+    ],
+    { encoding: 'utf8' },
+  );
+  t.equal(piped.stdout, '300000 0\n', piped.stderr);
+  truncateSync(`${dir}/long`, 20 * 2 ** 30);
+  t.throws(() => readCapture(`${dir}/long`), /larger than 512 MiB/);
+  t.throws(() => readToken('/dev/zero'), /too long for a token/);
   t.end();
 });

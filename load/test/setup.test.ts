@@ -86,6 +86,14 @@ t.test('the command runs where others keep nothing: no home, another directory, 
   t.end();
 });
 
+t.test('where too few files may be open the command says so in one line', (t) => {
+  const line = `ulimit -n 64; exec "${process.execPath}" "${join(REPOSITORY, 'load/bin/grantline.mjs')}" --help`;
+  const r = spawnSync('sh', ['-c', line], { encoding: 'utf8' });
+  t.equal(r.stderr, 'grantline: may open too few files at once (EMFILE) - raise the limit: ulimit -n 1024\n');
+  t.equal(r.status, 2);
+  t.end();
+});
+
 t.test('what a fresh clone runs first needs nothing that is installed', (t) => {
   const seen = new Set<string>();
   const look = (file: string): void => {

@@ -171,6 +171,7 @@ export function parseConfig(name: string): Configuration {
 /** --set factor=value (several) on a base: the ad-hoc configuration `custom`. */
 export function parseSets(sets: readonly string[], base: string): Configuration {
   const custom: Configuration = { name: 'custom', factors: parseConfig(base).factors };
+  const named = new Set<string>();
   for (const set of sets) {
     const at = set.indexOf('=');
     if (at < 1) throw new UserError(`"--set ${set}" is not factor=value`, 'write for example --set lro=false');
@@ -179,6 +180,8 @@ export function parseSets(sets: readonly string[], base: string): Configuration 
     if (!Object.hasOwn(FACTOR_VALUES, name)) {
       throw new UserError(`unknown factor "${name}"`, `known are ${Object.keys(FACTOR_VALUES).join(', ')}`);
     }
+    if (named.has(name)) throw new UserError(`factor "${name}" is set twice`, 'set each once');
+    named.add(name);
     try {
       custom.factors = changeFactors(custom.factors, { [name]: parseFactor(name, value) });
     } catch {

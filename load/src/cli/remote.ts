@@ -1,6 +1,5 @@
 /** A testbed given by its hypervisor's address instead of by a directory: in containers, or on another machine. The
  *  services' own addresses must be reachable from here, too. */
-import { readFileSync } from 'node:fs';
 import type { BedSession } from '../runner/bed-session.js';
 import { Client } from '../runner/client.js';
 import { HttpError } from '../runner/http.js';
@@ -8,6 +7,7 @@ import { HypervisorObserver } from '../runner/hypervisor-observer.js';
 import { observers } from '../runner/observer.js';
 import { openBed, type Bed } from '../runner/run.js';
 import { UserError } from './errors.js';
+import { readUpTo } from './read-up-to.js';
 import { endHeld, session, UNWIND_MS } from './session.js';
 
 export interface Remote {
@@ -102,15 +102,21 @@ export async function reached(remote: Remote): Promise<Client> {
   return client;
 }
 
-function readToken(file: string): string {
+/** A token has 43 characters. */
+const TOKEN_BYTES_MAX = 4096;
+
+export function readToken(file: string): string {
+  let bytes: Buffer | null;
   try {
-    return readFileSync(file, 'utf8').trim();
+    bytes = readUpTo(file, TOKEN_BYTES_MAX);
   } catch (error) {
     throw new UserError(
       `cannot read the token in ${file} (${(error as NodeJS.ErrnoException).code})`,
       'is the testbed up, and may this user read it?',
     );
   }
+  if (bytes === null) throw new UserError(`${file} is too long for a token`, 'give the file that the testbed wrote');
+  return bytes.toString('utf8').trim();
 }
 
 /** Runs `work` on it, and leaves it as it was found. @throws UserError when it has too few guests, or is being measured */

@@ -1,5 +1,4 @@
 /** grantline replay: a real capture through the path, and proof that it arrived byte for byte. */
-import { readFileSync } from 'node:fs';
 import { join, relative, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { CaptureError, type Capture } from '@grantline/shared/capture/capture.js';
@@ -14,6 +13,7 @@ import { replayOnce, type ReplayResult } from '../runner/replay.js';
 import { RunError, UserError } from './errors.js';
 import { parseConfig, parseGuests, parseLoops, parseMap, parsePace, type MacRule } from './options.js';
 import { chooseTarget, HYPERVISOR_OPTION, TOKEN_OPTION, withRemoteBed, type RemoteArguments } from './remote.js';
+import { readUpTo } from './read-up-to.js';
 import { withBed } from './with-bed.js';
 
 interface ReplayArguments extends RemoteArguments {
@@ -136,9 +136,9 @@ function checkRules(rules: readonly MacRule[], guests: number): void {
 
 /** @throws UserError when it cannot be read, is no capture, is truncated, or holds no frame */
 export function readCapture(file: string): Capture {
-  let bytes: Buffer;
+  let bytes: Buffer | null;
   try {
-    bytes = readFileSync(file);
+    bytes = readUpTo(file, MAX_CAPTURE_BYTES);
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
     const why =
@@ -149,7 +149,7 @@ export function readCapture(file: string): Capture {
           : `cannot read it (${code})`;
     throw new UserError(`${file}: ${why}`, 'give the path of a pcap or pcapng file');
   }
-  if (bytes.length > MAX_CAPTURE_BYTES)
+  if (bytes === null)
     throw new UserError(
       `${file} is larger than ${MAX_CAPTURE_BYTES >> 20} MiB`,
       'cut a part out with editcap or tcpdump -c',

@@ -26,6 +26,8 @@ class Child {
       // Ctrl-C in a terminal is for the command, which then ends this.
       detached: true,
     });
+    // It could not be started, or cannot be told any more: whoever listens for an answer hears of it.
+    this.process.on('error', () => {});
   }
 
   /** The first message that `pick` takes. @throws RunError when it ends, or nothing comes in time */
@@ -34,7 +36,7 @@ class Child {
     return new Promise((resolve, reject) => {
       const finish = (act: () => void): void => {
         clearTimeout(timer);
-        child.off('message', onMessage).off('exit', onExit);
+        child.off('message', onMessage).off('exit', onExit).off('error', onError);
         act();
       };
       const onMessage = (message: unknown): void => {
@@ -48,11 +50,13 @@ class Child {
       };
       const onExit = (code: number | null, signal: string | null): void =>
         finish(() => reject(new RunError(`${this.name} ended (${signal ?? `exit code ${code}`})`)));
+      const onError = (error: NodeJS.ErrnoException): void =>
+        finish(() => reject(new RunError(`${this.name} cannot be reached (${error.code ?? error.message})`)));
       const timer = setTimeout(
         () => finish(() => reject(new RunError(`${this.name} said nothing for ${limitMs / 1000} s`))),
         limitMs,
       );
-      child.on('message', onMessage).on('exit', onExit);
+      child.on('message', onMessage).on('exit', onExit).on('error', onError);
       if (child.exitCode !== null || child.signalCode !== null) onExit(child.exitCode, child.signalCode);
     });
   }

@@ -1,14 +1,13 @@
 /** The generator, a process of its own so that its CPU time is no other's: takes a plan by IPC, tells when it measures
  *  and what it found, and ends with the channel. */
+import { endWithChannel } from '@grantline/shared/service/channel-child.js';
 import { loadByAutocannon } from './autocannon-load.js';
 import type { GeneratorSays, LoadPlan } from './plan.js';
 import { loadByWebSocket } from './ws-load.js';
 
 const say = (what: GeneratorSays): void => void process.send?.(what);
 
-process.on('disconnect', () => process.exit(0));
-// Whoever started it decides on its end.
-process.on('SIGINT', () => {});
+endWithChannel();
 process.on('message', (plan: LoadPlan) => {
   const load = plan.scenario.kind === 'ws' ? loadByWebSocket : loadByAutocannon;
   load(plan, (phase) => say({ phase })).then(

@@ -309,12 +309,18 @@ function plainStream(fd: number, ours: boolean): UserStream {
   };
 }
 
+/** @param path as a user named it @param code of the error */
+export function unwritten(path: string, code: string): string {
+  const name = path === '-' ? 'the standard output' : path === '' ? '""' : path;
+  const full = code === 'ENOSPC' || code === 'EDQUOT' || code === 'EFBIG';
+  return full ? `no room is left for ${name}` : `cannot write ${name} (${code})`;
+}
+
 /** Why what a user named cannot be written, in one line. @param code of the error @param todo what to do about it, where that is
  *  not to choose another */
 export function refusal(path: string, option: string, code: string, todo?: string): UserError {
-  const full = code === 'ENOSPC' || code === 'EDQUOT' || code === 'EFBIG';
   return new UserError(
-    full ? `no room is left for ${path}` : `cannot write ${path} (${code})`,
+    unwritten(path, code),
     todo ?? (code === 'it is a directory' ? `give ${option} the name of a file` : `choose another file for ${option}`),
   );
 }

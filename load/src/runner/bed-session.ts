@@ -19,11 +19,14 @@ export interface BedSession {
   end(limitMs?: number): Promise<void>;
 }
 
-/** @throws UserError while somebody else measures, HttpError */
-export async function holdSession(hypervisor: Party): Promise<BedSession> {
+/** @param over called when it ends, before anything is put back @throws UserError while somebody else measures, HttpError */
+export async function holdSession(hypervisor: Party, over: () => void): Promise<BedSession> {
   const { request, response } = await open(hypervisor, ownName());
   let lost = false;
-  response.once('close', () => (lost = true));
+  response.once('close', () => {
+    lost = true;
+    over();
+  });
   response.on('error', () => {});
   const id = await firstLine(response);
   // Read on, or the connection would be held up.
@@ -34,9 +37,10 @@ export async function holdSession(hypervisor: Party): Promise<BedSession> {
       return lost;
     },
     end(limitMs = END_LIMIT_MS) {
-      const over = hypervisor.call(`/api/session/${id}`, { method: 'DELETE', timeoutMs: limitMs });
+      over();
+      const asked = hypervisor.call(`/api/session/${id}`, { method: 'DELETE', timeoutMs: limitMs });
       // However that went: with the connection it ends in any case.
-      ending ??= over.then(
+      ending ??= asked.then(
         () => {},
         () => {},
       );

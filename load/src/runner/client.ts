@@ -5,7 +5,7 @@ import type { Factors } from '@grantline/shared/config/factors.js';
 import type { RunSettings } from '@grantline/shared/config/run.js';
 import { holdSession, type BedSession } from './bed-session.js';
 import type { ExperimentResult } from './hypervisor-observer.js';
-import { Party } from './http.js';
+import { HttpError, Party, type Call } from './http.js';
 import type { AnsweredRequests, Progression } from './observer.js';
 import type { ServiceName, ServiceSnapshot } from './snapshot.js';
 
@@ -63,21 +63,40 @@ export interface ConfigStatus {
   vifs: VifStatus[];
 }
 
+/** Whether the session of a client and of the services that it asks has ended. Work that was interrupted may go on for a while: what
+ *  has been put back it changes no more. */
+interface Turn {
+  over: boolean;
+}
+
+/** How far the experiment is, and the session itself: nothing that a session puts back. */
+const ALWAYS = /^\/api\/(session|experiment)(\/|$)/;
+
 /** A service with a control API of its own, at the address that the hypervisor knows it by. It is shown its own domain's control key
  *  and never the operator's token: a guest's service is no friend of the operator's. */
 export class ServiceClient extends Party {
   declare readonly name: ServiceName;
   readonly kind: DomainKind | 'hypervisor';
   readonly domid: number;
+  private readonly turn: Turn;
 
   /** @param key the domain's control key, of the hypervisor the operator's token; null: only what is open to all can be asked */
   constructor(
     of: { name: ServiceName; kind: DomainKind | 'hypervisor'; domid: number; http: string },
     key: string | null,
+    turn: Turn = { over: false },
   ) {
     super(of.name, of.http, key);
+    this.turn = turn;
     this.kind = of.kind;
     this.domid = of.domid;
+  }
+
+  override call<T>(path: string, options: Call = {}): Promise<T> {
+    const { method = 'GET' } = options;
+    if (this.turn.over && method !== 'GET' && !ALWAYS.test(path))
+      return Promise.reject(new HttpError(`the session is over: ${method} ${path} was not sent to ${this.name}`, 0));
+    return super.call(path, options);
   }
 }
 
@@ -86,9 +105,14 @@ type RawCounters = Omit<ServiceSnapshot, 'name' | 'kind' | 'domid'>;
 /** The operator: the only holder of the token, which goes to the hypervisor and nowhere else. */
 export class Client {
   private readonly itself: ServiceClient;
+  private readonly turn: Turn = { over: false };
 
   constructor(hypervisor: string, token: string) {
-    this.itself = new ServiceClient({ name: 'hypervisor', kind: 'hypervisor', domid: 0, http: hypervisor }, token);
+    this.itself = new ServiceClient(
+      { name: 'hypervisor', kind: 'hypervisor', domid: 0, http: hypervisor },
+      token,
+      this.turn,
+    );
   }
 
   get hypervisor(): string {
@@ -111,7 +135,11 @@ export class Client {
   }
 
   /** Before anything is changed on a testbed that is not the caller's own. */
-  hold = (): Promise<BedSession> => holdSession(this.itself);
+  hold = async (): Promise<BedSession> => {
+    const held = await holdSession(this.itself, () => (this.turn.over = true));
+    this.turn.over = held.lost;
+    return held;
+  };
   testbed = (): Promise<TestbedInfo> => this.operator('GET', '/api/testbed');
   createDomain = (kind: DomainKind): Promise<NewDomain> => this.operator('POST', '/api/domains', { kind });
   deleteDomain = (domid: number): Promise<unknown> => this.operator('DELETE', `/api/domains/${domid}`);
@@ -143,7 +171,10 @@ export class Client {
   /** All services that have announced where they answer, the hypervisor first. */
   async services(): Promise<ServiceClient[]> {
     const { domains } = await this.operator<{ domains: ControlAccess[] }>('GET', '/api/control');
-    return [this.itself, ...domains.map(({ key, ...d }) => new ServiceClient({ ...d, name: serviceName(d) }, key))];
+    return [
+      this.itself,
+      ...domains.map(({ key, ...d }) => new ServiceClient({ ...d, name: serviceName(d) }, key, this.turn)),
+    ];
   }
 
   /** Counters of all services, asked for at the same time. */

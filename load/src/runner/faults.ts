@@ -54,22 +54,25 @@ export function foundHops(c: Snapshot, path: 'split' | 'direct' | 'native', dire
     const strays = Math.max(0, Math.min(left, sum(c, 'net', 'inPackets', where)));
     corrupt.push({ name: "taken for the TCP/IP stack's", value: strays });
   }
+  // A receiver looks back so many frames of a flow only: what is delayed for longer it cannot tell from a repeat.
+  const repeats = of('app', 'duplicate');
+  const late = Math.max(0, Math.min(injected(c, way, 'delayed'), repeats.value - injected(c, way, 'duplicated')));
   const out: Hop[] = [
     { name: 'corrupted frames, and those that were found', in: [term(c, way, 'corrupted')], out: corrupt },
     {
       name: 'duplicated frames, and those that were found',
-      in: [term(c, way, 'duplicated')],
-      out: [of('app', 'duplicate')],
+      in: [term(c, way, 'duplicated'), { name: 'delayed, and taken for repeats', value: late }],
+      out: [repeats],
     },
   ];
   if (injected(c, way, 'delayed') === 0) {
-    const late = of('app', 'reordered');
+    const overtaken = of('app', 'reordered');
     // Held to be overtaken, given up, and yet late: behind a corrupted one, whose number the receiver could still read.
-    const behind = Math.min(injected(c, way, 'undone'), Math.max(0, late.value - injected(c, way, 'reordered')));
+    const behind = Math.min(injected(c, way, 'undone'), Math.max(0, overtaken.value - injected(c, way, 'reordered')));
     out.push({
       name: 'reordered frames, and those that were found',
       in: [term(c, way, 'reordered'), { name: 'given up, but behind a corrupted one', value: behind }],
-      out: [late],
+      out: [overtaken],
     });
   }
   return out;

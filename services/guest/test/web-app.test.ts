@@ -314,6 +314,19 @@ t.test('a flood of small messages and pings on a WebSocket is answered in turns,
   ws.terminate();
 });
 
+t.test('of several protocols that are offered a WebSocket is taken, wherever it stands in the list', async (t) => {
+  const s = await served(t);
+  const key = { 'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ==', 'sec-websocket-version': '13' };
+  for (const upgrade of ['h2c, websocket', 'websocket, h2c', 'WebSocket']) {
+    const headers = { connection: 'upgrade', upgrade, ...key };
+    const asked = http.request({ port: s.port, path: '/ws', headers }).end();
+    const got = await Promise.race([once(asked, 'upgrade'), once(asked, 'response')]);
+    const { statusCode } = got[0] as http.IncomingMessage;
+    t.equal(statusCode, 101, upgrade);
+    asked.destroy();
+  }
+});
+
 t.test(
   'an offer of a protocol that is not understood is ignored: answered as without it, the connection stays (with a body: or ends, and says so)',
   async (t) => {

@@ -44,8 +44,11 @@ const KNOWN = [...FAULT_KINDS, 'delay-us', 'seed', 'direction'].join(', ');
 export function parseFaults(text: string): CableFaults {
   const s: FaultSettings = { seed: 1, loss: 0, duplicate: 0, corrupt: 0, reorder: 0, delay: 0, delayUs: 1000 };
   let direction = 'both';
+  const named = new Set<string>();
   for (const part of text.split(',')) {
-    const [name, value = ''] = part.trim().split('=', 2);
+    const [, name, value] = /^([^=]*)=?(.*)$/s.exec(part.trim())!;
+    if (named.has(name)) throw new RangeError(`${name} is named twice`);
+    named.add(name);
     if (name === 'direction') {
       if (!DIRECTIONS.includes(value)) throw new RangeError('direction must be in, out or both');
       direction = value;

@@ -47,8 +47,10 @@ function takersOf(server: Server): Taker[] {
   });
   server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     const taker = list.find(({ wanted }) => wanted(request));
-    if (taker === undefined) handBack(server, request, socket, head);
-    else taker.take(request, socket, head);
+    if (taker === undefined) return handBack(server, request, socket, head);
+    // Of several offers the one that is taken: ws knows no lists.
+    if (asksForWebSocket(request)) request.headers.upgrade = 'websocket';
+    taker.take(request, socket, head);
   });
   return list;
 }

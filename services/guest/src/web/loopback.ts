@@ -2,15 +2,14 @@
  *  Started with an IPC channel; tells its port, answers with its CPU time, and ends with the channel. */
 import type { AddressInfo } from 'node:net';
 import { pinToCore } from '@grantline/shared/mem/libc.js';
+import { endWithChannel } from '@grantline/shared/service/channel-child.js';
 import { makeWebApp } from './app.js';
 
 if (process.send === undefined) {
   process.stderr.write('loopback: is started by "grantline http"\n');
   process.exit(2);
 }
-process.on('disconnect', () => process.exit(0));
-// Whoever started it decides on its end.
-process.on('SIGINT', () => {});
+endWithChannel();
 const core = Number(process.env['GRANTLINE_CORE'] ?? NaN);
 if (Number.isInteger(core)) pinToCore(core);
 const { server } = await makeWebApp({ name: 'loopback', onAnswer: () => {} });

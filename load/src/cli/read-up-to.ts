@@ -1,0 +1,26 @@
+/** What a user names to be read: it may be a device without an end. */
+import { closeSync, fstatSync, openSync, readFileSync, readSync } from 'node:fs';
+
+const PIECE = 64 << 10;
+
+/** Reads a file whole, or a pipe or device to its end; of one that is too long no more than shows that it is.
+ *  @returns null when it is longer than `most` bytes. @throws system errors */
+export function readUpTo(path: string, most: number): Buffer | null {
+  const fd = openSync(path, 'r');
+  try {
+    const stat = fstatSync(fd);
+    if (stat.size > most) return null;
+    if (stat.isFile()) return readFileSync(fd);
+    const pieces: Buffer[] = [];
+    const piece = Buffer.allocUnsafe(PIECE);
+    for (let bytes = 0; ;) {
+      const n = readSync(fd, piece);
+      if (n === 0) return Buffer.concat(pieces);
+      bytes += n;
+      if (bytes > most) return null;
+      pieces.push(Buffer.from(piece.subarray(0, n)));
+    }
+  } finally {
+    closeSync(fd);
+  }
+}
