@@ -86,11 +86,13 @@ t.test('the command runs where others keep nothing: no home, another directory, 
   t.end();
 });
 
-t.test('where too few files may be open the command says so in one line', (t) => {
+t.test('where too few files may be open the command says so in one line, and works where Node needs no more', (t) => {
   const line = `ulimit -n 64; exec "${process.execPath}" "${join(REPOSITORY, 'load/bin/grantline.mjs')}" --help`;
   const r = spawnSync('sh', ['-c', line], { encoding: 'utf8' });
-  t.equal(r.stderr, 'grantline: may open too few files at once (EMFILE) - raise the limit: ulimit -n 1024\n');
-  t.equal(r.status, 2);
+  // Node 20 opens all modules at once, Node 26 one after the other.
+  const refusal = 'grantline: may open too few files at once (EMFILE) - raise the limit: ulimit -n 1024\n';
+  t.same([r.status, r.stderr], r.status === 0 ? [0, ''] : [2, refusal]);
+  t.match(r.stdout, r.status === 0 ? /^Usage: grantline / : /^$/);
   t.end();
 });
 
