@@ -5,6 +5,7 @@ import { connect, createServer } from 'node:net';
 import { availableParallelism, loadavg } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { configurationNames } from '@grantline/shared/config/factors.js';
 import type { CompareFile } from '../src/report/results.js';
 import { Client } from '../src/runner/client.js';
 import { sum } from '../src/runner/snapshot.js';
@@ -46,11 +47,7 @@ export const served = (x: CompareFile['results'][0]): string[] =>
 /** Configuration, guests that got frames, verdict on all hops, of a comparison of all configurations with two guests. */
 export const carried = (results: CompareFile['results']): unknown[] =>
   results.map((x) => [x.config, served(x).length, x.conservation]);
-export const ALL_CARRY = ['baseline', 'multiqueue', 'grant-reuse', 'optimised', 'direct', 'native'].map((config) => [
-  config,
-  config === 'native' ? 1 : 2,
-  'ok',
-]);
+export const ALL_CARRY = configurationNames.map((config) => [config, config === 'native' ? 1 : 2, 'ok']);
 
 export class Bench {
   readonly home: string;

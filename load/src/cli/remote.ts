@@ -7,7 +7,7 @@ import { HypervisorObserver } from '../runner/hypervisor-observer.js';
 import { observers } from '../runner/observer.js';
 import { openBed, type Bed } from '../runner/run.js';
 import { UserError } from './errors.js';
-import { readUpTo } from './read-up-to.js';
+import { readUpTo } from '../report/user-input.js';
 import { endHeld, session, UNWIND_MS } from './session.js';
 
 export interface Remote {

@@ -13,7 +13,7 @@ import { replayOnce, type ReplayResult } from '../runner/replay.js';
 import { RunError, UserError } from './errors.js';
 import { parseConfig, parseGuests, parseLoops, parseMap, parsePace, type MacRule } from './options.js';
 import { chooseTarget, HYPERVISOR_OPTION, TOKEN_OPTION, withRemoteBed, type RemoteArguments } from './remote.js';
-import { readUpTo } from './read-up-to.js';
+import { readUpTo } from '../report/user-input.js';
 import { withBed } from './with-bed.js';
 
 interface ReplayArguments extends RemoteArguments {

@@ -1,8 +1,9 @@
 /** Finds and reads the results files of a folder. Every fault is one line for the operator. */
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { UserError } from '../cli/errors.js';
 import { asResults, faultIn, type CompareResults } from './schema.js';
+import { readJson } from './user-input.js';
 
 /** A results file, and where it lies below the folder that the report is made for. */
 export interface Source {
@@ -10,8 +11,6 @@ export interface Source {
   path: string;
   file: CompareResults;
 }
-
-const MAX_BYTES = 500 << 20;
 
 /** All comparisons in a folder: compare.json and compare-*.json in it, and compare.json in the folders in it.
  *  @throws UserError when there is none, one cannot be read, or they do not belong together */
@@ -59,17 +58,7 @@ function isFile(path: string): boolean {
 }
 
 function readOne(path: string): CompareResults {
-  let value: unknown;
-  try {
-    if (statSync(path).size > MAX_BYTES)
-      throw new UserError(`${path} is larger than ${MAX_BYTES >> 20} MiB`, 'make the comparison with fewer runs');
-    value = JSON.parse(readFileSync(path, 'utf8'));
-  } catch (error) {
-    if (error instanceof UserError) throw error;
-    if (error instanceof SyntaxError)
-      throw new UserError(`${path} is no JSON`, 'it was cut short or changed: copy it again, or repeat the comparison');
-    throw new UserError(`cannot read ${path} (${(error as NodeJS.ErrnoException).code})`, 'check its permissions');
-  }
+  const value = readJson(path);
   const fault = faultIn(value);
   if (fault !== null)
     throw new UserError(

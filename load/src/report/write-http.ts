@@ -1,5 +1,5 @@
 /** Puts the report of a load by HTTP into a results folder: http.html, http.md, http.svg. */
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { Type } from '@sinclair/typebox';
 import { Value } from '@sinclair/typebox/value';
@@ -10,6 +10,7 @@ import { HTTP_FILE, httpDocument } from './http-report.js';
 import { reportMarkdown } from './markdown.js';
 import { renderPlot } from './svg.js';
 import { replaceFile } from './user-file.js';
+import { readJson } from './user-input.js';
 
 const Summary = Type.Object({
   target: Type.String(),
@@ -75,17 +76,7 @@ export function writeHttpReport(dir: string): string[] {
 }
 
 function readHttp(path: string): HttpFile {
-  let value: unknown;
-  try {
-    value = JSON.parse(readFileSync(path, 'utf8'));
-  } catch (error) {
-    if (error instanceof SyntaxError)
-      throw new UserError(
-        `${path} is no JSON`,
-        'it was cut short or changed: copy it again, or repeat the measurement',
-      );
-    throw new UserError(`cannot read ${path} (${(error as NodeJS.ErrnoException).code})`, 'check its permissions');
-  }
+  const value = readJson(path);
   if (!Value.Check(File, value) || value.capacity.length + value.atRate.length === 0) {
     const first = Value.Errors(File, value).First();
     throw new UserError(

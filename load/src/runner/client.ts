@@ -65,7 +65,7 @@ export interface ConfigStatus {
 
 /** Whether the session of a client and of the services that it asks has ended. Work that was interrupted may go on for a while: what
  *  has been put back it changes no more. */
-interface Turn {
+interface SessionState {
   over: boolean;
 }
 
@@ -78,23 +78,23 @@ export class ServiceClient extends Party {
   declare readonly name: ServiceName;
   readonly kind: DomainKind | 'hypervisor';
   readonly domid: number;
-  private readonly turn: Turn;
+  private readonly session: SessionState;
 
   /** @param key the domain's control key, of the hypervisor the operator's token; null: only what is open to all can be asked */
   constructor(
     of: { name: ServiceName; kind: DomainKind | 'hypervisor'; domid: number; http: string },
     key: string | null,
-    turn: Turn = { over: false },
+    session: SessionState = { over: false },
   ) {
     super(of.name, of.http, key);
-    this.turn = turn;
+    this.session = session;
     this.kind = of.kind;
     this.domid = of.domid;
   }
 
   override call<T>(path: string, options: Call = {}): Promise<T> {
     const { method = 'GET' } = options;
-    if (this.turn.over && method !== 'GET' && !ALWAYS.test(path))
+    if (this.session.over && method !== 'GET' && !ALWAYS.test(path))
       return Promise.reject(new HttpError(`the session is over: ${method} ${path} was not sent to ${this.name}`, 0));
     return super.call(path, options);
   }
@@ -105,13 +105,13 @@ type RawCounters = Omit<ServiceSnapshot, 'name' | 'kind' | 'domid'>;
 /** The operator: the only holder of the token, which goes to the hypervisor and nowhere else. */
 export class Client {
   private readonly itself: ServiceClient;
-  private readonly turn: Turn = { over: false };
+  private readonly session: SessionState = { over: false };
 
   constructor(hypervisor: string, token: string) {
     this.itself = new ServiceClient(
       { name: 'hypervisor', kind: 'hypervisor', domid: 0, http: hypervisor },
       token,
-      this.turn,
+      this.session,
     );
   }
 
@@ -136,8 +136,8 @@ export class Client {
 
   /** Before anything is changed on a testbed that is not the caller's own. */
   hold = async (): Promise<BedSession> => {
-    const held = await holdSession(this.itself, () => (this.turn.over = true));
-    this.turn.over = held.lost;
+    const held = await holdSession(this.itself, () => (this.session.over = true));
+    this.session.over = held.lost;
     return held;
   };
   testbed = (): Promise<TestbedInfo> => this.operator('GET', '/api/testbed');
@@ -173,7 +173,7 @@ export class Client {
     const { domains } = await this.operator<{ domains: ControlAccess[] }>('GET', '/api/control');
     return [
       this.itself,
-      ...domains.map(({ key, ...d }) => new ServiceClient({ ...d, name: serviceName(d) }, key, this.turn)),
+      ...domains.map(({ key, ...d }) => new ServiceClient({ ...d, name: serviceName(d) }, key, this.session)),
     ];
   }
 

@@ -63,8 +63,7 @@ t.test('without messages all is control: an idle hypervisor charges no domain', 
 });
 
 t.test('the components add up to the CPU time of the thread, within 5 %, in a hypervisor that works', async (t) => {
-  const b = await bed();
-  t.teardown(() => b.close());
+  const b = await bed(t);
   const dd = await b.open('driver-domain');
   const read = async (): Promise<{ thread: number; parts: number; charged: number }> => {
     const { dataThreadCpuNs, blocks } = (await b.api('GET', '/counters')).body;

@@ -30,8 +30,7 @@ const { pid } = process;
 
 for (const way of ['the socket file', 'TCP'])
   t.test(`by ${way}: where the domain itself listens, and nowhere else`, async (t) => {
-    const b = await bed(undefined, undefined, { proofMs: 2000 });
-    t.teardown(() => b.close());
+    const b = await bed(t, undefined, undefined, { proofMs: 2000 });
     const open = (): Promise<Peer> => (way === 'TCP' ? b.open('guest') : atFile(b));
     let guest = await open();
     const other = await open();
@@ -69,8 +68,7 @@ for (const way of ['the socket file', 'TCP'])
   });
 
 t.test('who never answers is waited for in vain, and for a bounded time', async (t) => {
-  const b = await bed(undefined, undefined, { proofMs: 50 });
-  t.teardown(() => b.close());
+  const b = await bed(t, undefined, undefined, { proofMs: 50 });
   const guest = await atFile(b);
   const silent = createServer(() => {}).listen(0, '127.0.0.1');
   await once(silent, 'listening');
@@ -80,8 +78,7 @@ t.test('who never answers is waited for in vain, and for a bounded time', async 
 });
 
 t.test('who asks again and again is not looked at any more', async (t) => {
-  const b = await bed();
-  t.teardown(() => b.close());
+  const b = await bed(t);
   const guest = await atFile(b);
   const said = [];
   for (let n = 0; n < 20; n++) said.push(await guest.ask('service.announce', { http: 'http://127.0.0.1:1', pid: 1 }));

@@ -12,8 +12,7 @@ const BACK = '/local/domain/1000/backend/vif/1/0';
 t.test(
   "the operator's API needs the operator's token, to look as well as to change; health and figures do not",
   async (t) => {
-    const b = await bed();
-    t.teardown(() => b.close());
+    const b = await bed(t);
     for (const [method, path, body] of [
       ['POST', '/api/domains', { kind: 'guest' }],
       ['DELETE', '/api/domains/1', undefined],
@@ -64,8 +63,7 @@ t.test(
 t.test(
   'dumps, figures and what the operator looks at hold no secret: neither control keys nor tokens nor secrets of domains',
   async (t) => {
-    const b = await bed();
-    t.teardown(() => b.close());
+    const b = await bed(t);
     const { domid, secret } = await b.create('guest');
     await b.open('driver-domain');
     const tokens = ['guest', 'driver-domain', 'nic'].map((kind) =>
@@ -97,8 +95,7 @@ t.test(
 );
 
 t.test('wrong input is 400 or 404 with a message that says what', async (t) => {
-  const b = await bed();
-  t.teardown(() => b.close());
+  const b = await bed(t);
   await b.create('guest');
   t.equal((await b.api('POST', '/api/domains', { kind: 'toolstack' })).status, 400);
   t.equal((await b.api('POST', '/api/domains', {})).status, 400);
@@ -120,8 +117,7 @@ t.test('wrong input is 400 or 404 with a message that says what', async (t) => {
 });
 
 t.test('a vif is settled when both ends have taken the current generation over', async (t) => {
-  const b = await bed();
-  t.teardown(() => b.close());
+  const b = await bed(t);
   const dd = await b.open('driver-domain');
   const g = await b.open('guest');
   t.same(await dd.ask('xs.read', { path: `${BACK}/generation` }), { value: '1' });
@@ -175,8 +171,7 @@ t.test('a vif is settled when both ends have taken the current generation over',
 });
 
 t.test('a run is written for the receivers, and those that are ready are listed', async (t) => {
-  const b = await bed();
-  t.teardown(() => b.close());
+  const b = await bed(t);
   const dd = await b.open('driver-domain');
   const g = await b.open('guest');
   t.same((await b.api('GET', '/api/run')).body, { run: null, ready: [] });
@@ -192,8 +187,7 @@ t.test('a run is written for the receivers, and those that are ready are listed'
 });
 
 t.test('destroying a domain closes its socket and takes it off the list', async (t) => {
-  const b = await bed();
-  t.teardown(() => b.close());
+  const b = await bed(t);
   const g = await b.open('guest');
   const http = await g.announce();
   const { pid } = process;
@@ -207,8 +201,7 @@ t.test('destroying a domain closes its socket and takes it off the list', async 
 });
 
 t.test('guests go up to 32 and memory mapped for destroyed ones is used again', async (t) => {
-  const b = await bed();
-  t.teardown(() => b.close());
+  const b = await bed(t);
   const bases = new Set<number>();
   for (let n = 1; n <= 32; n++) {
     const { domid } = await b.create('guest');
@@ -224,8 +217,7 @@ t.test('guests go up to 32 and memory mapped for destroyed ones is used again', 
 });
 
 t.test('the socket file answers hypercalls only, whatever is shown to it: every guest reaches it', async (t) => {
-  const b = await bed();
-  t.teardown(() => b.close());
+  const b = await bed(t);
   const headers = { authorization: 'Bearer operator' };
   const ask = (method: string, path: string): Promise<{ status: number; text: string }> =>
     new Promise((resolve, reject) => {
@@ -243,8 +235,7 @@ t.test('the socket file answers hypercalls only, whatever is shown to it: every 
 });
 
 t.test('keys are told to the operator, for services that have said where they answer', async (t) => {
-  const b = await bed();
-  t.teardown(() => b.close());
+  const b = await bed(t);
   const g = await b.open('guest');
   t.same((await b.api('GET', '/api/control')).body, { domains: [] });
   t.equal((await b.api('GET', '/api/domains/1/control')).status, 404);
@@ -256,8 +247,7 @@ t.test('keys are told to the operator, for services that have said where they an
 t.test(
   'a limit on what vifs send is in the node that netback watches, of all guests or of one, and of those to come',
   async (t) => {
-    const b = await bed();
-    t.teardown(() => b.close());
+    const b = await bed(t);
     await b.create('guest');
     await b.create('guest');
     const node = async (guest: number): Promise<unknown> => {
@@ -291,8 +281,7 @@ t.test(
 t.test(
   'H16 that others stand behind a guest is said in its backend directory and to the nic, not by the guest',
   async (t) => {
-    const b = await bed();
-    t.teardown(() => b.close());
+    const b = await bed(t);
     const nic = await b.open('nic');
     const guest = await b.open('guest');
     await b.create('guest');
@@ -315,8 +304,7 @@ t.test(
 );
 
 t.test('the parts of the CPU time end where the measured time ends, however long the request took', async (t) => {
-  const b = await bed();
-  t.teardown(() => b.close());
+  const b = await bed(t);
   const { accounting } = b.hv;
   const sum = (blocks: { kind: string; values: Record<string, number> }[]): number =>
     Object.values(blocks.find(({ kind }) => kind === CPU_KIND)!.values).reduce((x, y) => x + y, 0);

@@ -9,6 +9,7 @@ import { showPlace } from '@grantline/shared/hypervisor/place.js';
 import { fetchDescriptor } from '@grantline/shared/mem/descriptors.js';
 import { PROOF_PATH, proofOf } from '@grantline/shared/service/proof.js';
 import { createLogTo } from '@grantline/shared/service/log.js';
+import type { Test } from 'tap';
 import { WebSocket } from 'ws';
 import { Hypervisor, type HypervisorOptions } from '../src/control/hypervisor.js';
 import type { DomainKind } from '../src/control/domains.js';
@@ -33,6 +34,7 @@ export interface Bed {
 
 /** Starts it. */
 export async function bed(
+  t: Test,
   nicTimeoutMs = 5000,
   availableMemory?: () => number,
   more: Partial<HypervisorOptions> = {},
@@ -95,6 +97,7 @@ export async function bed(
       rmSync(root, { recursive: true, force: true });
     },
   };
+  t.teardown(() => b.close());
   return b;
 }
 

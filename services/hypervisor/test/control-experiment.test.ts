@@ -30,8 +30,7 @@ const figures = (over: Partial<RunFigures> = {}): RunFigures => ({
 
 /** A bed that is closed when the test ends. */
 async function opened(t: Test): Promise<Bed> {
-  const b = await bed();
-  t.teardown(() => b.close());
+  const b = await bed(t);
   return b;
 }
 

@@ -20,8 +20,7 @@ const isRoot = process.getuid?.() === 0;
 const asRoot = isRoot ? {} : { skip: 'owners of files can be set as root only' };
 
 t.test('each file has its owner and mode, and what domains share has no file', asRoot, async (t) => {
-  const b = await bed();
-  t.teardown(() => b.close());
+  const b = await bed(t);
   const dd = await b.open('driver-domain');
   await b.open('nic');
   const g = await b.open('guest');

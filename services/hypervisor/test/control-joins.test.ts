@@ -12,8 +12,7 @@ const JOINING = fileURLToPath(new URL('./joining-guest.js', import.meta.url));
 t.setTimeout(120_000);
 
 t.test('whoever has the join token of a kind is a domain of that kind by connecting, and nothing else', async (t) => {
-  const b = await bed();
-  t.teardown(() => b.close());
+  const b = await bed(t);
   const tokenOf = (kind: string): string => readFileSync(join(b.dir, 'join', kind), 'utf8').trim();
   const enter = (kind: string, token: string): Promise<number> =>
     upgradeStatus(b.url, { 'x-grantline-join': kind, authorization: `Bearer ${token}` });
@@ -48,8 +47,7 @@ t.test('whoever has the join token of a kind is a domain of that kind by connect
 });
 
 t.test('a guest whose driver domain is gone before it is buried is no trouble', async (t) => {
-  const b = await bed();
-  t.teardown(() => b.close());
+  const b = await bed(t);
   await b.create('driver-domain');
   await b.create('guest');
   const guest = b.hv.domains.get(1)!;

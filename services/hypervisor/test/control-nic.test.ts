@@ -37,8 +37,7 @@ t.setTimeout(120_000);
 t.test(
   'attach goes to the nic with the caller as its context, and the answer comes back; detach by the attacher only',
   async (t) => {
-    const b = await bed();
-    t.teardown(() => b.close());
+    const b = await bed(t);
     const nic = await b.open('nic');
     const dd = await b.open('driver-domain');
     const g = await b.open('guest');
@@ -56,8 +55,7 @@ t.test(
 );
 
 t.test('a refusal of the nic comes back with its code', async (t) => {
-  const b = await bed();
-  t.teardown(() => b.close());
+  const b = await bed(t);
   const nic = await b.open('nic');
   const dd = await b.open('driver-domain');
   answering(nic, () => ({ error: { code: 'EBUSY', message: 'there is a default queue' } }));
@@ -67,8 +65,7 @@ t.test('a refusal of the nic comes back with its code', async (t) => {
 t.test(
   "H40: pages that are not the caller's own, and ports that are not for the nic, never reach the nic",
   async (t) => {
-    const b = await bed();
-    t.teardown(() => b.close());
+    const b = await bed(t);
     const nic = await b.open('nic');
     const dd = await b.open('driver-domain');
     await b.open('guest');
@@ -95,8 +92,7 @@ t.test(
 );
 
 t.test('H42: a guest attaches for itself only, only when its path is direct, and with its own address', async (t) => {
-  const b = await bed();
-  t.teardown(() => b.close());
+  const b = await bed(t);
   const nic = await b.open('nic');
   await b.open('driver-domain');
   const g = await b.open('guest');
@@ -122,8 +118,7 @@ t.test('H42: a guest attaches for itself only, only when its path is direct, and
 t.test(
   'no nic is ENODEV, also when it dies before it answers; no answer is ETIMEDOUT, and a late queue is detached',
   async (t) => {
-    const b = await bed(50);
-    t.teardown(() => b.close());
+    const b = await bed(t, 50);
     const dd = await b.open('driver-domain');
     const { secret } = await b.create('nic');
     const args = await dd.mapSelf([10, 11, 12]).then(async ([header, avail, comp]) => {
@@ -145,8 +140,7 @@ t.test(
 );
 
 t.test('a queue number is never used again by the next nic: a late detach means no queue of it', async (t) => {
-  const b = await bed();
-  t.teardown(() => b.close());
+  const b = await bed(t);
   const dd = await b.open('driver-domain');
   const numbers: number[] = [];
   for (let life = 0; life < 2; life++) {
@@ -168,8 +162,7 @@ t.test('a queue number is never used again by the next nic: a late detach means 
 
 t.test("a queue of a domain that died while the nic was asked for it is nobody's", async (t) => {
   for (const dies of ['attacher', 'target'] as const) {
-    const b = await bed();
-    t.teardown(() => b.close());
+    const b = await bed(t);
     const nic = await b.open('nic');
     const dd = await b.open('driver-domain');
     const g = await b.open('guest');
@@ -189,8 +182,7 @@ t.test("a queue of a domain that died while the nic was asked for it is nobody's
 });
 
 t.test('H35: a guest that asks the nic for more than it answers is refused, and fills nothing up', async (t) => {
-  const b = await bed(50);
-  t.teardown(() => b.close());
+  const b = await bed(t, 50);
   const nic = await b.open('nic');
   const dd = await b.open('driver-domain');
   const g = await b.open('guest');
@@ -212,8 +204,7 @@ t.test('H35: a guest that asks the nic for more than it answers is refused, and 
 t.test(
   'H42: a guest has two queues of each direction at most, however it asks, and takes none from others',
   async (t) => {
-    const b = await bed();
-    t.teardown(() => b.close());
+    const b = await bed(t);
     const nic = await b.open('nic');
     const dd = await b.open('driver-domain');
     const g = await b.open('guest');
@@ -236,8 +227,7 @@ t.test(
 t.test(
   'H42: a guest that has left direct loses its queues and its DMA entries, also if it never answers',
   async (t) => {
-    const b = await bed(5000, undefined, { leaveMs: 50 });
-    t.teardown(() => b.close());
+    const b = await bed(t, 5000, undefined, { leaveMs: 50 });
     const nic = await b.open('nic');
     await b.open('driver-domain');
     const g = await b.open('guest');
@@ -267,8 +257,7 @@ t.test(
 
 /** A guest in direct with a queue. */
 async function attached(t: Test, leaveMs: number): Promise<Bed> {
-  const b = await bed(5000, undefined, { leaveMs });
-  t.teardown(() => b.close());
+  const b = await bed(t, 5000, undefined, { leaveMs });
   const nic = await b.open('nic');
   await b.open('driver-domain');
   const g = await b.open('guest');
@@ -299,8 +288,7 @@ t.test('H42: a guest that came back and leaves once more has its whole time agai
 });
 
 t.test('H42: an attach that is answered after the guest has left direct is undone', async (t) => {
-  const b = await bed();
-  t.teardown(() => b.close());
+  const b = await bed(t);
   const nic = await b.open('nic');
   await b.open('driver-domain');
   const g = await b.open('guest');
@@ -314,8 +302,7 @@ t.test('H42: an attach that is answered after the guest has left direct is undon
 });
 
 t.test('H42: the second of two queues with one address is refused, and the first goes on', async (t) => {
-  const b = await bed();
-  t.teardown(() => b.close());
+  const b = await bed(t);
   const nic = await b.open('nic');
   await b.open('driver-domain');
   const [one, two] = [await b.open('guest'), await b.open('guest')];
@@ -345,8 +332,7 @@ t.test('H42: the second of two queues with one address is refused, and the first
 });
 
 t.test('a nic that stands still inside a burst is dead after a while, and holds up nobody', async (t) => {
-  const b = await bed(5000, undefined, { stuckMs: 50 });
-  t.teardown(() => b.close());
+  const b = await bed(t, 5000, undefined, { stuckMs: 50 });
   const dd = await b.open('driver-domain');
   const nic = await b.open('nic');
   const [dpn] = await dd.mapSelf([10]);
@@ -361,8 +347,7 @@ t.test('a nic that stands still inside a burst is dead after a while, and holds 
 t.test(
   'H23 H41: nothing of what a dead nic may still write to is given away before its process has ended',
   async (t) => {
-    const b = await bed(5000, undefined, { stuckMs: 50 });
-    t.teardown(() => b.close());
+    const b = await bed(t, 5000, undefined, { stuckMs: 50 });
     const dd = await b.open('driver-domain');
     const { domid, secret } = await b.create('nic');
     const env = {
@@ -390,8 +375,7 @@ t.test(
 
 t.test('H23 H41: also one that was destroyed, or broke its connection, is waited for', async (t) => {
   for (const end of ['destroyed', 'disconnected'] as const) {
-    const b = await bed();
-    t.teardown(() => b.close());
+    const b = await bed(t);
     const dd = await b.open('driver-domain');
     const nic = await b.open('nic');
     // This process stands for the nic's: it lives for as long as this is open.
@@ -431,8 +415,7 @@ async function soon(so: () => boolean): Promise<void> {
 }
 
 t.test('H40: the nic is told which of the domains that have had a number has it now', async (t) => {
-  const b = await bed();
-  t.teardown(() => b.close());
+  const b = await bed(t);
   const nic = await b.open('nic');
   const told = (n: number): Promise<unknown> => nic.event('domain.new', n);
   await b.open('driver-domain');

@@ -12,8 +12,7 @@ import { bed, upgradeStatus, Peer } from './control-bed.js';
 const HEAR = constants.O_RDWR | constants.O_NONBLOCK;
 
 t.test('only a living domain with its own secret may connect, and only once', async (t) => {
-  const b = await bed();
-  t.teardown(() => b.close());
+  const b = await bed(t);
   const one = await b.create('guest');
   const two = await b.create('guest');
   const as = (domid: string, secret: string): Promise<number> =>
@@ -45,8 +44,7 @@ t.test('only a living domain with its own secret may connect, and only once', as
 });
 
 t.test('an offer of a protocol that is not understood is ignored at both doors, and reaches nothing', async (t) => {
-  const b = await bed();
-  t.teardown(() => b.close());
+  const b = await bed(t);
   const headers = { connection: 'Upgrade, HTTP2-Settings', upgrade: 'h2c', 'http2-settings': 'AAMAAABk' };
   const ask = async (to: object, path: string): Promise<number> => {
     const asked = request({ ...to, path, headers }).end();
@@ -64,8 +62,7 @@ t.test('an offer of a protocol that is not understood is ignored at both doors, 
 });
 
 t.test('a domain acts as itself only: there is no way to say "I am another"', async (t) => {
-  const b = await bed();
-  t.teardown(() => b.close());
+  const b = await bed(t);
   const dd = await b.open('driver-domain');
   const g1 = await b.open('guest');
   const g2 = await b.open('guest');
@@ -95,8 +92,7 @@ t.test('a domain acts as itself only: there is no way to say "I am another"', as
 });
 
 t.test('wrong arguments and unknown operations get EINVAL, and the connection lives on', async (t) => {
-  const b = await bed();
-  t.teardown(() => b.close());
+  const b = await bed(t);
   const g = await b.open('guest');
   const wrong: [string, unknown][] = [
     ['xs.read', {}],
@@ -126,8 +122,7 @@ t.test('wrong arguments and unknown operations get EINVAL, and the connection li
 });
 
 t.test('garbage closes the connection, is counted, and the domain is dead', async (t) => {
-  const b = await bed();
-  t.teardown(() => b.close());
+  const b = await bed(t);
   const messages: [string | Buffer, number][] = [
     ['no json', 1008],
     ['[]', 1008],
@@ -152,8 +147,7 @@ t.test('garbage closes the connection, is counted, and the domain is dead', asyn
 });
 
 t.test('hypercalls are answered in order, and a batch that is no good says why', async (t) => {
-  const b = await bed();
-  t.teardown(() => b.close());
+  const b = await bed(t);
   const dd = await b.open('driver-domain');
   const dpns = await dd.mapSelf([10, 11]);
   t.ok(dpns.every((d) => d > 0));
@@ -174,8 +168,7 @@ t.test('hypercalls are answered in order, and a batch that is no good says why',
 });
 
 t.test('a batch waits while the NIC is inside a burst; what comes behind it keeps its place', async (t) => {
-  const b = await bed();
-  t.teardown(() => b.close());
+  const b = await bed(t);
   const dd = await b.open('driver-domain');
   const nic = await b.open('nic');
   const [dpn] = await dd.mapSelf([10]);
@@ -210,8 +203,7 @@ t.test('a batch waits while the NIC is inside a burst; what comes behind it keep
 t.test(
   'H35: what a domain can make the hypervisor hold is bounded in bytes, behind a batch and for pings',
   async (t) => {
-    const b = await bed();
-    t.teardown(() => b.close());
+    const b = await bed(t);
     const dd = await b.open('driver-domain');
     const nic = await b.open('nic');
     const [dpn] = await dd.mapSelf([10]);
@@ -244,8 +236,7 @@ t.test(
 t.test(
   'an event channel between two domains: page, doorbells, pending bit of the binder, bound and unbound',
   async (t) => {
-    const b = await bed();
-    t.teardown(() => b.close());
+    const b = await bed(t);
     const dd = await b.open('driver-domain');
     const g = await b.open('guest');
     const bell = new Doorbell(openSync(`/proc/self/fd/${await b.shared(dd, 'doorbell')}`, HEAR));
@@ -274,8 +265,7 @@ t.test(
 );
 
 t.test('a caller has its reply before the watch event that it caused; a transaction fires once', async (t) => {
-  const b = await bed();
-  t.teardown(() => b.close());
+  const b = await bed(t);
   const g = await b.open('guest');
   const dd = await b.open('driver-domain');
   const path = '/local/domain/1/device/vif/0/state';
@@ -291,8 +281,7 @@ t.test('a caller has its reply before the watch event that it caused; a transact
 });
 
 t.test('an event whose sender died before it rang does not keep those of its successor from ringing', async (t) => {
-  const b = await bed();
-  t.teardown(() => b.close());
+  const b = await bed(t);
   const dd = await b.open('driver-domain');
   const g = await b.open('guest');
   const bell = new Doorbell(openSync(`/proc/self/fd/${await b.shared(g, 'doorbell')}`, HEAR));
@@ -310,8 +299,7 @@ t.test('an event whose sender died before it rang does not keep those of its suc
 });
 
 t.test('H35: a guest that changes nodes faster than the driver domain reads does not have it cut off', async (t) => {
-  const b = await bed();
-  t.teardown(() => b.close());
+  const b = await bed(t);
   const dd = await b.open('driver-domain');
   const g = await b.open('guest');
   const front = '/local/domain/1/device/vif/0';
@@ -336,8 +324,7 @@ t.test('H35: a guest that changes nodes faster than the driver domain reads does
 });
 
 t.test('the driver domain and the nic hear of domains that come and go; the nic of all that were there', async (t) => {
-  const b = await bed();
-  t.teardown(() => b.close());
+  const b = await bed(t);
   const dd = await b.open('driver-domain');
   const g = await b.open('guest');
   t.match(await dd.event('domain.new'), { domid: 1, kind: 'guest', memoryPages: 1024 });
@@ -356,8 +343,7 @@ t.test('the driver domain and the nic hear of domains that come and go; the nic 
 });
 
 t.test('a dead driver domain leaves vifs that are Closed, and a successor starts afresh', async (t) => {
-  const b = await bed();
-  t.teardown(() => b.close());
+  const b = await bed(t);
   const dd = await b.open('driver-domain');
   const g = await b.open('guest');
   const state = '/local/domain/1000/backend/vif/1/0/state';
@@ -376,39 +362,35 @@ t.test('a dead driver domain leaves vifs that are Closed, and a successor starts
   t.same(await again.ask('xs.write', { path: state, value: '2' }), {});
 });
 
-t.test(
-  'H22: a page that the driver domain has mapped stays until it is unmapped, although its guest is dead',
-  async (t) => {
-    const b = await bed();
-    t.teardown(() => b.close());
-    const dd = await b.open('driver-domain');
-    const g = await b.open('guest');
-    const base = b.hv.memory.get(1)!.base;
-    const { u16, u32 } = b.hv.space.mem;
-    u16[(base + 8 * 8 + 2) >> 1] = 1000;
-    u32[(base + 8 * 8 + 4) >> 2] = 20;
-    u16[(base + 8 * 8) >> 1] = 1;
-    const map = Buffer.alloc(32);
-    map.writeUInt32LE(2, 8);
-    map.writeUInt32LE(8, 12);
-    map.writeUInt16LE(1, 16);
-    const reply = await dd.hypercall(0, 1, map);
-    t.equal(reply.readInt16LE(8), 0);
-    t.match((await b.api('GET', '/api/domains/1/grants')).body.entries, [
-      { gref: 8, domid: 1000, frame: 20, pins: { hostWrite: 1 } },
-    ]);
-    g.ws.terminate();
-    await dd.event('domain.gone');
-    t.ok(b.hv.shares.has(1 as DomId));
-    t.equal((await b.api('GET', '/api/testbed')).body.domains[0].state, 'dead');
-    const unmap = Buffer.alloc(24);
-    unmap.writeUInt32LE(1, 0);
-    unmap.writeUInt32LE(reply.readUInt32LE(12), 16);
-    t.equal((await dd.hypercall(1, 1, unmap)).readInt16LE(8), 0);
-    await until(() => !b.hv.shares.has(1 as DomId));
-    t.equal((await b.create('guest')).domid, 2, 'the number is not used again');
-  },
-);
+t.test('H22: what the driver domain has mapped stays until it is unmapped, although its guest is dead', async (t) => {
+  const b = await bed(t);
+  const dd = await b.open('driver-domain');
+  const g = await b.open('guest');
+  const base = b.hv.memory.get(1)!.base;
+  const { u16, u32 } = b.hv.space.mem;
+  u16[(base + 8 * 8 + 2) >> 1] = 1000;
+  u32[(base + 8 * 8 + 4) >> 2] = 20;
+  u16[(base + 8 * 8) >> 1] = 1;
+  const map = Buffer.alloc(32);
+  map.writeUInt32LE(2, 8);
+  map.writeUInt32LE(8, 12);
+  map.writeUInt16LE(1, 16);
+  const reply = await dd.hypercall(0, 1, map);
+  t.equal(reply.readInt16LE(8), 0);
+  t.match((await b.api('GET', '/api/domains/1/grants')).body.entries, [
+    { gref: 8, domid: 1000, frame: 20, pins: { hostWrite: 1 } },
+  ]);
+  g.ws.terminate();
+  await dd.event('domain.gone');
+  t.ok(b.hv.shares.has(1 as DomId));
+  t.equal((await b.api('GET', '/api/testbed')).body.domains[0].state, 'dead');
+  const unmap = Buffer.alloc(24);
+  unmap.writeUInt32LE(1, 0);
+  unmap.writeUInt32LE(reply.readUInt32LE(12), 16);
+  t.equal((await dd.hypercall(1, 1, unmap)).readInt16LE(8), 0);
+  await until(() => !b.hv.shares.has(1 as DomId));
+  t.equal((await b.create('guest')).domid, 2, 'the number is not used again');
+});
 
 async function until(ok: () => boolean): Promise<void> {
   while (!ok()) await new Promise((r) => setTimeout(r, 5));
@@ -428,8 +410,7 @@ function readWord(fd: number, at: number): number {
 }
 
 t.test('H35: upgrades that are refused cost no descriptor, at the address and at the socket file', async (t) => {
-  const b = await bed();
-  t.teardown(() => b.close());
+  const b = await bed(t);
   const descriptors = (): number => readdirSync('/proc/self/fd').length;
   const before = descriptors();
   const one = async (at: { port: number } | { path: string }): Promise<void> => {

@@ -40,8 +40,7 @@ async function follower(b: Bed): Promise<{ peer: Peer; told: string[] }> {
 }
 
 t.test('a session puts back what it found, however it ends: configuration, limits, run, phase', async (t) => {
-  const b = await bed();
-  t.teardown(() => b.close());
+  const b = await bed(t);
   await b.api('PUT', '/api/rate', { rate: '1GB/s' });
   const guest = await b.open('guest');
   const { told } = await follower(b);
@@ -78,8 +77,7 @@ t.test('a session puts back what it found, however it ends: configuration, limit
 });
 
 t.test('a run that was on is announced anew, and configuration that was not changed is not touched', async (t) => {
-  const b = await bed();
-  t.teardown(() => b.close());
+  const b = await bed(t);
   const guest = await b.open('guest');
   const run = { id: 7, seed: 5, mode: 'verify', frameSizes: [60], guests: [guest.domid] };
   await b.api('PUT', '/api/run', run);
@@ -94,8 +92,7 @@ t.test('a run that was on is announced anew, and configuration that was not chan
 });
 
 t.test('one session at a time; the next waits until all is put back', async (t) => {
-  const b = await bed();
-  t.teardown(() => b.close());
+  const b = await bed(t);
   const first = await hold(b, 'grantline compare (process 1 on lab)');
   const refused = await b.api('POST', '/api/session', { owner: 'two' });
   t.equal(refused.status, 409);
@@ -113,8 +110,7 @@ t.test('one session at a time; the next waits until all is put back', async (t) 
 });
 
 t.test('sessions need the token, and a name that can be shown', async (t) => {
-  const b = await bed();
-  t.teardown(() => b.close());
+  const b = await bed(t);
   t.equal((await b.api('POST', '/api/session', { owner: 'x' }, 'wrong')).status, 401);
   t.equal((await b.api('DELETE', '/api/session/1', undefined, 'wrong')).status, 401);
   for (const owner of ['', 'a\u001b[2J', 'x'.repeat(121)])

@@ -52,8 +52,7 @@ const openFds = (): number => descriptors().filter(({ to }) => /^(\/memfd:grantl
 t.test(
   'F4 a guest can neither shorten nor lengthen what it shares, and has no way to what is not its own',
   async (t) => {
-    const b = await bed();
-    t.teardown(() => b.close());
+    const b = await bed(t);
     await b.open('driver-domain');
     await b.open('nic');
     const { domid, secret, uid } = (await b.create('guest')) as { domid: number; secret: string; uid?: number | null };
@@ -98,8 +97,7 @@ t.test(
 );
 
 t.test('F4 only the hypervisor writes the DMA table, and only the nic may read it', async (t) => {
-  const b = await bed();
-  t.teardown(() => b.close());
+  const b = await bed(t);
   const dd = await b.open('driver-domain');
   const nic = await b.open('nic');
   const [dpn] = await dd.mapSelf([10]);
@@ -118,8 +116,7 @@ t.test('F4 only the hypervisor writes the DMA table, and only the nic may read i
 });
 
 t.test('a ticket is good once, for a short time, and as long as its holder and what it is for live', async (t) => {
-  const b = await bed();
-  t.teardown(() => b.close());
+  const b = await bed(t);
   const dd = await b.open('driver-domain');
   const g = await b.open('guest');
   const at = join(b.dir, SHARED_SOCKET);
@@ -149,8 +146,7 @@ t.test('a ticket is good once, for a short time, and as long as its holder and w
 });
 
 t.test('F4 whoever has a descriptor of a doorbell can ring, or hear its own, and stop nobody else', async (t) => {
-  const b = await bed();
-  t.teardown(() => b.close());
+  const b = await bed(t);
   const dd = await b.open('driver-domain');
   const g = await b.open('guest');
   t.equal(
@@ -175,8 +171,7 @@ t.test('F4 whoever has a descriptor of a doorbell can ring, or hear its own, and
 
 t.test('F5 what could not be made for want of memory leaves nothing, and is made when there is some', async (t) => {
   let room = Infinity;
-  const b = await bed(5000, () => room);
-  t.teardown(() => b.close());
+  const b = await bed(t, 5000, () => room);
   const dd = await b.open('driver-domain');
   const g = await b.open('guest');
   const before = openFds();
@@ -247,8 +242,7 @@ t.test('F5 a place in the address space is used again, also after a failure', (t
 });
 
 t.test('F5 a domain whose birth fails at a later step leaves nothing of the earlier ones', async (t) => {
-  const b = await bed();
-  t.teardown(() => b.close());
+  const b = await bed(t);
   const { shares, counterFile, memory } = b.hv;
   const before = openFds();
   for (const [kind, part, step] of [
@@ -273,8 +267,7 @@ t.test('F5 a domain whose birth fails at a later step leaves nothing of the earl
 });
 
 t.test('the operator, and nobody else, gets counters to be read', async (t) => {
-  const b = await bed();
-  t.teardown(() => b.close());
+  const b = await bed(t);
   await b.create('guest');
   t.equal((await b.api('POST', '/api/domains/1/counters', undefined, 'wrong')).status, 401);
   t.equal((await b.api('POST', '/api/domains/7/counters')).status, 404);

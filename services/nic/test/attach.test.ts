@@ -161,27 +161,24 @@ t.test(
   },
 );
 
-t.test(
-  'H41: a domain that goes takes its queues with it, driven or targeted, and its memory is unmapped',
-  async (t) => {
-    const { attach, send, dma, kit, space } = setUp();
-    await attach(1000, 1);
-    await attach(2, 2, { mac: '02:00:00:00:00:02' });
-    await attach(3, 3, { mac: '02:00:00:00:00:03' });
-    await send('domain.new', { domid: 1, generation: 0, memoryPages: 4 });
-    const at = dma.lookup(kit.map(1000, 1, 3), 1000, 1);
-    t.equal(space.mem.u8[at], 0x5a);
-    t.equal(dma.lookup(kit.map(1000, 1, 4), 1000, 1), -1, 'a page beyond the memory');
-    await send('domain.gone', { domid: 1 });
-    t.equal(kit.nic.queue(0), null);
-    t.equal(dma.lookup(kit.map(1000, 1, 3), 1000, 1), -1);
-    await send('domain.gone', { domid: 2 });
-    t.equal(kit.nic.queue(1), null);
-    t.not(kit.nic.queue(2), null);
-    await send('domain.new', { domid: 1, generation: 0, memoryPages: 4 });
-    t.equal(dma.lookup(kit.map(1000, 1, 3), 1000, 1), at, 'its successor gets the same addresses');
-  },
-);
+t.test('H41: a domain that goes takes its queues, driven or targeted, and its memory is unmapped', async (t) => {
+  const { attach, send, dma, kit, space } = setUp();
+  await attach(1000, 1);
+  await attach(2, 2, { mac: '02:00:00:00:00:02' });
+  await attach(3, 3, { mac: '02:00:00:00:00:03' });
+  await send('domain.new', { domid: 1, generation: 0, memoryPages: 4 });
+  const at = dma.lookup(kit.map(1000, 1, 3), 1000, 1);
+  t.equal(space.mem.u8[at], 0x5a);
+  t.equal(dma.lookup(kit.map(1000, 1, 4), 1000, 1), -1, 'a page beyond the memory');
+  await send('domain.gone', { domid: 1 });
+  t.equal(kit.nic.queue(0), null);
+  t.equal(dma.lookup(kit.map(1000, 1, 3), 1000, 1), -1);
+  await send('domain.gone', { domid: 2 });
+  t.equal(kit.nic.queue(1), null);
+  t.not(kit.nic.queue(2), null);
+  await send('domain.new', { domid: 1, generation: 0, memoryPages: 4 });
+  t.equal(dma.lookup(kit.map(1000, 1, 3), 1000, 1), at, 'its successor gets the same addresses');
+});
 
 t.test('a domain whose memory cannot be opened does not stop the events behind it', async (t) => {
   const { attach, send } = setUp();

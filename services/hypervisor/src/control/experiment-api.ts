@@ -14,8 +14,7 @@ const RUN_CHARS = 100;
 const SCENARIO_CHARS = 40;
 const exact = { additionalProperties: false };
 
-const oneOf = <const T extends readonly string[]>(values: T) =>
-  Type.Unsafe<T[number]>(Type.Union(values.map((v) => Type.Literal(v))));
+const oneOf = <const T extends string>(values: readonly T[]) => Type.Union(values.map((v) => Type.Literal(v)));
 const amount = (description: string) => Type.Number({ minimum: 0, description });
 const run = Type.String({ pattern: `^[\\x21-\\x7e]{1,${RUN_CHARS}}$`, description: 'its results folder' });
 const config = oneOf(CONFIG_LABELS);

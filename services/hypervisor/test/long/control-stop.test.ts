@@ -95,8 +95,7 @@ for (const [how, end] of [
 
 t.test('a port in use is one line and code 2, and nothing stays', async (t) => {
   const dir = tempDir();
-  const b = await bed();
-  t.teardown(() => b.close());
+  const b = await bed(t);
   const r = spawnSync(process.execPath, [MAIN], {
     env: { ...process.env, GRANTLINE_DIR: dir, GRANTLINE_HTTP: b.url.slice('http://'.length), GRANTLINE_LOG: 'error' },
     encoding: 'utf8',
