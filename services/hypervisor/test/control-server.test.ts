@@ -121,7 +121,7 @@ t.test('wrong arguments and unknown operations get EINVAL, and the connection li
   t.equal((await b.api('GET', '/prometheus/targets')).status, 200, 'what one guest says of itself harms no list');
 });
 
-t.test('garbage closes the connection, is counted, and the domain is dead', async (t) => {
+t.test('H35: garbage, and what is too long, closes the connection, is counted, and the domain is dead', async (t) => {
   const b = await bed(t);
   const messages: [string | Buffer, number][] = [
     ['no json', 1008],
@@ -137,7 +137,7 @@ t.test('garbage closes the connection, is counted, and the domain is dead', asyn
   for (const [message, closeCode] of messages) {
     const g = await b.open('guest');
     g.ws.send(message);
-    await g.until(() => g.closeCode !== null);
+    await g.until(() => g.closeCode !== null || g.binary.length > 0);
     t.equal(g.closeCode, closeCode);
     await t.resolves(until(() => b.hv.domains.get(g.domid)?.state === 'dead'));
   }
@@ -360,6 +360,32 @@ t.test('a dead driver domain leaves vifs that are Closed, and a successor starts
   t.same(again.events[0].args.guests, [1]);
   t.equal(await again.ask('xs.read', { path: state }), 'ENOENT');
   t.same(await again.ask('xs.write', { path: state, value: '2' }), {});
+});
+
+t.test('H22, H27: a dead domain is not over before the NIC has let go of what it had mapped', async (t) => {
+  const b = await bed(t);
+  const dd = await b.open('driver-domain');
+  const nic = await b.open('nic');
+  await b.open('guest');
+  const base = b.hv.memory.get(1)!.base;
+  const { u16, u32 } = b.hv.space.mem;
+  u16[(base + 8 * 8 + 2) >> 1] = 1000;
+  u32[(base + 8 * 8 + 4) >> 2] = 20;
+  u16[(base + 8 * 8) >> 1] = 1;
+  const map = Buffer.alloc(32);
+  map.writeUInt32LE(1, 8);
+  map.writeUInt32LE(8, 12);
+  map.writeUInt16LE(1, 16);
+  t.equal((await dd.hypercall(0, 1, map)).readInt16LE(8), 0);
+  const burst = await b.shared(nic, 'dma-burst');
+  writeWord(burst, 1);
+  dd.ws.terminate();
+  await nic.event('domain.gone');
+  t.ok(b.hv.shares.has(1000 as DomId));
+  t.equal((await b.api('POST', '/api/domains', { kind: 'driver-domain' })).status, 409);
+  writeWord(burst, 2);
+  await until(() => !b.hv.shares.has(1000 as DomId));
+  t.equal((await b.create('driver-domain')).domid, 1000);
 });
 
 t.test('H22: what the driver domain has mapped stays until it is unmapped, although its guest is dead', async (t) => {
