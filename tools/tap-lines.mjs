@@ -44,7 +44,7 @@ function follow(parser, path, seen, details) {
     if (result.skip) {
       seen.skipped++;
       details.push(`skipped: ${[...path, result.name].join(' > ')}${result.skip === true ? '' : `: ${result.skip}`}`);
-    } else if (result.ok || result.todo) seen.passed++;
+    } else if (result.ok) seen.passed++;
     // Of a test whose assertions have been told, no more than that.
     else if (seen.failed === 0 || !isOfSubtest(result)) note(result, path, seen, details);
   });

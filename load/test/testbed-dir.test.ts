@@ -11,6 +11,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { openOwnDir, readOwnFile } from '@grantline/shared/service/own-dir.js';
@@ -103,6 +104,53 @@ t.test('a supervisor is who holds the file open: its number and its start are no
   put({ ...valid, startTime: valid.startTime + 1 });
   t.equal(discover(dir).state, 'stale', 'its number is another process by now');
   t.end();
+});
+
+t.test('a testbed that writes its file anew, or ends, is never taken for a stranger meanwhile', async (t) => {
+  // A supervisor that starts and ends all the time: with the file it opens others, as a supervisor does.
+  const script = `
+    const { mkdirSync, openSync, closeSync, rmSync } = await import('node:fs');
+    const { TestbedRecord } = await import(${JSON.stringify(new URL('../src/testbed/testbed-file.js', import.meta.url).href)});
+    const file = { ...JSON.parse(process.env.TESTBED), pid: process.pid, startTime: 0 };
+    const pause = () => new Promise((done) => setTimeout(done, 3));
+    const fds = Array.from({ length: 200 }, () => openSync('/dev/null'));
+    const { startTimeOf } = await import(${JSON.stringify(import.meta.resolve('@grantline/shared/service/process-start.js'))});
+    file.startTime = startTimeOf(process.pid);
+    console.log('ready');
+    for (;;) {
+      mkdirSync(${JSON.stringify(dir)}, { recursive: true, mode: 0o700 });
+      const record = TestbedRecord.claim(${JSON.stringify(dir)}, file);
+      for (let i = 0; i < 5; i++) {
+        await pause();
+        record.write(file);
+      }
+      rmSync(${JSON.stringify(dir)}, { recursive: true });
+      record.close();
+      await pause();
+    }`;
+  const child = spawn(process.execPath, ['--input-type=module', '-e', script], {
+    env: { ...process.env, TESTBED: JSON.stringify(valid) },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  t.teardown(() => child.kill('SIGKILL'));
+  await new Promise((done) => child.stdout.once('data', done));
+  const seen = new Map<string, number>();
+  for (let look = 0; look < 1500; look++) {
+    let what: string;
+    try {
+      what = discover(dir).state;
+    } catch (error) {
+      what = String(error);
+    }
+    seen.set(what, (seen.get(what) ?? 0) + 1);
+    if (look % 50 === 0) await sleep(1);
+  }
+  child.kill('SIGKILL');
+  t.ok((seen.get('alive') ?? 0) > 0, 'it is seen');
+  t.same(
+    [...seen.keys()].filter((k) => !['alive', 'none', 'stale'].includes(k)),
+    [],
+  );
 });
 
 t.test('nothing that a testbed.json names leads out of the directory or the machine', (t) => {

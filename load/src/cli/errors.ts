@@ -5,12 +5,14 @@ import { UsageError } from '@grantline/shared/service/usage-error.js';
 /** The user can mend it: bad input or a machine that lacks something. One line, exit code 2. */
 export class UserError extends Error {
   override readonly name = 'UserError';
-  readonly todo: string;
+  /** What is wrong, and what to do about it. */
+  readonly what: string;
+  readonly remedy: string;
 
-  /** @param what what is wrong, @param todo what to do about it */
-  constructor(what: string, todo: string) {
-    super(`${what} - ${todo}`);
-    this.todo = todo;
+  constructor(what: string, remedy: string) {
+    super(`${what} - ${remedy}`);
+    this.what = what;
+    this.remedy = remedy;
   }
 }
 

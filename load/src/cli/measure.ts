@@ -35,7 +35,7 @@ export type MeasureLine =
   | { live: string }
   | { line: string }
   | { record: RunRecord | HttpRun }
-  | { error: { kind: 'user'; what: string; todo: string } | { kind: 'run'; what: string } };
+  | { error: { kind: 'user'; what: string; remedy: string } | { kind: 'run'; what: string } };
 
 export function addMeasure(program: Command): void {
   program
@@ -48,8 +48,8 @@ export function addMeasure(program: Command): void {
         await measure(args.plan, tell);
       } catch (error) {
         if (error instanceof UserError) {
-          const what = error.message.slice(0, -` - ${error.todo}`.length);
-          tell({ error: { kind: 'user', what, todo: error.todo } });
+          const { what, remedy } = error;
+          tell({ error: { kind: 'user', what, remedy } });
         } else if (error instanceof Error && (error instanceof RunError || error.name === 'HttpError')) {
           tell({ error: { kind: 'run', what: error.message } });
         }

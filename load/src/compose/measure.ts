@@ -81,7 +81,7 @@ async function inside<T>(
       onRecord(line.record as T);
     } else {
       const { error } = line;
-      failure.error = error.kind === 'user' ? new UserError(error.what, error.todo) : new RunError(error.what);
+      failure.error = error.kind === 'user' ? new UserError(error.what, error.remedy) : new RunError(error.what);
     }
   };
   const reader = new LineReader(take);

@@ -1,5 +1,5 @@
 /** Finds a testbed by its directory, and tells whether it is alive. */
-import { readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { NotOursError, openOwnDir, readOwnFile } from '@grantline/shared/service/own-dir.js';
 import { startTimeOf } from '@grantline/shared/service/process-start.js';
@@ -18,6 +18,14 @@ export type Found =
  *  @throws UserError when the directory is not ours, or its testbed.json is none that a supervisor of ours wrote: nothing that it
  *  says is then believed */
 export function discover(dir: string): Found {
+  for (;;) {
+    const found = look(dir);
+    if (found !== null) return found;
+  }
+}
+
+/** @returns null when its supervisor ended between two of the looks that this takes: the next one sees that */
+function look(dir: string): Found | null {
   let names: string[];
   let text: string | null;
   try {
@@ -33,12 +41,12 @@ export function discover(dir: string): Found {
   const file = parseTestbedFile(dir, text);
   // A number that nobody has, or somebody else by now: whoever wrote this has ended.
   if (startTimeOf(file.pid) !== file.startTime) return { state: 'stale', dir, file };
-  if (!isSupervisor(file.pid, dir))
-    throw new UserError(
-      `${join(dir, TESTBED_FILE)} names process ${file.pid}, which is not this testbed's`,
-      'nothing was ended; see who wrote it, and remove the directory by hand',
-    );
-  return { state: 'alive', dir, file };
+  if (isSupervisor(file.pid, dir)) return { state: 'alive', dir, file };
+  if (startTimeOf(file.pid) !== file.startTime || !existsSync(join(dir, TESTBED_FILE))) return null;
+  throw new UserError(
+    `${join(dir, TESTBED_FILE)} names process ${file.pid}, which is not this testbed's`,
+    'nothing was ended; see who wrote it, and remove the directory by hand',
+  );
 }
 
 /** @returns the testbed that may be used, or null when a new one has to be started.
