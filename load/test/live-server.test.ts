@@ -9,15 +9,16 @@ import { dropName, duration, whole } from '../page/format.js';
 import { layoutOf, type Box } from '../page/path-layout.js';
 import { UserError } from '../src/cli/errors.js';
 import { parsePage } from '../src/cli/options.js';
-import { finishedOf } from '../src/live/board.js';
+import { Board, finishedOf } from '../src/live/board.js';
 import { Browsers, MAX_BROWSERS, MAX_QUEUED_BYTES } from '../src/live/browsers.js';
 import { refuseHost, refuseOrigin } from '@grantline/shared/service/gate.js';
 import { LivePage } from '../src/live/live-page.js';
 import { growth, sampleOf } from '../src/live/rates.js';
+import { Watch } from '../src/live/watch.js';
 import { unannounced } from '../src/live/ways.js';
 import { observerKey, remotePage } from '../src/live/remote.js';
 import { parseRequest } from '../src/live/schema.js';
-import { Client } from '../src/runner/client.js';
+import { Client, type DomainInfo } from '../src/runner/client.js';
 import type { Progression } from '../src/runner/observer.js';
 import type { RunRecord } from '../src/runner/record.js';
 import type { ServiceSnapshot } from '../src/runner/snapshot.js';
@@ -510,4 +511,47 @@ t.test('the picture of the path fits at every width: no box overlaps another or 
   }
   t.same(wrong, []);
   t.end();
+});
+
+t.test('the first sample counts from the moment that a browser came, also while it is measured', async (t) => {
+  const did: string[] = [];
+  let arrive = (): void => {};
+  const domain = { domid: 3, kind: 'guest', state: 'running', pid: 7 } as DomainInfo;
+  const watch = new Watch(
+    {
+      testbed: () => Promise.resolve({ dir: '', config: null, generation: 1, domains: [domain] }),
+      config: () => Promise.resolve({ generation: 1, factors: null, settled: true, vifs: [] }),
+      services: () => Promise.resolve([]),
+      counterTicket: () => Promise.reject(new Error('not asked')),
+    },
+    '/dev/shm/grantline-test-none',
+    Object.assign(new Board(true), { experiment: { phase: 'measure' } }),
+    () => did.push('sample'),
+    () => did.push('seen'),
+    {
+      openAll: (owners) => {
+        did.push(`open ${owners.map((o) => o.name).join(' ')}`);
+        return new Promise((done) => (arrive = done));
+      },
+      read: () => {
+        did.push('read');
+        const counted = { processCpuNs: 0, dataThreadCpuNs: 0, rssBytes: 0, blocks: [] };
+        return [{ name: 'hypervisor', kind: 'hypervisor', domid: 0, atNs: did.length, ...counted }];
+      },
+      closeAll: () => did.push('close'),
+    },
+  );
+  watch.on = true;
+  const first = watch.look();
+  while (did.length === 0) await sleep(1);
+  t.same(did, ['open hypervisor guest3'], 'nothing is read before all counters are there');
+  arrive();
+  await first;
+  t.same(did.slice(1), ['read', 'seen'], 'and then at once, not at the next turn of the clock');
+  await watch.look();
+  t.same(did.slice(3), ['seen'], 'once');
+  while (!did.includes('sample')) await sleep(10);
+  t.equal(did.filter((d) => d === 'read').length, 2, 'the second reading makes a sample');
+  watch.on = false;
+  t.equal(did.at(-1), 'close');
 });

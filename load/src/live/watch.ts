@@ -33,22 +33,30 @@ export interface Seen {
 
 export class Watch {
   seen: Seen | null = null;
-  private readonly client: Client;
+  private readonly client: Pick<Client, 'testbed' | 'config' | 'services'>;
   private readonly dir: string;
   private readonly board: Board;
   private readonly onSample: (sample: Sample) => void;
   private readonly onSeen: () => void;
   private timers: NodeJS.Timeout[] = [];
-  private readonly counters: CounterFiles;
+  private readonly counters: Pick<CounterFiles, 'openAll' | 'read' | 'closeAll'>;
   private before: Snapshot = [];
   private looking: Promise<void> | null = null;
   private lookedAt = -Infinity;
   private sampledAt = -Infinity;
 
-  constructor(client: Client, dir: string, board: Board, onSample: (sample: Sample) => void, onSeen: () => void) {
+  /** @param counters of the services; those of the testbed in `dir` when not given */
+  constructor(
+    client: Pick<Client, 'testbed' | 'config' | 'services' | 'counterTicket'>,
+    dir: string,
+    board: Board,
+    onSample: (sample: Sample) => void,
+    onSeen: () => void,
+    counters?: Watch['counters'],
+  ) {
     this.client = client;
     this.dir = dir;
-    this.counters = new CounterFiles(client, dir);
+    this.counters = counters ?? new CounterFiles(client, dir);
     this.board = board;
     this.onSample = onSample;
     this.onSeen = onSeen;
@@ -56,7 +64,7 @@ export class Watch {
 
   /** Begins to look, or stops. */
   set on(on: boolean) {
-    if (on === this.timers.length > 0) return;
+    if (on === this.isOn) return;
     for (const timer of this.timers) clearInterval(timer);
     this.timers = [];
     this.before = [];
@@ -75,6 +83,10 @@ export class Watch {
         if (this.board.phaseName !== 'measure' || performance.now() - this.lookedAt > MEASURE_LOOK_MS) void this.look();
       }, LOOK_MS).unref(),
     ];
+  }
+
+  private get isOn(): boolean {
+    return this.timers.length > 0;
   }
 
   /** Asks the hypervisor now. Never fails: what cannot be asked stays as it was. */
@@ -98,16 +110,17 @@ export class Watch {
     const sending = nic ? (await loadStatus(nic)).state === 'running' : false;
     if (!others) this.board.released();
     this.seen = { testbed, config, sending, measuring: others ? measuring : null };
+    if (!this.isOn || this.before.length > 0) return;
+    // What the first sample counts from: who has just connected does not wait longer for it than for the next.
+    await this.counters.openAll(ownersIn(testbed));
+    if (this.isOn && this.before.length === 0) this.sample();
   }
 
   private sample(): void {
     if (this.seen === null) return;
     this.sampledAt = performance.now();
     const { testbed, config } = this.seen;
-    const owners: CounterOwner[] = [{ name: 'hypervisor', kind: 'hypervisor', domid: 0, pid: 0 }];
-    for (const d of testbed.domains)
-      if (d.state !== 'dead') owners.push({ name: serviceName(d), kind: d.kind, domid: d.domid, pid: d.pid });
-    const now = this.counters.read(owners);
+    const now = this.counters.read(ownersIn(testbed));
     const before = this.before;
     this.before = now;
     if (before.length === 0) return;
@@ -125,4 +138,12 @@ export class Watch {
     });
     this.onSample(sample);
   }
+}
+
+function ownersIn({ domains }: TestbedInfo): CounterOwner[] {
+  const living = domains.filter((d) => d.state !== 'dead');
+  return [
+    { name: 'hypervisor', kind: 'hypervisor', domid: 0, pid: 0 },
+    ...living.map((d) => ({ name: serviceName(d), kind: d.kind, domid: d.domid, pid: d.pid })),
+  ];
 }

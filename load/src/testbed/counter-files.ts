@@ -20,8 +20,10 @@ export interface CounterOwner {
 
 interface Open {
   readonly pid: number | null;
-  /** null: on its way, or refused. */
+  /** null: on its way. */
   file: { fd: number; reader: CounterReader } | null;
+  /** Fulfilled when it is there, or refused. */
+  there: Promise<void>;
 }
 
 export class CounterFiles {
@@ -32,6 +34,12 @@ export class CounterFiles {
   constructor(client: Pick<Client, 'counterTicket'>, dir: string) {
     this.client = client;
     this.socket = join(dir, SHARED_SOCKET);
+  }
+
+  /** Asks for what is not open yet. Fulfilled when it is, or is refused. */
+  async openAll(owners: readonly CounterOwner[]): Promise<void> {
+    for (const { domid, pid } of owners) this.readerFor(domid, pid);
+    await Promise.all([...this.open.values()].map((o) => o.there));
   }
 
   /** Counters of all that can be read; a domain that is being born or has just died is left out. What only the process
@@ -63,9 +71,9 @@ export class CounterFiles {
     if (known !== undefined && known.pid === pid) return known.file?.reader ?? null;
     if (known !== undefined) this.close(domid);
     if (pid === null) return null;
-    const open: Open = { pid, file: null };
+    const open: Open = { pid, file: null, there: Promise.resolve() };
     this.open.set(domid, open);
-    this.client
+    open.there = this.client
       .counterTicket(domid)
       .then(({ ticket }) => fetchDescriptor(this.socket, ticket))
       .then(
