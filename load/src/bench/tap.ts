@@ -48,11 +48,11 @@ function onCore(core: number | null): string[] {
   return core === null ? [] : ['taskset', '-c', String(core)];
 }
 
-/** Gb/s that arrive; NaN when the two cannot talk. */
+/** Gb/s that arrive; NaN when the two cannot talk. @param seconds rounded up: iperf3 knows whole ones only */
 async function iperf(seconds: number, more: readonly string[]): Promise<number> {
   const { out } = await run('ip', [
     ...['netns', 'exec', FAR, ...onCore(coreFor('nic', 0, allowedCores()))],
-    ...['iperf3', '-J', '-O', String(WARM_SECONDS), '-t', String(seconds), '-c', GUEST_IP],
+    ...['iperf3', '-J', '-O', String(WARM_SECONDS), '-t', String(Math.ceil(seconds)), '-c', GUEST_IP],
     ...more,
   ]);
   try {
