@@ -112,15 +112,15 @@ t.test('a testbed that writes its file anew, or ends, is never taken for a stran
     const { mkdirSync, openSync, closeSync, rmSync } = await import('node:fs');
     const { TestbedRecord } = await import(${JSON.stringify(new URL('../src/testbed/testbed-file.js', import.meta.url).href)});
     const file = { ...JSON.parse(process.env.TESTBED), pid: process.pid, startTime: 0 };
-    const pause = () => new Promise((done) => setTimeout(done, 3));
-    const fds = Array.from({ length: 200 }, () => openSync('/dev/null'));
+    const pause = () => new Promise((done) => setTimeout(done, 40 * Math.random()));
+    const fds = Array.from({ length: 100 }, () => openSync('/dev/null'));
     const { startTimeOf } = await import(${JSON.stringify(import.meta.resolve('@grantline/shared/service/process-start.js'))});
     file.startTime = startTimeOf(process.pid);
     console.log('ready');
     for (;;) {
       mkdirSync(${JSON.stringify(dir)}, { recursive: true, mode: 0o700 });
       const record = TestbedRecord.claim(${JSON.stringify(dir)}, file);
-      for (let i = 0; i < 5; i++) {
+      for (let i = 0; i < 3; i++) {
         await pause();
         record.write(file);
       }
@@ -132,6 +132,7 @@ t.test('a testbed that writes its file anew, or ends, is never taken for a stran
     env: { ...process.env, TESTBED: JSON.stringify(valid) },
     stdio: ['ignore', 'pipe', 'inherit'],
   });
+  const ended = new Promise((done) => child.once('close', done));
   t.teardown(() => child.kill('SIGKILL'));
   await new Promise((done) => child.stdout.once('data', done));
   const seen = new Map<string, number>();
@@ -146,6 +147,8 @@ t.test('a testbed that writes its file anew, or ends, is never taken for a stran
     if (look % 50 === 0) await sleep(1);
   }
   child.kill('SIGKILL');
+  // Or it makes the directory again after it was removed.
+  await ended;
   t.ok((seen.get('alive') ?? 0) > 0, 'it is seen');
   t.same(
     [...seen.keys()].filter((k) => !['alive', 'none', 'stale'].includes(k)),

@@ -32,7 +32,9 @@ const MAX_CAPTURE_BYTES = 512 << 20;
 export function addReplay(program: Command): void {
   program
     .command('replay <file>')
-    .description('send a capture (pcap, pcapng) through the path and compare what arrives, byte for byte')
+    .description(
+      'send a capture (pcap, pcapng; - is standard input) through the path and compare what arrives, byte for byte',
+    )
     .option('--pace <pace>', 'recorded, max, or a factor such as 2.5', 'recorded')
     .option('--loops <n>', 'how often it is sent', '1')
     .option('--config <name>', 'configuration', 'optimised')
@@ -135,10 +137,11 @@ function checkRules(rules: readonly MacRule[], guests: number): void {
 }
 
 /** @throws UserError when it cannot be read, is no capture, is truncated, or holds no frame */
-export function readCapture(file: string): Capture {
+export function readCapture(path: string): Capture {
+  const file = path === '-' ? 'standard input' : path;
   let bytes: Buffer | null;
   try {
-    bytes = readUpTo(file, MAX_CAPTURE_BYTES);
+    bytes = readUpTo(path, MAX_CAPTURE_BYTES);
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
     const why =

@@ -5,10 +5,12 @@ import { UserError } from '../cli/errors.js';
 const MAX_JSON_BYTES = 500 << 20;
 const PIECE = 64 << 10;
 
+const STDIN = 0;
+
 /** Reads a file whole, or a pipe or device to its end; of one that is too long no more than shows that it is.
- *  @returns null when it is longer than `most` bytes. @throws system errors */
+ *  @param path - is standard input. @returns null when it is longer than `most` bytes. @throws system errors */
 export function readUpTo(path: string, most: number): Buffer | null {
-  const fd = openSync(path, 'r');
+  const fd = path === '-' ? STDIN : openSync(path, 'r');
   try {
     const stat = fstatSync(fd);
     if (stat.size > most) return null;
@@ -23,7 +25,7 @@ export function readUpTo(path: string, most: number): Buffer | null {
       pieces.push(Buffer.from(piece.subarray(0, n)));
     }
   } finally {
-    closeSync(fd);
+    if (fd !== STDIN) closeSync(fd);
   }
 }
 

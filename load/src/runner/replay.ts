@@ -35,6 +35,8 @@ export interface ReplayResult {
 }
 
 const LOOK_MS = 100;
+/** What lasts longer is told before. */
+const TELL_MS = 10_000;
 
 /** One replay. @throws RunError when it does not end, or a guest could not keep all frames */
 export async function replayOnce(
@@ -87,15 +89,18 @@ export async function replayOnce(
 
 /** Waits until all has been sent. At a recorded pace that takes as long as it took then. */
 async function finished(bed: Bed, plan: ReplayPlan, spanNs: number, progress: Progress): Promise<void> {
-  const spanMs = (spanNs * plan.loops) / 1e6;
-  const limitMs = (plan.pace === 0 ? 0 : spanMs / plan.pace) * 1.2 + 30_000;
+  const takesMs = plan.pace === 0 ? 0 : (spanNs * plan.loops) / 1e6 / plan.pace;
+  const limitMs = takesMs * 1.2 + 30_000;
+  const all = (takesMs / 1000).toFixed(1);
+  // A jump of the recorder's clock looks like a command that hangs.
+  if (takesMs >= TELL_MS) progress.line(`At this pace the capture takes ${all} s; with --pace max it is sent at once.`);
   const start = performance.now();
   for (;;) {
     const { state } = await loadStatus(bed.nic);
     if (state !== 'running') return;
     if (performance.now() - start > limitMs)
       throw new RunError(`the capture was not sent within ${Math.round(limitMs / 1000)} s`);
-    progress.live(`sending, ${((performance.now() - start) / 1000).toFixed(1)} s`);
+    progress.live(`sending, ${((performance.now() - start) / 1000).toFixed(1)} of ${all} s`);
     await sleep(LOOK_MS, null, { signal: bed.signal });
   }
 }

@@ -6,7 +6,7 @@ import { openOwnDir } from '@grantline/shared/service/own-dir.js';
 import { startTimeOf } from '@grantline/shared/service/process-start.js';
 import { UserError } from '../cli/errors.js';
 import { discover, looksLikeTestbed } from './discover.js';
-import { isSupervisor, serviceProcess, serviceProcesses } from './proc.js';
+import { serviceProcess, serviceProcesses } from './proc.js';
 import type { TestbedFile } from './testbed-file.js';
 
 const STOP_LIMIT_MS = 4000;
@@ -42,7 +42,8 @@ async function endSupervisor(dir: string, { pid, startTime }: TestbedFile): Prom
   const isIt = (): boolean => startTimeOf(pid) === startTime;
   const process = ProcessHandle.open(pid);
   try {
-    if (process !== null && isIt() && isSupervisor(pid, dir)) {
+    const now = discover(dir);
+    if (process !== null && isIt() && now.state === 'alive' && now.file.pid === pid) {
       send(process, 'SIGTERM');
       if (!(await until(() => !isIt(), STOP_LIMIT_MS))) {
         send(process, 'SIGKILL');

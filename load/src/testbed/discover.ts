@@ -1,12 +1,12 @@
 /** Finds a testbed by its directory, and tells whether it is alive. */
-import { existsSync, readdirSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { NotOursError, openOwnDir, readOwnFile } from '@grantline/shared/service/own-dir.js';
 import { startTimeOf } from '@grantline/shared/service/process-start.js';
 import { UserError } from '../cli/errors.js';
 import { quoted } from '../report/provenance.js';
 import { isUsualDir } from './paths.js';
-import { isSupervisor } from './proc.js';
+import { fileIdentity, isSupervisor } from './proc.js';
 import { isDraft, parseTestbedFile, TESTBED_FILE, type TestbedFile } from './testbed-file.js';
 
 export type Found =
@@ -24,16 +24,20 @@ export function discover(dir: string): Found {
   }
 }
 
-/** @returns null when its supervisor ended between two of the looks that this takes: the next one sees that */
+/** @returns null when the supervisor wrote its file anew or ended between two of the looks that this takes: the next sees that */
 function look(dir: string): Found | null {
+  const path = join(dir, TESTBED_FILE);
+  let identity: string | null;
   let names: string[];
   let text: string | null;
   try {
     if (openOwnDir(dir) === null) return { state: 'none' };
     names = readdirSync(dir);
-    text = readOwnFile(join(dir, TESTBED_FILE));
+    identity = fileIdentity(path);
+    text = readOwnFile(path);
   } catch (error) {
     if (error instanceof NotOursError) throw error;
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
     throw new UserError(`cannot read ${dir}`, 'choose another directory with --dir');
   }
   if (names.length === 0) return { state: 'none' };
@@ -42,9 +46,9 @@ function look(dir: string): Found | null {
   // A number that nobody has, or somebody else by now: whoever wrote this has ended.
   if (startTimeOf(file.pid) !== file.startTime) return { state: 'stale', dir, file };
   if (isSupervisor(file.pid, dir)) return { state: 'alive', dir, file };
-  if (startTimeOf(file.pid) !== file.startTime || !existsSync(join(dir, TESTBED_FILE))) return null;
+  if (startTimeOf(file.pid) !== file.startTime || fileIdentity(path) !== identity) return null;
   throw new UserError(
-    `${join(dir, TESTBED_FILE)} names process ${file.pid}, which is not this testbed's`,
+    `${path} names process ${file.pid}, which is not this testbed's`,
     'nothing was ended; see who wrote it, and remove the directory by hand',
   );
 }

@@ -1,5 +1,5 @@
 /** What /proc tells about processes. All of it is best effort: a process may end between two reads. */
-import { readdirSync, readFileSync, readlinkSync, statSync, type Stats } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { startTimeOf } from '@grantline/shared/service/process-start.js';
 import { DOMID_FIRST_RESERVED } from '@grantline/shared/abi/page.js';
@@ -8,28 +8,22 @@ import { TESTBED_FILE } from './testbed-file.js';
 /** uid of domain d is this + d: services/hypervisor/src/control/owners.ts. */
 const DOMAIN_UIDS = 64000;
 
-/** A supervisor writes its file anew a few times, all of them at its start. */
-const REWRITES_MAX = 100;
-
 /** Is the process the one that started the testbed in `dir`? It is ours, and has the directory's testbed.json open, as nobody has who
- *  does not supervise it. */
+ *  does not supervise it. When not, see whether the file is still the same: it may just have been written anew. */
 export function isSupervisor(pid: number, dir: string): boolean {
-  const path = join(dir, TESTBED_FILE);
   try {
     if (effectiveUid(pid) !== process.geteuid?.()) return false;
-    for (let look = 0; look < REWRITES_MAX; look++) {
-      const file = statSync(path);
-      const isFile = (s: Stats | undefined): boolean =>
-        s?.dev === file.dev && s.ino === file.ino && s.mtimeMs === file.mtimeMs;
-      const open = readdirSync(`/proc/${pid}/fd`);
-      if (open.some((fd) => isFile(statSync(`/proc/${pid}/fd/${fd}`, { throwIfNoEntry: false })))) return true;
-      // Written anew meanwhile: the one that was looked for is open no more.
-      if (isFile(statSync(path))) return false;
-    }
-    return false;
+    const file = fileIdentity(join(dir, TESTBED_FILE));
+    return readdirSync(`/proc/${pid}/fd`).some((fd) => fileIdentity(`/proc/${pid}/fd/${fd}`) === file && file !== null);
   } catch {
     return false;
   }
+}
+
+/** @returns what no other file has, nor what is written in its place; null: there is none */
+export function fileIdentity(path: string): string | null {
+  const s = statSync(path, { throwIfNoEntry: false });
+  return s === undefined ? null : `${s.dev}:${s.ino}:${s.mtimeMs}`;
 }
 
 /** @throws Error when there is no such process */

@@ -28,6 +28,13 @@ t.test('a real capture on a running testbed', async (t) => {
     t.equal((r.stdout.match(/every frame arrived byte for byte/g) ?? []).length, 2);
   });
 
+  await t.test('says before it begins what will take long', async (t) => {
+    const running = bench.start('replay', CAPTURE, '--pace', '0.1');
+    await running.until(/^At this pace the capture takes 15\.\d s; with --pace max it is sent at once\.$/m);
+    running.signal('SIGINT');
+    t.equal((await running.ended).code, 130);
+  });
+
   await t.test('leaves to the bridge the hosts that no mapping names', async (t) => {
     const map = '3a:fd:14:79:39:01=guest1';
     const r = await bench.run('replay', CAPTURE, '--map', map, '--config', 'baseline', '--pace', 'max');
