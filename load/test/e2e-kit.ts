@@ -37,8 +37,9 @@ export interface Ended {
   seconds: number;
 }
 
-/** A machine that does much else may find the HTTP generator full: a void run is no fault of the path. */
-export const voided = ({ code, stderr }: Ended): boolean => code === 1 && /: void: the generator/.test(stderr);
+/** A machine that does much else may find the HTTP generator full, or answer nothing in so short a run: a void run is no fault of the path. */
+export const voided = ({ code, stderr }: Ended): boolean =>
+  code === 1 && /: void: (the generator|no request was answered in time)/.test(stderr);
 
 /** Who got frames in a run. */
 export const served = (x: CompareFile['results'][0]): string[] =>
