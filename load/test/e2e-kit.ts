@@ -37,7 +37,8 @@ export interface Ended {
   seconds: number;
 }
 
-/** A machine that does much else may find the HTTP generator full, or answer nothing in so short a run: a void run is no fault of the path. */
+/** A machine that does much else may find the HTTP generator full, or answer nothing in a short run: a void run is no fault of
+ *  the path. */
 export const voided = ({ code, stderr }: Ended): boolean =>
   code === 1 && /: void: (the generator|no request was answered in time)/.test(stderr);
 

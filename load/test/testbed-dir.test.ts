@@ -109,13 +109,12 @@ t.test('a supervisor is who holds the file open: its number and its start are no
 t.test('a testbed that writes its file anew, or ends, is never taken for a stranger meanwhile', async (t) => {
   // A supervisor that starts and ends all the time: with the file it opens others, as a supervisor does.
   const script = `
-    const { mkdirSync, openSync, closeSync, rmSync } = await import('node:fs');
+    const { mkdirSync, openSync, rmSync } = await import('node:fs');
     const { TestbedRecord } = await import(${JSON.stringify(new URL('../src/testbed/testbed-file.js', import.meta.url).href)});
-    const file = { ...JSON.parse(process.env.TESTBED), pid: process.pid, startTime: 0 };
-    const pause = () => new Promise((done) => setTimeout(done, 40 * Math.random()));
-    const fds = Array.from({ length: 100 }, () => openSync('/dev/null'));
     const { startTimeOf } = await import(${JSON.stringify(import.meta.resolve('@grantline/shared/service/process-start.js'))});
-    file.startTime = startTimeOf(process.pid);
+    const file = { ...JSON.parse(process.env.TESTBED), pid: process.pid, startTime: startTimeOf(process.pid) };
+    const pause = () => new Promise((done) => setTimeout(done, 40 * Math.random()));
+    for (let i = 0; i < 100; i++) openSync('/dev/null');
     console.log('ready');
     for (;;) {
       mkdirSync(${JSON.stringify(dir)}, { recursive: true, mode: 0o700 });

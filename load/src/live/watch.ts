@@ -110,8 +110,13 @@ export class Watch {
     const sending = nic ? (await loadStatus(nic)).state === 'running' : false;
     if (!others) this.board.released();
     this.seen = { testbed, config, sending, measuring: others ? measuring : null };
+    void this.begin(testbed);
+  }
+
+  /** Reads what the first sample counts from as soon as it can be read: who has just connected does not wait longer for it than for
+   *  the next. */
+  private async begin(testbed: TestbedInfo): Promise<void> {
     if (!this.isOn || this.before.length > 0) return;
-    // What the first sample counts from: who has just connected does not wait longer for it than for the next.
     await this.counters.openAll(ownersIn(testbed));
     if (this.isOn && this.before.length === 0) this.sample();
   }

@@ -14,7 +14,8 @@ export function isSupervisor(pid: number, dir: string): boolean {
   try {
     if (effectiveUid(pid) !== process.geteuid?.()) return false;
     const file = fileIdentity(join(dir, TESTBED_FILE));
-    return readdirSync(`/proc/${pid}/fd`).some((fd) => fileIdentity(`/proc/${pid}/fd/${fd}`) === file && file !== null);
+    if (file === null) return false;
+    return readdirSync(`/proc/${pid}/fd`).some((fd) => fileIdentity(`/proc/${pid}/fd/${fd}`) === file);
   } catch {
     return false;
   }

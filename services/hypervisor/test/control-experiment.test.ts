@@ -1,4 +1,4 @@
-import t, { type Test } from 'tap';
+import t from 'tap';
 import { EXPERIMENT_DIRECTIONS } from '@grantline/shared/service/metrics-experiment.js';
 import { XENBUS } from '@grantline/shared/abi/xenbus.js';
 import { CONFIG_LABELS, Experiment, PHASES, type RunFigures, type Stage } from '../src/control/experiment.js';
@@ -28,12 +28,6 @@ const figures = (over: Partial<RunFigures> = {}): RunFigures => ({
   ...over,
 });
 
-/** A bed that is closed when the test ends. */
-async function opened(t: Test): Promise<Bed> {
-  const b = await bed(t);
-  return b;
-}
-
 /** Values by series, without `domain="hypervisor"`. */
 async function page(b: Bed): Promise<Map<string, number>> {
   const text = await (await fetch(`${b.url}/metrics`)).text();
@@ -47,7 +41,7 @@ async function page(b: Bed): Promise<Map<string, number>> {
 }
 
 t.test('what the experimenter says is told again, with the time at which the phase began', async (t) => {
-  const b = await opened(t);
+  const b = await bed(t);
   t.match((await b.api('GET', '/api/experiment')).body, { run: null, phase: 'idle', config: 'baseline', results: [] });
   t.same(await b.api('PUT', '/api/experiment', stage({ linkGbps: 10 })), { status: 200, body: {} });
   t.same(await b.api('POST', '/api/experiment/results', figures()), { status: 200, body: {} });
@@ -61,7 +55,7 @@ t.test('what the experimenter says is told again, with the time at which the pha
 });
 
 t.test("the experimenter needs the operator's token, and what is wrong is refused with the reason", async (t) => {
-  const b = await opened(t);
+  const b = await bed(t);
   t.equal((await b.api('PUT', '/api/experiment', stage(), 'wrong')).status, 401);
   t.equal((await b.api('POST', '/api/experiment/results', figures(), '')).status, 401);
   const refused = async (method: 'PUT' | 'POST', body: unknown): Promise<unknown> => {
@@ -172,7 +166,7 @@ t.test('one run at a time is kept: the last figures of each configuration; a new
 t.test(
   'the experiment as metrics: every phase and configuration from the start, results with the run that they are of',
   async (t) => {
-    const b = await opened(t);
+    const b = await bed(t);
     const before = await page(b);
     for (const phase of PHASES)
       for (const config of CONFIG_LABELS)
@@ -236,7 +230,7 @@ t.test(
 );
 
 t.test('domains and vifs as metrics, and as targets for Prometheus: the dead are not scraped', async (t) => {
-  const b = await opened(t);
+  const b = await bed(t);
   const dd = await b.open('driver-domain');
   const g = await b.open('guest');
   await b.create('guest');
@@ -272,7 +266,7 @@ t.test('domains and vifs as metrics, and as targets for Prometheus: the dead are
 });
 
 t.test('the documentation has the new calls', async (t) => {
-  const b = await opened(t);
+  const b = await bed(t);
   const { paths } = (await b.api('GET', '/documentation/json')).body as unknown as {
     paths: Record<string, Record<string, { summary?: string; requestBody?: unknown; responses?: unknown }>>;
   };

@@ -3,10 +3,34 @@ import { constants, fstatSync, openSync, readSync, readdirSync, writeSync } from
 import { request, type IncomingMessage } from 'node:http';
 import { connect } from 'node:net';
 import { join } from 'node:path';
-import t from 'tap';
+import t, { type Test } from 'tap';
+import {
+  GNTMAP_DEVICE_MAP,
+  GNTMAP_HOST_MAP,
+  GNTST,
+  GRANT_DOMID,
+  GRANT_ENTRY_BYTES,
+  GRANT_FLAGS,
+  GRANT_FRAME,
+  GTF_PERMIT_ACCESS,
+} from '@grantline/shared/abi/grant-table.js';
+import {
+  GNTTABOP_MAP,
+  GNTTABOP_UNMAP,
+  HYPERCALL_HEADER_BYTES,
+  MAP_BYTES,
+  MAP_DOM,
+  MAP_FLAGS,
+  MAP_REF,
+  MAP_RES_HANDLE,
+  MAP_RES_STATUS,
+  UNMAP_BYTES,
+  UNMAP_HANDLE,
+  UNMAP_HOST_ADDR,
+} from '@grantline/shared/abi/hypercall.js';
 import type { DomId } from '@grantline/shared/abi/page.js';
 import { Doorbell } from '@grantline/shared/mem/doorbell.js';
-import { bed, upgradeStatus, Peer } from './control-bed.js';
+import { bed, upgradeStatus, Peer, type Bed } from './control-bed.js';
 
 /** Of doorbells: a descriptor of its own, since the bed closes the one that it fetched. */
 const HEAR = constants.O_RDWR | constants.O_NONBLOCK;
@@ -367,16 +391,7 @@ t.test('H22, H27: a dead domain is not over before the NIC has let go of what it
   const dd = await b.open('driver-domain');
   const nic = await b.open('nic');
   await b.open('guest');
-  const base = b.hv.memory.get(1)!.base;
-  const { u16, u32 } = b.hv.space.mem;
-  u16[(base + 8 * 8 + 2) >> 1] = 1000;
-  u32[(base + 8 * 8 + 4) >> 2] = 20;
-  u16[(base + 8 * 8) >> 1] = 1;
-  const map = Buffer.alloc(32);
-  map.writeUInt32LE(1, 8);
-  map.writeUInt32LE(8, 12);
-  map.writeUInt16LE(1, 16);
-  t.equal((await dd.hypercall(0, 1, map)).readInt16LE(8), 0);
+  await mapsPageOfGuest1(t, b, dd, GNTMAP_DEVICE_MAP);
   const burst = await b.shared(nic, 'dma-burst');
   writeWord(burst, 1);
   dd.ws.terminate();
@@ -392,17 +407,7 @@ t.test('H22: what the driver domain has mapped stays until it is unmapped, altho
   const b = await bed(t);
   const dd = await b.open('driver-domain');
   const g = await b.open('guest');
-  const base = b.hv.memory.get(1)!.base;
-  const { u16, u32 } = b.hv.space.mem;
-  u16[(base + 8 * 8 + 2) >> 1] = 1000;
-  u32[(base + 8 * 8 + 4) >> 2] = 20;
-  u16[(base + 8 * 8) >> 1] = 1;
-  const map = Buffer.alloc(32);
-  map.writeUInt32LE(2, 8);
-  map.writeUInt32LE(8, 12);
-  map.writeUInt16LE(1, 16);
-  const reply = await dd.hypercall(0, 1, map);
-  t.equal(reply.readInt16LE(8), 0);
+  const handle = await mapsPageOfGuest1(t, b, dd, GNTMAP_HOST_MAP);
   t.match((await b.api('GET', '/api/domains/1/grants')).body.entries, [
     { gref: 8, domid: 1000, frame: 20, pins: { hostWrite: 1 } },
   ]);
@@ -410,13 +415,30 @@ t.test('H22: what the driver domain has mapped stays until it is unmapped, altho
   await dd.event('domain.gone');
   t.ok(b.hv.shares.has(1 as DomId));
   t.equal((await b.api('GET', '/api/testbed')).body.domains[0].state, 'dead');
-  const unmap = Buffer.alloc(24);
-  unmap.writeUInt32LE(1, 0);
-  unmap.writeUInt32LE(reply.readUInt32LE(12), 16);
-  t.equal((await dd.hypercall(1, 1, unmap)).readInt16LE(8), 0);
+  const unmap = Buffer.alloc(UNMAP_BYTES);
+  unmap.writeUInt32LE(1, UNMAP_HOST_ADDR);
+  unmap.writeUInt32LE(handle, UNMAP_HANDLE);
+  t.equal((await dd.hypercall(GNTTABOP_UNMAP, 1, unmap)).readInt16LE(HYPERCALL_HEADER_BYTES), 0);
   await until(() => !b.hv.shares.has(1 as DomId));
   t.equal((await b.create('guest')).domid, 2, 'the number is not used again');
 });
+
+/** Guest 1 grants its page 20 to the driver domain by gref 8, and that maps it. @param flags GNTMAP_* @returns the handle */
+async function mapsPageOfGuest1(t: Test, b: Bed, dd: Peer, flags: number): Promise<number> {
+  const gref = 8;
+  const entry = b.hv.memory.get(1)!.base + gref * GRANT_ENTRY_BYTES;
+  const { u16, u32 } = b.hv.space.mem;
+  u16[(entry + GRANT_DOMID) >> 1] = dd.domid;
+  u32[(entry + GRANT_FRAME) >> 2] = 20;
+  u16[(entry + GRANT_FLAGS) >> 1] = GTF_PERMIT_ACCESS;
+  const map = Buffer.alloc(MAP_BYTES);
+  map.writeUInt32LE(flags, MAP_FLAGS);
+  map.writeUInt32LE(gref, MAP_REF);
+  map.writeUInt16LE(1, MAP_DOM);
+  const reply = await dd.hypercall(GNTTABOP_MAP, 1, map);
+  t.equal(reply.readInt16LE(HYPERCALL_HEADER_BYTES + MAP_RES_STATUS), GNTST.okay);
+  return reply.readUInt32LE(HYPERCALL_HEADER_BYTES + MAP_RES_HANDLE);
+}
 
 async function until(ok: () => boolean): Promise<void> {
   while (!ok()) await new Promise((r) => setTimeout(r, 5));
