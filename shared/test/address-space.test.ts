@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import t from 'tap';
 import { AddressSpace } from '../src/mem/address-space.js';
 import { makeMemory } from '../src/mem/memory-file.js';
-import { anew } from './client-fake.js';
+import { anew } from './handles.js';
 
 const moduleUrl = new URL('../src/mem/address-space.js', import.meta.url).href;
 

@@ -2,7 +2,9 @@ import t from 'tap';
 import { CopyApp } from '../src/stack/copy-app.js';
 import { latencyNames, latencyPercentiles, mergeLatency, recordLatency } from '../src/stack/latency.js';
 import { FrameDigest, RECORD_BYTES, RecordApp } from '../src/stack/record-app.js';
-import { Receiver, TestSpace, appBlock, block, frame, latencyBlock, nonZero } from './stack-kit.js';
+import { frame } from './frames-by-hand.js';
+import { Receiver, appBlock, latencyBlock, nonZero } from './stack-kit.js';
+import { TestSpace, block } from './test-space.js';
 
 const some = (count: number, bytes = 300): Uint8Array[] =>
   Array.from({ length: count }, (_, i) =>

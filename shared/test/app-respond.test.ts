@@ -5,13 +5,16 @@ import { PROTO_UDP, parseIp } from '../src/frame/ipv4.js';
 import { Pattern } from '../src/frame/pattern.js';
 import { RESPOND_PORT, STAMP_BYTES, stampCheck } from '../src/frame/stamp.js';
 import type { TxDevice } from '../src/nicq/tx-device.js';
-import { MAX_IN_FLIGHT, RESPOND_SOCKET, RespondApp } from '../src/stack/respond-app.js';
+import { RESPOND_SOCKET, RespondApp } from '../src/stack/respond-app.js';
+import { MAX_IN_FLIGHT } from '../src/config/run.js';
 import { RxStack } from '../src/stack/rx-stack.js';
 import { VerifyApp } from '../src/stack/verify-app.js';
 import { parseIp as ip } from '../src/frame/ipv4.js';
 import { parseMac } from '../src/frame/ethernet.js';
 import { STACK_COUNTERS } from '../src/counters/names.js';
-import { IP, MAC, TestSpace, appBlock, block, flowSpec, latencyBlock, templates } from './stack-kit.js';
+import { IP, MAC, flowSpec, templates } from './frames-by-hand.js';
+import { appBlock, latencyBlock } from './stack-kit.js';
+import { TestSpace, block } from './test-space.js';
 
 const ASKER = '02:00:00:00:00:01';
 const UDP_PAYLOAD = 42;

@@ -5,19 +5,11 @@ import { STAMP_BYTES, writeStamp } from '../src/frame/stamp.js';
 import { memOver } from '../src/mem/address-space.js';
 import { VerifyApp } from '../src/stack/verify-app.js';
 import type { CounterBlock } from '../src/counters/block.js';
-import type { FlowTemplates, TemplateSpec } from '../src/frame/flow-templates.js';
-import {
-  Receiver,
-  TestSpace,
-  appBlock,
-  block,
-  flowSpec,
-  frame,
-  latencyBlock,
-  nonZero,
-  take,
-  templates,
-} from './stack-kit.js';
+import type { FlowTemplates } from '../src/frame/flow-templates.js';
+import type { TemplateSpec } from '../src/frame/template-spec.js';
+import { flowSpec, frame, take, templates } from './frames-by-hand.js';
+import { Receiver, appBlock, latencyBlock, nonZero } from './stack-kit.js';
+import { TestSpace, block } from './test-space.js';
 
 interface Setup {
   space: TestSpace;

@@ -2,7 +2,8 @@ import t from 'tap';
 import { DMA_WRITE } from '../src/abi/dma.js';
 import { GNTMAP_DEVICE_MAP, GNTST } from '../src/abi/grant-table.js';
 import type { DomId, Dpn, GrantHandle, Gref, Pfn } from '../src/abi/page.js';
-import { BatchPool, CopyBatch, DmaMapBatch, DmaUnmapBatch, MapBatch, UnmapBatch } from '../src/grant/batches.js';
+import { CopyBatch, DmaMapBatch, DmaUnmapBatch, MapBatch, UnmapBatch } from '../src/grant/batches.js';
+import { BatchPool } from '../src/grant/batch.js';
 
 /** Keeps what was sent; answers when told. */
 class Port {

@@ -1,6 +1,6 @@
 /** A hypervisor for tests: real sockets, made-up answers. Not a test itself. */
 import { randomBytes } from 'node:crypto';
-import { closeSync, constants, mkdtempSync, openSync, rmSync } from 'node:fs';
+import { closeSync, rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server } from 'node:http';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
@@ -9,39 +9,11 @@ import { pino } from 'pino';
 import { PAGE_SIZE, type DomId } from '../src/abi/page.js';
 import { COUNTER_FILE_BYTES } from '../src/counters/file.js';
 import { DescriptorDoor } from '../src/mem/descriptors.js';
-import { makePipe } from '../src/mem/libc.js';
 import { makeMemory } from '../src/mem/memory-file.js';
+import { Bell, anew, testDir } from './handles.js';
 import type { ServiceEnv } from '../src/service/env.js';
 
 export const quiet = pino({ level: 'silent' });
-
-/** A descriptor of its own of the same file or pipe. */
-export const anew = (fd: number, flags: string | number = 'r+'): number => openSync(`/proc/self/fd/${fd}`, flags);
-
-/** A doorbell for tests: both ends of a pipe. */
-export class Bell {
-  private readonly pipe = makePipe();
-
-  /** For its owner. */
-  get hears(): number {
-    return anew(this.pipe.writes, constants.O_RDWR | constants.O_NONBLOCK);
-  }
-
-  /** For its peers. */
-  get rings(): number {
-    return anew(this.pipe.writes, constants.O_WRONLY | constants.O_NONBLOCK);
-  }
-
-  close(): void {
-    closeSync(this.pipe.reads);
-    closeSync(this.pipe.writes);
-  }
-}
-
-/** A directory on tmpfs, named after this process. */
-export function testDir(): string {
-  return mkdtempSync(`/dev/shm/grantline-test-${process.pid}-`);
-}
 
 export type Answer = (op: string, args: Record<string, unknown>, fake: FakeHypervisor) => unknown;
 
@@ -186,18 +158,4 @@ export class FakeHypervisor {
       }
     });
   }
-}
-
-/** An error that the fake hands out as a refusal. */
-export function refuse(code: string): Error {
-  return Object.assign(new Error(`refused with ${code}`), { code });
-}
-
-/** Lets sockets and timers have some turns until `ok`, or fails after a minute, which a busy machine needs. */
-export async function until(ok: () => boolean): Promise<void> {
-  for (const end = Date.now() + 60_000; Date.now() < end;) {
-    if (ok()) return;
-    await new Promise((resolve) => setTimeout(resolve, 2));
-  }
-  throw new Error('it did not happen');
 }

@@ -1,8 +1,10 @@
 import { writeFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
-import { HypervisorClient, HypervisorError } from '../src/hypervisor/client.js';
-import { UsageError } from '../src/service/env.js';
-import { FakeHypervisor, quiet, refuse, until } from './client-fake.js';
+import { HypervisorClient } from '../src/hypervisor/client.js';
+import { HypervisorError } from '../src/hypervisor/wire.js';
+import { UsageError } from '../src/service/usage-error.js';
+import { FakeHypervisor, quiet } from './client-fake.js';
+import { refuse, until } from './handles.js';
 
 async function connected(
   t: Test,

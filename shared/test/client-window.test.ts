@@ -8,7 +8,7 @@ import { GrantError, GrantWindow } from '../src/grant/window.js';
 import { PeerMemory } from '../src/hypervisor/peer-memory.js';
 import { AddressSpace } from '../src/mem/address-space.js';
 import { makeMemory } from '../src/mem/memory-file.js';
-import { anew } from './client-fake.js';
+import { anew } from './handles.js';
 
 const ONE = 1 as DomId;
 

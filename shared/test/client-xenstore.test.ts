@@ -1,7 +1,8 @@
 import t from 'tap';
 import { HypervisorClient } from '../src/hypervisor/client.js';
 import { XenstoreClient, parseNumber } from '../src/hypervisor/xenstore.js';
-import { FakeHypervisor, quiet, refuse, until } from './client-fake.js';
+import { FakeHypervisor, quiet } from './client-fake.js';
+import { refuse, until } from './handles.js';
 import type { Test } from 'tap';
 
 /** A store of flat keys that fires every watch whose path starts the changed one. */

@@ -7,7 +7,7 @@ import { BLOCKS_AT, COUNTER_FILE_BYTES, COUNTER_MAGIC, CounterFile, TOC_AT } fro
 import { CounterReader, readCounterFile, readerOf, type ReadAt } from '../src/counters/reader.js';
 import { AddressSpace } from '../src/mem/address-space.js';
 import { makeMemory } from '../src/mem/memory-file.js';
-import { anew } from './client-fake.js';
+import { anew } from './handles.js';
 
 const dir = mkdtempSync('/dev/shm/grantline-counters-');
 t.teardown(() => rmSync(dir, { recursive: true, force: true }));

@@ -7,7 +7,7 @@ import { AddressSpace } from '../src/mem/address-space.js';
 import { Doorbell, Ringer } from '../src/mem/doorbell.js';
 import { processCpuNs } from '../src/mem/libc.js';
 import { makeMemory } from '../src/mem/memory-file.js';
-import { Bell } from './client-fake.js';
+import { Bell } from './handles.js';
 
 const C = slots(LOOP_COUNTERS);
 

@@ -6,7 +6,7 @@ import { EventSide } from '../src/evtchn/event-page.js';
 import { AddressSpace } from '../src/mem/address-space.js';
 import { Doorbell } from '../src/mem/doorbell.js';
 import { makeMemory } from '../src/mem/memory-file.js';
-import { Bell, anew, refuse, until } from './client-fake.js';
+import { Bell, anew, refuse, until } from './handles.js';
 
 const A = 1 as DomId;
 const B = 1000 as DomId;

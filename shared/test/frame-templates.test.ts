@@ -1,11 +1,13 @@
 import t from 'tap';
 import fc from 'fast-check';
 import { internetChecksum, pseudoSum } from '../src/frame/checksum.js';
-import { TCP_MIN_FRAME, templateBytes, type FlowTemplates } from '../src/frame/flow-templates.js';
+import { type FlowTemplates } from '../src/frame/flow-templates.js';
+import { TCP_MIN_FRAME, templateBytes } from '../src/frame/template-spec.js';
 import { PATTERN_MAX, PATTERN_VARIANTS, Pattern } from '../src/frame/pattern.js';
 import { stampCheck } from '../src/frame/stamp.js';
 import { memOver } from '../src/mem/address-space.js';
-import { MAC, TestSpace, flowSpec, take, templates } from './stack-kit.js';
+import { MAC, flowSpec, take, templates } from './frames-by-hand.js';
+import { TestSpace } from './test-space.js';
 
 interface Parsed {
   tcp: boolean;

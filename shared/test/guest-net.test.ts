@@ -5,7 +5,7 @@ import type { TxDevice } from '../src/nicq/tx-device.js';
 import { GuestNet } from '../src/stack/guest-net.js';
 import { ETHERTYPE_ARP, writeEthernet } from '../src/frame/ethernet.js';
 import { IP_A, IP_B, MAC_A, MAC_B, Peer, knownSecret } from './net-kit.js';
-import { TestSpace } from './stack-kit.js';
+import { TestSpace } from './test-space.js';
 
 const nothing = (): void => {};
 

@@ -1,6 +1,8 @@
 import t from 'tap';
 import fc from 'fast-check';
-import { Receiver, SpyApp, TestSpace, frame, ts, type Parts } from './stack-kit.js';
+import { frame, ts, type Parts } from './frames-by-hand.js';
+import { Receiver, SpyApp } from './stack-kit.js';
+import { TestSpace } from './test-space.js';
 
 /** One frame of a hostile or merely busy sender: mostly the next of its flow, sometimes with something else about it. */
 interface Step {

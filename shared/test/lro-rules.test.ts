@@ -1,5 +1,7 @@
 import t from 'tap';
-import { Receiver, SpyApp, TestSpace, frame, ts, type Parts } from './stack-kit.js';
+import { frame, ts, type Parts } from './frames-by-hand.js';
+import { Receiver, SpyApp } from './stack-kit.js';
+import { TestSpace } from './test-space.js';
 
 /** Receives the frames in one batch (an empty list ends a batch). @returns how many frames each segment holds */
 function receive(...frames: (Parts | null)[]): number[] {

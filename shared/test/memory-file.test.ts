@@ -17,7 +17,7 @@ import { AddressSpace } from '../src/mem/address-space.js';
 import { availableMemory } from '../src/mem/available.js';
 import { DescriptorDoor, NoDescriptor, fetchDescriptor } from '../src/mem/descriptors.js';
 import { makeMemory, sealSeals, sealWrites } from '../src/mem/memory-file.js';
-import { anew, testDir, until } from './client-fake.js';
+import { anew, testDir, until } from './handles.js';
 
 const KIB = 1024;
 

@@ -15,7 +15,8 @@ import { revisionOf } from '../src/service/build-info.js';
 import { createHttp } from '../src/service/http.js';
 import type { Reading } from '../src/service/metrics.js';
 import { latencyNames } from '../src/stack/latency.js';
-import { quiet, testDir } from './client-fake.js';
+import { quiet } from './client-fake.js';
+import { testDir } from './handles.js';
 import { parsePage } from './metrics-kit.js';
 
 const dir = testDir();

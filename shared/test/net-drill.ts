@@ -7,7 +7,7 @@ import { fastSum } from '../src/frame/fast-sum.js';
 import type { NetSettings } from '../src/net/settings.js';
 import { NetStack } from '../src/net/stack.js';
 import { IP_A, IP_B, MAC_A, MAC_B, Peer, TestLink, complete, knownSecret } from './net-kit.js';
-import { TestSpace } from './stack-kit.js';
+import { TestSpace } from './test-space.js';
 
 /** Our first sequence number, just below the wrap, and the peer's. */
 export const ISS = -10;

@@ -7,7 +7,8 @@ import { pipeline } from 'node:stream/promises';
 import fastify from 'fastify';
 import t from 'tap';
 import { WebSocket, WebSocketServer } from 'ws';
-import { accept, connectStream, type NetSocket } from '../src/net/stream.js';
+import { accept, connectStream } from '../src/net/stream.js';
+import { type NetSocket } from '../src/net/net-socket.js';
 import { livePair, type LiveSide } from './net-live-kit.js';
 import { pattern } from './net-kit.js';
 

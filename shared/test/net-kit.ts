@@ -7,7 +7,7 @@ import type { NetLink } from '../src/net/link.js';
 import type { ConnectionEvents } from '../src/net/tcb.js';
 import { Secret } from '../src/net/secret.js';
 import type { Connection } from '../src/net/connection.js';
-import type { TestSpace } from './stack-kit.js';
+import type { TestSpace } from './test-space.js';
 
 export const IP_A = 0x0a000001;
 export const IP_B = 0x0a000002;

@@ -5,7 +5,7 @@ import { RX_CHECKSUM_BLANK, RX_CHECKSUM_OK } from '../src/net/link.js';
 import type { NetSettings } from '../src/net/settings.js';
 import { NetStack } from '../src/net/stack.js';
 import { IP_A, IP_B, MAC_A, MAC_B, TestLink, knownSecret, type Sent } from './net-kit.js';
-import { TestSpace } from './stack-kit.js';
+import { TestSpace } from './test-space.js';
 
 export class LiveSide {
   readonly stack: NetStack;

@@ -1,5 +1,6 @@
 import t from 'tap';
-import { parseListen, readEnv, UsageError } from '../src/service/env.js';
+import { parseListen, readEnv } from '../src/service/env.js';
+import { UsageError } from '../src/service/usage-error.js';
 
 const WHO = { GRANTLINE_DOMID: '3', GRANTLINE_SECRET: 's' };
 

@@ -1,6 +1,7 @@
 /** Small services for tests of how a service starts and ends; argv says which. Not a test itself. */
 import { CPU_COMMON } from '../src/clock/cpu-meter.js';
-import { readEnv, UsageError } from '../src/service/env.js';
+import { readEnv } from '../src/service/env.js';
+import { UsageError } from '../src/service/usage-error.js';
 import { createLog } from '../src/service/log.js';
 import { Lifeline } from '../src/service/lifeline.js';
 import { dropPrivileges } from '../src/service/privileges.js';

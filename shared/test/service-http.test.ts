@@ -5,7 +5,7 @@ import { NIC_QUEUE_COUNTERS } from '../src/counters/names.js';
 import { AddressSpace } from '../src/mem/address-space.js';
 import { makeMemory } from '../src/mem/memory-file.js';
 import { createHttp, listenHttp, type CountersBody, type ServiceHttp } from '../src/service/http.js';
-import { UsageError } from '../src/service/env.js';
+import { UsageError } from '../src/service/usage-error.js';
 import { quiet } from './client-fake.js';
 
 const KEY = 'c'.repeat(64);

@@ -3,7 +3,8 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { readCounterFile } from '../src/counters/reader.js';
-import { FakeHypervisor, until } from './client-fake.js';
+import { FakeHypervisor } from './client-fake.js';
+import { until } from './handles.js';
 
 // Some twenty processes start here one after the other.
 t.setTimeout(180_000);

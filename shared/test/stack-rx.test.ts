@@ -2,7 +2,9 @@ import t from 'tap';
 import { parseIp } from '../src/frame/ipv4.js';
 import { parseMac } from '../src/frame/ethernet.js';
 import { STACK_FRAGMENTS } from '../src/stack/rx-stack.js';
-import { Receiver, SpyApp, TestSpace, frame, type Parts } from './stack-kit.js';
+import { frame, type Parts } from './frames-by-hand.js';
+import { Receiver, SpyApp } from './stack-kit.js';
+import { TestSpace } from './test-space.js';
 
 const setup = (options: { lro?: boolean; promiscuous?: boolean } = {}): { app: SpyApp; rx: Receiver } => {
   const space = new TestSpace(5 << 20);

@@ -7,7 +7,7 @@ import { Doorbell, Ringer, WakeSource } from '../src/mem/doorbell.js';
 import { makePipe } from '../src/mem/libc.js';
 import { TapError, VNET_BYTES, openTap, type TapOptions } from '../src/mem/tun.js';
 import { tapRefusal, tryTap } from '../src/tap/refusal.js';
-import { Bell } from './client-fake.js';
+import { Bell } from './handles.js';
 
 const name = `glt${process.pid}`;
 const options: TapOptions = { name, netns: null, mac: '02:00:00:00:00:07', ip: null, offload: true };

@@ -1,5 +1,5 @@
 /** One capture: the streams of its hops, merged by time, into one pcapng file with an interface for each hop. */
-import { nowNs } from '@grantline/shared/clock/clock.js';
+import { nowNs, epochOfClock } from '@grantline/shared/clock/clock.js';
 import {
   interfaceBlock,
   sectionBlock,
@@ -8,7 +8,6 @@ import {
   type Statistics,
 } from '@grantline/shared/capture/pcapng-blocks.js';
 import type { Hop } from '@grantline/shared/capture/tap.js';
-import { epochOfClock } from '@grantline/shared/service/captures.js';
 import { sectionInfo } from '@grantline/shared/service/capture-section.js';
 import { Merger } from './merge.js';
 import type { HopSource } from './plan.js';

@@ -10,7 +10,7 @@ import {
   type Configuration,
 } from '@grantline/shared/config/factors.js';
 import { parseFaults, type CableFaults } from '@grantline/shared/faults/settings.js';
-import { MAX_IN_FLIGHT } from '@grantline/shared/stack/respond-app.js';
+import { MAX_IN_FLIGHT } from '@grantline/shared/config/run.js';
 import { IMIX_BYTES } from '../runner/frame-sizes.js';
 import { MAX_GUESTS } from '@grantline/shared/abi/page.js';
 import { NAME_FORM } from '@grantline/shared/service/gate.js';

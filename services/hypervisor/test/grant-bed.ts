@@ -21,7 +21,7 @@ import { CounterBlock } from '@grantline/shared/counters/block.js';
 import { HYPERCALL_COUNTERS } from '@grantline/shared/counters/names.js';
 import { CopyBatch, DmaMapBatch, DmaUnmapBatch, MapBatch, UnmapBatch } from '@grantline/shared/grant/batches.js';
 import { GrantTable } from '@grantline/shared/grant/grant-table.js';
-import type { HypercallPort } from '@grantline/shared/hypervisor/client.js';
+import type { HypercallPort } from '@grantline/shared/hypervisor/port.js';
 import { memOver, type Mem } from '@grantline/shared/mem/address-space.js';
 import { DmaQuiesce, DmaTable } from '../src/data/dma-table.js';
 import { DomainDeath } from '../src/data/domain-death.js';

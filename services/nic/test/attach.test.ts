@@ -3,7 +3,7 @@ import t from 'tap';
 import { NICQ_AVAIL_PROD } from '@grantline/shared/abi/nic-queue.js';
 import { PAGE_SIZE, type DomId } from '@grantline/shared/abi/page.js';
 import { COUNTER_FILE_BYTES, CounterFile } from '@grantline/shared/counters/file.js';
-import type { EventChannel } from '@grantline/shared/evtchn/channel.js';
+import type { EventChannel } from '@grantline/shared/evtchn/event-channel.js';
 import type { WireError } from '@grantline/shared/hypervisor/wire.js';
 import { AddressSpace } from '@grantline/shared/mem/address-space.js';
 import { makeMemory } from '@grantline/shared/mem/memory-file.js';

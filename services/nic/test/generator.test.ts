@@ -1,5 +1,6 @@
 import t from 'tap';
-import { FlowTemplates, type FlowSpec } from '@grantline/shared/frame/flow-templates.js';
+import { FlowTemplates } from '@grantline/shared/frame/flow-templates.js';
+import { type FlowSpec } from '@grantline/shared/frame/template-spec.js';
 import { Generator, HOLD_BYTES } from '../src/data/generator.js';
 import { IMIX_BYTES, imixOrder } from '../src/data/imix.js';
 import { PACKET_MEMORY_BYTES, type LinkSettings } from '../src/data/pacer.js';

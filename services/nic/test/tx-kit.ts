@@ -1,5 +1,5 @@
 /** Transmit queues over the kit's NIC, and an independent idea of what a packet becomes on the wire. Not a test itself. */
-import type { PrivateMemory } from '@grantline/shared/frame/template-spec.js';
+import type { PrivateMemory } from '@grantline/shared/mem/address-space.js';
 import { DMA_VALID, DMA_WRITE } from '@grantline/shared/abi/dma.js';
 import { NICTX_CSUM_TCP, NICTX_EOP, NICTX_TSO } from '@grantline/shared/abi/nic-tx-queue.js';
 import type { CounterBlock } from '@grantline/shared/counters/block.js';

@@ -34,3 +34,11 @@ export function parseDomId(n: number): DomId {
   if (!Number.isInteger(n) || n < 0 || n >= DOMID_FIRST_RESERVED) throw new RangeError(`${n} is not a domain number`);
   return n as DomId;
 }
+
+/** How domains are called in logs, tables, messages and metrics.
+ *  @returns hypervisor, driver-domain, nic, guest1 ... guest32 */
+export function domainName(domid: number): string {
+  if (domid === DOMID_CONTROL) return 'hypervisor';
+  if (domid === DOMID_DRIVER) return 'driver-domain';
+  return domid === DOMID_NIC ? 'nic' : `guest${domid}`;
+}

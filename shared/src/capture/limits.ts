@@ -1,5 +1,12 @@
-/** How large a capture may be that is replayed: one fact for the command, which says so before anything starts, for the NIC,
- *  which keeps its frames, and for the guests, which keep what arrives. */
+/** How large a capture may be. Of one that is made: the ring that waits for its reader. Of one that is replayed: one fact for the
+ *  command, which says so before anything starts, for the NIC, which keeps its frames, and for the guests, which keep what arrives. */
+
+/** Ring of a capture in the service that makes it, in bytes. */
+export const MAX_RING_BYTES = 16 << 20;
+export const MIN_RING_BYTES = 4096;
+export const DEFAULT_RING_BYTES = 8 << 20;
+/** As large as the longest record that readers believe. */
+export const MAX_SNAPLEN = 262144;
 
 /** Longest frame that goes over the cable, without FCS. */
 export const SENT_FRAME_BYTES = 9014;

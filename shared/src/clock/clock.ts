@@ -40,3 +40,8 @@ export class ManualClock implements Clock {
     this.now += ns;
   }
 }
+
+/** Nanoseconds since 1970 at the origin of nowNs. */
+export function epochOfClock(): bigint {
+  return BigInt(Math.round((performance.timeOrigin + performance.now()) * 1000)) * 1000n - BigInt(Math.round(nowNs()));
+}

@@ -1,6 +1,8 @@
 /** What /tool/run says: a run of frames that receivers are to get ready for. docs/wire/control-plane.md section 8. */
 
 export const RUN_PATH = '/tool/run';
+/** Most requests that may be in flight at once, and responses that wait for the device. */
+export const MAX_IN_FLIGHT = 256;
 
 const MODES = ['verify', 'record', 'off', 'respond'] as const;
 /** What becomes of the frames: checked against what the generator sent, kept byte for byte, only copied, or (requests)

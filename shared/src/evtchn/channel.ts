@@ -5,17 +5,15 @@
 import { closeSync } from 'node:fs';
 import { EVTCHN_MAX_PORTS } from '../abi/event-channel.js';
 import { PAGE_SIZE, type DomId, type Port } from '../abi/page.js';
-import type { HypervisorClient } from '../hypervisor/client.js';
+import type { HypervisorPort } from '../hypervisor/port.js';
 import type { AddressSpace } from '../mem/address-space.js';
 import { Ringer } from '../mem/doorbell.js';
 import { EventChannel } from './event-channel.js';
 import { Peer } from './peer.js';
 import type { StormOptions } from './storm.js';
 
-export { EventChannel } from './event-channel.js';
-
 /** What this needs of the client. */
-export type EvtchnTransport = Pick<HypervisorClient, 'request' | 'onEvent' | 'domid' | 'descriptor'>;
+export type EvtchnTransport = Pick<HypervisorPort, 'request' | 'onEvent' | 'domid' | 'descriptor'>;
 
 interface PortReply {
   port: Port;

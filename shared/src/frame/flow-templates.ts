@@ -3,7 +3,7 @@
  *  A template is a whole frame in private memory, one for each (flow, size, pattern variant); where those would not fit
  *  into 4 MiB, one for each (size, variant), whose header is rewritten when the flow changes. The checksum of UDP and
  *  TCP is never summed over the payload: the sum of the constant part is known, what changes is added (RFC 1071). */
-import type { Mem } from '../mem/address-space.js';
+import type { Mem, PrivateMemory } from '../mem/address-space.js';
 import { foldSum, pseudoSum, sum32, sumOf } from './checksum.js';
 import { ETHERTYPE_IPV4, ETH_BYTES, parseMac, writeEthernet } from './ethernet.js';
 import { IP_BYTES, PROTO_TCP, PROTO_UDP, parseIp, writeIpv4 } from './ipv4.js';
@@ -20,21 +20,10 @@ import {
   slotBytes,
   templateBytes,
   type FlowSpec,
-  type PrivateMemory,
   type TemplateSpec,
 } from './template-spec.js';
 import * as udpAbi from './udp.js';
 import { writeUdp } from './udp.js';
-
-export {
-  TCP_MIN_FRAME,
-  TEMPLATE_BYTES,
-  UDP_MIN_FRAME,
-  templateBytes,
-  type FlowSpec,
-  type PrivateMemory,
-  type TemplateSpec,
-} from './template-spec.js';
 
 // Taken out of their modules once: the engine folds constants of this module into the code of `next`, but reads
 // imported ones from memory at every use. That is a sixth of its time.

@@ -1,5 +1,4 @@
 /** What a generator is asked for, and whether it can be had. */
-import type { Mem } from '../mem/address-space.js';
 import { ETH_BYTES, ETH_MAX_FRAME, ETH_MIN_FRAME } from './ethernet.js';
 import { IP_BYTES } from './ipv4.js';
 import { PATTERN_VARIANTS } from './pattern.js';
@@ -15,14 +14,6 @@ export const UDP_MIN_FRAME = ETH_BYTES + IP_BYTES + UDP_BYTES + STAMP_BYTES;
 export const TEMPLATE_BYTES = 4 << 20;
 
 const SLOT_ALIGN = 64;
-
-/** Part of an AddressSpace that private memory comes from. */
-export interface PrivateMemory {
-  readonly mem: Mem;
-  /** @param populate false: pages come when they are touched, for what may never be; default true
-   *  @returns the byte offset of zeroed private memory, page aligned. @throws RangeError when there is no room */
-  mapPrivate(bytes: number, populate?: boolean): number;
-}
 
 export interface FlowSpec {
   /** Number in the stamp, unique; below 2048 when the load mixes UDP and TCP, else below 4096. */

@@ -5,7 +5,7 @@
  *  socket; add refuses then. */
 import { GNTST } from '../abi/grant-table.js';
 import { HYPERCALL_HEADER_BYTES, HYPERCALL_MAX_COUNT } from '../abi/hypercall.js';
-import type { HypercallPort } from '../hypervisor/client.js';
+import type { HypercallPort } from '../hypervisor/port.js';
 
 const NO_REPLY = new DataView(new ArrayBuffer(0));
 /** rc of a reply that does not fit its batch. */

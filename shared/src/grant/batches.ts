@@ -41,8 +41,6 @@ import { GNTCOPY_DEST_GREF, GNTCOPY_SOURCE_GREF, GNTST } from '../abi/grant-tabl
 import { PAGE_SHIFT, type DomId, type Dpn, type GrantHandle, type Gref, type Pfn } from '../abi/page.js';
 import { Batch } from './batch.js';
 
-export { Batch, BatchPool } from './batch.js';
-
 const DMA_RES_DPN = 4;
 
 /** GNTTABOP_copy: the hypervisor copies between pages that both sides granted or own. */

@@ -4,7 +4,7 @@
  *  The hypervisor decides; this only does what it said yes to. */
 import { GNTMAP_HOST_MAP, GNTMAP_READONLY, GNTST, GNTST_NAMES } from '../abi/grant-table.js';
 import { PAGE_SHIFT, PAGE_SIZE, type DomId, type GrantHandle, type Gref, type Pfn } from '../abi/page.js';
-import type { HypercallPort } from '../hypervisor/client.js';
+import type { HypercallPort } from '../hypervisor/port.js';
 import type { AddressSpace } from '../mem/address-space.js';
 import { MapBatch, UnmapBatch } from './batches.js';
 

@@ -11,19 +11,13 @@ import type { Log } from '../service/log.js';
 import type { Identity } from '../service/privileges.js';
 import { CONNECT_LIMIT_MS, callerOf, openSocket, whileNotUp } from './dial.js';
 import { Link, type Welcome } from './link.js';
+import type { HypervisorPort } from './port.js';
 import { SHARED_SOCKET, type SharedKind, type WireError } from './wire.js';
-
-export { HypervisorError } from './wire.js';
 
 /** Tickets that are asked for in place of those that were not taken. */
 const TICKETS = 5;
 
-/** The part of the client that batches need. */
-export interface HypercallPort {
-  hypercall(bytes: Buffer, onReply: (reply: Buffer) => void): void;
-}
-
-export class HypervisorClient implements HypercallPort {
+export class HypervisorClient implements HypervisorPort {
   readonly domid: DomId;
   readonly kind: ServiceKind;
   readonly memoryPages: number;
@@ -74,14 +68,10 @@ export class HypervisorClient implements HypercallPort {
     return new HypervisorClient(link, welcome, env.dir, env.domid === null);
   }
 
-  /** Asks the hypervisor for something. @throws HypervisorError with the code of the refusal, or ECLOSED */
   request<T = Record<string, never>>(op: string, args: object): Promise<T> {
     return this.link.request(op, args) as Promise<T>;
   }
 
-  /** Gets what this domain shares with others. @param domid whose, or with whom; else this domain
-   *  @returns a descriptor, to be closed by the caller
-   *  @throws HypervisorError when this domain has no right to it; Error with a code when nobody hands out descriptors there */
   async descriptor(of: SharedKind, domid: DomId = this.domid): Promise<number> {
     for (let left = TICKETS; ; left--) {
       const { ticket } = await this.request<{ ticket: string }>('shared.ticket', { of, domid });
@@ -99,7 +89,6 @@ export class HypervisorClient implements HypercallPort {
     await this.link.request('reply', error === undefined ? { rid, result: result ?? {} } : { rid, error });
   }
 
-  /** Calls `fn` at each event of that name. Events that came before anybody asked are delivered now, in order. */
   onEvent<A = Record<string, unknown>>(name: string, fn: (args: A) => void): void {
     this.link.onEvent(name, fn as (args: unknown) => void);
   }
@@ -109,11 +98,6 @@ export class HypervisorClient implements HypercallPort {
     this.link.onClose(fn);
   }
 
-  /** Sends a hypercall batch: a whole message of which the first four bytes (seq) are filled in here.
-   *
-   *  The bytes are not copied: they must stay as they are until `onReply` is called. Then the hypervisor has read them.
-   *  Replies come in the order of the calls. After the socket has closed no reply comes.
-   *  @param onReply gets the whole reply; it may keep it */
   hypercall(bytes: Buffer, onReply: (reply: Buffer) => void): void {
     this.batches++;
     this.link.hypercall(bytes, onReply);

@@ -1,6 +1,6 @@
 /** Attaching and detaching NIC queues: docs/wire/control-plane.md section 3. */
 import { DOMID_NIC, type DomId } from '../abi/page.js';
-import type { HypervisorClient } from './client.js';
+import type { HypervisorPort } from './port.js';
 import { HypervisorError, NotNow } from './wire.js';
 
 /** Arguments of nic.attach. */
@@ -22,7 +22,7 @@ export interface AttachArgs {
   direction?: 'rx' | 'tx';
 }
 
-type Requests = Pick<HypervisorClient, 'request'>;
+type Requests = Pick<HypervisorPort, 'request'>;
 
 /** Makes the port that the NIC rings. A domain may be there before the NIC is: services start in any order.
  *  @throws NotNow when there is no NIC; HypervisorError when the hypervisor refuses */

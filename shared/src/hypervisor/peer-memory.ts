@@ -2,14 +2,14 @@
  *  nic. */
 import { closeSync } from 'node:fs';
 import type { DomId } from '../abi/page.js';
-import type { HypervisorClient } from './client.js';
+import type { HypervisorPort } from './port.js';
 
 export class PeerMemory {
-  private readonly client: Pick<HypervisorClient, 'descriptor'>;
+  private readonly client: Pick<HypervisorPort, 'descriptor'>;
   private readonly fds = new Map<DomId, number>();
   private readonly coming = new Map<DomId, Promise<void>>();
 
-  constructor(client: Pick<HypervisorClient, 'descriptor'>) {
+  constructor(client: Pick<HypervisorPort, 'descriptor'>) {
     this.client = client;
   }
 

@@ -1,6 +1,6 @@
 /** xenstore: the small tree of strings through which domains find each other. Sources: Xen docs/misc/xenstore.txt,
  *  public/io/xs_wire.h; here over the hypervisor socket. What a peer wrote is hostile: judge it before use. */
-import type { HypervisorClient } from './client.js';
+import type { HypervisorPort } from './port.js';
 import { HypervisorError } from './wire.js';
 
 /** One step of a transaction. */
@@ -8,7 +8,7 @@ export type XenstoreOp =
   { op: 'write'; path: string; value: string } | { op: 'rm'; path: string } | { op: 'mkdir'; path: string };
 
 /** What this needs of the client. */
-export type XenstoreTransport = Pick<HypervisorClient, 'request' | 'onEvent'>;
+export type XenstoreTransport = Pick<HypervisorPort, 'request' | 'onEvent'>;
 
 export class XenstoreClient {
   private readonly client: XenstoreTransport;

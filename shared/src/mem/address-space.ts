@@ -50,7 +50,15 @@ export function memOver(buffer: ArrayBuffer, bulk?: Bulk): Mem {
   };
 }
 
-export class AddressSpace {
+/** Part of an AddressSpace that private memory comes from. */
+export interface PrivateMemory {
+  readonly mem: Mem;
+  /** @param populate false: pages come when they are touched, for what may never be; default true
+   *  @returns the byte offset of zeroed private memory, page aligned. @throws RangeError when there is no room */
+  mapPrivate(bytes: number, populate?: boolean): number;
+}
+
+export class AddressSpace implements PrivateMemory {
   readonly bytes: number;
   readonly mem: Mem;
   private readonly at: Address;

@@ -6,7 +6,7 @@
  *  Whose addresses were given by somebody who knows (`give`), nobody else can claim. */
 import { ETHERTYPE_ARP, ETH_BYTES, isGroup, macHi, macLo, writeEthernet, writeMac } from '../frame/ethernet.js';
 import type { Mac } from '../frame/ethernet.js';
-import type { PrivateMemory } from '../frame/template-spec.js';
+import type { PrivateMemory } from '../mem/address-space.js';
 import { C, type Host } from './host.js';
 import {
   NEIGHBOR_ASKED,

@@ -3,7 +3,7 @@
  *  source route is not (RFC 7126, 4.3 and 4.4). */
 import { internetChecksum } from '../frame/checksum.js';
 import { IP_BYTES, IP_DST, IP_FLAGS, IP_FRAGMENT_MASK, IP_ID, IP_PROTOCOL, IP_SRC } from '../frame/ipv4.js';
-import type { PrivateMemory } from '../frame/template-spec.js';
+import type { PrivateMemory } from '../mem/address-space.js';
 import { C, type Host } from './host.js';
 import type { Packet } from './packet.js';
 import { Reassembly } from './reassembly.js';

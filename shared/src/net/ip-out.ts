@@ -5,7 +5,7 @@ import { foldSum, internetChecksum, pseudoSum } from '../frame/checksum.js';
 import { ETHERTYPE_IPV4, ETH_BYTES, writeEthernet } from '../frame/ethernet.js';
 import { IP_BYTES, IP_CHECK, IP_FLAGS, IP_ID, PROTO_TCP, writeIpv4 } from '../frame/ipv4.js';
 import { TCP_CHECK } from '../frame/tcp.js';
-import type { PrivateMemory } from '../frame/template-spec.js';
+import type { PrivateMemory } from '../mem/address-space.js';
 import { UDP_CHECK } from '../frame/udp.js';
 import type { Arp } from './arp.js';
 import { fastSum } from '../frame/fast-sum.js';

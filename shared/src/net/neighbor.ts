@@ -1,5 +1,5 @@
 /** Somebody on the own network, and the packets that wait for the address. */
-import type { PrivateMemory } from '../frame/template-spec.js';
+import type { PrivateMemory } from '../mem/address-space.js';
 import { ETH_BYTES, ETH_DST, writeMac } from '../frame/ethernet.js';
 import { C, type Host } from './host.js';
 import { Timed } from './timer-heap.js';

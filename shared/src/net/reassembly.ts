@@ -3,7 +3,7 @@
  *
  *  Bounded: eight datagrams of 64 KiB at a time, each for `reassemblyMs`. Room is made by the one begun first of the sender
  *  that has the most of them, so that nobody's half datagrams push out those of others who have fewer. */
-import type { PrivateMemory } from '../frame/template-spec.js';
+import type { PrivateMemory } from '../mem/address-space.js';
 import { C, type Host } from './host.js';
 import { Ranges } from './ranges.js';
 import { Timed } from './timer-heap.js';

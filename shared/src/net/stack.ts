@@ -17,7 +17,7 @@ import {
   macLo,
 } from '../frame/ethernet.js';
 import { IP_BYTES, IP_SRC, PROTO_TCP, PROTO_UDP } from '../frame/ipv4.js';
-import type { PrivateMemory } from '../frame/template-spec.js';
+import type { PrivateMemory } from '../mem/address-space.js';
 import { Arp } from './arp.js';
 import type { Connection } from './connection.js';
 import { C, Host, type HostAddress } from './host.js';

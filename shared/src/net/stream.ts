@@ -10,8 +10,6 @@ import { NetSocket, type NetSocketOptions } from './net-socket.js';
 import type { NetStack } from './stack.js';
 import type { ConnectionEvents } from './tcb.js';
 
-export { NetSocket, type NetSocketOptions };
-
 /** Makes a stream of a connection that was accepted: to be returned by the callback of NetStack.listen. Null when it was
  *  destroyed at once: the connection is reset. */
 export function accept(

@@ -2,7 +2,7 @@
  *  connections whose application has something to hear. Both are worked off in NetStack.flush, so that nothing an
  *  application does in a callback happens in the midst of a segment's processing, and a batch of segments is answered
  *  once. */
-import type { PrivateMemory } from '../frame/template-spec.js';
+import type { PrivateMemory } from '../mem/address-space.js';
 import { Arena } from './arena.js';
 import type { Arp } from './arp.js';
 import { ByteRing } from './byte-ring.js';

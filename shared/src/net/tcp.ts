@@ -1,5 +1,5 @@
 /** TCP put together: segments in, two lists worked off, connections opened. */
-import type { PrivateMemory } from '../frame/template-spec.js';
+import type { PrivateMemory } from '../mem/address-space.js';
 import type { Arp } from './arp.js';
 import { Coalescer } from './coalescer.js';
 import { Connection } from './connection.js';

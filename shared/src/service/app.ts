@@ -6,7 +6,7 @@
  *
  *  Order: environment, log, hypervisor, drop of privileges, and only then memory, whose descriptors the hypervisor hands
  *  out. The service ends when the hypervisor's socket closes. */
-import { PAGE_SIZE, type DomId } from '../abi/page.js';
+import { PAGE_SIZE, type DomId, domainName } from '../abi/page.js';
 import { CPU_CONTROL, CPU_WAKEUP, CpuMeter } from '../clock/cpu-meter.js';
 import { slots, type CounterBlock } from '../counters/block.js';
 import { CounterFile } from '../counters/file.js';
@@ -20,8 +20,8 @@ import { AddressSpace, type Mem } from '../mem/address-space.js';
 import { Doorbell } from '../mem/doorbell.js';
 import { pinToCore } from '../mem/libc.js';
 import { Captures } from './captures.js';
-import { domainName } from './domain-name.js';
-import { readEnv, UsageError, type ServiceEnv, type ServiceKind } from './env.js';
+import { readEnv, type ServiceEnv, type ServiceKind } from './env.js';
+import { UsageError } from './usage-error.js';
 import { Type } from '@sinclair/typebox';
 import { createHttp, listenHttp, OPEN, type ServiceHttp } from './http.js';
 import { Lifeline } from './lifeline.js';

@@ -13,13 +13,8 @@ import type { AddressSpace } from '../mem/address-space.js';
 import { sectionInfo } from './capture-section.js';
 import type { ServiceHttp } from './http.js';
 
-/** Captures at a time, and the largest ring of each. */
+/** Captures at a time. */
 export const MAX_CAPTURES = 4;
-export const MAX_RING_BYTES = 16 << 20;
-export const MIN_RING_BYTES = 4096;
-export const DEFAULT_RING_BYTES = 8 << 20;
-/** As large as the longest record that readers believe. */
-export const MAX_SNAPLEN = 262144;
 
 /** How often the ring is looked at, how often statistics are sent, milliseconds. */
 const LOOK_MS = 4;
@@ -122,11 +117,6 @@ export class Captures {
     this.made++;
     return this.o.space.reserve(MAX_RING_BYTES);
   }
-}
-
-/** Nanoseconds since 1970 at the origin of nowNs. */
-export function epochOfClock(): bigint {
-  return BigInt(Math.round((performance.timeOrigin + performance.now()) * 1000)) * 1000n - BigInt(Math.round(nowNs()));
 }
 
 /** Moves blocks from a ring to a socket, from the event loop, between turns of the data path. A socket that does not take more

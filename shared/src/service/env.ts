@@ -7,8 +7,6 @@ import { NAME_FORM } from './gate.js';
 import { usualDir } from './runtime-dir.js';
 import { UsageError } from './usage-error.js';
 
-export { UsageError } from './usage-error.js';
-
 /** What a service is. All but the hypervisor are domains. */
 export type ServiceKind = 'hypervisor' | 'driver-domain' | 'guest' | 'nic';
 

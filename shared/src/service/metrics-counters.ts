@@ -17,7 +17,7 @@ import type {
 } from '../counters/names.js';
 import { DRIVER_DOMAIN_CPU, GUEST_CPU, HYPERVISOR_CPU, NIC_CPU } from '../counters/names.js';
 import type { LOOP_COUNTERS } from '../loop/data-loop.js';
-import { domainName } from './domain-name.js';
+import { domainName } from '../abi/page.js';
 import { FAMILIES, type FamilyName } from './metrics-families.js';
 import type { LabelName, Labels } from './metrics-family.js';
 import { tap } from './metrics-tap-counters.js';

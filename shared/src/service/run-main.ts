@@ -1,6 +1,7 @@
 /** What every main does the same way: bad input is one line and exit code 2, our own fault is a logged stack and 1. */
 import { createLog, currentLog, flushLog } from './log.js';
-import { UsageError, type ServiceKind } from './env.js';
+import { type ServiceKind } from './env.js';
+import { UsageError } from './usage-error.js';
 
 /** Runs a service's main. Afterwards the process lives as long as what main started.
  *  @param kind names the service in the one line */

@@ -1,7 +1,7 @@
 /** The application of a run without verification: takes payload into private memory and counts it, no more. */
 import { slots, type CounterBlock } from '../counters/block.js';
 import { APP_COUNTERS } from '../counters/names.js';
-import type { PrivateMemory } from '../frame/template-spec.js';
+import type { PrivateMemory } from '../mem/address-space.js';
 import type { FrameApp, PieceList } from './frame-app.js';
 
 const C = slots(APP_COUNTERS);

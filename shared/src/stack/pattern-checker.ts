@@ -7,7 +7,7 @@
 import * as patternAbi from '../frame/pattern.js';
 import { Pattern } from '../frame/pattern.js';
 import * as stampAbi from '../frame/stamp.js';
-import type { PrivateMemory } from '../frame/template-spec.js';
+import type { PrivateMemory } from '../mem/address-space.js';
 
 // Local, so that the engine folds them into the code: see flow-templates.ts.
 const { PATTERN_MAX, PATTERN_VARIANTS } = patternAbi;

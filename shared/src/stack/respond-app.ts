@@ -12,9 +12,10 @@ import * as patternAbi from '../frame/pattern.js';
 import { Pattern } from '../frame/pattern.js';
 import * as stampAbi from '../frame/stamp.js';
 import { STAMP_FLOWS, stampCheck } from '../frame/stamp.js';
-import type { FlowSpec, PrivateMemory } from '../frame/template-spec.js';
+import type { FlowSpec } from '../frame/template-spec.js';
+import { MAX_IN_FLIGHT } from '../config/run.js';
 import { UDP_BYTES, UDP_CHECK, writeUdp } from '../frame/udp.js';
-import type { Mem } from '../mem/address-space.js';
+import type { Mem, PrivateMemory } from '../mem/address-space.js';
 import type { TxDevice } from '../nicq/tx-device.js';
 import type { FrameApp, PieceList } from './frame-app.js';
 
@@ -23,8 +24,6 @@ const { STAMP_BYTES, STAMP_CHECK, STAMP_SEQ, STAMP_TIME } = stampAbi;
 const C = slots(RESPONDER_COUNTERS);
 /** The socket that requests come to, by the number given to RxStack.listen. */
 export const RESPOND_SOCKET = 1;
-/** Most requests that may be in flight at once, and responses that wait for the device. */
-export const MAX_IN_FLIGHT = 256;
 const HEADERS = ETH_BYTES + IP_BYTES + UDP_BYTES;
 const SLOT_BYTES = (ETH_MAX_FRAME + 63) & ~63;
 const PAYLOAD_MAX = ETH_MAX_FRAME - HEADERS;

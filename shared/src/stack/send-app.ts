@@ -4,8 +4,9 @@
 import { slots, type CounterBlock } from '../counters/block.js';
 import { SENDER_COUNTERS } from '../counters/names.js';
 import { BULK_BYTES, BULK_CSUM_START, BULK_HEADER, BulkTemplate } from '../frame/bulk-templates.js';
-import { FlowTemplates, TEMPLATE_BYTES } from '../frame/flow-templates.js';
-import { isTcpSize, type FlowSpec, type PrivateMemory, type TemplateSpec } from '../frame/template-spec.js';
+import { FlowTemplates } from '../frame/flow-templates.js';
+import { isTcpSize, type FlowSpec, type TemplateSpec, TEMPLATE_BYTES } from '../frame/template-spec.js';
+import { type PrivateMemory } from '../mem/address-space.js';
 import type { Poller } from '../loop/data-loop.js';
 import type { TxDevice } from '../nicq/tx-device.js';
 

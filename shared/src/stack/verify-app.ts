@@ -5,14 +5,14 @@
 import { slots, type CounterBlock } from '../counters/block.js';
 import { APP_COUNTERS } from '../counters/names.js';
 import { ETH_BYTES } from '../frame/ethernet.js';
-import { TCP_MIN_FRAME, type PrivateMemory } from '../frame/template-spec.js';
+import { TCP_MIN_FRAME } from '../frame/template-spec.js';
 import { IP_BYTES } from '../frame/ipv4.js';
 import * as patternAbi from '../frame/pattern.js';
 import * as stampAbi from '../frame/stamp.js';
 import { stampCheck } from '../frame/stamp.js';
 import { TCP_TS_BYTES } from '../frame/tcp.js';
 import { UDP_BYTES } from '../frame/udp.js';
-import type { Mem } from '../mem/address-space.js';
+import type { Mem, PrivateMemory } from '../mem/address-space.js';
 import { FlowTracker } from './flow-tracker.js';
 import type { FrameApp, PieceList } from './frame-app.js';
 import { recordLatency } from './latency.js';

@@ -5,8 +5,7 @@ import { ETH_BYTES, ipv4Start } from '../frame/ethernet.js';
 import { foldNative, nativeSum } from '../frame/fast-sum.js';
 import * as ip4 from '../frame/ipv4.js';
 import * as tcpAbi from '../frame/tcp.js';
-import type { PrivateMemory } from '../frame/template-spec.js';
-import type { Mem } from '../mem/address-space.js';
+import type { Mem, PrivateMemory } from '../mem/address-space.js';
 
 const { IP_CHECK, IP_ID, IP_LENGTH, IP_SRC, PROTO_TCP } = ip4;
 const { TCP_CHECK, TCP_CWR, TCP_FIN, TCP_FLAGS, TCP_PSH, TCP_SEQ } = tcpAbi;

@@ -3,8 +3,9 @@
 import { GNTMAP_DEVICE_MAP } from '@grantline/shared/abi/grant-table.js';
 import { NETBACK_BATCH } from '@grantline/shared/abi/netif.js';
 import type { DomId, Dpn, GrantHandle, Gref, Pfn } from '@grantline/shared/abi/page.js';
-import { CopyBatch as CopyOps, MapBatch, UnmapBatch, type Batch } from '@grantline/shared/grant/batches.js';
-import type { HypercallPort } from '@grantline/shared/hypervisor/client.js';
+import { CopyBatch as CopyOps, MapBatch, UnmapBatch } from '@grantline/shared/grant/batches.js';
+import { type Batch } from '@grantline/shared/grant/batch.js';
+import type { HypercallPort } from '@grantline/shared/hypervisor/port.js';
 import type { CopyBatch, GrantBatch, GrantCalls, PinBatch, UnpinBatch } from '../data/grant-calls.js';
 
 abstract class Calls<B extends Batch> implements GrantBatch {

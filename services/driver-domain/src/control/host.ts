@@ -3,7 +3,7 @@ import type { DomId, Port } from '@grantline/shared/abi/page.js';
 import type { FrameTap } from '@grantline/shared/capture/tap.js';
 import type { CounterBlock } from '@grantline/shared/counters/block.js';
 import type { CounterFile } from '@grantline/shared/counters/file.js';
-import type { EventChannel } from '@grantline/shared/evtchn/channel.js';
+import type { EventChannel } from '@grantline/shared/evtchn/event-channel.js';
 import type { GrantWindow } from '@grantline/shared/grant/window.js';
 import type { HypervisorClient } from '@grantline/shared/hypervisor/client.js';
 import type { XenstoreClient } from '@grantline/shared/hypervisor/xenstore.js';

@@ -4,7 +4,7 @@ import { GRANT_TABLE_PAGES } from '@grantline/shared/abi/grant-table.js';
 import { HYPERCALL_MAX_COUNT } from '@grantline/shared/abi/hypercall.js';
 import { PAGE_SIZE, type Dpn, type Pfn } from '@grantline/shared/abi/page.js';
 import { DmaMapBatch, DmaUnmapBatch } from '@grantline/shared/grant/batches.js';
-import type { HypercallPort } from '@grantline/shared/hypervisor/client.js';
+import type { HypercallPort } from '@grantline/shared/hypervisor/port.js';
 import type { Mem } from '@grantline/shared/mem/address-space.js';
 
 export class Pages {

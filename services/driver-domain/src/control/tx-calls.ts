@@ -1,9 +1,10 @@
 /** The transmit path's grant operations over the hypervisor socket, for one guest: behind data/tx-calls.ts. */
 import { GNTMAP_DEVICE_MAP, GNTMAP_HOST_MAP, GNTMAP_READONLY } from '@grantline/shared/abi/grant-table.js';
 import type { DomId, Dpn, GrantHandle, Gref, Pfn } from '@grantline/shared/abi/page.js';
-import { CopyBatch, MapBatch as MapOps, UnmapBatch as UnmapOps, type Batch } from '@grantline/shared/grant/batches.js';
+import { CopyBatch, MapBatch as MapOps, UnmapBatch as UnmapOps } from '@grantline/shared/grant/batches.js';
+import { type Batch } from '@grantline/shared/grant/batch.js';
 import type { GrantWindow } from '@grantline/shared/grant/window.js';
-import type { HypercallPort } from '@grantline/shared/hypervisor/client.js';
+import type { HypercallPort } from '@grantline/shared/hypervisor/port.js';
 import type { GrantBatch } from '../data/grant-calls.js';
 import type { HeadBatch, MapBatch, TxCalls, TxWindow, UnmapBatch } from '../data/tx-calls.js';
 

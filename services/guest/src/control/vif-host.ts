@@ -3,7 +3,7 @@ import type { DomId } from '@grantline/shared/abi/page.js';
 import type { RxTap } from '@grantline/shared/capture/rx-tap.js';
 import type { FrameTap } from '@grantline/shared/capture/tap.js';
 import type { CounterBlock } from '@grantline/shared/counters/block.js';
-import type { EventChannel } from '@grantline/shared/evtchn/channel.js';
+import type { EventChannel } from '@grantline/shared/evtchn/event-channel.js';
 import type { GrantTable } from '@grantline/shared/grant/grant-table.js';
 import type { HypervisorClient } from '@grantline/shared/hypervisor/client.js';
 import type { XenstoreClient } from '@grantline/shared/hypervisor/xenstore.js';

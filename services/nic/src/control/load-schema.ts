@@ -1,7 +1,7 @@
 /** Bodies of /load, and their checks beyond the schema. services/nic/README.md has examples. */
 import { MAX_GUESTS } from '@grantline/shared/abi/page.js';
 import { parseMac } from '@grantline/shared/capture/rewrite.js';
-import { TCP_MIN_FRAME } from '@grantline/shared/frame/flow-templates.js';
+import { TCP_MIN_FRAME } from '@grantline/shared/frame/template-spec.js';
 import { UDP_HALF } from '@grantline/shared/frame/stamp.js';
 import { Type, type Static, type TSchema } from '@sinclair/typebox';
 import { Value } from '@sinclair/typebox/value';

@@ -2,7 +2,8 @@
 import { GENERATOR_IP, GENERATOR_MAC } from '@grantline/shared/config/network.js';
 import type { Capture } from '@grantline/shared/capture/capture.js';
 import type { MacRewriter } from '@grantline/shared/capture/rewrite.js';
-import { FlowTemplates, type FlowSpec } from '@grantline/shared/frame/flow-templates.js';
+import { FlowTemplates } from '@grantline/shared/frame/flow-templates.js';
+import { type FlowSpec } from '@grantline/shared/frame/template-spec.js';
 import { GENERATOR_PORT } from '@grantline/shared/frame/stamp.js';
 import type { DataLoop } from '@grantline/shared/loop/data-loop.js';
 import type { AddressSpace } from '@grantline/shared/mem/address-space.js';

@@ -1,6 +1,6 @@
 /** The HTTP side of requests and their answers. services/nic/README.md. */
 import { MAX_GUESTS } from '@grantline/shared/abi/page.js';
-import { MAX_IN_FLIGHT } from '@grantline/shared/stack/respond-app.js';
+import { MAX_IN_FLIGHT } from '@grantline/shared/config/run.js';
 import type { ServiceHttp } from '@grantline/shared/service/http.js';
 import { Type, type Static } from '@sinclair/typebox';
 import { MAX_FRAME_BYTES, MIN_FRAME_BYTES } from '../data/nic.js';

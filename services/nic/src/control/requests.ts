@@ -1,7 +1,8 @@
 /** The requests under way: builds the requester, puts it on the loop and tells what it measured. */
 import { slots, type CounterBlock } from '@grantline/shared/counters/block.js';
 import { REQUESTER_COUNTERS } from '@grantline/shared/counters/names.js';
-import { FlowTemplates, TEMPLATE_BYTES } from '@grantline/shared/frame/flow-templates.js';
+import { FlowTemplates } from '@grantline/shared/frame/flow-templates.js';
+import { TEMPLATE_BYTES } from '@grantline/shared/frame/template-spec.js';
 import { GENERATOR_PORT, RESPOND_PORT } from '@grantline/shared/frame/stamp.js';
 import type { AddressSpace } from '@grantline/shared/mem/address-space.js';
 import type { Cable } from '../data/cable.js';

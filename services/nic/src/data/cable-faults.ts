@@ -1,7 +1,7 @@
 /** Faults of both directions, between the far end and the NIC. Off, the NIC and the far end know nothing of it. */
 import type { CounterBlock } from '@grantline/shared/counters/block.js';
 import type { CableFaults } from '@grantline/shared/faults/settings.js';
-import type { PrivateMemory } from '@grantline/shared/frame/template-spec.js';
+import type { PrivateMemory } from '@grantline/shared/mem/address-space.js';
 import type { Poller } from '@grantline/shared/loop/data-loop.js';
 import type { Cable } from './cable.js';
 import type { CableOut, FarEnd } from './cable-out.js';

@@ -12,8 +12,7 @@ import { ETHERTYPE_IPV4, ETH_BYTES, ETH_TYPE } from '@grantline/shared/frame/eth
 import { IP_LENGTH, PROTO_TCP } from '@grantline/shared/frame/ipv4.js';
 import { TCP_OFFSET } from '@grantline/shared/frame/tcp.js';
 import { UDP_BYTES } from '@grantline/shared/frame/udp.js';
-import type { PrivateMemory } from '@grantline/shared/frame/template-spec.js';
-import type { Mem } from '@grantline/shared/mem/address-space.js';
+import type { Mem, PrivateMemory } from '@grantline/shared/mem/address-space.js';
 import { HeldFrames } from './held-frames.js';
 
 export const F = slots(FAULTS_COUNTERS);

@@ -2,7 +2,7 @@
 import type { Capture } from '@grantline/shared/capture/capture.js';
 import { STORE_BYTES, storedBytes } from '@grantline/shared/capture/limits.js';
 import type { MacRewriter } from '@grantline/shared/capture/rewrite.js';
-import { TEMPLATE_BYTES } from '@grantline/shared/frame/flow-templates.js';
+import { TEMPLATE_BYTES } from '@grantline/shared/frame/template-spec.js';
 import { MAX_GUESTS, PAGE_SIZE } from '@grantline/shared/abi/page.js';
 import type { AddressSpace } from '@grantline/shared/mem/address-space.js';
 import { HOLD_BYTES } from './generator.js';

@@ -1,6 +1,5 @@
 /** Frames that the injector keeps: a bounded number of copies in private memory, in the order in which they came. */
-import type { Mem } from '@grantline/shared/mem/address-space.js';
-import type { PrivateMemory } from '@grantline/shared/frame/template-spec.js';
+import type { Mem, PrivateMemory } from '@grantline/shared/mem/address-space.js';
 import { HOLD_BYTES } from './generator.js';
 
 /** Frames at most. */

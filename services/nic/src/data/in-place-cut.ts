@@ -5,8 +5,7 @@ import { ETH_BYTES } from '@grantline/shared/frame/ethernet.js';
 import { foldNative, nativeSum } from '@grantline/shared/frame/fast-sum.js';
 import { IP_CHECK, IP_ID, IP_LENGTH, IP_SRC, PROTO_TCP } from '@grantline/shared/frame/ipv4.js';
 import { TCP_CHECK, TCP_CWR, TCP_FIN, TCP_FLAGS, TCP_PSH, TCP_SEQ } from '@grantline/shared/frame/tcp.js';
-import type { PrivateMemory } from '@grantline/shared/frame/template-spec.js';
-import type { Mem } from '@grantline/shared/mem/address-space.js';
+import type { Mem, PrivateMemory } from '@grantline/shared/mem/address-space.js';
 
 /** The stack's packets have no IP options. */
 const TCP = ETH_BYTES + 20;

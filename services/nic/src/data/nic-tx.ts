@@ -3,8 +3,7 @@
 import { slots } from '@grantline/shared/counters/block.js';
 import { NIC_CPU } from '@grantline/shared/counters/names.js';
 import type { Poller } from '@grantline/shared/loop/data-loop.js';
-import type { Mem } from '@grantline/shared/mem/address-space.js';
-import type { PrivateMemory } from '@grantline/shared/frame/template-spec.js';
+import type { Mem, PrivateMemory } from '@grantline/shared/mem/address-space.js';
 import type { CableOut } from './cable-out.js';
 import type { BurstGuard } from './dma.js';
 import { PacketMemory } from './packet-memory.js';

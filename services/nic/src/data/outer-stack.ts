@@ -3,8 +3,7 @@
  *  checksums for it: it does so itself. */
 import { slots, type CounterBlock } from '@grantline/shared/counters/block.js';
 import { NIC_CPU } from '@grantline/shared/counters/names.js';
-import type { Mem } from '@grantline/shared/mem/address-space.js';
-import type { PrivateMemory } from '@grantline/shared/frame/template-spec.js';
+import type { Mem, PrivateMemory } from '@grantline/shared/mem/address-space.js';
 import type { HostAddress } from '@grantline/shared/net/host.js';
 import type { NetLink } from '@grantline/shared/net/link.js';
 import type { Secret } from '@grantline/shared/net/secret.js';

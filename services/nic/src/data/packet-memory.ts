@@ -1,6 +1,6 @@
 /** The NIC's memory for packets on their way out: whole packets as they were read by DMA, and headers made for segments.
  *  Filled from the front, emptied as a whole when the far end has taken everything. */
-import type { PrivateMemory } from '@grantline/shared/frame/template-spec.js';
+import type { PrivateMemory } from '@grantline/shared/mem/address-space.js';
 
 const PACKET_BYTES = 65536 + 64;
 /** Packets of the largest size, and many more of the usual one. */

@@ -7,8 +7,7 @@
 import { nowNs } from '@grantline/shared/clock/clock.js';
 import { slots } from '@grantline/shared/counters/block.js';
 import { CABLE_COUNTERS } from '@grantline/shared/counters/names.js';
-import type { PrivateMemory } from '@grantline/shared/frame/template-spec.js';
-import type { Mem } from '@grantline/shared/mem/address-space.js';
+import type { Mem, PrivateMemory } from '@grantline/shared/mem/address-space.js';
 import { InPlaceCut } from './in-place-cut.js';
 import { BURST_FRAMES, RETRY_NS, type Cable } from './cable.js';
 import { MAX_QUEUES, MIN_FRAME_BYTES } from './nic.js';

@@ -3,10 +3,9 @@
  *  spoofchk`): the source must be the function's own address, group addresses are limited, unknown ones go to the cable. Read
  *  by DMA from the sender's pages, written by DMA into the receiver's buffers. docs/wire/transmit.md section 8. */
 import { NICQ_COMP_LOOPBACK, NICQ_COMP_MULTICAST } from '@grantline/shared/abi/nic-queue.js';
-import type { PrivateMemory } from '@grantline/shared/frame/template-spec.js';
 import { parseMac } from '@grantline/shared/frame/ethernet.js';
 import { GivenAddresses, type SourceRule } from '@grantline/shared/frame/source-rule.js';
-import type { Mem } from '@grantline/shared/mem/address-space.js';
+import type { Mem, PrivateMemory } from '@grantline/shared/mem/address-space.js';
 import type { CableOut, FrameOut } from './cable-out.js';
 import { NO_QUEUE } from './filter.js';
 import { MAX_FRAME_BYTES, type Nic } from './nic.js';
