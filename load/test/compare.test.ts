@@ -1,6 +1,6 @@
 import t from 'tap';
 import { readFileSync } from 'node:fs';
-import { CONFIGURATIONS, configurationNamed, type Configuration } from '@grantline/shared/config/factors.js';
+import { CONFIGURATIONS, configurationNamed, type Configuration } from '@grantline/base';
 import { compareTable, paperLines } from '../src/report/table.js';
 import type { CompareSettings, Summary } from '../src/report/results.js';
 import { condense, ranges, readable } from '../src/report/text.js';

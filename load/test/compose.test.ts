@@ -10,7 +10,7 @@ import type { MeasureLine } from '../src/cli/measure.js';
 import { chooseTarget, parseRemote } from '../src/cli/remote.js';
 import { Client } from '../src/runner/client.js';
 import { Cycle } from '../src/runner/cycle.js';
-import { configurationNamed } from '@grantline/shared/config/factors.js';
+import { configurationNamed } from '@grantline/base';
 import { REPOSITORY } from '../src/testbed/paths.js';
 
 interface Service {

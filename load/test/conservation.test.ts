@@ -18,8 +18,8 @@ import {
   RESPONDER_COUNTERS,
   SENDER_COUNTERS,
   STACK_COUNTERS,
-} from '@grantline/shared/counters/names.js';
-import { NET_COUNTERS } from '@grantline/shared/net/net-counters.js';
+} from '@grantline/observe';
+import { NET_COUNTERS } from '@grantline/tcpip';
 import { checkConservation, hops, type Hop } from '../src/runner/conservation.js';
 import { requestHops } from '../src/runner/request-conservation.js';
 import { betweenHops, txHops } from '../src/runner/tx-conservation.js';

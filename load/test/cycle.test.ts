@@ -1,7 +1,7 @@
 import t from 'tap';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { configurationNamed } from '@grantline/shared/config/factors.js';
+import { configurationNamed } from '@grantline/base';
 import { ServiceClient, type Client } from '../src/runner/client.js';
 import { Cycle } from '../src/runner/cycle.js';
 

@@ -5,7 +5,7 @@ import { connect, createServer } from 'node:net';
 import { availableParallelism, loadavg } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { configurationNames } from '@grantline/shared/config/factors.js';
+import { configurationNames } from '@grantline/base';
 import type { CompareFile } from '../src/report/results.js';
 import { Client } from '../src/runner/client.js';
 import { sum } from '../src/runner/snapshot.js';

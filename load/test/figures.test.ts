@@ -1,5 +1,5 @@
 import t from 'tap';
-import { CONFIGURATIONS } from '@grantline/shared/config/factors.js';
+import { CONFIGURATIONS } from '@grantline/base';
 import { checkConservation, dropsOf } from '../src/runner/conservation.js';
 import { checkCpu } from '../src/runner/cpu-check.js';
 import { figures, type RunInput } from '../src/runner/figures.js';

@@ -1,5 +1,5 @@
 /** Snapshots made by hand: a run of N frames in which everything adds up, for tests to bend. */
-import type { BlockSnapshot } from '@grantline/shared/counters/file.js';
+import type { BlockSnapshot } from '@grantline/machine';
 import type { ServiceName, ServiceSnapshot } from '../src/runner/snapshot.js';
 
 export interface Bend {

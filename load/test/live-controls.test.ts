@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { CONFIGURATIONS, configurationName, type Factors } from '@grantline/shared/config/factors.js';
+import { CONFIGURATIONS, configurationName, type Factors } from '@grantline/base';
 import { Controls } from '../src/live/controls.js';
 import type { Seen } from '../src/live/watch.js';
 import type { Client } from '../src/runner/client.js';

@@ -11,7 +11,7 @@ import { UserError } from '../src/cli/errors.js';
 import { parsePage } from '../src/cli/options.js';
 import { Board, finishedOf } from '../src/live/board.js';
 import { Browsers, MAX_BROWSERS, MAX_QUEUED_BYTES } from '../src/live/browsers.js';
-import { refuseHost, refuseOrigin } from '@grantline/shared/service/gate.js';
+import { refuseHost, refuseOrigin } from '@grantline/base';
 import { LivePage } from '../src/live/live-page.js';
 import { growth, sampleOf } from '../src/live/rates.js';
 import { Watch } from '../src/live/watch.js';

@@ -4,10 +4,7 @@ import t from 'tap';
 import { readUpTo } from '../src/report/user-input.js';
 import { readToken } from '../src/cli/remote.js';
 import { readCapture } from '../src/cli/replay.js';
-import { parseCapture } from '@grantline/shared/capture/read-capture.js';
-import { writePcap } from '@grantline/shared/capture/write-pcap.js';
-import { parseMac } from '@grantline/shared/capture/rewrite.js';
-import type { Capture } from '@grantline/shared/capture/capture.js';
+import { parseCapture, writePcap, parseMac, type Capture } from '@grantline/observe';
 import {
   compareBags,
   expectedOf,

@@ -1,5 +1,5 @@
 /** Results made by hand for tests of reports, and a strict reader of the markup that comes out. */
-import { CONFIGURATIONS } from '@grantline/shared/config/factors.js';
+import { CONFIGURATIONS } from '@grantline/base';
 import type { Source } from '../src/report/read.js';
 import type { CompareResults, RunResult } from '../src/report/schema.js';
 import { figures } from '../src/runner/figures.js';

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { CONFIGURATIONS } from '@grantline/shared/config/factors.js';
+import { CONFIGURATIONS } from '@grantline/base';
 import { COMPONENT_TONES, CONFIG_TONES, configKey, MUTED, SURFACE, TEXT, type Tone } from '../src/report/palette.js';
 
 type Rgb = readonly [number, number, number];

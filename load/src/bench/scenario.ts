@@ -1,5 +1,5 @@
 /** What a scenario of the benchmark is, and what all of them share. */
-import { configurationNamed, type Configuration } from '@grantline/shared/config/factors.js';
+import { configurationNamed, type Configuration } from '@grantline/base';
 import type { HttpRun } from '../http/record.js';
 import type { Progress } from '../report/progress.js';
 import { runLine } from '../report/table.js';

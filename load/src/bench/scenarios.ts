@@ -1,5 +1,5 @@
 /** The runs of the benchmark: each scenario on a testbed of its own, and the checks that come of it. */
-import { configurationNames } from '@grantline/shared/config/factors.js';
+import { configurationNames } from '@grantline/base';
 import { abbaOrder } from '../runner/compare.js';
 import { configure } from '../runner/configure.js';
 import { lineRate } from '../runner/frame-sizes.js';

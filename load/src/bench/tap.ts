@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { allowedCores, coreFor } from '@grantline/shared/service/placement.js';
+import { allowedCores, coreFor } from '@grantline/base';
 import { parseTaps, farTapEnv, guestTapEnv } from '../cli/taps.js';
 import type { Progress } from '../report/progress.js';
 import { configure } from '../runner/configure.js';
@@ -31,7 +31,7 @@ const ip = (...args: string[]): Promise<Done> => run('ip', args);
 /** @returns why it cannot be measured here; null: it can */
 async function whyNot(): Promise<string | null> {
   if (process.getuid?.() !== 0) return 'not root';
-  const { tryTap } = await import('@grantline/shared/tap/refusal.js');
+  const { tryTap } = await import('@grantline/machine');
   const refusal = tryTap({ name: TAG, netns: null });
   if (refusal !== null) return refusal.what;
   for (const tool of ['ip', 'iperf3', 'ethtool', 'taskset'])

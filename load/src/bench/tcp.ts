@@ -1,5 +1,5 @@
 /** One TCP stream between the outer stack and a guest's application, with and without what the guest's optimisations add. */
-import { changeFactors, type Factors } from '@grantline/shared/config/factors.js';
+import { changeFactors, type Factors } from '@grantline/base';
 import type { RunRecord } from '../runner/record.js';
 import { runOnce } from '../runner/run.js';
 import { runLine } from '../report/table.js';

@@ -1,14 +1,14 @@
 /** One capture: the streams of its hops, merged by time, into one pcapng file with an interface for each hop. */
-import { nowNs, epochOfClock } from '@grantline/shared/clock/clock.js';
+import { nowNs, epochOfClock } from '@grantline/base';
 import {
   interfaceBlock,
   sectionBlock,
   statisticsBlock,
   stampAt,
   type Statistics,
-} from '@grantline/shared/capture/pcapng-blocks.js';
-import type { Hop } from '@grantline/shared/capture/tap.js';
-import { sectionInfo } from '@grantline/shared/service/capture-section.js';
+  type Hop,
+  sectionInfo,
+} from '@grantline/observe';
 import { Merger } from './merge.js';
 import type { HopSource } from './plan.js';
 import { CaptureSource, type SourceSettings } from './source.js';

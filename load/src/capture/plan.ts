@@ -1,6 +1,6 @@
 /** Which services are asked for which hop of a vif, and whether the hop exists in the configuration in force. */
-import { HOPS, type Hop } from '@grantline/shared/capture/tap.js';
-import { configurationName, type Factors } from '@grantline/shared/config/factors.js';
+import { HOPS, type Hop } from '@grantline/observe';
+import { configurationName, type Factors } from '@grantline/base';
 import { UserError } from '../cli/errors.js';
 import { parseVif } from '../cli/options.js';
 import { serviceName, type Client, type DomainInfo } from '../runner/client.js';

@@ -1,7 +1,6 @@
 /** The stream of one hop: connects, cuts it into blocks, and tells when it has ended. docs/wire/capture.md. */
 import { request, type ClientRequest, type IncomingMessage } from 'node:http';
-import { readStatistics, PCAPNG_STATISTICS, type Statistics } from '@grantline/shared/capture/pcapng-blocks.js';
-import { PCAPNG_ENHANCED } from '@grantline/shared/capture/pcapng.js';
+import { readStatistics, PCAPNG_STATISTICS, type Statistics, PCAPNG_ENHANCED } from '@grantline/observe';
 import { RunError, UserError } from '../cli/errors.js';
 import { messageOf } from '../runner/http.js';
 import type { HopSource } from './plan.js';

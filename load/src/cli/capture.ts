@@ -1,7 +1,6 @@
 /** grantline capture vif1.0: frames of a vif, at one hop or at all, into a pcapng file. */
 import type { Command } from 'commander';
-import { DEFAULT_RING_BYTES, MAX_RING_BYTES, MAX_SNAPLEN, MIN_RING_BYTES } from '@grantline/shared/capture/limits.js';
-import { HOPS, type Hop } from '@grantline/shared/capture/tap.js';
+import { DEFAULT_RING_BYTES, MAX_RING_BYTES, MAX_SNAPLEN, MIN_RING_BYTES, HOPS, type Hop } from '@grantline/observe';
 import { CaptureRun, type Ended, type HopTotals } from '../capture/capture-run.js';
 import { openOut, type CaptureOut } from '../capture/out-file.js';
 import { planCapture } from '../capture/plan.js';

@@ -1,5 +1,5 @@
 /** From what was typed to what is measured: each option judged, the configurations, the runs. */
-import { configurationNames, type Configuration } from '@grantline/shared/config/factors.js';
+import { configurationNames, type Configuration } from '@grantline/base';
 import type { CompareSettings } from '../report/results.js';
 import { REQUEST_BYTES, REQUEST_TIMEOUT_MS, type RequestPlan } from '../runner/requests.js';
 import type { RunPlan } from '../runner/run.js';

@@ -1,7 +1,7 @@
 /** grantline compare: all configurations with generated frames, a table, and results as JSON. */
 import { basename, relative, join } from 'node:path';
 import type { Command } from 'commander';
-import { configurationNames } from '@grantline/shared/config/factors.js';
+import { configurationNames } from '@grantline/base';
 import { hostInfo } from '../report/host.js';
 import { terminalProgress } from '../report/progress.js';
 import { jsonOut, resultsDir, writeJson, type CompareFile } from '../report/results.js';

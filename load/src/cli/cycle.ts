@@ -1,7 +1,6 @@
 /** grantline cycle: comparisons on a running testbed, one after another, until it is interrupted. */
-import { printable } from '@grantline/shared/service/printable.js';
+import { printable, configurationNames } from '@grantline/base';
 import type { Command } from 'commander';
-import { configurationNames } from '@grantline/shared/config/factors.js';
 import { Client } from '../runner/client.js';
 import { Cycle } from '../runner/cycle.js';
 import { required } from '../testbed/discover.js';

@@ -9,8 +9,7 @@ import { entryOf, SERVICES, testbedDir } from '../testbed/paths.js';
 import { neededBytes } from '../testbed/preflight.js';
 import { serviceProcesses } from '../testbed/proc.js';
 import { closedFor, setprivPath } from '../testbed/service-env.js';
-import { availableMemory } from '@grantline/shared/mem/available.js';
-import { MAX_GUESTS } from '@grantline/shared/abi/page.js';
+import { availableMemory, MAX_GUESTS } from '@grantline/base';
 
 export interface Finding {
   /** 'lacks': it cannot run so. 'note': it runs, with this difference. */

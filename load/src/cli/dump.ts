@@ -3,7 +3,7 @@
 import type { Command } from 'commander';
 import { dumpText } from '../report/dump-text.js';
 import { Client, type ServiceClient } from '../runner/client.js';
-import { printableLines } from '@grantline/shared/service/printable.js';
+import { printableLines } from '@grantline/base';
 import { HttpError } from '../runner/http.js';
 import { required } from '../testbed/discover.js';
 import { testbedDir } from '../testbed/paths.js';

@@ -1,6 +1,6 @@
 /** The two ways in which the command fails on purpose. Everything else is a bug of ours and shows its stack. */
 
-import { UsageError } from '@grantline/shared/service/usage-error.js';
+import { UsageError } from '@grantline/base';
 
 /** The user can mend it: bad input or a machine that lacks something. One line, exit code 2. */
 export class UserError extends Error {

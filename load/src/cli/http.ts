@@ -1,7 +1,7 @@
 /** grantline http: the guests' web application under load, beside the same application on plain loopback. */
 import { basename, join, relative } from 'node:path';
 import type { Command } from 'commander';
-import { configurationNames, type Configuration } from '@grantline/shared/config/factors.js';
+import { configurationNames, type Configuration } from '@grantline/base';
 import { runHttp } from '../http/runs.js';
 import { parseScenarios } from '../http/scenario.js';
 import { httpVerdict, summariseHttp } from '../http/summary.js';

@@ -1,7 +1,7 @@
 /** grantline measure: the inside half of `compare --compose`. It runs where the services can be reached, and tells what
  *  happens as lines of JSON; the outside half (compose/measure.ts) shows and keeps it. Not meant to be typed. */
 import type { Command } from 'commander';
-import type { Configuration } from '@grantline/shared/config/factors.js';
+import type { Configuration } from '@grantline/base';
 import type { HttpRun, HttpSettings } from '../http/record.js';
 import { runHttp } from '../http/runs.js';
 import type { Progress } from '../report/progress.js';

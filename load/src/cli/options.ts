@@ -1,19 +1,20 @@
 /** Checks of what the user typed. Each takes the text and gives the value, or throws a UserError that says what is
  *  wrong and what may be written instead. */
-import { parseRate } from '@grantline/shared/config/rate.js';
 import {
+  parseRate,
   FACTOR_VALUES,
   changeFactors,
   configurationNamed,
   configurationNames,
   parseFactor,
   type Configuration,
-} from '@grantline/shared/config/factors.js';
-import { parseFaults, type CableFaults } from '@grantline/shared/faults/settings.js';
-import { MAX_IN_FLIGHT } from '@grantline/shared/config/run.js';
+  parseFaults,
+  type CableFaults,
+  MAX_IN_FLIGHT,
+  MAX_GUESTS,
+  NAME_FORM,
+} from '@grantline/base';
 import { IMIX_BYTES } from '../runner/frame-sizes.js';
-import { MAX_GUESTS } from '@grantline/shared/abi/page.js';
-import { NAME_FORM } from '@grantline/shared/service/gate.js';
 import { UserError } from './errors.js';
 
 export const MIN_FRAME_BYTES = 60;

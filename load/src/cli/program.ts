@@ -1,8 +1,7 @@
 /** What the grantline command does with its line: finds the subcommand, runs it, turns errors into one line and an exit code. */
 import { Command, CommanderError } from 'commander';
-import { UsageError } from '@grantline/shared/service/usage-error.js';
+import { UsageError, printable, printableLines } from '@grantline/base';
 import { exitCodeOf, Interrupted, RunError, UserError } from './errors.js';
-import { printable, printableLines } from '@grantline/shared/service/printable.js';
 import { HttpError } from '../runner/http.js';
 
 /** Adds a command to the program. */

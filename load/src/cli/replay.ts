@@ -1,9 +1,7 @@
 /** grantline replay: a real capture through the path, and proof that it arrived byte for byte. */
 import { join, relative, resolve } from 'node:path';
 import type { Command } from 'commander';
-import { CaptureError, type Capture } from '@grantline/shared/capture/capture.js';
-import { SENT_FRAME_BYTES } from '@grantline/shared/capture/limits.js';
-import { parseCapture } from '@grantline/shared/capture/read-capture.js';
+import { CaptureError, type Capture, SENT_FRAME_BYTES, parseCapture } from '@grantline/observe';
 import { hostInfo } from '../report/host.js';
 import { terminalProgress } from '../report/progress.js';
 import { jsonOut, resultsDir, writeJson } from '../report/results.js';

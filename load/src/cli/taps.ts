@@ -1,7 +1,6 @@
 /** --tap and --guest-tap: which kernels stand at the far end of the cable and in guests. docs/tap.md */
 import { statSync } from 'node:fs';
-import { TAP_PLACE_FORM, netnsPath, parseTapPlace, type TapPlace } from '@grantline/shared/config/tap-place.js';
-import { NETWORK_PREFIX, OUTER_IP } from '@grantline/shared/config/network.js';
+import { TAP_PLACE_FORM, netnsPath, parseTapPlace, type TapPlace, NETWORK_PREFIX, OUTER_IP } from '@grantline/base';
 import { UserError } from './errors.js';
 
 /** The TAP devices of a testbed. */
@@ -77,7 +76,7 @@ export async function checkTaps(taps: Taps): Promise<void> {
   const all = named(taps);
   if (all.length === 0) return;
   // Loads the C library: only for who wants a device.
-  const { tryTap } = await import('@grantline/shared/tap/refusal.js');
+  const { tryTap } = await import('@grantline/machine');
   for (const [, at] of all) {
     const refusal = tryTap(at);
     if (refusal !== null) throw new UserError(refusal.what, refusal.todo);

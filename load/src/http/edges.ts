@@ -1,5 +1,5 @@
 /** Where the guests' applications are reached: GET /edge of the NIC. */
-import { WEB_PORT } from '@grantline/shared/config/network.js';
+import { WEB_PORT } from '@grantline/base';
 import { RunError } from '../cli/errors.js';
 import type { ServiceClient } from '../runner/client.js';
 import { edgeDoors, type EdgeDoor } from '../runner/edge.js';

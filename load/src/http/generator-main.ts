@@ -1,6 +1,6 @@
 /** The generator, a process of its own so that its CPU time is no other's: takes a plan by IPC, tells when it measures
  *  and what it found, and ends with the channel. */
-import { endWithChannel } from '@grantline/shared/service/channel-child.js';
+import { endWithChannel } from '@grantline/base';
 import { loadByAutocannon } from './autocannon-load.js';
 import type { GeneratorSays, LoadPlan } from './plan.js';
 import { loadByWebSocket } from './ws-load.js';

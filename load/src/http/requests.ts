@@ -1,8 +1,7 @@
 /** The requests of a connection, and what answers they must get: every answer is compared whole. */
 import type { Request } from 'autocannon';
 import { crc32 } from 'node:zlib';
-import { patternBody, patternStart, PATTERN_PERIOD } from '@grantline/shared/web/pattern.js';
-import { REQUEST_ID, type UploadBody } from '@grantline/shared/web/web-api.js';
+import { patternBody, patternStart, PATTERN_PERIOD, REQUEST_ID, type UploadBody } from '@grantline/base';
 import type { Scenario } from './plan.js';
 
 /** Requests that differ, of each connection. */

@@ -1,7 +1,6 @@
 /** Runs of all scenarios on all targets, interleaved: loopback takes its turn among the configurations, so that a machine
  *  that gets slower or faster favours none. */
-import { allowedCores, coreFor } from '@grantline/shared/service/placement.js';
-import type { Configuration } from '@grantline/shared/config/factors.js';
+import { allowedCores, coreFor, type Configuration } from '@grantline/base';
 import { RunError } from '../cli/errors.js';
 import type { Progress } from '../report/progress.js';
 import { abbaOrder } from '../runner/compare.js';

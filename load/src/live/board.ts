@@ -1,7 +1,7 @@
 /** What the live page knows of the experiment: phases, finished runs, and the throughput of the last minutes. It is told
  *  by an observer, in the same process or over HTTP (remote.ts), and by the sampler. */
 import type { Experiment, Finished, PhaseName, Point, Sample } from '../../page/messages.js';
-import { configurationNames } from '@grantline/shared/config/factors.js';
+import { configurationNames } from '@grantline/base';
 import { requestsTitle, summarise } from '../runner/compare.js';
 import { directionLabel } from '../runner/hypervisor-observer.js';
 import type { Observer, Progression } from '../runner/observer.js';

@@ -1,9 +1,8 @@
 /** The connected browsers: few of them, none of which can hold the testbed up. One that reads slowly misses samples; one
  *  that is gone is noticed and forgotten. */
 import { WebSocket, type RawData } from 'ws';
-import type { ToBrowser } from '../../page/messages.js';
+import type { ToBrowser, ToServer } from '../../page/messages.js';
 import { parseRequest } from './schema.js';
-import type { ToServer } from '../../page/messages.js';
 
 /** Tabs and people who look at one testbed at once. */
 export const MAX_BROWSERS = 16;

@@ -2,8 +2,7 @@
  *  browser can fetch once the capture has ended. */
 import { randomUUID } from 'node:crypto';
 import type { Readable } from 'node:stream';
-import { HOPS, type Hop } from '@grantline/shared/capture/tap.js';
-import { DEFAULT_RING_BYTES, MAX_SNAPLEN } from '@grantline/shared/capture/limits.js';
+import { HOPS, type Hop, DEFAULT_RING_BYTES, MAX_SNAPLEN } from '@grantline/observe';
 import type { CaptureState, ToServer } from '../../page/messages.js';
 import { CaptureRun, type BlockSink, type HopTotals } from '../capture/capture-run.js';
 import { OutFile } from '../capture/out-file.js';

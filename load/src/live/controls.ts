@@ -6,7 +6,7 @@ import {
   FACTOR_VALUES,
   type Configuration,
   type Factors,
-} from '@grantline/shared/config/factors.js';
+} from '@grantline/base';
 import type { ControlState, ToServer } from '../../page/messages.js';
 import { RunError } from '../cli/errors.js';
 import type { Client } from '../runner/client.js';

@@ -1,8 +1,7 @@
 /** The live page of a testbed, from the first byte to the last: listens before the testbed starts, so that a port in use is
  *  said at once; is attached to the testbed when that is ready; and ends with the command. docs/adr/0014. */
 import { randomUUID } from 'node:crypto';
-import { configurationNames } from '@grantline/shared/config/factors.js';
-import { MAX_GUESTS } from '@grantline/shared/abi/page.js';
+import { configurationNames, MAX_GUESTS } from '@grantline/base';
 import type { BedState, ControlState, Facts, ToBrowser } from '../../page/messages.js';
 import { LINK_GBPS, MAX_FRAME_BYTES, MIN_FRAME_BYTES } from '../cli/options.js';
 import { UserError } from '../cli/errors.js';

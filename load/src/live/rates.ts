@@ -2,7 +2,7 @@
  *
  *  Counters are emptied at the start of a run. A block that shrank was emptied in between: what it holds has then grown
  *  from zero, over less time than the looks are apart, so rates of that moment are not shown as throughput. */
-import type { ExperimentDirection } from '@grantline/shared/service/metrics-experiment.js';
+import type { ExperimentDirection } from '@grantline/observe';
 import type { Figures, Flow, GuestRates, PathRates, PhaseName, Sample } from '../../page/messages.js';
 import { dropsOf } from '../runner/conservation.js';
 import { latencyOf } from '../runner/latency.js';

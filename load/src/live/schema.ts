@@ -2,9 +2,8 @@
 import { Type, type Static, type TSchema } from '@sinclair/typebox';
 import { TypeCompiler } from '@sinclair/typebox/compiler';
 import type { ToServer } from '../../page/messages.js';
-import { configurationNames } from '@grantline/shared/config/factors.js';
-import { EXPERIMENT_DIRECTIONS } from '@grantline/shared/service/metrics-experiment.js';
-import { MAX_GUESTS } from '@grantline/shared/abi/page.js';
+import { configurationNames, MAX_GUESTS } from '@grantline/base';
+import { EXPERIMENT_DIRECTIONS } from '@grantline/observe';
 import { CAPTURE_HOPS } from './captures.js';
 import { LINK_GBPS, MAX_FRAME_BYTES, MIN_FRAME_BYTES } from '../cli/options.js';
 

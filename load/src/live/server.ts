@@ -7,12 +7,19 @@ import helmet from '@fastify/helmet';
 import fastifyStatic from '@fastify/static';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import { fastify, type FastifyBaseLogger, type FastifyInstance, type RawServerDefault } from 'fastify';
-import { isBearer, refuseHost, refuseOrigin } from '@grantline/shared/service/gate.js';
+import {
+  isBearer,
+  refuseHost,
+  refuseOrigin,
+  answerHeadAtOnce,
+  asksForWebSocket,
+  takeUpgrades,
+  addressToBind,
+  limitListening,
+  refuseUpgrade,
+} from '@grantline/base';
 import { WebSocketServer, type WebSocket } from 'ws';
-import { answerHeadAtOnce } from '@grantline/shared/service/head.js';
-import { asksForWebSocket, takeUpgrades } from '@grantline/shared/service/upgrade.js';
 import { Type } from '@sinclair/typebox';
-import { addressToBind, limitListening, refuseUpgrade } from '@grantline/shared/service/listening.js';
 import { REPOSITORY } from '../testbed/paths.js';
 import type { Download } from './captures.js';
 import { paletteCss } from './palette-css.js';

@@ -1,10 +1,9 @@
 /** Looks at a running testbed for the live page: at the counters in shared memory twice a second, which costs the services
  *  nothing, and at what only the hypervisor and the NIC can tell once a second; less often while it is being measured, since
  *  looking takes time of cores that are busy. Only while a browser is connected. */
-import { configurationName, configurationNamed } from '@grantline/shared/config/factors.js';
+import { configurationName, configurationNamed } from '@grantline/base';
 import type { Sample } from '../../page/messages.js';
-import type { Client, ConfigStatus, TestbedInfo } from '../runner/client.js';
-import { serviceName } from '../runner/client.js';
+import { type Client, type ConfigStatus, type TestbedInfo, serviceName } from '../runner/client.js';
 import { loadStatus } from '../runner/nic-load.js';
 import type { Snapshot } from '../runner/snapshot.js';
 import { CounterFiles, type CounterOwner } from '../testbed/counter-files.js';

@@ -1,12 +1,6 @@
 /** The dump of a vif as text: a heading for each part, rings with raw and derived indices as the services give them,
  *  grants with flags in words and pools as ranges. Pure. */
-import {
-  GTF_PERMIT_ACCESS,
-  GTF_READING,
-  GTF_READONLY,
-  GTF_TYPE_MASK,
-  GTF_WRITING,
-} from '@grantline/shared/abi/grant-table.js';
+import { GTF_PERMIT_ACCESS, GTF_READING, GTF_READONLY, GTF_TYPE_MASK, GTF_WRITING } from '@grantline/xen';
 import type { VifDump } from '../cli/dump.js';
 import { condense, readable } from './text.js';
 

@@ -1,5 +1,5 @@
 /** What a report speaks of, worked out from the results files: runs grouped by configuration and number of guests. Pure. */
-import { configurationNames } from '@grantline/shared/config/factors.js';
+import { configurationNames } from '@grantline/base';
 import { requestsTitle } from '../runner/compare.js';
 import { counted } from './format.js';
 import { lineRate } from '../runner/frame-sizes.js';

@@ -3,7 +3,7 @@
  *  Chosen so that any two that can stand side by side differ in lightness or hue for people with protanopia,
  *  deuteranopia and tritanopia as well, and so that configurations reach a contrast of 3 to 1 with the background; the
  *  tests hold them to it. No reader depends on them alone: everything that is coloured is labelled too. */
-import type { ConfigurationName } from '@grantline/shared/config/factors.js';
+import type { ConfigurationName } from '@grantline/base';
 
 /** A colour on a light and on a dark background, as #rrggbb. */
 export interface Tone {

@@ -1,8 +1,7 @@
 /** What the experimenter asks of a testbed: the hypervisor's operator API and each service's own pages.
  *  docs/wire/control-plane.md, section 4. */
 import { readFileSync } from 'node:fs';
-import type { Factors } from '@grantline/shared/config/factors.js';
-import type { RunSettings } from '@grantline/shared/config/run.js';
+import type { Factors, RunSettings } from '@grantline/base';
 import { holdSession, type BedSession } from './bed-session.js';
 import type { ExperimentResult } from './hypervisor-observer.js';
 import { HttpError, Party, type Call } from './http.js';

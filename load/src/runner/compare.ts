@@ -1,5 +1,5 @@
 /** Several configurations, one after another, each several times. */
-import type { Configuration } from '@grantline/shared/config/factors.js';
+import type { Configuration } from '@grantline/base';
 import type { Progress } from '../report/progress.js';
 import type { Summary } from '../report/results.js';
 import { counted } from '../report/format.js';

@@ -1,7 +1,7 @@
 /** Changes the configuration of a running testbed and waits until every vif has come back with it. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { XENBUS, XENBUS_NAMES } from '@grantline/shared/abi/xenbus.js';
-import type { Configuration } from '@grantline/shared/config/factors.js';
+import { XENBUS, XENBUS_NAMES } from '@grantline/xen';
+import type { Configuration } from '@grantline/base';
 import { RunError } from '../cli/errors.js';
 import type { Client, ConfigStatus, VifStatus } from './client.js';
 

@@ -1,7 +1,7 @@
 /** Measures one configuration after another on a testbed that stays, for ever: so that there is always something to see.
  *  Guests may come and go between runs, and services may be started again: the cycle waits and goes on. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Configuration } from '@grantline/shared/config/factors.js';
+import type { Configuration } from '@grantline/base';
 import { silent } from '../report/progress.js';
 import type { Client } from './client.js';
 import { HypervisorObserver } from './hypervisor-observer.js';

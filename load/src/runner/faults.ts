@@ -1,5 +1,5 @@
 /** Faults on the cable in a run: sets them, and holds what receivers found against what was injected. */
-import type { CableFaults } from '@grantline/shared/faults/settings.js';
+import type { CableFaults } from '@grantline/base';
 import type { ServiceClient } from './client.js';
 import type { Direction, Hop, Term } from './hop.js';
 import { blocksOf, inDriverDomain, inGuests, inNic, sum, type BlockKind, type Snapshot } from './snapshot.js';

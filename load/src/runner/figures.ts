@@ -3,7 +3,7 @@
  *  A: measuring starts (load has been running for the warm-up). B: measuring ends. C: the load has stopped and all has
  *  come to rest. Rates and costs come from A to B, each service by its own clock; what was lost comes from C, for the
  *  counters were reset before the load started. */
-import type { Factors } from '@grantline/shared/config/factors.js';
+import type { Factors } from '@grantline/base';
 import { checkConservation, dropsOf, type Direction } from './conservation.js';
 import { checkCpu } from './cpu-check.js';
 import { latencyOf } from './latency.js';

@@ -2,7 +2,7 @@
  *  for what. */
 import { request as httpRequest, type ClientRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
-import { printable } from '@grantline/shared/service/printable.js';
+import { printable } from '@grantline/base';
 
 export class HttpError extends Error {
   override readonly name = 'HttpError';

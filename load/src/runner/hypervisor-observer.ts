@@ -1,7 +1,6 @@
 /** Tells the hypervisor how the experiment goes, which shows it to Prometheus. docs/wire/metrics.md section 4. */
-import { CONFIGURATIONS } from '@grantline/shared/config/factors.js';
-import { LOOPBACK_CONFIG, type ExperimentDirection } from '@grantline/shared/service/metrics-experiment.js';
-import { snake } from '@grantline/shared/service/metrics-counters.js';
+import { CONFIGURATIONS } from '@grantline/base';
+import { LOOPBACK_CONFIG, type ExperimentDirection, snake } from '@grantline/observe';
 import type { Client } from './client.js';
 import type { AnsweredRequests, Observer, Progression } from './observer.js';
 import type { Direction } from './hop.js';

@@ -1,5 +1,5 @@
 /** Latency, from the send time in the frame to the copy in the application's private memory. Pure. */
-import { latencyPercentiles, mergeLatency } from '@grantline/shared/stack/latency.js';
+import { latencyPercentiles, mergeLatency } from '@grantline/machine';
 import type { LatencyUs } from './record.js';
 import { blocksOf, type Snapshot, type Where } from './snapshot.js';
 

@@ -1,5 +1,5 @@
 /** Who wants to know how an experiment goes: the hypervisor (for Prometheus), the live page. */
-import type { ExperimentDirection } from '@grantline/shared/service/metrics-experiment.js';
+import type { ExperimentDirection } from '@grantline/observe';
 import type { RunRecord } from './record.js';
 
 /** What is being done; `measure` is the only part whose figures count. */

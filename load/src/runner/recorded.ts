@@ -1,6 +1,5 @@
 /** The frames that a guest's application kept in a run of mode `record`. */
-import { UPLOAD_BYTES } from '@grantline/shared/capture/limits.js';
-import { parseCapture } from '@grantline/shared/capture/read-capture.js';
+import { UPLOAD_BYTES, parseCapture } from '@grantline/observe';
 import { RunError } from '../cli/errors.js';
 import type { ServiceClient } from './client.js';
 import { FrameBag } from './replay-expected.js';

@@ -1,8 +1,7 @@
 /** Replays a capture through one configuration and compares what each guest got with what it had to get. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Capture } from '@grantline/shared/capture/capture.js';
-import type { MacMapping } from '@grantline/shared/capture/rewrite.js';
-import type { Configuration } from '@grantline/shared/config/factors.js';
+import type { Capture, MacMapping } from '@grantline/observe';
+import type { Configuration } from '@grantline/base';
 import { RunError } from '../cli/errors.js';
 import type { Progress } from '../report/progress.js';
 import { configure } from './configure.js';

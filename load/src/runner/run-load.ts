@@ -1,5 +1,5 @@
 /** The load of a run: what of it is announced, how it begins, and how all of it ends. */
-import type { RunSettings } from '@grantline/shared/config/run.js';
+import type { RunSettings } from '@grantline/base';
 import type { DomainInfo, ServiceClient } from './client.js';
 import { startStreams, stopStreams } from './edge.js';
 import { faultsOf, setFaults } from './faults.js';

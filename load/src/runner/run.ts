@@ -1,8 +1,6 @@
 /** One run: load on, warm up, measure between two snapshots, load off, let everything come to rest, look again. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Configuration } from '@grantline/shared/config/factors.js';
-import type { CableFaults } from '@grantline/shared/faults/settings.js';
-import type { RunSettings } from '@grantline/shared/config/run.js';
+import type { Configuration, CableFaults, RunSettings } from '@grantline/base';
 import { RunError } from '../cli/errors.js';
 import type { Progress } from '../report/progress.js';
 import { cpuTimes } from '../testbed/proc.js';

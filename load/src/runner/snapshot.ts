@@ -1,5 +1,5 @@
 /** Counters of all services at one moment, and how to read them. Pure. */
-import type { BlockSnapshot } from '@grantline/shared/counters/file.js';
+import type { BlockSnapshot } from '@grantline/machine';
 
 export type ServiceName = 'hypervisor' | 'driver-domain' | 'nic' | `guest${number}`;
 

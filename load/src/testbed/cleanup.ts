@@ -1,9 +1,8 @@
 /** Removes what a killed run left: service processes of its directory, then the directory. */
 import { rmSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { ProcessHandle } from '@grantline/shared/mem/process-handle.js';
-import { openOwnDir } from '@grantline/shared/service/own-dir.js';
-import { startTimeOf } from '@grantline/shared/service/process-start.js';
+import { ProcessHandle } from '@grantline/machine';
+import { openOwnDir, startTimeOf } from '@grantline/base';
 import { UserError } from '../cli/errors.js';
 import { discover, looksLikeTestbed } from './discover.js';
 import { serviceProcess, serviceProcesses } from './proc.js';

@@ -2,10 +2,9 @@
  *  nothing. The hypervisor hands out descriptors of it to the operator; docs/wire/control-plane.md sections 2 and 4. */
 import { closeSync } from 'node:fs';
 import { join } from 'node:path';
-import { nowNs } from '@grantline/shared/clock/clock.js';
-import { CounterReader, readerOf } from '@grantline/shared/counters/reader.js';
-import { SHARED_SOCKET } from '@grantline/shared/hypervisor/wire.js';
-import { fetchDescriptor } from '@grantline/shared/mem/descriptors.js';
+import { nowNs } from '@grantline/base';
+import { CounterReader, readerOf, fetchDescriptor } from '@grantline/machine';
+import { SHARED_SOCKET } from '@grantline/xen';
 import type { Client } from '../runner/client.js';
 import type { ServiceName, ServiceSnapshot } from '../runner/snapshot.js';
 

@@ -1,8 +1,7 @@
 /** Finds a testbed by its directory, and tells whether it is alive. */
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { NotOursError, openOwnDir, readOwnFile } from '@grantline/shared/service/own-dir.js';
-import { startTimeOf } from '@grantline/shared/service/process-start.js';
+import { NotOursError, openOwnDir, readOwnFile, startTimeOf } from '@grantline/base';
 import { UserError } from '../cli/errors.js';
 import { quoted } from '../report/provenance.js';
 import { isUsualDir } from './paths.js';

@@ -2,8 +2,7 @@
 import { existsSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { canonical } from '@grantline/shared/service/own-dir.js';
-import { usualDir } from '@grantline/shared/service/runtime-dir.js';
+import { canonical, usualDir } from '@grantline/base';
 import { UserError } from '../cli/errors.js';
 
 /** dist/src/testbed/ → the repository. */

@@ -1,8 +1,7 @@
 /** What must be true before anything is started; each lack is one line. */
 import { lookup } from 'node:dns/promises';
 import { createServer } from 'node:net';
-import { availableMemory } from '@grantline/shared/mem/available.js';
-import { NotOursError, openOwnDir } from '@grantline/shared/service/own-dir.js';
+import { availableMemory, NotOursError, openOwnDir } from '@grantline/base';
 import { UserError } from '../cli/errors.js';
 
 const PAGE_BYTES = 4096;

@@ -1,8 +1,7 @@
 /** What /proc tells about processes. All of it is best effort: a process may end between two reads. */
 import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { startTimeOf } from '@grantline/shared/service/process-start.js';
-import { DOMID_FIRST_RESERVED } from '@grantline/shared/abi/page.js';
+import { startTimeOf, DOMID_FIRST_RESERVED } from '@grantline/base';
 import { TESTBED_FILE } from './testbed-file.js';
 
 /** uid of domain d is this + d: services/hypervisor/src/control/owners.ts. */

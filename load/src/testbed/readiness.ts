@@ -1,6 +1,6 @@
 /** Tells on the terminal when a service that has worked is of no use any more, and why: its TAP device was removed. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { printable } from '@grantline/shared/service/printable.js';
+import { printable } from '@grantline/base';
 import { callBytes, HttpError } from '../runner/http.js';
 
 const EVERY_MS = 2000;

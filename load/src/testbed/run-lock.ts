@@ -1,8 +1,7 @@
 /** One measurement at a time on a running testbed: a second one would change the configuration under the first. */
 import { join } from 'node:path';
-import { FileLock } from '@grantline/shared/service/file-lock.js';
-import { readOwnFile } from '@grantline/shared/service/own-dir.js';
-import { startTimeOf } from '@grantline/shared/service/process-start.js';
+import { FileLock } from '@grantline/machine';
+import { readOwnFile, startTimeOf } from '@grantline/base';
 import { UserError } from '../cli/errors.js';
 
 /** Takes the lock; the kernel gives up that of a dead holder. @returns how to give it back. @throws UserError when held */

@@ -1,7 +1,7 @@
 /** What a service is told by its environment: who it is, and where its data thread runs. */
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { dirname, isAbsolute, join } from 'node:path';
-import { coreFor } from '@grantline/shared/service/placement.js';
+import { coreFor } from '@grantline/base';
 import type { DomainKind, NewDomain } from '../runner/client.js';
 import { REPOSITORY, SERVICES } from './paths.js';
 

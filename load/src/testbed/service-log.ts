@@ -2,7 +2,7 @@
  *  the log lies beside what all share, and must not be able to fill it. */
 import { closeSync, constants, fstatSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs';
 import type { Readable } from 'node:stream';
-import { printableLines } from '@grantline/shared/service/printable.js';
+import { printableLines } from '@grantline/base';
 
 /** Of a file; the one before it is kept as FILE.1, so that a service has at most twice that. */
 const FILE_BYTES = 256 << 10;

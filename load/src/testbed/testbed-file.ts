@@ -4,7 +4,7 @@ import { closeSync, linkSync, renameSync, unlinkSync, writeSync } from 'node:fs'
 import { isIP } from 'node:net';
 import { hostname, networkInterfaces } from 'node:os';
 import { join } from 'node:path';
-import { createFile, giveFile } from '@grantline/shared/service/own-dir.js';
+import { createFile, giveFile } from '@grantline/base';
 import { Type, type Static } from '@sinclair/typebox';
 import { Value } from '@sinclair/typebox/value';
 import { UserError } from '../cli/errors.js';

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { configurationName } from '@grantline/shared/config/factors.js';
+import { configurationName } from '@grantline/base';
 import { Bench, CAPTURE } from '../e2e-kit.js';
 
 t.setTimeout(180_000);

@@ -1,25 +1,18 @@
 /** The driver domain: owns the NIC's driver, the software bridge, and one netback for each vif. */
-import { DOMID_NIC, MAX_GUESTS } from '@grantline/shared/abi/page.js';
-import type { DomId } from '@grantline/shared/abi/page.js';
-import { vifName } from '@grantline/shared/abi/xenbus.js';
-import { nowNs } from '@grantline/shared/clock/clock.js';
-import { slots } from '@grantline/shared/counters/block.js';
+import { DOMID_NIC, MAX_GUESTS, type DomId, nowNs } from '@grantline/base';
+import { vifName } from '@grantline/xen';
+import { slots, pinToCore } from '@grantline/machine';
 import {
   BRIDGE_COUNTERS,
   DRIVER_COUNTERS,
   DRIVER_DOMAIN_CPU,
   NETFRONT_TX_COUNTERS,
   SENDER_COUNTERS,
-} from '@grantline/shared/counters/names.js';
-import { GrantWindow } from '@grantline/shared/grant/window.js';
-import { PeerMemory } from '@grantline/shared/hypervisor/peer-memory.js';
-import { pinToCore } from '@grantline/shared/mem/libc.js';
-import { SendControl } from '@grantline/shared/service/send-control.js';
-import { SendApp } from '@grantline/shared/stack/send-app.js';
-import { startService } from '@grantline/shared/service/app.js';
-import { addRecordRoutes, keepRecorded } from '@grantline/shared/service/recorded.js';
-import { runMain } from '@grantline/shared/service/run-main.js';
-import { makeReceiver } from '@grantline/shared/stack/receiver.js';
+} from '@grantline/observe';
+import { GrantWindow } from './control/window.js';
+import { PeerMemory } from './control/peer-memory.js';
+import { SendControl, startService, addRecordRoutes, keepRecorded, runMain } from '@grantline/service';
+import { SendApp, makeReceiver } from '@grantline/measure';
 import { DRIVER_BUFFERS, DefaultQueue } from './control/default-queue.js';
 import type { Host } from './control/host.js';
 import { NativeControl } from './control/native-control.js';
@@ -28,12 +21,12 @@ import { NativeSender } from './control/native-sender.js';
 import { Pages, dmaMap } from './control/pages.js';
 import { Uplink } from './control/uplink.js';
 import { Vifs } from './control/vifs.js';
-import { Bridge } from './data/bridge.js';
-import { Buffers } from './data/buffers.js';
-import { FOREIGN_PAGES, ForeignFrames } from './data/foreign-frames.js';
-import { LocalSwitch } from './data/tx-local.js';
-import { POOL_CAP } from './data/pool.js';
-import { MAX_PENDING } from './data/tx-packets.js';
+import { Bridge } from './data/bridge/bridge.js';
+import { Buffers } from './data/bridge/buffers.js';
+import { FOREIGN_PAGES, ForeignFrames } from './data/bridge/foreign-frames.js';
+import { LocalSwitch } from './data/tx/tx-local.js';
+import { POOL_CAP } from './data/grants/pool.js';
+import { MAX_PENDING } from './data/tx/tx-packets.js';
 
 /** Addresses only: memory, window, counters, event pages, and what the applications of `native` keep. */
 const SPACE_BYTES = 960 << 20;

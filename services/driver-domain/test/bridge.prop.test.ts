@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import t from 'tap';
-import { BRIDGE_COUNTERS } from '@grantline/shared/counters/names.js';
-import { BridgeTable } from '../src/data/bridge-table.js';
-import { Bridge } from '../src/data/bridge.js';
-import { Buffers } from '../src/data/buffers.js';
+import { BRIDGE_COUNTERS } from '@grantline/observe';
+import { BridgeTable } from '../src/data/bridge/bridge-table.js';
+import { Bridge } from '../src/data/bridge/bridge.js';
+import { Buffers } from '../src/data/bridge/buffers.js';
 import { Arena, block, frameOf } from './kit.js';
 
 const PORTS = 4;

@@ -1,9 +1,9 @@
 import t from 'tap';
-import { BRIDGE_COUNTERS } from '@grantline/shared/counters/names.js';
-import { ManualClock } from '@grantline/shared/clock/clock.js';
-import { Bridge, UPLINK } from '../src/data/bridge.js';
-import { BridgeTable, macKey } from '../src/data/bridge-table.js';
-import { Buffers } from '../src/data/buffers.js';
+import { BRIDGE_COUNTERS } from '@grantline/observe';
+import { ManualClock } from '@grantline/base';
+import { Bridge, UPLINK } from '../src/data/bridge/bridge.js';
+import { BridgeTable, macKey } from '../src/data/bridge/bridge-table.js';
+import { Buffers } from '../src/data/bridge/buffers.js';
 import { Arena, block, frameOf } from './kit.js';
 
 const GUEST = [2, 0, 0, 0, 0, 1];

@@ -1,15 +1,14 @@
 /** What a capture at the driver domain holds: packets of a guest whole, drops with their reasons, frames for a guest. */
 import t from 'tap';
-import { INBOUND, OUTBOUND } from '@grantline/shared/capture/pcapng-blocks.js';
-import { memoryTap } from '@grantline/shared/capture/memory-tap.js';
-import { BRIDGE_COUNTERS } from '@grantline/shared/counters/names.js';
-import type { DomId } from '@grantline/shared/abi/page.js';
-import { ACCEPTED, BridgeTap } from '../src/data/bridge-tap.js';
-import { Bridge } from '../src/data/bridge.js';
-import { Buffers } from '../src/data/buffers.js';
-import { FOREIGN_PAGES, ForeignFrames } from '../src/data/foreign-frames.js';
-import { LocalSwitch } from '../src/data/tx-local.js';
-import { STORM_BURST } from '../src/data/tx-policy.js';
+import { INBOUND, OUTBOUND, BRIDGE_COUNTERS } from '@grantline/observe';
+import { memoryTap } from '@grantline/observe/testkit';
+import type { DomId } from '@grantline/base';
+import { ACCEPTED, BridgeTap } from '../src/data/capture/bridge-tap.js';
+import { Bridge } from '../src/data/bridge/bridge.js';
+import { Buffers } from '../src/data/bridge/buffers.js';
+import { FOREIGN_PAGES, ForeignFrames } from '../src/data/bridge/foreign-frames.js';
+import { LocalSwitch } from '../src/data/tx/tx-local.js';
+import { STORM_BURST } from '../src/data/tx/tx-policy.js';
 import { Arena, block, frameOf } from './kit.js';
 import { BridgeBase } from './netback-kit.js';
 import { FIRST_GREF as G, TxBase } from './tx-kit.js';

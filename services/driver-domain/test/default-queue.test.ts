@@ -1,22 +1,21 @@
 import t from 'tap';
-import type { Pfn } from '@grantline/shared/abi/page.js';
-import { DOMID_DRIVER, DOMID_NIC, PAGE_SIZE } from '@grantline/shared/abi/page.js';
+import { type Pfn, DOMID_DRIVER, DOMID_NIC, PAGE_SIZE } from '@grantline/base';
 import {
   DMAOP_MAP_SELF,
   DMA_MAP_RES_BYTES,
   HYPERCALL_HEADER_BYTES,
   STATUS_RES_BYTES,
-} from '@grantline/shared/abi/hypercall.js';
-import { BRIDGE_COUNTERS, DRIVER_COUNTERS } from '@grantline/shared/counters/names.js';
-import { NICQ_COMP_PROD } from '@grantline/shared/abi/nic-queue.js';
-import { HypervisorError } from '@grantline/shared/hypervisor/wire.js';
-import type { Poller } from '@grantline/shared/loop/data-loop.js';
+  NICQ_COMP_PROD,
+  HypervisorError,
+} from '@grantline/xen';
+import { BRIDGE_COUNTERS, DRIVER_COUNTERS } from '@grantline/observe';
+import type { Poller } from '@grantline/machine';
 import { DefaultQueue } from '../src/control/default-queue.js';
 import type { Host } from '../src/control/host.js';
 import { NativeControl } from '../src/control/native-control.js';
 import { Uplink } from '../src/control/uplink.js';
-import { Bridge } from '../src/data/bridge.js';
-import { Buffers } from '../src/data/buffers.js';
+import { Bridge } from '../src/data/bridge/bridge.js';
+import { Buffers } from '../src/data/bridge/buffers.js';
 import { Arena, ManualMeter, block } from './kit.js';
 
 const BUFFERS = 4;

@@ -1,6 +1,6 @@
 import t from 'tap';
-import { GNTST } from '@grantline/shared/abi/grant-table.js';
 import {
+  GNTST,
   NETIF_RSP_ERROR,
   NETIF_RSP_OKAY,
   NETTXF_CSUM_BLANK,
@@ -8,13 +8,16 @@ import {
   NETTXF_MORE_DATA,
   TX_SLOT_BYTES,
   XEN_NETIF_EXTRA_FLAG_MORE,
-} from '@grantline/shared/abi/netif.js';
-import { RING_REQ_PROD, RING_RSP_EVENT, RING_RSP_PROD, TX_RING_SIZE } from '@grantline/shared/abi/ring.js';
-import { NETBACK_TX_COUNTERS } from '@grantline/shared/counters/names.js';
-import { BackRing } from '@grantline/shared/ring/back-ring.js';
-import { ringIdx } from '@grantline/shared/ring/index.js';
-import { TxPackets } from '../src/data/tx-packets.js';
-import { TxRequests } from '../src/data/tx-requests.js';
+  RING_REQ_PROD,
+  RING_RSP_EVENT,
+  RING_RSP_PROD,
+  TX_RING_SIZE,
+  BackRing,
+  ringIdx,
+} from '@grantline/xen';
+import { NETBACK_TX_COUNTERS } from '@grantline/observe';
+import { TxPackets } from '../src/data/tx/tx-packets.js';
+import { TxRequests } from '../src/data/tx/tx-requests.js';
 import { block, readsOf } from './kit.js';
 import { FAR_MAC, FIRST_GREF as G, GUEST_MAC, TxBase, type Slot } from './tx-kit.js';
 

@@ -1,13 +1,17 @@
 import t from 'tap';
-import { GNTST } from '@grantline/shared/abi/grant-table.js';
-import { NETIF_RSP_ERROR } from '@grantline/shared/abi/netif.js';
-import { RING_REQ_PROD, RING_RSP_EVENT, RING_RSP_PROD } from '@grantline/shared/abi/ring.js';
-import { ringIdx } from '@grantline/shared/ring/index.js';
-import { FrontRing } from '@grantline/shared/ring/front-ring.js';
-import { BackRing } from '@grantline/shared/ring/back-ring.js';
+import {
+  GNTST,
+  NETIF_RSP_ERROR,
+  RING_REQ_PROD,
+  RING_RSP_EVENT,
+  RING_RSP_PROD,
+  ringIdx,
+  FrontRing,
+  BackRing,
+} from '@grantline/xen';
 import { PoolList } from '../src/control/pool-list.js';
 import { CtrlBack } from '../src/data/ctrl-back.js';
-import { RxSlots } from '../src/data/rx-slots.js';
+import { RxSlots } from '../src/data/rx/rx-slots.js';
 import { CTRL_RING_SIZE, CTRL_SLOT_BYTES, FakeHypervisor, frameOf, readsOf } from './kit.js';
 import { BridgeBase, FIRST_GREF, NicBase } from './netback-kit.js';
 

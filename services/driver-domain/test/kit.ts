@@ -1,17 +1,24 @@
 /** What the tests of the data path share: memory, a front end, a NIC and a hypervisor, all in one ArrayBuffer. */
-import { GNTST } from '@grantline/shared/abi/grant-table.js';
-import { CTRL_SLOT_BYTES, RX_REQ_GREF, RX_REQ_OFFSET, RX_SLOT_BYTES } from '@grantline/shared/abi/netif.js';
-import { NICQ_COMP_EOP, NICQ_COMP_ERROR } from '@grantline/shared/abi/nic-queue.js';
-import { PAGE_SIZE } from '@grantline/shared/abi/page.js';
-import { CTRL_RING_SIZE, RX_RING_SIZE } from '@grantline/shared/abi/ring.js';
-import { CounterBlock } from '@grantline/shared/counters/block.js';
-import { memOver, type Mem } from '@grantline/shared/mem/address-space.js';
-import { DeviceQueue } from '@grantline/shared/nicq/device-queue.js';
-import { DriverQueue } from '@grantline/shared/nicq/driver-queue.js';
-import { BackRing } from '@grantline/shared/ring/back-ring.js';
-import { FrontRing } from '@grantline/shared/ring/front-ring.js';
-import { idxAdd, ringIdx } from '@grantline/shared/ring/index.js';
-import type { CopyBatch, GrantBatch, GrantCalls, PinBatch, UnpinBatch } from '../src/data/grant-calls.js';
+import {
+  GNTST,
+  CTRL_SLOT_BYTES,
+  RX_REQ_GREF,
+  RX_REQ_OFFSET,
+  RX_SLOT_BYTES,
+  NICQ_COMP_EOP,
+  NICQ_COMP_ERROR,
+  CTRL_RING_SIZE,
+  RX_RING_SIZE,
+  DeviceQueue,
+  DriverQueue,
+  BackRing,
+  FrontRing,
+  idxAdd,
+  ringIdx,
+} from '@grantline/xen';
+import { PAGE_SIZE } from '@grantline/base';
+import { CounterBlock, memOver, type Mem } from '@grantline/machine';
+import type { CopyBatch, GrantBatch, GrantCalls, PinBatch, UnpinBatch } from '../src/data/grants/grant-calls.js';
 
 /** Memory cut into pages, given out from the front. */
 export class Arena {

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { DOMID_DRIVER } from '@grantline/shared/abi/page.js';
+import { DOMID_DRIVER } from '@grantline/base';
 import { NativeControl, type NativeOptions } from '../src/control/native-control.js';
 
 const far = { mac: '02:00:00:00:00:01', ip: '10.0.255.254' };

@@ -1,14 +1,13 @@
 /** Netback's two receive queues with everything around them, for tests. */
-import { NETBACK_COUNTERS } from '@grantline/shared/counters/names.js';
-import type { CounterBlock } from '@grantline/shared/counters/block.js';
-import { NICQ_PAGES } from '@grantline/shared/abi/nic-queue.js';
-import { PAGE_SIZE } from '@grantline/shared/abi/page.js';
-import type { Poller } from '@grantline/shared/loop/data-loop.js';
-import { Buffers } from '../src/data/buffers.js';
-import { NetbackBridgeRx } from '../src/data/netback-bridge-rx.js';
-import { NetbackNicRx } from '../src/data/netback-nic-rx.js';
-import { GrantPool } from '../src/data/pool.js';
-import { RxSlots } from '../src/data/rx-slots.js';
+import { NETBACK_COUNTERS } from '@grantline/observe';
+import type { CounterBlock, Poller } from '@grantline/machine';
+import { NICQ_PAGES } from '@grantline/xen';
+import { PAGE_SIZE } from '@grantline/base';
+import { Buffers } from '../src/data/bridge/buffers.js';
+import { NetbackBridgeRx } from '../src/data/rx/netback-bridge-rx.js';
+import { NetbackNicRx } from '../src/data/rx/netback-nic-rx.js';
+import { GrantPool } from '../src/data/grants/pool.js';
+import { RxSlots } from '../src/data/rx/rx-slots.js';
 import { Arena, Bell, FakeHypervisor, ManualMeter, MockFront, MockNic, block } from './kit.js';
 
 /** Grefs that tests use: FIRST_GREF + page number. */

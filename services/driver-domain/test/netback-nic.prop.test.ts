@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import t from 'tap';
-import { GNTST } from '@grantline/shared/abi/grant-table.js';
+import { GNTST } from '@grantline/xen';
 import { frameOf } from './kit.js';
 import { FIRST_GREF, NicBase, framesIn } from './netback-kit.js';
 

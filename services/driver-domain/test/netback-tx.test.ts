@@ -5,10 +5,12 @@ import {
   NICTX_CSUM_TCP,
   NICTX_MAX_CHAIN,
   NICTX_TSO,
-} from '@grantline/shared/abi/nic-tx-queue.js';
-import { NETIF_RSP_DROPPED, NETIF_RSP_NULL, NETTXF_CSUM_BLANK } from '@grantline/shared/abi/netif.js';
-import { BURST_BYTES, TxCredit } from '../src/data/tx-credit.js';
-import { STORM_BURST, STORM_PER_SECOND } from '../src/data/tx-policy.js';
+  NETIF_RSP_DROPPED,
+  NETIF_RSP_NULL,
+  NETTXF_CSUM_BLANK,
+} from '@grantline/xen';
+import { BURST_BYTES, TxCredit } from '../src/data/tx/tx-credit.js';
+import { STORM_BURST, STORM_PER_SECOND } from '../src/data/tx/tx-policy.js';
 import { Bell, frameOf } from './kit.js';
 import { FIRST_GREF as G, GUEST_MAC, TxBase } from './tx-kit.js';
 

@@ -7,8 +7,6 @@ import {
   CTRL_TYPE_ADD_GREF_MAPPING,
   CTRL_TYPE_DEL_GREF_MAPPING,
   CTRL_TYPE_GET_GREF_MAPPING_SIZE,
-} from '@grantline/shared/abi/netif.js';
-import {
   GNTTABOP_MAP,
   HYPERCALL_HEADER_BYTES,
   MAP_BYTES,
@@ -16,11 +14,11 @@ import {
   MAP_RES_BYTES,
   UNMAP_BYTES,
   UNMAP_HANDLE,
-} from '@grantline/shared/abi/hypercall.js';
-import { NETBACK_COUNTERS } from '@grantline/shared/counters/names.js';
-import type { DomId, GrantHandle } from '@grantline/shared/abi/page.js';
+} from '@grantline/xen';
+import { NETBACK_COUNTERS } from '@grantline/observe';
+import type { DomId, GrantHandle } from '@grantline/base';
 import { PoolControl, type PoolUse } from '../src/control/pool-control.js';
-import { GrantPool } from '../src/data/pool.js';
+import { GrantPool } from '../src/data/grants/pool.js';
 import { Arena, block } from './kit.js';
 
 const GUEST = 3 as DomId;

@@ -1,10 +1,10 @@
 import t from 'tap';
-import { UNMAP_BYTES, UNMAP_HANDLE } from '@grantline/shared/abi/hypercall.js';
-import type { CounterBlock } from '@grantline/shared/counters/block.js';
-import { NETBACK_TX_COUNTERS } from '@grantline/shared/counters/names.js';
+import { UNMAP_BYTES, UNMAP_HANDLE } from '@grantline/xen';
+import type { CounterBlock } from '@grantline/machine';
+import { NETBACK_TX_COUNTERS } from '@grantline/observe';
 import type { Host } from '../src/control/host.js';
 import { releaseTx } from '../src/control/release-tx.js';
-import type { NetbackTx } from '../src/data/netback-tx.js';
+import type { NetbackTx } from '../src/data/tx/netback-tx.js';
 
 interface Left {
   inFlight: number;

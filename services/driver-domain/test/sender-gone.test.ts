@@ -1,9 +1,9 @@
 /** A guest that disconnects, or dies, while others and the hypervisor still have packets of it. */
 import t from 'tap';
 import { releaseTx } from '../src/control/release-tx.js';
-import { FOREIGN, FOREIGN_PAGES, ForeignFrames } from '../src/data/foreign-frames.js';
-import { LocalSwitch } from '../src/data/tx-local.js';
-import { memoryTap } from '@grantline/shared/capture/memory-tap.js';
+import { FOREIGN, FOREIGN_PAGES, ForeignFrames } from '../src/data/bridge/foreign-frames.js';
+import { LocalSwitch } from '../src/data/tx/tx-local.js';
+import { memoryTap } from '@grantline/observe/testkit';
 import { Arena, frameOf } from './kit.js';
 import { BridgeBase, FIRST_GREF as RX, NicBase } from './netback-kit.js';
 import { FIRST_GREF as G, GUEST_MAC, TxBase } from './tx-kit.js';

@@ -1,9 +1,9 @@
 /** A guest that takes its frames slowly, or not at all, is to cost nobody else: neither the driver domain's buffers nor the tx ring
  *  of a guest that sends to it. */
 import t from 'tap';
-import type { DomId } from '@grantline/shared/abi/page.js';
-import { FOREIGN, FOREIGN_PAGES, ForeignFrames, type TxSource } from '../src/data/foreign-frames.js';
-import { MAX_PENDING, TxPackets } from '../src/data/tx-packets.js';
+import type { DomId } from '@grantline/base';
+import { FOREIGN, FOREIGN_PAGES, ForeignFrames, type TxSource } from '../src/data/bridge/foreign-frames.js';
+import { MAX_PENDING, TxPackets } from '../src/data/tx/tx-packets.js';
 import { Arena, frameOf } from './kit.js';
 import { BridgeBase, FIRST_GREF } from './netback-kit.js';
 

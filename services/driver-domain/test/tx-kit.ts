@@ -1,33 +1,35 @@
 /** Netback's transmit side with everything around it, in one ArrayBuffer: a guest that writes what it likes into its ring, a
  *  hypervisor, a NIC. Not a test itself. */
-import { NICTX_COMP_SENT, NICTX_EOP } from '@grantline/shared/abi/nic-tx-queue.js';
 import {
+  NICTX_COMP_SENT,
+  NICTX_EOP,
   NETTXF_EXTRA_INFO,
   NETTXF_MORE_DATA,
   TX_SLOT_BYTES,
   XEN_NETIF_EXTRA_TYPE_GSO,
   XEN_NETIF_GSO_TYPE_TCPV4,
-} from '@grantline/shared/abi/netif.js';
-import { PAGE_SIZE, type DomId } from '@grantline/shared/abi/page.js';
-import { TX_RING_SIZE } from '@grantline/shared/abi/ring.js';
-import { BRIDGE_COUNTERS, DRIVER_COUNTERS, NETBACK_TX_COUNTERS } from '@grantline/shared/counters/names.js';
-import type { Poller } from '@grantline/shared/loop/data-loop.js';
-import { TxDeviceQueue } from '@grantline/shared/nicq/tx-device-queue.js';
-import { TxDriverQueue } from '@grantline/shared/nicq/tx-driver-queue.js';
-import { BackRing } from '@grantline/shared/ring/back-ring.js';
-import { FrontRing } from '@grantline/shared/ring/front-ring.js';
-import { idxAdd, ringIdx } from '@grantline/shared/ring/index.js';
-import { Bridge } from '../src/data/bridge.js';
-import { Buffers } from '../src/data/buffers.js';
-import type { GrantBatch } from '../src/data/grant-calls.js';
-import { NetbackTx } from '../src/data/netback-tx.js';
-import { GrantPool } from '../src/data/pool.js';
-import type { TxCalls } from '../src/data/tx-calls.js';
-import { TxCredit } from '../src/data/tx-credit.js';
-import type { TxLocal } from '../src/data/tx-local.js';
-import { HEADER_PAGES } from '../src/data/tx-packets.js';
-import { TxPolicy } from '../src/data/tx-policy.js';
-import { TxPort } from '../src/data/tx-port.js';
+  TX_RING_SIZE,
+  TxDeviceQueue,
+  TxDriverQueue,
+  BackRing,
+  FrontRing,
+  idxAdd,
+  ringIdx,
+} from '@grantline/xen';
+import { PAGE_SIZE, type DomId } from '@grantline/base';
+import { BRIDGE_COUNTERS, DRIVER_COUNTERS, NETBACK_TX_COUNTERS } from '@grantline/observe';
+import type { Poller } from '@grantline/machine';
+import { Bridge } from '../src/data/bridge/bridge.js';
+import { Buffers } from '../src/data/bridge/buffers.js';
+import type { GrantBatch } from '../src/data/grants/grant-calls.js';
+import { NetbackTx } from '../src/data/tx/netback-tx.js';
+import { GrantPool } from '../src/data/grants/pool.js';
+import type { TxCalls } from '../src/data/grants/tx-calls.js';
+import { TxCredit } from '../src/data/tx/tx-credit.js';
+import type { TxLocal } from '../src/data/tx/tx-local.js';
+import { HEADER_PAGES } from '../src/data/tx/tx-packets.js';
+import { TxPolicy } from '../src/data/tx/tx-policy.js';
+import { TxPort } from '../src/data/tx/tx-port.js';
 import { Arena, Bell, FakeHypervisor, ManualMeter, block, frameOf } from './kit.js';
 
 export const GUEST_MAC = [2, 0, 0, 0, 0, 1];

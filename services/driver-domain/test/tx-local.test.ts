@@ -1,14 +1,20 @@
 import t from 'tap';
-import { BRIDGE_COUNTERS } from '@grantline/shared/counters/names.js';
-import { NETRXF_CSUM_BLANK, NETRXF_DATA_VALIDATED, NETTXF_CSUM_BLANK } from '@grantline/shared/abi/netif.js';
-import type { DomId } from '@grantline/shared/abi/page.js';
-import { Bridge } from '../src/data/bridge.js';
-import { Buffers } from '../src/data/buffers.js';
-import { FOREIGN, FOREIGN_FRAMES, FOREIGN_PAGES, ForeignFrames, type TxSource } from '../src/data/foreign-frames.js';
-import { ForeignPieces } from '../src/data/foreign-pieces.js';
-import { LocalSwitch, NOBODY, NO_ROOM, TOO_LONG } from '../src/data/tx-local.js';
-import { TO_ALL } from '../src/data/tx-policy.js';
-import { TxPackets } from '../src/data/tx-packets.js';
+import { BRIDGE_COUNTERS } from '@grantline/observe';
+import { NETRXF_CSUM_BLANK, NETRXF_DATA_VALIDATED, NETTXF_CSUM_BLANK } from '@grantline/xen';
+import type { DomId } from '@grantline/base';
+import { Bridge } from '../src/data/bridge/bridge.js';
+import { Buffers } from '../src/data/bridge/buffers.js';
+import {
+  FOREIGN,
+  FOREIGN_FRAMES,
+  FOREIGN_PAGES,
+  ForeignFrames,
+  type TxSource,
+} from '../src/data/bridge/foreign-frames.js';
+import { ForeignPieces } from '../src/data/bridge/foreign-pieces.js';
+import { LocalSwitch, NOBODY, NO_ROOM, TOO_LONG } from '../src/data/tx/tx-local.js';
+import { TO_ALL } from '../src/data/tx/tx-policy.js';
+import { TxPackets } from '../src/data/tx/tx-packets.js';
 import { Arena, block, frameOf } from './kit.js';
 
 /** A packet in a guest's pages, and two other vifs that keep what they are handed. */

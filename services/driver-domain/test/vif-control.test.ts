@@ -1,13 +1,13 @@
 import t from 'tap';
-import { PAGE_SIZE, type DomId, type Pfn } from '@grantline/shared/abi/page.js';
-import { CTRL_TYPE_ADD_GREF_MAPPING, TX_SLOT_BYTES } from '@grantline/shared/abi/netif.js';
-import { RING_REQ_PROD, TX_RING_SIZE } from '@grantline/shared/abi/ring.js';
-import { FrontRing } from '@grantline/shared/ring/front-ring.js';
-import { idxAdd } from '@grantline/shared/ring/index.js';
-import type { CounterBlock } from '@grantline/shared/counters/block.js';
-import { BRIDGE_COUNTERS, DRIVER_COUNTERS } from '@grantline/shared/counters/names.js';
-import { HypervisorError } from '@grantline/shared/hypervisor/wire.js';
+import { PAGE_SIZE, type DomId, type Pfn } from '@grantline/base';
 import {
+  CTRL_TYPE_ADD_GREF_MAPPING,
+  TX_SLOT_BYTES,
+  RING_REQ_PROD,
+  TX_RING_SIZE,
+  FrontRing,
+  idxAdd,
+  HypervisorError,
   DMAOP_MAP_SELF,
   DMAOP_UNMAP_SELF,
   DMA_MAP_RES_BYTES,
@@ -19,17 +19,18 @@ import {
   STATUS_RES_BYTES,
   UNMAP_BYTES,
   UNMAP_HANDLE,
-} from '@grantline/shared/abi/hypercall.js';
-import type { Poller } from '@grantline/shared/loop/data-loop.js';
+  TxDriverQueue,
+} from '@grantline/xen';
+import type { CounterBlock, Poller } from '@grantline/machine';
+import { BRIDGE_COUNTERS, DRIVER_COUNTERS } from '@grantline/observe';
 import type { Host } from '../src/control/host.js';
 import { VifControl } from '../src/control/vif-control.js';
 import { Vifs } from '../src/control/vifs.js';
-import { Bridge, handTo } from '../src/data/bridge.js';
-import { TxPort } from '../src/data/tx-port.js';
-import { TxDriverQueue } from '@grantline/shared/nicq/tx-driver-queue.js';
-import { Buffers } from '../src/data/buffers.js';
-import { HEADER_PAGES } from '../src/data/tx-packets.js';
-import { STORM_BURST } from '../src/data/tx-policy.js';
+import { Bridge, handTo } from '../src/data/bridge/bridge.js';
+import { TxPort } from '../src/data/tx/tx-port.js';
+import { Buffers } from '../src/data/bridge/buffers.js';
+import { HEADER_PAGES } from '../src/data/tx/tx-packets.js';
+import { STORM_BURST } from '../src/data/tx/tx-policy.js';
 import { Arena, CTRL_RING_SIZE, CTRL_SLOT_BYTES, ManualMeter, MockFront, block } from './kit.js';
 
 const GUEST = 3 as DomId;

@@ -1,9 +1,6 @@
 import t from 'tap';
-import { RX_SLOT_BYTES } from '@grantline/shared/abi/netif.js';
-import { RING_REQ_PROD, RX_RING_SIZE } from '@grantline/shared/abi/ring.js';
-import type { Mem } from '@grantline/shared/mem/address-space.js';
-import { BackRing } from '@grantline/shared/ring/back-ring.js';
-import { idxAdd } from '@grantline/shared/ring/index.js';
+import { RX_SLOT_BYTES, RING_REQ_PROD, RX_RING_SIZE, BackRing, idxAdd } from '@grantline/xen';
+import type { Mem } from '@grantline/machine';
 import { VifRings, ringReadings } from '../src/control/vif-rings.js';
 
 t.test('size and waiting requests of each ring; 0 for rings that are not there, and for what cannot be', (t) => {

@@ -1,12 +1,10 @@
 /** The guest: an unprivileged domain with one vif, a network stack and an application. Puts the parts together. */
-import { CPU_CONTROL } from '@grantline/shared/clock/cpu-meter.js';
-import { Secret } from '@grantline/shared/net/secret.js';
-import { NET_COUNTERS } from '@grantline/shared/net/net-counters.js';
-import { TCP_APP_COUNTERS } from '@grantline/shared/net-apps/tcp-app-counters.js';
-import { GuestNet } from '@grantline/shared/stack/guest-net.js';
+import { CPU_CONTROL, slots, type TapDevice } from '@grantline/machine';
+import { Secret, NET_COUNTERS, TCP_APP_COUNTERS } from '@grantline/tcpip';
+import { GuestNet } from './data/guest-net.js';
 import { GuestApps } from './control/guest-apps.js';
 import { txUsers } from './control/tx-users.js';
-import { parseIp } from '@grantline/shared/frame/ipv4.js';
+import { parseIp, parseMac } from '@grantline/frames';
 import {
   DRIVER_COUNTERS,
   GUEST_CPU,
@@ -14,19 +12,13 @@ import {
   NETFRONT_TX_COUNTERS,
   SENDER_COUNTERS,
   WEB_COUNTERS,
-} from '@grantline/shared/counters/names.js';
-import { slots } from '@grantline/shared/counters/block.js';
-import { vifName } from '@grantline/shared/abi/xenbus.js';
-import { parseMac } from '@grantline/shared/frame/ethernet.js';
-import type { TapDevice } from '@grantline/shared/mem/tun.js';
-import { RxTap } from '@grantline/shared/capture/rx-tap.js';
-import { startService } from '@grantline/shared/service/app.js';
-import { addRecordRoutes, keepRecorded } from '@grantline/shared/service/recorded.js';
-import { makeReceiver } from '@grantline/shared/stack/receiver.js';
-import { SendApp } from '@grantline/shared/stack/send-app.js';
+  RxTap,
+} from '@grantline/observe';
+import { vifName } from '@grantline/xen';
+import { startService, addRecordRoutes, keepRecorded, SendControl } from '@grantline/service';
+import { makeReceiver, SendApp } from '@grantline/measure';
 import { AppControl } from './control/app-control.js';
 import { addPoolRoute, keepPool } from './control/pool-api.js';
-import { SendControl } from '@grantline/shared/service/send-control.js';
 import { VifControl } from './control/vif-control.js';
 import type { VifHost } from './control/vif-host.js';
 import { TapGuest, openGuestTap } from './control/tap-guest.js';

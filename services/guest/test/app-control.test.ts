@@ -1,8 +1,7 @@
 /* eslint-disable @typescript-eslint/require-await -- stand-ins for calls that take a while */
 import t from 'tap';
-import { parseDomId } from '@grantline/shared/abi/page.js';
-import { parseRun } from '@grantline/shared/config/run.js';
-import type { Apps } from '@grantline/shared/stack/receiver.js';
+import { parseDomId, parseRun } from '@grantline/base';
+import type { Apps } from '@grantline/measure';
 import { AppControl } from '../src/control/app-control.js';
 
 const RUN = { id: 'r1', seed: 7, mode: 'verify', frameSizes: [60, 1514], guests: [1, 2] };

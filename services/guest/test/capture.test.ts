@@ -1,8 +1,8 @@
 /** What a capture in the guest holds: each frame that netfront took, whole, and what it sends. */
 import t from 'tap';
-import { NETIF_RSP_ERROR } from '@grantline/shared/abi/netif.js';
-import { memoryTap } from '@grantline/shared/capture/memory-tap.js';
-import { RxTap } from '@grantline/shared/capture/rx-tap.js';
+import { NETIF_RSP_ERROR } from '@grantline/xen';
+import { memoryTap } from '@grantline/observe/testkit';
+import { RxTap } from '@grantline/observe';
 import { makeRig } from './rig.js';
 
 t.test('frames of one slot and of several, and one that netback could not fill', (t) => {

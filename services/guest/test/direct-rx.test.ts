@@ -1,11 +1,8 @@
 import t from 'tap';
-import { NICQ_COMP_EOP, NICQ_COMP_ERROR, NICQ_ENTRY_BYTES, NICQ_SIZE } from '@grantline/shared/abi/nic-queue.js';
-import { DOMID_NIC } from '@grantline/shared/abi/page.js';
-import { CounterBlock } from '@grantline/shared/counters/block.js';
-import { DRIVER_COUNTERS, NETFRONT_COUNTERS } from '@grantline/shared/counters/names.js';
-import { memOver } from '@grantline/shared/mem/address-space.js';
-import { DeviceQueue } from '@grantline/shared/nicq/device-queue.js';
-import { DriverQueue } from '@grantline/shared/nicq/driver-queue.js';
+import { NICQ_COMP_EOP, NICQ_COMP_ERROR, NICQ_ENTRY_BYTES, NICQ_SIZE, DeviceQueue, DriverQueue } from '@grantline/xen';
+import { DOMID_NIC } from '@grantline/base';
+import { CounterBlock, memOver } from '@grantline/machine';
+import { DRIVER_COUNTERS, NETFRONT_COUNTERS } from '@grantline/observe';
 import { DIRECT_FAULTS, DirectRx } from '../src/data/direct-rx.js';
 import { PagePool } from '../src/data/page-pool.js';
 import { RxBuffers } from '../src/data/rx-buffers.js';

@@ -6,16 +6,19 @@ import {
   DMA_MAP_RES_BYTES,
   HYPERCALL_HEADER_BYTES,
   STATUS_RES_BYTES,
-} from '@grantline/shared/abi/hypercall.js';
-import { GRANT_ENTRIES, GRANT_ENTRY_BYTES, GTF_PERMIT_ACCESS, GTF_READING } from '@grantline/shared/abi/grant-table.js';
-import { DOMID_DRIVER, parseDomId, type Port } from '@grantline/shared/abi/page.js';
-import { XENBUS, backendPath, frontendPath } from '@grantline/shared/abi/xenbus.js';
-import { CounterBlock } from '@grantline/shared/counters/block.js';
-import { DRIVER_COUNTERS, NETFRONT_COUNTERS, NETFRONT_TX_COUNTERS } from '@grantline/shared/counters/names.js';
-import { GrantTable } from '@grantline/shared/grant/grant-table.js';
-import type { XenstoreOp } from '@grantline/shared/hypervisor/xenstore.js';
-import type { Poller } from '@grantline/shared/loop/data-loop.js';
-import { memOver } from '@grantline/shared/mem/address-space.js';
+  GRANT_ENTRIES,
+  GRANT_ENTRY_BYTES,
+  GTF_PERMIT_ACCESS,
+  GTF_READING,
+  XENBUS,
+  backendPath,
+  frontendPath,
+  GrantTable,
+  type XenstoreOp,
+} from '@grantline/xen';
+import { DOMID_DRIVER, parseDomId, type Port } from '@grantline/base';
+import { CounterBlock, type Poller, memOver } from '@grantline/machine';
+import { DRIVER_COUNTERS, NETFRONT_COUNTERS, NETFRONT_TX_COUNTERS } from '@grantline/observe';
 import { VifControl } from '../src/control/vif-control.js';
 import type { VifHost } from '../src/control/vif-host.js';
 import { PagePool } from '../src/data/page-pool.js';

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { NETRXF_EXTRA_INFO, NETRXF_MORE_DATA } from '@grantline/shared/abi/netif.js';
+import { NETRXF_EXTRA_INFO, NETRXF_MORE_DATA } from '@grantline/xen';
 import { NETFRONT_FAULTS } from '../src/data/netfront-rx.js';
 import { makeRig } from './rig.js';
 

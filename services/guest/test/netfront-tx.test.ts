@@ -10,17 +10,18 @@ import {
   NETTXF_EXTRA_INFO,
   NETTXF_MORE_DATA,
   TX_SLOT_BYTES,
-} from '@grantline/shared/abi/netif.js';
-import type { DomId, Pfn } from '@grantline/shared/abi/page.js';
-import { RING_RSP_PROD, TX_RING_SIZE } from '@grantline/shared/abi/ring.js';
-import { CounterBlock } from '@grantline/shared/counters/block.js';
-import { NETFRONT_TX_COUNTERS } from '@grantline/shared/counters/names.js';
-import { GrantTable } from '@grantline/shared/grant/grant-table.js';
-import { memOver } from '@grantline/shared/mem/address-space.js';
-import { SendBuffers } from '@grantline/shared/nicq/send-buffers.js';
-import { BackRing } from '@grantline/shared/ring/back-ring.js';
-import { FrontRing } from '@grantline/shared/ring/front-ring.js';
-import { idxAdd, ringIdx } from '@grantline/shared/ring/index.js';
+  RING_RSP_PROD,
+  TX_RING_SIZE,
+  GrantTable,
+  BackRing,
+  FrontRing,
+  idxAdd,
+  ringIdx,
+} from '@grantline/xen';
+import type { DomId, Pfn } from '@grantline/base';
+import { CounterBlock, memOver } from '@grantline/machine';
+import { NETFRONT_TX_COUNTERS } from '@grantline/observe';
+import { SendBuffers } from '@grantline/measure';
 import { NetfrontTx } from '../src/data/netfront-tx.js';
 import { TxGrants } from '../src/data/tx-grants.js';
 

@@ -6,10 +6,11 @@ import {
   CTRL_TYPE_ADD_GREF_MAPPING,
   CTRL_TYPE_DEL_GREF_MAPPING,
   CTRL_TYPE_GET_GREF_MAPPING_SIZE,
-} from '@grantline/shared/abi/netif.js';
-import { CTRL_RING_SIZE } from '@grantline/shared/abi/ring.js';
-import { BackRing } from '@grantline/shared/ring/back-ring.js';
-import { idxAdd, ringIdx } from '@grantline/shared/ring/index.js';
+  CTRL_RING_SIZE,
+  BackRing,
+  idxAdd,
+  ringIdx,
+} from '@grantline/xen';
 import { CtrlFront } from '../src/data/ctrl-front.js';
 import { PoolClient } from '../src/data/pool-client.js';
 import { ANSWER_MS, type After } from '../src/data/pool-requests.js';

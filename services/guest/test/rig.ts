@@ -1,15 +1,21 @@
 /** A guest's memory with a netfront queue on it and, over the same memory, the back end's view: no processes. */
-import { GRANT_ENTRY_BYTES, GTF_PERMIT_ACCESS, GTF_READING, GTF_WRITING } from '@grantline/shared/abi/grant-table.js';
-import { NETRXF_MORE_DATA, RX_SLOT_BYTES } from '@grantline/shared/abi/netif.js';
-import { DOMID_DRIVER } from '@grantline/shared/abi/page.js';
-import { RX_RING_SIZE } from '@grantline/shared/abi/ring.js';
-import { CounterBlock } from '@grantline/shared/counters/block.js';
-import { NETFRONT_COUNTERS } from '@grantline/shared/counters/names.js';
-import { GrantTable } from '@grantline/shared/grant/grant-table.js';
-import { memOver } from '@grantline/shared/mem/address-space.js';
-import { BackRing } from '@grantline/shared/ring/back-ring.js';
-import { FrontRing } from '@grantline/shared/ring/front-ring.js';
-import { idxAdd, ringIdx } from '@grantline/shared/ring/index.js';
+import {
+  GRANT_ENTRY_BYTES,
+  GTF_PERMIT_ACCESS,
+  GTF_READING,
+  GTF_WRITING,
+  NETRXF_MORE_DATA,
+  RX_SLOT_BYTES,
+  RX_RING_SIZE,
+  GrantTable,
+  BackRing,
+  FrontRing,
+  idxAdd,
+  ringIdx,
+} from '@grantline/xen';
+import { DOMID_DRIVER } from '@grantline/base';
+import { CounterBlock, memOver } from '@grantline/machine';
+import { NETFRONT_COUNTERS } from '@grantline/observe';
 import { NetfrontRx } from '../src/data/netfront-rx.js';
 import { PagePool } from '../src/data/page-pool.js';
 import { RxBuffers } from '../src/data/rx-buffers.js';

@@ -1,6 +1,5 @@
 import t from 'tap';
-import { XENBUS } from '@grantline/shared/abi/xenbus.js';
-import { HypervisorError } from '@grantline/shared/hypervisor/wire.js';
+import { XENBUS, HypervisorError } from '@grantline/xen';
 import { BACK, makeHost, type Factors } from './fake-host.js';
 
 const NOTHING = { pages: 0, grants: 0, ports: 0, pollers: 0 };

@@ -1,11 +1,8 @@
 /** The hypervisor: domains and their memory, grants, event channels, xenstore, the DMA table, the operator's API. */
 import './small-heap.js';
 import { randomBytes } from 'node:crypto';
-import { readEnv } from '@grantline/shared/service/env.js';
-import { Lifeline } from '@grantline/shared/service/lifeline.js';
-import { createLog } from '@grantline/shared/service/log.js';
-import { pinToCore } from '@grantline/shared/mem/libc.js';
-import { runMain } from '@grantline/shared/service/run-main.js';
+import { readEnv, Lifeline, createLog, runMain } from '@grantline/service';
+import { pinToCore } from '@grantline/machine';
 import { Hypervisor } from './control/hypervisor.js';
 
 /** Longer than domains get to say goodbye, and within the three seconds in which all must have ended. */

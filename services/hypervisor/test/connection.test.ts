@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events';
 import t from 'tap';
-import type { DomId } from '@grantline/shared/abi/page.js';
+import type { DomId } from '@grantline/base';
 import type { WebSocket } from 'ws';
 import { Connection } from '../src/control/connection.js';
 import type { HypercallRunner, Reply } from '../src/control/hypercall-runner.js';

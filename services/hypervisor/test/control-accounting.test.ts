@@ -1,7 +1,6 @@
 import t from 'tap';
-import { memOver } from '@grantline/shared/mem/address-space.js';
-import { CounterBlock, slots } from '@grantline/shared/counters/block.js';
-import { HYPERCALL_COUNTERS, HYPERVISOR_CPU } from '@grantline/shared/counters/names.js';
+import { memOver, CounterBlock, slots } from '@grantline/machine';
+import { HYPERCALL_COUNTERS, HYPERVISOR_CPU } from '@grantline/observe';
 import { Accounting } from '../src/control/accounting.js';
 import { bed } from './control-bed.js';
 

@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { request } from 'node:http';
 import t from 'tap';
-import { XENBUS } from '@grantline/shared/abi/xenbus.js';
-import { threadCpuNs } from '@grantline/shared/mem/libc.js';
-import { CPU_KIND } from '@grantline/shared/service/metrics.js';
+import { XENBUS } from '@grantline/xen';
+import { threadCpuNs } from '@grantline/machine';
+import { CPU_KIND } from '@grantline/service';
 import { bed } from './control-bed.js';
 
 const FRONT = '/local/domain/1/device/vif/0';

@@ -1,6 +1,6 @@
 import t from 'tap';
-import { EXPERIMENT_DIRECTIONS } from '@grantline/shared/service/metrics-experiment.js';
-import { XENBUS } from '@grantline/shared/abi/xenbus.js';
+import { EXPERIMENT_DIRECTIONS } from '@grantline/observe';
+import { XENBUS } from '@grantline/xen';
 import { CONFIG_LABELS, Experiment, PHASES, type RunFigures, type Stage } from '../src/control/experiment.js';
 import { bed, type Bed } from './control-bed.js';
 

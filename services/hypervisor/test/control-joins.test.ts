@@ -4,7 +4,7 @@ import { chmodSync, chownSync, closeSync, mkdirSync, readFileSync, readdirSync, 
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
-import { fetchDescriptor } from '@grantline/shared/mem/descriptors.js';
+import { fetchDescriptor } from '@grantline/machine';
 import { Peer, bed, tempDir, upgradeStatus } from './control-bed.js';
 
 const MAIN = fileURLToPath(new URL('../src/main.js', import.meta.url));

@@ -4,9 +4,8 @@ import { closeSync, readFileSync, readSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t, { type Test } from 'tap';
-import { DMA_ENTRY_BYTES, DMA_OWNER } from '@grantline/shared/abi/dma.js';
-import { SHARED_SOCKET, type SharedKind } from '@grantline/shared/hypervisor/wire.js';
-import { fetchDescriptor } from '@grantline/shared/mem/descriptors.js';
+import { DMA_ENTRY_BYTES, DMA_OWNER, SHARED_SOCKET, type SharedKind } from '@grantline/xen';
+import { fetchDescriptor } from '@grantline/machine';
 import { GUEST_QUEUES_MAX, NIC_ASKED_MAX } from '../src/control/nic-control.js';
 import { Peer, bed, type Bed, type Event, type Json } from './control-bed.js';
 

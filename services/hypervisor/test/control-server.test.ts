@@ -13,8 +13,6 @@ import {
   GRANT_FLAGS,
   GRANT_FRAME,
   GTF_PERMIT_ACCESS,
-} from '@grantline/shared/abi/grant-table.js';
-import {
   GNTTABOP_MAP,
   GNTTABOP_UNMAP,
   HYPERCALL_HEADER_BYTES,
@@ -27,9 +25,9 @@ import {
   UNMAP_BYTES,
   UNMAP_HANDLE,
   UNMAP_HOST_ADDR,
-} from '@grantline/shared/abi/hypercall.js';
-import type { DomId } from '@grantline/shared/abi/page.js';
-import { Doorbell } from '@grantline/shared/mem/doorbell.js';
+} from '@grantline/xen';
+import type { DomId } from '@grantline/base';
+import { Doorbell } from '@grantline/machine';
 import { bed, upgradeStatus, Peer, type Bed } from './control-bed.js';
 
 /** Of doorbells: a descriptor of its own, since the bed closes the one that it fetched. */

@@ -15,12 +15,9 @@ import {
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import { PAGE_SIZE, type DomId } from '@grantline/shared/abi/page.js';
-import { readCounterFile } from '@grantline/shared/counters/reader.js';
-import { SHARED_SOCKET } from '@grantline/shared/hypervisor/wire.js';
-import { AddressSpace } from '@grantline/shared/mem/address-space.js';
-import { NoDescriptor, fetchDescriptor } from '@grantline/shared/mem/descriptors.js';
-import { sealSeals } from '@grantline/shared/mem/memory-file.js';
+import { PAGE_SIZE, type DomId } from '@grantline/base';
+import { readCounterFile, AddressSpace, NoDescriptor, fetchDescriptor, sealSeals } from '@grantline/machine';
+import { SHARED_SOCKET } from '@grantline/xen';
 import { MemoryPool } from '../src/control/memory-pool.js';
 import { Shares } from '../src/control/shares.js';
 import { Tickets } from '../src/control/tickets.js';

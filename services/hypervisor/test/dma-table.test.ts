@@ -1,12 +1,13 @@
 import t from 'tap';
-import { DMA_VALID, DMA_WRITE } from '@grantline/shared/abi/dma.js';
 import {
+  DMA_VALID,
+  DMA_WRITE,
   GNTMAP_READONLY,
   GNTST,
   GTF_PERMIT_ACCESS,
   GTF_READING,
   GTF_WRITING,
-} from '@grantline/shared/abi/grant-table.js';
+} from '@grantline/xen';
 import { DRIVER_DMA_ENTRIES, GUEST_DMA_ENTRIES } from '../src/data/dma-table.js';
 import {
   Bed,

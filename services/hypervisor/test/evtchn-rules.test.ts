@@ -1,5 +1,5 @@
 import t from 'tap';
-import type { DomId, Port } from '@grantline/shared/abi/page.js';
+import type { DomId, Port } from '@grantline/base';
 import { EventChannels, EvtchnError } from '../src/control/evtchn.js';
 
 const G1 = 1 as DomId;

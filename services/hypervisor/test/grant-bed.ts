@@ -1,28 +1,24 @@
 /** A hypervisor's data path over plain memory, with guests that grant and callers that send real batches. */
-import { DMA_ENTRY_BYTES, DMA_TABLE_BYTES } from '@grantline/shared/abi/dma.js';
 import {
+  DMA_ENTRY_BYTES,
+  DMA_TABLE_BYTES,
   GNTMAP_DEVICE_MAP,
   GNTMAP_HOST_MAP,
   GNTST,
   GRANT_ENTRIES,
   GRANT_ENTRY_BYTES,
-} from '@grantline/shared/abi/grant-table.js';
-import { HYPERCALL_HEADER_BYTES } from '@grantline/shared/abi/hypercall.js';
-import {
-  DOMID_DRIVER,
-  PAGE_SIZE,
-  type DomId,
-  type Gref,
-  type GrantHandle,
-  type Dpn,
-  type Pfn,
-} from '@grantline/shared/abi/page.js';
-import { CounterBlock } from '@grantline/shared/counters/block.js';
-import { HYPERCALL_COUNTERS } from '@grantline/shared/counters/names.js';
-import { CopyBatch, DmaMapBatch, DmaUnmapBatch, MapBatch, UnmapBatch } from '@grantline/shared/grant/batches.js';
-import { GrantTable } from '@grantline/shared/grant/grant-table.js';
-import type { HypercallPort } from '@grantline/shared/hypervisor/port.js';
-import { memOver, type Mem } from '@grantline/shared/mem/address-space.js';
+  HYPERCALL_HEADER_BYTES,
+  CopyBatch,
+  DmaMapBatch,
+  DmaUnmapBatch,
+  MapBatch,
+  UnmapBatch,
+  GrantTable,
+  type HypercallPort,
+} from '@grantline/xen';
+import { DOMID_DRIVER, PAGE_SIZE, type DomId, type Gref, type GrantHandle, type Dpn, type Pfn } from '@grantline/base';
+import { CounterBlock, memOver, type Mem } from '@grantline/machine';
+import { HYPERCALL_COUNTERS } from '@grantline/observe';
 import { DmaQuiesce, DmaTable } from '../src/data/dma-table.js';
 import { DomainDeath } from '../src/data/domain-death.js';
 import { DomainTable, type DomainMemory } from '../src/data/domain-memory.js';

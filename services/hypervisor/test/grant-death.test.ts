@@ -1,5 +1,5 @@
 import t from 'tap';
-import { GNTST, GTF_PERMIT_ACCESS, GTF_READING, GTF_WRITING } from '@grantline/shared/abi/grant-table.js';
+import { GNTST, GTF_PERMIT_ACCESS, GTF_READING, GTF_WRITING } from '@grantline/xen';
 import { Bed, DEVICE, DRIVER, G1, G2, HOST, OK, copy, grant, map, mapSelf, unmap } from './grant-bed.js';
 
 function bed() {

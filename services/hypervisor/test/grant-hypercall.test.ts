@@ -6,7 +6,7 @@ import {
   GNTTABOP_UNMAP,
   HYPERCALL_MAX_COUNT,
   MAP_BYTES,
-} from '@grantline/shared/abi/hypercall.js';
+} from '@grantline/xen';
 import { EFAULT, EINVAL, ENOSYS, ESRCH, REPLY_MAX_BYTES } from '../src/data/grant-ops.js';
 import { Bed, DRIVER, G1, grant, message } from './grant-bed.js';
 

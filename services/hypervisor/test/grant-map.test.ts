@@ -8,9 +8,9 @@ import {
   GTF_READING,
   GTF_READONLY,
   GTF_WRITING,
-} from '@grantline/shared/abi/grant-table.js';
-import type { Gref } from '@grantline/shared/abi/page.js';
-import { memOver } from '@grantline/shared/mem/address-space.js';
+} from '@grantline/xen';
+import type { Gref } from '@grantline/base';
+import { memOver } from '@grantline/machine';
 import { ActiveEntries, PIN_HOST_WRITE, STATUS_ATTEMPTS } from '../src/data/active-entries.js';
 import { grantRows, mappingRows } from '../src/data/inspect.js';
 import { Bed, DEVICE, DRIVER, G1, G2, HOST, OK, PAGES, grant, map, unmap, type BedOptions } from './grant-bed.js';

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import t from 'tap';
-import { GNTMAP_READONLY, GNTST, GTF_READING, GTF_WRITING } from '@grantline/shared/abi/grant-table.js';
+import { GNTMAP_READONLY, GNTST, GTF_READING, GTF_WRITING } from '@grantline/xen';
 import { Bed, DEVICE, DRIVER, G1, G2, HOST, OK, PAGES, copy, grant, map, unmap, type Domain } from './grant-bed.js';
 
 /** Three domains that grant to, map and copy into each other at random, against a model that keeps plain lists. */

@@ -1,8 +1,6 @@
 /** A guest that joins, and tries to be another one as well. It goes by the environment of a guest that joins, and says on a line what
  *  came of it. Not a test itself. */
-import { HypervisorClient } from '@grantline/shared/hypervisor/client.js';
-import { readEnv } from '@grantline/shared/service/env.js';
-import { createLog } from '@grantline/shared/service/log.js';
+import { HypervisorClient, readEnv, createLog } from '@grantline/service';
 
 const env = readEnv('guest');
 const join = (limitMs: number): Promise<HypervisorClient> => HypervisorClient.connect(env, createLog(env), limitMs);

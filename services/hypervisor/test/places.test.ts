@@ -2,8 +2,8 @@ import { closeSync, fstatSync, mkdtempSync, openSync, readdirSync, rmSync } from
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { ownPlace, placeOf } from '@grantline/shared/hypervisor/place.js';
-import { DescriptorDoor, showDescriptor } from '@grantline/shared/mem/descriptors.js';
+import { ownPlace, placeOf } from '@grantline/xen';
+import { DescriptorDoor, showDescriptor } from '@grantline/machine';
 import { Places } from '../src/control/places.js';
 
 const nameOf = (n: number): string => n.toString(16).padStart(32, '0');

@@ -2,11 +2,8 @@
  *  by the environment of a guest. Not a test itself. */
 import { spawnSync } from 'node:child_process';
 import { ftruncateSync, openSync, writeSync } from 'node:fs';
-import { HypervisorClient } from '@grantline/shared/hypervisor/client.js';
-import type { SharedKind } from '@grantline/shared/hypervisor/wire.js';
-import { readEnv } from '@grantline/shared/service/env.js';
-import { createLog } from '@grantline/shared/service/log.js';
-import { dropPrivileges } from '@grantline/shared/service/privileges.js';
+import { HypervisorClient, readEnv, createLog, dropPrivileges } from '@grantline/service';
+import type { SharedKind } from '@grantline/xen';
 
 const env = readEnv('guest');
 const client = await HypervisorClient.connect(env, createLog(env));

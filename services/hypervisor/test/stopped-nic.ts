@@ -1,9 +1,7 @@
 /** A nic that stops in the middle of a burst, and never goes on. It goes by the environment of a nic. Not a test itself. */
 import { writeSync } from 'node:fs';
-import { HypervisorClient } from '@grantline/shared/hypervisor/client.js';
-import { standBehind } from '@grantline/shared/mem/fence.js';
-import { readEnv } from '@grantline/shared/service/env.js';
-import { createLog } from '@grantline/shared/service/log.js';
+import { HypervisorClient, readEnv, createLog } from '@grantline/service';
+import { standBehind } from '@grantline/machine';
 
 const env = readEnv('nic');
 const client = await HypervisorClient.connect(env, createLog(env));

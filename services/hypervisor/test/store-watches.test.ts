@@ -1,4 +1,4 @@
-import type { DomId } from '@grantline/shared/abi/page.js';
+import type { DomId } from '@grantline/base';
 import t from 'tap';
 import { StoreWatches } from '../src/control/store-watches.js';
 

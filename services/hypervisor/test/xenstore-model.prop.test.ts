@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import t from 'tap';
-import type { DomId } from '@grantline/shared/abi/page.js';
+import type { DomId } from '@grantline/base';
 import { XenStore, type StoreOp } from '../src/control/xenstore.js';
 
 /** The model: a flat map from path to value and owner; slow and obvious. Domain 1 owns /a, domain 2 owns /b; each may

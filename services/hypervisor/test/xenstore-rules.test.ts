@@ -1,5 +1,5 @@
 import t from 'tap';
-import type { DomId } from '@grantline/shared/abi/page.js';
+import type { DomId } from '@grantline/base';
 import { StoreError } from '../src/control/store-path.js';
 import {
   QUOTA_DRIVER_NODES,

@@ -1,8 +1,7 @@
 /** The NIC and the cable into it, as a service. README.md */
-import { CPU_CONTROL } from '@grantline/shared/clock/cpu-meter.js';
-import { slots } from '@grantline/shared/counters/block.js';
-import { DMA_TABLE_BYTES } from '@grantline/shared/abi/dma.js';
-import { PAGE_SIZE } from '@grantline/shared/abi/page.js';
+import { CPU_CONTROL, slots, standBehind, setTimerSlackNs, type TapDevice, latencyNames } from '@grantline/machine';
+import { DMA_TABLE_BYTES } from '@grantline/xen';
+import { PAGE_SIZE } from '@grantline/base';
 import {
   APP_COUNTERS,
   CABLE_COUNTERS,
@@ -12,36 +11,30 @@ import {
   NIC_CPU,
   REQUESTER_COUNTERS,
   STACK_COUNTERS,
-} from '@grantline/shared/counters/names.js';
-import { parseMac } from '@grantline/shared/frame/ethernet.js';
-import { parseIp } from '@grantline/shared/frame/ipv4.js';
-import { standBehind } from '@grantline/shared/mem/fence.js';
-import { setTimerSlackNs } from '@grantline/shared/mem/libc.js';
-import type { TapDevice } from '@grantline/shared/mem/tun.js';
-import { latencyNames } from '@grantline/shared/stack/latency.js';
-import { startService } from '@grantline/shared/service/app.js';
-import { runMain } from '@grantline/shared/service/run-main.js';
-import { Attachments } from './control/attach.js';
-import { addEdgeApi } from './control/edge-api.js';
-import { addStreamApi } from './control/stream-api.js';
-import { makeStation, openFarTap } from './control/stations.js';
-import { addLoadApi } from './control/load-api.js';
-import { keepNic } from './control/found.js';
-import { Loads, SENDER_MAC } from './control/loads.js';
-import { addFaultApi } from './control/fault-api.js';
-import { addRequestApi } from './control/request-api.js';
-import { Requests } from './control/requests.js';
-import { addSinkApi } from './control/sink-api.js';
-import { Cable } from './data/cable.js';
-import { CableInjector } from './data/cable-faults.js';
-import { CableOut, NOBODY } from './data/cable-out.js';
-import { FarEndSwitch } from './data/far-end.js';
-import type { Station } from './data/station.js';
-import { BurstGuard, DmaTable } from './data/dma.js';
-import { MacTap } from './data/mac-tap.js';
-import { Nic } from './data/nic.js';
-import { NicTx } from './data/nic-tx.js';
-import { Sink } from './data/sink.js';
+} from '@grantline/observe';
+import { parseMac, parseIp } from '@grantline/frames';
+import { startService, runMain } from '@grantline/service';
+import { Attachments } from './hardware/control/attach.js';
+import { addEdgeApi } from './far-end/control/edge-api.js';
+import { addStreamApi } from './far-end/control/stream-api.js';
+import { makeStation, openFarTap } from './far-end/control/stations.js';
+import { addLoadApi } from './far-end/control/load-api.js';
+import { keepNic } from './far-end/control/found.js';
+import { Loads, SENDER_MAC } from './far-end/control/loads.js';
+import { addFaultApi } from './far-end/control/fault-api.js';
+import { addRequestApi } from './far-end/control/request-api.js';
+import { Requests } from './far-end/control/requests.js';
+import { addSinkApi } from './far-end/control/sink-api.js';
+import { Cable } from './far-end/data/cable.js';
+import { CableInjector } from './far-end/data/cable-faults.js';
+import { CableOut, NOBODY } from './far-end/data/cable-out.js';
+import { FarEndSwitch } from './far-end/data/far-end.js';
+import type { Station } from './far-end/data/station.js';
+import { BurstGuard, DmaTable } from './hardware/data/dma.js';
+import { MacTap } from './hardware/data/mac-tap.js';
+import { Nic } from './hardware/data/nic.js';
+import { NicTx } from './hardware/data/nic-tx.js';
+import { Sink } from './far-end/data/sink.js';
 
 /** Room for the memory of all domains, the templates and a capture. Reserving costs nothing. */
 const SPACE_BYTES = 640 << 20;

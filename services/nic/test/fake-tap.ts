@@ -1,6 +1,5 @@
 /** A TAP device that is none: keeps the packets that are written to it, as a kernel would find them. */
-import type { AddressSpace } from '@grantline/shared/mem/address-space.js';
-import { VNET_BYTES } from '@grantline/shared/mem/tun.js';
+import { type AddressSpace, VNET_BYTES } from '@grantline/machine';
 
 export interface Written {
   flags: number;

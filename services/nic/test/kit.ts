@@ -9,17 +9,18 @@ import {
   DMA_TABLE_BYTES,
   DMA_VALID,
   DMA_WRITE,
-} from '@grantline/shared/abi/dma.js';
-import { NICQ_COMP_EOP, NICQ_COMP_ERROR, NICQ_PAGES } from '@grantline/shared/abi/nic-queue.js';
-import { PAGE_SIZE, type DomId } from '@grantline/shared/abi/page.js';
-import { CounterBlock } from '@grantline/shared/counters/block.js';
-import { CABLE_COUNTERS, NIC_COUNTERS, NIC_QUEUE_COUNTERS } from '@grantline/shared/counters/names.js';
-import { memOver, type Mem } from '@grantline/shared/mem/address-space.js';
-import { DriverQueue } from '@grantline/shared/nicq/driver-queue.js';
-import { Cable, type Laps } from '../src/data/cable.js';
-import { BurstGuard, DmaTable } from '../src/data/dma.js';
-import { Nic } from '../src/data/nic.js';
-import { NicQueue } from '../src/data/rx-queue.js';
+  NICQ_COMP_EOP,
+  NICQ_COMP_ERROR,
+  NICQ_PAGES,
+  DriverQueue,
+} from '@grantline/xen';
+import { PAGE_SIZE, type DomId } from '@grantline/base';
+import { CounterBlock, memOver, type Mem } from '@grantline/machine';
+import { CABLE_COUNTERS, NIC_COUNTERS, NIC_QUEUE_COUNTERS } from '@grantline/observe';
+import { Cable, type Laps } from '../src/far-end/data/cable.js';
+import { BurstGuard, DmaTable } from '../src/hardware/data/dma.js';
+import { Nic } from '../src/hardware/data/nic.js';
+import { NicQueue } from '../src/hardware/data/rx-queue.js';
 
 /** Pages of each domain in the kit. */
 export const DOMAIN_PAGES = 1024;

@@ -1,14 +1,10 @@
 /** Transmit queues over the kit's NIC, and an independent idea of what a packet becomes on the wire. Not a test itself. */
-import type { PrivateMemory } from '@grantline/shared/mem/address-space.js';
-import { DMA_VALID, DMA_WRITE } from '@grantline/shared/abi/dma.js';
-import { NICTX_CSUM_TCP, NICTX_EOP, NICTX_TSO } from '@grantline/shared/abi/nic-tx-queue.js';
-import type { CounterBlock } from '@grantline/shared/counters/block.js';
-import { EGRESS_COUNTERS, NIC_TX_COUNTERS } from '@grantline/shared/counters/names.js';
-import { TxDriverQueue } from '@grantline/shared/nicq/tx-driver-queue.js';
-import { ringIdx } from '@grantline/shared/ring/index.js';
-import { CableOut, type FarEnd } from '../src/data/cable-out.js';
-import { NicTx } from '../src/data/nic-tx.js';
-import { NicTxQueue } from '../src/data/tx-queue.js';
+import type { PrivateMemory, CounterBlock } from '@grantline/machine';
+import { DMA_VALID, DMA_WRITE, NICTX_CSUM_TCP, NICTX_EOP, NICTX_TSO, TxDriverQueue, ringIdx } from '@grantline/xen';
+import { EGRESS_COUNTERS, NIC_TX_COUNTERS } from '@grantline/observe';
+import { CableOut, type FarEnd } from '../src/far-end/data/cable-out.js';
+import { NicTx } from '../src/hardware/data/nic-tx.js';
+import { NicTxQueue } from '../src/hardware/data/tx-queue.js';
 import { Kit } from './kit.js';
 
 /** First page of a domain's memory that holds payload in these tests. */

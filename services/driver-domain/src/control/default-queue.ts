@@ -1,12 +1,11 @@
 /** Who drives the NIC's default queue: the bridge's driver, or in `native` the driver domain's own stack. Both use the
  *  same pages, one after the other. */
-import type { Poller } from '@grantline/shared/loop/data-loop.js';
-import type { CounterBlock } from '@grantline/shared/counters/block.js';
-import { NicDriver } from '../data/driver.js';
-import { NativeRx, type FrameSink } from '../data/native-rx.js';
+import type { Poller, CounterBlock } from '@grantline/machine';
+import { NicDriver } from '../data/bridge/driver.js';
+import { NativeRx, type FrameSink } from '../data/rx/native-rx.js';
 import { pause, type Host } from './host.js';
 import { makeNicQueue, untilNic, type NicQueue } from './nic-queue.js';
-import { UndoStack } from '@grantline/shared/service/undo-stack.js';
+import { UndoStack } from '@grantline/base';
 
 /** Pages of receive buffers. No more than a full rx ring takes: frames that wait here for a guest's buffers only add
  *  delay, and with the NIC's queue empty flow control holds the sender. */

@@ -1,12 +1,16 @@
 /** The data path's grant operations over the hypervisor socket: shared batches behind the narrow interface of
  *  data/grant-calls.ts, each with the guest's number filled in. */
-import { GNTMAP_DEVICE_MAP } from '@grantline/shared/abi/grant-table.js';
-import { NETBACK_BATCH } from '@grantline/shared/abi/netif.js';
-import type { DomId, Dpn, GrantHandle, Gref, Pfn } from '@grantline/shared/abi/page.js';
-import { CopyBatch as CopyOps, MapBatch, UnmapBatch } from '@grantline/shared/grant/batches.js';
-import { type Batch } from '@grantline/shared/grant/batch.js';
-import type { HypercallPort } from '@grantline/shared/hypervisor/port.js';
-import type { CopyBatch, GrantBatch, GrantCalls, PinBatch, UnpinBatch } from '../data/grant-calls.js';
+import {
+  GNTMAP_DEVICE_MAP,
+  NETBACK_BATCH,
+  CopyBatch as CopyOps,
+  MapBatch,
+  UnmapBatch,
+  type Batch,
+  type HypercallPort,
+} from '@grantline/xen';
+import type { DomId, Dpn, GrantHandle, Gref, Pfn } from '@grantline/base';
+import type { CopyBatch, GrantBatch, GrantCalls, PinBatch, UnpinBatch } from '../data/grants/grant-calls.js';
 
 abstract class Calls<B extends Batch> implements GrantBatch {
   protected readonly batch: B;

@@ -1,19 +1,15 @@
 /** What the control side needs of the service that it runs in, as narrow as can be: tests put their own behind it. */
-import type { DomId, Port } from '@grantline/shared/abi/page.js';
-import type { FrameTap } from '@grantline/shared/capture/tap.js';
-import type { CounterBlock } from '@grantline/shared/counters/block.js';
-import type { CounterFile } from '@grantline/shared/counters/file.js';
-import type { EventChannel } from '@grantline/shared/evtchn/event-channel.js';
-import type { GrantWindow } from '@grantline/shared/grant/window.js';
-import type { HypervisorClient } from '@grantline/shared/hypervisor/client.js';
-import type { XenstoreClient } from '@grantline/shared/hypervisor/xenstore.js';
-import type { Poller } from '@grantline/shared/loop/data-loop.js';
-import type { Mem } from '@grantline/shared/mem/address-space.js';
-import type { Bridge } from '../data/bridge.js';
-import type { Buffers } from '../data/buffers.js';
+import type { DomId, Port } from '@grantline/base';
+import type { FrameTap } from '@grantline/observe';
+import type { CounterBlock, CounterFile, Poller, Mem } from '@grantline/machine';
+import type { EventChannel, XenstoreClient } from '@grantline/xen';
+import type { GrantWindow } from './window.js';
+import type { HypervisorClient } from '@grantline/service';
+import type { Bridge } from '../data/bridge/bridge.js';
+import type { Buffers } from '../data/bridge/buffers.js';
 import type { Laps } from '../data/ports.js';
-import type { TxLocal } from '../data/tx-local.js';
-import type { TxPort } from '../data/tx-port.js';
+import type { TxLocal } from '../data/tx/tx-local.js';
+import type { TxPort } from '../data/tx/tx-port.js';
 import type { Pages } from './pages.js';
 
 export type Channel = Pick<EventChannel, 'port' | 'notify' | 'onEvent' | 'onUnbound' | 'close'>;

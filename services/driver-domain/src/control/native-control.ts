@@ -1,15 +1,11 @@
 /** `native`: the driver domain's own stack and application take the frames. It runs exactly while the factors of all
  *  vifs say so; follows /tool/run then (docs/wire/control-plane.md section 8). */
-import type { DomId } from '@grantline/shared/abi/page.js';
-import { domainPath } from '@grantline/shared/abi/xenbus.js';
-import { RUN_PATH, parseRun, type Run } from '@grantline/shared/config/run.js';
-import type { CounterBlock } from '@grantline/shared/counters/block.js';
-import type { XenstoreClient } from '@grantline/shared/hypervisor/xenstore.js';
-import { startApp, type Apps } from '@grantline/shared/stack/receiver.js';
-import type { RxStack } from '@grantline/shared/stack/rx-stack.js';
+import { type DomId, RUN_PATH, parseRun, type Run } from '@grantline/base';
+import { domainPath, type XenstoreClient } from '@grantline/xen';
+import type { CounterBlock } from '@grantline/machine';
+import { startApp, type Apps, type RxStack, parseSend } from '@grantline/measure';
 import type { DefaultQueue } from './default-queue.js';
 import { Healer, type HealerOptions } from './healer.js';
-import { parseSend } from '@grantline/shared/stack/tool-run.js';
 import type { NativeSender } from './native-sender.js';
 import type { NativeGate } from './vif-control.js';
 

@@ -1,9 +1,8 @@
 /** What a run has the applications of all guests send, in `native` from the driver domain in their place. */
-import { parseDomId } from '@grantline/shared/abi/page.js';
-import { frontendPath } from '@grantline/shared/abi/xenbus.js';
-import type { XenstoreClient } from '@grantline/shared/hypervisor/xenstore.js';
-import type { SendControl } from '@grantline/shared/service/send-control.js';
-import { flowsOfSender, parseSend, sendRun } from '@grantline/shared/stack/tool-run.js';
+import { parseDomId } from '@grantline/base';
+import { frontendPath, type XenstoreClient } from '@grantline/xen';
+import type { SendControl } from '@grantline/service';
+import { flowsOfSender, parseSend, sendRun } from '@grantline/measure';
 
 /** @param text of /tool/run. @throws RangeError when frames of that kind cannot be made */
 export async function prepareNativeSend(

@@ -1,13 +1,12 @@
 /** What the application of `native` sends through: a NIC transmit queue of the driver domain's own, with buffers that are in
  *  the DMA table for as long as it lives. */
-import type { CounterBlock } from '@grantline/shared/counters/block.js';
-import { NicSender } from '@grantline/shared/nicq/nic-sender.js';
-import { SEND_PAGES, SendBuffers } from '@grantline/shared/nicq/send-buffers.js';
-import type { SendControl } from '@grantline/shared/service/send-control.js';
+import type { CounterBlock } from '@grantline/machine';
+import { NicSender, SEND_PAGES, SendBuffers } from '@grantline/measure';
+import type { SendControl } from '@grantline/service';
 import type { Host } from './host.js';
 import { dmaMap, dmaUnmap } from './pages.js';
 import { makeTxNicQueue } from './tx-nic-queue.js';
-import { UndoStack } from '@grantline/shared/service/undo-stack.js';
+import { UndoStack } from '@grantline/base';
 
 export class NativeSender {
   private readonly host: Host;

@@ -1,11 +1,14 @@
 /** The driver domain's own pages: which are free, and which the NIC may use. */
-import { DMA_WRITE } from '@grantline/shared/abi/dma.js';
-import { GRANT_TABLE_PAGES } from '@grantline/shared/abi/grant-table.js';
-import { HYPERCALL_MAX_COUNT } from '@grantline/shared/abi/hypercall.js';
-import { PAGE_SIZE, type Dpn, type Pfn } from '@grantline/shared/abi/page.js';
-import { DmaMapBatch, DmaUnmapBatch } from '@grantline/shared/grant/batches.js';
-import type { HypercallPort } from '@grantline/shared/hypervisor/port.js';
-import type { Mem } from '@grantline/shared/mem/address-space.js';
+import {
+  DMA_WRITE,
+  GRANT_TABLE_PAGES,
+  HYPERCALL_MAX_COUNT,
+  DmaMapBatch,
+  DmaUnmapBatch,
+  type HypercallPort,
+} from '@grantline/xen';
+import { PAGE_SIZE, type Dpn, type Pfn } from '@grantline/base';
+import type { Mem } from '@grantline/machine';
 
 export class Pages {
   private readonly mem: Mem;

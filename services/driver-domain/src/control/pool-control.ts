@@ -2,8 +2,10 @@
  *
  *  The list page is the guest's and it is read once (pool-list.ts). Before a grant is acknowledged as
  *  removed, nothing here and nothing in the NIC can reach its page any more. */
-import { GNTMAP_DEVICE_MAP, GNTMAP_HOST_MAP, GNTMAP_READONLY } from '@grantline/shared/abi/grant-table.js';
 import {
+  GNTMAP_DEVICE_MAP,
+  GNTMAP_HOST_MAP,
+  GNTMAP_READONLY,
   CTRL_STATUS_BUFFER_OVERFLOW,
   CTRL_STATUS_INVALID_PARAMETER,
   CTRL_STATUS_NOT_SUPPORTED,
@@ -12,14 +14,15 @@ import {
   CTRL_TYPE_DEL_GREF_MAPPING,
   CTRL_TYPE_GET_GREF_MAPPING_SIZE,
   GREF_LIST_MAX,
-} from '@grantline/shared/abi/netif.js';
-import type { DomId, Dpn, GrantHandle, Gref, Pfn } from '@grantline/shared/abi/page.js';
-import { slots, type CounterBlock } from '@grantline/shared/counters/block.js';
-import { NETBACK_COUNTERS } from '@grantline/shared/counters/names.js';
-import { MapBatch, UnmapBatch } from '@grantline/shared/grant/batches.js';
-import type { MappedGrant } from '@grantline/shared/grant/window.js';
+  MapBatch,
+  UnmapBatch,
+} from '@grantline/xen';
+import type { DomId, Dpn, GrantHandle, Gref, Pfn } from '@grantline/base';
+import { slots, type CounterBlock } from '@grantline/machine';
+import { NETBACK_COUNTERS } from '@grantline/observe';
+import type { MappedGrant } from './window.js';
 import type { CtrlRequest } from '../data/ctrl-back.js';
-import { GrantPool, POOL_CAP } from '../data/pool.js';
+import { GrantPool, POOL_CAP } from '../data/grants/pool.js';
 import type { Host } from './host.js';
 import { PoolList } from './pool-list.js';
 

@@ -1,7 +1,7 @@
 /** The page with the list of grants that a control request is about. It is the guest's, who may write it at any time: it is read
  *  once, and only statuses are written. docs/wire/grant-pool.md. */
-import { GREF_LIST_ENTRY_BYTES, GREF_LIST_READONLY, GREF_LIST_STATUS } from '@grantline/shared/abi/netif.js';
-import type { Mem } from '@grantline/shared/mem/address-space.js';
+import { GREF_LIST_ENTRY_BYTES, GREF_LIST_READONLY, GREF_LIST_STATUS } from '@grantline/xen';
+import type { Mem } from '@grantline/machine';
 
 const WORDS = GREF_LIST_ENTRY_BYTES >> 2;
 

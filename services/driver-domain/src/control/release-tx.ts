@@ -1,11 +1,11 @@
 /** What is left of a transmit side at the disconnect: waited for, and unmapped. */
-import type { Dpn, GrantHandle } from '@grantline/shared/abi/page.js';
-import { slots, type CounterBlock } from '@grantline/shared/counters/block.js';
-import { NETBACK_TX_COUNTERS } from '@grantline/shared/counters/names.js';
-import { UnmapBatch } from '@grantline/shared/grant/batches.js';
-import type { NetbackTx } from '../data/netback-tx.js';
-import { MAX_PENDING } from '../data/tx-packets.js';
-import type { TxPort } from '../data/tx-port.js';
+import type { Dpn, GrantHandle } from '@grantline/base';
+import { slots, type CounterBlock } from '@grantline/machine';
+import { NETBACK_TX_COUNTERS } from '@grantline/observe';
+import { UnmapBatch } from '@grantline/xen';
+import type { NetbackTx } from '../data/tx/netback-tx.js';
+import { MAX_PENDING } from '../data/tx/tx-packets.js';
+import type { TxPort } from '../data/tx/tx-port.js';
 import { pause, type Host } from './host.js';
 
 const C = slots(NETBACK_TX_COUNTERS);

@@ -1,15 +1,12 @@
 /** The receive queues of a vif from the control side: what they take at connect, and give back in reverse. */
-import { PAGE_SIZE, type DomId } from '@grantline/shared/abi/page.js';
-import type { Factors } from '@grantline/shared/config/factors.js';
-import type { CounterBlock } from '@grantline/shared/counters/block.js';
-import type { Poller } from '@grantline/shared/loop/data-loop.js';
-import type { BackRing } from '@grantline/shared/ring/back-ring.js';
-import type { UndoStack } from '@grantline/shared/service/undo-stack.js';
-import { NetbackBridgeRx } from '../data/netback-bridge-rx.js';
-import { NetbackNicRx } from '../data/netback-nic-rx.js';
-import { GrantPool } from '../data/pool.js';
+import { PAGE_SIZE, type DomId, type Factors, type UndoStack } from '@grantline/base';
+import type { CounterBlock, Poller } from '@grantline/machine';
+import type { BackRing } from '@grantline/xen';
+import { NetbackBridgeRx } from '../data/rx/netback-bridge-rx.js';
+import { NetbackNicRx } from '../data/rx/netback-nic-rx.js';
+import { GrantPool } from '../data/grants/pool.js';
 import type { VifPart } from '../data/ports.js';
-import { RxSlots } from '../data/rx-slots.js';
+import { RxSlots } from '../data/rx/rx-slots.js';
 import { grantCalls } from './grant-calls.js';
 import { pause, type Channel, type Host } from './host.js';
 import { makeNicQueue } from './nic-queue.js';

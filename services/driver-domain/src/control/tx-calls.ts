@@ -1,12 +1,18 @@
 /** The transmit path's grant operations over the hypervisor socket, for one guest: behind data/tx-calls.ts. */
-import { GNTMAP_DEVICE_MAP, GNTMAP_HOST_MAP, GNTMAP_READONLY } from '@grantline/shared/abi/grant-table.js';
-import type { DomId, Dpn, GrantHandle, Gref, Pfn } from '@grantline/shared/abi/page.js';
-import { CopyBatch, MapBatch as MapOps, UnmapBatch as UnmapOps } from '@grantline/shared/grant/batches.js';
-import { type Batch } from '@grantline/shared/grant/batch.js';
-import type { GrantWindow } from '@grantline/shared/grant/window.js';
-import type { HypercallPort } from '@grantline/shared/hypervisor/port.js';
-import type { GrantBatch } from '../data/grant-calls.js';
-import type { HeadBatch, MapBatch, TxCalls, TxWindow, UnmapBatch } from '../data/tx-calls.js';
+import {
+  GNTMAP_DEVICE_MAP,
+  GNTMAP_HOST_MAP,
+  GNTMAP_READONLY,
+  CopyBatch,
+  MapBatch as MapOps,
+  UnmapBatch as UnmapOps,
+  type Batch,
+  type HypercallPort,
+} from '@grantline/xen';
+import type { DomId, Dpn, GrantHandle, Gref, Pfn } from '@grantline/base';
+import type { GrantWindow } from './window.js';
+import type { GrantBatch } from '../data/grants/grant-calls.js';
+import type { HeadBatch, MapBatch, TxCalls, TxWindow, UnmapBatch } from '../data/grants/tx-calls.js';
 
 /** How transmit pages are mapped: to look at here, to be read by the NIC, never to be written. */
 export const TX_MAP_FLAGS = GNTMAP_HOST_MAP | GNTMAP_DEVICE_MAP | GNTMAP_READONLY;

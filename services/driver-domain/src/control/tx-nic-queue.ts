@@ -1,13 +1,10 @@
 /** A NIC transmit queue from the control side: three pages, their place in the DMA table, event channel, attach, detach.
  *  docs/wire/nic-queue.md section 8. */
-import { NICQ_PAGES } from '@grantline/shared/abi/nic-queue.js';
-import type { DomId } from '@grantline/shared/abi/page.js';
-import { allocNicChannel, attachQueue, detachQueue } from '@grantline/shared/hypervisor/nic-queue.js';
-import { TxDriverQueue } from '@grantline/shared/nicq/tx-driver-queue.js';
+import { NICQ_PAGES, allocNicChannel, attachQueue, detachQueue, TxDriverQueue } from '@grantline/xen';
+import { type DomId, UndoStack } from '@grantline/base';
 import type { Channel, Host } from './host.js';
 import { untilNic } from './nic-queue.js';
 import { dmaMap, dmaUnmap } from './pages.js';
-import { UndoStack } from '@grantline/shared/service/undo-stack.js';
 
 const MODERATION = { moderationFrames: 64, moderationUs: 50 };
 

@@ -1,20 +1,18 @@
 /** The transmit side of a vif from the control side: what it takes at connect, and gives back in reverse. */
-import type { DomId } from '@grantline/shared/abi/page.js';
-import type { CounterBlock } from '@grantline/shared/counters/block.js';
-import type { Poller } from '@grantline/shared/loop/data-loop.js';
-import type { BackRing } from '@grantline/shared/ring/back-ring.js';
-import { NetbackTx } from '../data/netback-tx.js';
-import type { GrantPool } from '../data/pool.js';
-import type { TxCredit } from '../data/tx-credit.js';
-import { HEADER_PAGES } from '../data/tx-packets.js';
-import type { TxPolicy } from '../data/tx-policy.js';
-import { TxPort } from '../data/tx-port.js';
+import type { DomId, UndoStack } from '@grantline/base';
+import type { CounterBlock, Poller } from '@grantline/machine';
+import type { BackRing } from '@grantline/xen';
+import { NetbackTx } from '../data/tx/netback-tx.js';
+import type { GrantPool } from '../data/grants/pool.js';
+import type { TxCredit } from '../data/tx/tx-credit.js';
+import { HEADER_PAGES } from '../data/tx/tx-packets.js';
+import type { TxPolicy } from '../data/tx/tx-policy.js';
+import { TxPort } from '../data/tx/tx-port.js';
 import type { Channel, Host } from './host.js';
 import { dmaMap, dmaUnmap } from './pages.js';
 import { releaseTx } from './release-tx.js';
 import { txCalls, txWindow } from './tx-calls.js';
 import { makeTxNicQueue } from './tx-nic-queue.js';
-import type { UndoStack } from '@grantline/shared/service/undo-stack.js';
 
 export interface TxSideOptions {
   guest: DomId;

@@ -1,10 +1,9 @@
 /** What a receive queue still has pinned at the disconnect. */
-import { RX_RING_SIZE } from '@grantline/shared/abi/ring.js';
-import type { Dpn, GrantHandle } from '@grantline/shared/abi/page.js';
-import { slots, type CounterBlock } from '@grantline/shared/counters/block.js';
-import { NETBACK_COUNTERS } from '@grantline/shared/counters/names.js';
-import { UnmapBatch } from '@grantline/shared/grant/batches.js';
-import type { NetbackNicRx } from '../data/netback-nic-rx.js';
+import { RX_RING_SIZE, UnmapBatch } from '@grantline/xen';
+import type { Dpn, GrantHandle } from '@grantline/base';
+import { slots, type CounterBlock } from '@grantline/machine';
+import { NETBACK_COUNTERS } from '@grantline/observe';
+import type { NetbackNicRx } from '../data/rx/netback-nic-rx.js';
 import { pause, type Host } from './host.js';
 
 const C = slots(NETBACK_COUNTERS);

@@ -1,11 +1,11 @@
 /** The transmit queue of the uplink: what leaves the bridge by the NIC's port, from all vifs that have no queue of their own.
  *  It outlives the NIC: while there is none its port is a link without carrier, and the next NIC gets a queue anew. */
-import type { CounterBlock } from '@grantline/shared/counters/block.js';
-import { TxPort } from '../data/tx-port.js';
+import type { CounterBlock } from '@grantline/machine';
+import { TxPort } from '../data/tx/tx-port.js';
 import { Healer, type HealerOptions } from './healer.js';
 import type { Host } from './host.js';
 import { makeTxNicQueue } from './tx-nic-queue.js';
-import { UndoStack } from '@grantline/shared/service/undo-stack.js';
+import { UndoStack } from '@grantline/base';
 
 export class Uplink {
   /** What vifs send through, the same for as long as the service lives. */

@@ -1,24 +1,28 @@
 /** One connection of a vif, from the frontend's Connected to Closed: all that it takes, and all given back in reverse. */
-import { CTRL_SLOT_BYTES, RX_SLOT_BYTES, TX_SLOT_BYTES } from '@grantline/shared/abi/netif.js';
-import type { DomId, Gref } from '@grantline/shared/abi/page.js';
-import { CTRL_RING_SIZE, RX_RING_SIZE, TX_RING_SIZE } from '@grantline/shared/abi/ring.js';
-import type { Factors } from '@grantline/shared/config/factors.js';
-import { slots, type CounterBlock } from '@grantline/shared/counters/block.js';
-import { NETBACK_COUNTERS } from '@grantline/shared/counters/names.js';
-import { BackRing } from '@grantline/shared/ring/back-ring.js';
+import {
+  CTRL_SLOT_BYTES,
+  RX_SLOT_BYTES,
+  TX_SLOT_BYTES,
+  CTRL_RING_SIZE,
+  RX_RING_SIZE,
+  TX_RING_SIZE,
+  BackRing,
+} from '@grantline/xen';
+import { type DomId, type Gref, type Factors, UndoStack } from '@grantline/base';
+import { slots, type CounterBlock } from '@grantline/machine';
+import { NETBACK_COUNTERS } from '@grantline/observe';
 import { CtrlBack } from '../data/ctrl-back.js';
-import type { NetbackBridgeRx } from '../data/netback-bridge-rx.js';
-import type { NetbackNicRx } from '../data/netback-nic-rx.js';
-import { GrantPool } from '../data/pool.js';
-import type { NetbackTx } from '../data/netback-tx.js';
-import type { TxCredit } from '../data/tx-credit.js';
-import type { TxPolicy } from '../data/tx-policy.js';
-import type { TxPort } from '../data/tx-port.js';
+import type { NetbackBridgeRx } from '../data/rx/netback-bridge-rx.js';
+import type { NetbackNicRx } from '../data/rx/netback-nic-rx.js';
+import { GrantPool } from '../data/grants/pool.js';
+import type { NetbackTx } from '../data/tx/netback-tx.js';
+import type { TxCredit } from '../data/tx/tx-credit.js';
+import type { TxPolicy } from '../data/tx/tx-policy.js';
+import type { TxPort } from '../data/tx/tx-port.js';
 import type { Channel, Host } from './host.js';
 import { makeTxPort, makeTxSides } from './tx-side.js';
 import { PoolControl } from './pool-control.js';
 import { makeBridgeRx, makeNicRx, runPoller } from './rx-side.js';
-import { UndoStack } from '@grantline/shared/service/undo-stack.js';
 import type { FrontKeys } from './vif-keys.js';
 import { VifRings } from './vif-rings.js';
 

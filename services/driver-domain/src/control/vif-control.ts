@@ -1,16 +1,12 @@
 /** One vif: the backend's half of the handshake (shared/src/xenbus/backend.ts), and what it connects. */
-import type { DomId } from '@grantline/shared/abi/page.js';
-import { XENBUS_NAMES, backendPath, frontendPath, vifName } from '@grantline/shared/abi/xenbus.js';
-import { nowNs } from '@grantline/shared/clock/clock.js';
-import type { Factors } from '@grantline/shared/config/factors.js';
-import { slots, type CounterBlock } from '@grantline/shared/counters/block.js';
-import { NETBACK_COUNTERS, NETBACK_TX_COUNTERS } from '@grantline/shared/counters/names.js';
-import type { Reading } from '@grantline/shared/service/metrics.js';
-import { XenbusBackend } from '@grantline/shared/xenbus/backend.js';
-import { messageOf } from '@grantline/shared/xenbus/offer.js';
-import type { SourceRule } from '@grantline/shared/frame/source-rule.js';
-import { TxCredit } from '../data/tx-credit.js';
-import { TxPolicy } from '../data/tx-policy.js';
+import { type DomId, nowNs, type Factors } from '@grantline/base';
+import { XENBUS_NAMES, backendPath, frontendPath, vifName, XenbusBackend, messageOf } from '@grantline/xen';
+import { slots, type CounterBlock } from '@grantline/machine';
+import { NETBACK_COUNTERS, NETBACK_TX_COUNTERS } from '@grantline/observe';
+import type { Reading } from '@grantline/service';
+import type { SourceRule } from '@grantline/frames';
+import { TxCredit } from '../data/tx/tx-credit.js';
+import { TxPolicy } from '../data/tx/tx-policy.js';
 import type { Host } from './host.js';
 import { Healer } from './healer.js';
 import { VifConnection, hasOwnQueue } from './vif-connection.js';

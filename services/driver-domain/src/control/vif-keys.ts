@@ -1,10 +1,8 @@
 /** What netback reads of the frontend before it connects. The keys are a guest's, who may have written anything: each is
  *  read once, and the copy judged. docs/wire/control-plane.md section 6. */
-import { EVTCHN_MAX_PORTS } from '@grantline/shared/abi/event-channel.js';
-import type { Gref, Port } from '@grantline/shared/abi/page.js';
-import type { ReadKey } from '@grantline/shared/config/factors.js';
-import { parseNumber } from '@grantline/shared/hypervisor/xenstore.js';
-import { GrantPool } from '../data/pool.js';
+import { EVTCHN_MAX_PORTS, parseNumber } from '@grantline/xen';
+import type { Gref, Port, ReadKey } from '@grantline/base';
+import { GrantPool } from '../data/grants/pool.js';
 
 /** Keys of the vif's frontend, judged. */
 export interface FrontKeys {

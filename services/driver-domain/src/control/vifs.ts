@@ -1,8 +1,7 @@
 /** All vifs: found in the backend directory, given a port of the bridge, let go when their guests are gone. */
-import { DOMID_FIRST_RESERVED, parseDomId, type DomId } from '@grantline/shared/abi/page.js';
-import { backendPath, domainPath } from '@grantline/shared/abi/xenbus.js';
-import { Follower } from '@grantline/shared/xenbus/follower.js';
-import { MAX_PORTS, UPLINK } from '../data/bridge.js';
+import { DOMID_FIRST_RESERVED, parseDomId, type DomId } from '@grantline/base';
+import { backendPath, domainPath, Follower } from '@grantline/xen';
+import { MAX_PORTS, UPLINK } from '../data/bridge/bridge.js';
 import type { Host } from './host.js';
 import { VifControl, type NativeGate } from './vif-control.js';
 

@@ -7,11 +7,10 @@ import {
   CTRL_REQ_TYPE,
   CTRL_RSP_DATA,
   CTRL_RSP_STATUS,
-} from '@grantline/shared/abi/netif.js';
-import type { Poller } from '@grantline/shared/loop/data-loop.js';
-import type { Mem } from '@grantline/shared/mem/address-space.js';
-import type { BackRing } from '@grantline/shared/ring/back-ring.js';
-import { idxAdd } from '@grantline/shared/ring/index.js';
+  type BackRing,
+  idxAdd,
+} from '@grantline/xen';
+import type { Poller, Mem } from '@grantline/machine';
 import type { Notify, Scheduler, VifPart } from './ports.js';
 
 /** The private copy of a request; all fields are the guest's words. */

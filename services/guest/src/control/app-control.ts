@@ -1,13 +1,8 @@
 /** What the guest's application does: follows /tool/run (docs/wire/control-plane.md section 8) and puts the application
  *  that the run wants behind the stack. */
-import { domainPath } from '@grantline/shared/abi/xenbus.js';
-import type { DomId } from '@grantline/shared/abi/page.js';
-import { RUN_PATH, parseRun, type Run } from '@grantline/shared/config/run.js';
-import type { XenstoreClient } from '@grantline/shared/hypervisor/xenstore.js';
-import { startApp, type Apps } from '@grantline/shared/stack/receiver.js';
-import type { RxStack } from '@grantline/shared/stack/rx-stack.js';
-import type { SendRun } from '@grantline/shared/stack/send-app.js';
-import { flowsOfSender, parseSend, sendRun } from '@grantline/shared/stack/tool-run.js';
+import { domainPath, type XenstoreClient } from '@grantline/xen';
+import { type DomId, RUN_PATH, parseRun, type Run } from '@grantline/base';
+import { startApp, type Apps, type RxStack, type SendRun, flowsOfSender, parseSend, sendRun } from '@grantline/measure';
 
 /** Nothing is done with frames. */
 const REST = { mode: 'off', seed: 0, frameSizes: [] } as const satisfies Partial<Run>;

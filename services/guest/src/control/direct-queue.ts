@@ -1,17 +1,21 @@
 /** The guest's own NIC queue (`direct`) from the control side: pages into the DMA table, attach, detach. */
-import { DMA_WRITE } from '@grantline/shared/abi/dma.js';
-import { HYPERCALL_MAX_COUNT } from '@grantline/shared/abi/hypercall.js';
-import { NICQ_PAGES } from '@grantline/shared/abi/nic-queue.js';
-import type { Dpn, Pfn } from '@grantline/shared/abi/page.js';
-import { slots } from '@grantline/shared/counters/block.js';
-import { GUEST_CPU } from '@grantline/shared/counters/names.js';
-import { DmaMapBatch, DmaUnmapBatch } from '@grantline/shared/grant/batches.js';
-import { allocNicChannel, attachQueue, detachQueue } from '@grantline/shared/hypervisor/nic-queue.js';
-import { DriverQueue } from '@grantline/shared/nicq/driver-queue.js';
+import {
+  DMA_WRITE,
+  HYPERCALL_MAX_COUNT,
+  NICQ_PAGES,
+  DmaMapBatch,
+  DmaUnmapBatch,
+  allocNicChannel,
+  attachQueue,
+  detachQueue,
+  DriverQueue,
+} from '@grantline/xen';
+import type { Dpn, Pfn, UndoStack } from '@grantline/base';
+import { slots } from '@grantline/machine';
+import { GUEST_CPU } from '@grantline/observe';
 import { DirectRx } from '../data/direct-rx.js';
 import type { RxSink } from '../data/rx-sink.js';
 import { makeBuffers } from './rx-queue.js';
-import type { UndoStack } from '@grantline/shared/service/undo-stack.js';
 import type { VifHost } from './vif-host.js';
 
 const CPU = slots(GUEST_CPU);

@@ -1,13 +1,9 @@
 /** The guest's own NIC transmit queue (`direct`) from the control side: pages into the DMA table, attach, detach. */
-import { NICQ_PAGES } from '@grantline/shared/abi/nic-queue.js';
-import type { Dpn, Pfn } from '@grantline/shared/abi/page.js';
-import { allocNicChannel, attachQueue, detachQueue } from '@grantline/shared/hypervisor/nic-queue.js';
-import { NicSender } from '@grantline/shared/nicq/nic-sender.js';
-import { SendBuffers } from '@grantline/shared/nicq/send-buffers.js';
-import { TxDriverQueue } from '@grantline/shared/nicq/tx-driver-queue.js';
+import { NICQ_PAGES, allocNicChannel, attachQueue, detachQueue, TxDriverQueue } from '@grantline/xen';
+import type { Dpn, Pfn, UndoStack } from '@grantline/base';
+import { NicSender, SendBuffers } from '@grantline/measure';
 import { mapSelf, unmapSelf } from './direct-queue.js';
 import { takeSendPages } from './tx-queue.js';
-import type { UndoStack } from '@grantline/shared/service/undo-stack.js';
 import type { VifHost } from './vif-host.js';
 
 /** As for receive: a notification after so many completions, or so many microseconds. */

@@ -1,9 +1,7 @@
 /** What the guest serves on its TCP/IP stack: the web application on port 80, and what measures TCP on the ports of old. */
-import { WEB_PORT } from '@grantline/shared/config/network.js';
-import { serveBulk, type AppCounters } from '@grantline/shared/net-apps/bulk.js';
-import type { NetStack } from '@grantline/shared/net/stack.js';
+import { WEB_PORT } from '@grantline/base';
+import { serveBulk, type AppCounters, type NetStack, accept } from '@grantline/tcpip';
 import { setFlagsFromString } from 'node:v8';
-import { accept } from '@grantline/shared/net/stream.js';
 import { makeWebApp, type WebApp } from '../web/app.js';
 import { countAnswer, type WebCounters } from '../web/counting.js';
 

@@ -1,8 +1,6 @@
 /** The guest's own addresses, as the toolstack wrote them. */
-import type { DomId } from '@grantline/shared/abi/page.js';
-import { frontendPath } from '@grantline/shared/abi/xenbus.js';
-import { NETWORK_PREFIX } from '@grantline/shared/config/network.js';
-import { parseNumber, type XenstoreClient } from '@grantline/shared/hypervisor/xenstore.js';
+import { type DomId, NETWORK_PREFIX } from '@grantline/base';
+import { frontendPath, parseNumber, type XenstoreClient } from '@grantline/xen';
 
 export interface OwnAddress {
   mac: string;

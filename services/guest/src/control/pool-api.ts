@@ -1,7 +1,6 @@
 /** POST /pool: gives grant-pool buffers back, or takes more, on the running testbed. docs/wire/grant-pool.md. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { ServiceHttp } from '@grantline/shared/service/http.js';
-import type { Keep } from '@grantline/shared/service/session.js';
+import type { ServiceHttp, Keep } from '@grantline/service';
 import { Type } from '@sinclair/typebox';
 import { BUFFERS } from './vif-connection.js';
 import type { VifControl } from './vif-control.js';

@@ -1,14 +1,11 @@
 /** One queue of a vif from the control side: ring pages, grants, buffers, event channel. docs/wire/netif.md. */
-import { RX_SLOT_BYTES, TX_SLOT_BYTES } from '@grantline/shared/abi/netif.js';
-import type { DomId, Gref, Pfn } from '@grantline/shared/abi/page.js';
-import { RX_RING_SIZE, TX_RING_SIZE } from '@grantline/shared/abi/ring.js';
-import { slots } from '@grantline/shared/counters/block.js';
-import { GUEST_CPU, NETFRONT_COUNTERS } from '@grantline/shared/counters/names.js';
-import { FrontRing } from '@grantline/shared/ring/front-ring.js';
+import { RX_SLOT_BYTES, TX_SLOT_BYTES, RX_RING_SIZE, TX_RING_SIZE, FrontRing } from '@grantline/xen';
+import type { DomId, Gref, Pfn, UndoStack } from '@grantline/base';
+import { slots } from '@grantline/machine';
+import { GUEST_CPU, NETFRONT_COUNTERS } from '@grantline/observe';
 import { NetfrontRx } from '../data/netfront-rx.js';
 import { RxBuffers } from '../data/rx-buffers.js';
 import type { RxSink } from '../data/rx-sink.js';
-import type { UndoStack } from '@grantline/shared/service/undo-stack.js';
 import type { Channel, VifHost } from './vif-host.js';
 
 const C = slots(NETFRONT_COUNTERS);

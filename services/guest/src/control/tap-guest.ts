@@ -1,16 +1,17 @@
 /** A guest whose stack is a kernel's: the device, and what stands between it and the vif. docs/tap.md */
-import { NETWORK_PREFIX } from '@grantline/shared/config/network.js';
-import { TAP_COUNTERS } from '@grantline/shared/counters/names.js';
-import type { CounterFile } from '@grantline/shared/counters/file.js';
-import type { HypervisorClient } from '@grantline/shared/hypervisor/client.js';
-import { XenstoreClient } from '@grantline/shared/hypervisor/xenstore.js';
-import type { AddressSpace } from '@grantline/shared/mem/address-space.js';
-import type { Doorbell, WakeSource } from '@grantline/shared/mem/doorbell.js';
-import type { TapDevice } from '@grantline/shared/mem/tun.js';
-import { type ServiceEnv } from '@grantline/shared/service/env.js';
-import { UsageError } from '@grantline/shared/service/usage-error.js';
-import { openTapOr } from '@grantline/shared/tap/refusal.js';
-import { tapIsGone, tapSource } from '@grantline/shared/tap/source.js';
+import { NETWORK_PREFIX, UsageError } from '@grantline/base';
+import { TAP_COUNTERS } from '@grantline/observe';
+import {
+  type CounterFile,
+  type AddressSpace,
+  type Doorbell,
+  type WakeSource,
+  type TapDevice,
+  openTapOr,
+} from '@grantline/machine';
+import type { HypervisorClient, ServiceEnv } from '@grantline/service';
+import { XenstoreClient } from '@grantline/xen';
+import { tapIsGone, tapSource } from '@grantline/measure';
 import { TapSink } from '../data/tap-sink.js';
 import { TapSource } from '../data/tap-source.js';
 import { readOwnAddress } from './own-address.js';

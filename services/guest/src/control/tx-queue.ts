@@ -5,17 +5,16 @@ import {
   CTRL_TYPE_ADD_GREF_MAPPING,
   GREF_LIST_ENTRY_BYTES,
   GREF_LIST_READONLY,
-} from '@grantline/shared/abi/netif.js';
-import type { DomId, Pfn } from '@grantline/shared/abi/page.js';
-import { slots } from '@grantline/shared/counters/block.js';
-import { NETFRONT_TX_COUNTERS } from '@grantline/shared/counters/names.js';
-import { SEND_PAGES, SendBuffers } from '@grantline/shared/nicq/send-buffers.js';
+} from '@grantline/xen';
+import type { DomId, Pfn, UndoStack } from '@grantline/base';
+import { slots } from '@grantline/machine';
+import { NETFRONT_TX_COUNTERS } from '@grantline/observe';
+import { SEND_PAGES, SendBuffers } from '@grantline/measure';
 import type { CtrlFront } from '../data/ctrl-front.js';
 import { NetfrontTx } from '../data/netfront-tx.js';
 import { ANSWER_MS } from '../data/pool-requests.js';
 import { TxGrants } from '../data/tx-grants.js';
 import { sharePage, type RxQueue } from './rx-queue.js';
-import type { UndoStack } from '@grantline/shared/service/undo-stack.js';
 import type { VifHost } from './vif-host.js';
 
 const C = slots(NETFRONT_TX_COUNTERS);

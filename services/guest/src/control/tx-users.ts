@@ -1,6 +1,6 @@
 /** Who sends through the vif: the measuring application and the TCP/IP stack. Seen from the vif they are one: both are given
  *  the device, and both are put to work when there is room again. */
-import type { TxDevice } from '@grantline/shared/nicq/tx-device.js';
+import type { TxDevice } from '@grantline/measure';
 import type { VifHost } from './vif-host.js';
 
 interface User {

@@ -1,17 +1,15 @@
 /** One connection of a vif, from InitWait to Closed: everything that it takes, and everything given back. */
-import { PAGE_SIZE, type DomId } from '@grantline/shared/abi/page.js';
-import type { Factors } from '@grantline/shared/config/factors.js';
-import type { XenstoreOp } from '@grantline/shared/hypervisor/xenstore.js';
-import { slots } from '@grantline/shared/counters/block.js';
-import { NETFRONT_COUNTERS } from '@grantline/shared/counters/names.js';
+import { PAGE_SIZE, type DomId, type Factors, UndoStack } from '@grantline/base';
+import type { XenstoreOp } from '@grantline/xen';
+import { slots } from '@grantline/machine';
+import { NETFRONT_COUNTERS } from '@grantline/observe';
 import { CtrlFront } from '../data/ctrl-front.js';
-import type { NicSender } from '@grantline/shared/nicq/nic-sender.js';
+import type { NicSender } from '@grantline/measure';
 import type { DirectRx } from '../data/direct-rx.js';
 import { PoolClient } from '../data/pool-client.js';
 import { makeDirectQueue } from './direct-queue.js';
 import { makeDirectSender } from './direct-sender.js';
 import { makeRxQueue, sharePage, type RxQueue } from './rx-queue.js';
-import { UndoStack } from '@grantline/shared/service/undo-stack.js';
 import { makeTxQueue, registerTxGrants, type TxQueue } from './tx-queue.js';
 import type { Channel, VifHost } from './vif-host.js';
 

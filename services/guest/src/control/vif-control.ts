@@ -1,12 +1,17 @@
 /** The guest's vif: the frontend's half of the handshake (shared/src/xenbus/frontend.ts), and what it connects. */
-import { DOMID_DRIVER, parseDomId, type DomId } from '@grantline/shared/abi/page.js';
-import { XENBUS, XENBUS_NAMES, frontendPath, type XenbusState } from '@grantline/shared/abi/xenbus.js';
-import { slots } from '@grantline/shared/counters/block.js';
-import { NETFRONT_COUNTERS } from '@grantline/shared/counters/names.js';
-import { messageOf } from '@grantline/shared/xenbus/offer.js';
-import type { Factors } from '@grantline/shared/config/factors.js';
-import { parseNumber, type XenstoreOp } from '@grantline/shared/hypervisor/xenstore.js';
-import { XenbusFrontend } from '@grantline/shared/xenbus/frontend.js';
+import { DOMID_DRIVER, parseDomId, type DomId, type Factors } from '@grantline/base';
+import {
+  XENBUS,
+  XENBUS_NAMES,
+  frontendPath,
+  type XenbusState,
+  messageOf,
+  parseNumber,
+  type XenstoreOp,
+  XenbusFrontend,
+} from '@grantline/xen';
+import { slots } from '@grantline/machine';
+import { NETFRONT_COUNTERS } from '@grantline/observe';
 import { CONNECTION_KEYS, VifConnection } from './vif-connection.js';
 import type { VifHost } from './vif-host.js';
 

@@ -1,15 +1,10 @@
 /** What a vif needs of the service that it runs in, as narrow as can be: tests put their own behind it. */
-import type { DomId } from '@grantline/shared/abi/page.js';
-import type { RxTap } from '@grantline/shared/capture/rx-tap.js';
-import type { FrameTap } from '@grantline/shared/capture/tap.js';
-import type { CounterBlock } from '@grantline/shared/counters/block.js';
-import type { EventChannel } from '@grantline/shared/evtchn/event-channel.js';
-import type { GrantTable } from '@grantline/shared/grant/grant-table.js';
-import type { HypervisorClient } from '@grantline/shared/hypervisor/client.js';
-import type { XenstoreClient } from '@grantline/shared/hypervisor/xenstore.js';
-import type { Poller } from '@grantline/shared/loop/data-loop.js';
-import type { Mem } from '@grantline/shared/mem/address-space.js';
-import type { TxDevice } from '@grantline/shared/nicq/tx-device.js';
+import type { DomId } from '@grantline/base';
+import type { RxTap, FrameTap } from '@grantline/observe';
+import type { CounterBlock, Poller, Mem } from '@grantline/machine';
+import type { EventChannel, GrantTable, XenstoreClient } from '@grantline/xen';
+import type { HypervisorClient } from '@grantline/service';
+import type { TxDevice } from '@grantline/measure';
 import type { PagePool } from '../data/page-pool.js';
 import type { After } from '../data/pool-requests.js';
 import type { Laps, RxSink } from '../data/rx-sink.js';

@@ -1,11 +1,16 @@
 /** Netfront's end of a vif's control ring: puts requests, matches responses by their ids. docs/wire/grant-pool.md.
  *  Synchronous core: whoever asks gets a callback, and sets its own time limit. */
-import { CTRL_REQ_DATA0, CTRL_REQ_DATA1, CTRL_REQ_DATA2, CTRL_SLOT_BYTES } from '@grantline/shared/abi/netif.js';
-import { CTRL_RING_SIZE } from '@grantline/shared/abi/ring.js';
-import type { Poller } from '@grantline/shared/loop/data-loop.js';
-import type { Mem } from '@grantline/shared/mem/address-space.js';
-import { FrontRing } from '@grantline/shared/ring/front-ring.js';
-import { idxAdd, type RingIdx } from '@grantline/shared/ring/index.js';
+import {
+  CTRL_REQ_DATA0,
+  CTRL_REQ_DATA1,
+  CTRL_REQ_DATA2,
+  CTRL_SLOT_BYTES,
+  CTRL_RING_SIZE,
+  FrontRing,
+  idxAdd,
+  type RingIdx,
+} from '@grantline/xen';
+import type { Poller, Mem } from '@grantline/machine';
 import type { Notifier } from './rx-sink.js';
 
 /** @param status CTRL_STATUS_* @param data depends on the type of the request */

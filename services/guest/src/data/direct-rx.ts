@@ -2,15 +2,9 @@
  *
  *  The NIC stands for hardware, but it may be shared with others and its pages are only pages: indices and lengths are
  *  checked all the same. Buffers are in the DMA table for as long as the queue lives; nothing is granted. */
-import { NICQ_COMP_EOP, NICQ_COMP_ERROR, NICQ_SIZE } from '@grantline/shared/abi/nic-queue.js';
-import { NETIF_NR_SLOTS_MIN } from '@grantline/shared/abi/netif.js';
-import { NO_RX_TAP, type RxTap } from '@grantline/shared/capture/rx-tap.js';
-import type { CounterBlock } from '@grantline/shared/counters/block.js';
-import { slots } from '@grantline/shared/counters/block.js';
-import { DRIVER_COUNTERS, NETFRONT_COUNTERS } from '@grantline/shared/counters/names.js';
-import type { Poller } from '@grantline/shared/loop/data-loop.js';
-import type { Mem } from '@grantline/shared/mem/address-space.js';
-import type { DriverQueue } from '@grantline/shared/nicq/driver-queue.js';
+import { NICQ_COMP_EOP, NICQ_COMP_ERROR, NICQ_SIZE, NETIF_NR_SLOTS_MIN, type DriverQueue } from '@grantline/xen';
+import { NO_RX_TAP, type RxTap, DRIVER_COUNTERS, NETFRONT_COUNTERS } from '@grantline/observe';
+import { type CounterBlock, slots, type Poller, type Mem } from '@grantline/machine';
 import type { RxBuffers } from './rx-buffers.js';
 import { RX_BATCH, type Laps, type Notifier, type RxComponents, type RxSink } from './rx-sink.js';
 

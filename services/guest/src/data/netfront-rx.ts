@@ -7,15 +7,12 @@ import {
   NETRXF_EXTRA_INFO,
   NETRXF_MORE_DATA,
   NETIF_NR_SLOTS_MIN,
-} from '@grantline/shared/abi/netif.js';
-import { NETFRONT_DROP } from '@grantline/shared/capture/drop-reasons.js';
-import { NO_RX_TAP, type RxTap } from '@grantline/shared/capture/rx-tap.js';
-import { slots } from '@grantline/shared/counters/block.js';
-import { NETFRONT_COUNTERS } from '@grantline/shared/counters/names.js';
-import type { Poller } from '@grantline/shared/loop/data-loop.js';
-import type { FrontRing } from '@grantline/shared/ring/front-ring.js';
-import { idxAdd } from '@grantline/shared/ring/index.js';
-import { RX_CSUM_BLANK, framesOf } from '@grantline/shared/stack/rx-info.js';
+  type FrontRing,
+  idxAdd,
+} from '@grantline/xen';
+import { NETFRONT_DROP, NO_RX_TAP, type RxTap, NETFRONT_COUNTERS } from '@grantline/observe';
+import { slots, type Poller } from '@grantline/machine';
+import { RX_CSUM_BLANK, framesOf } from '@grantline/measure';
 import {
   BAD_EXTRA,
   BAD_FLAGS,

@@ -14,18 +14,13 @@ import {
   NETTXF_MORE_DATA,
   XEN_NETIF_EXTRA_TYPE_GSO,
   XEN_NETIF_GSO_TYPE_TCPV4,
-} from '@grantline/shared/abi/netif.js';
-import { NOT_DROPPED } from '@grantline/shared/capture/drop-reasons.js';
-import { OUTBOUND } from '@grantline/shared/capture/pcapng-blocks.js';
-import { NO_TAP, type FrameTap } from '@grantline/shared/capture/tap.js';
-import { slots, type CounterBlock } from '@grantline/shared/counters/block.js';
-import { NETFRONT_TX_COUNTERS } from '@grantline/shared/counters/names.js';
-import { PAGE_SIZE } from '@grantline/shared/abi/page.js';
-import type { Mem } from '@grantline/shared/mem/address-space.js';
-import type { SendBuffers } from '@grantline/shared/nicq/send-buffers.js';
-import type { LendingTxDevice } from '@grantline/shared/nicq/tx-device.js';
-import type { FrontRing } from '@grantline/shared/ring/front-ring.js';
-import { idxAdd } from '@grantline/shared/ring/index.js';
+  type FrontRing,
+  idxAdd,
+} from '@grantline/xen';
+import { NOT_DROPPED, OUTBOUND, NO_TAP, type FrameTap, NETFRONT_TX_COUNTERS } from '@grantline/observe';
+import { slots, type CounterBlock, type Mem } from '@grantline/machine';
+import { PAGE_SIZE } from '@grantline/base';
+import type { SendBuffers, LendingTxDevice } from '@grantline/measure';
 import type { Notifier } from './rx-sink.js';
 import { SENT, TxChains, WAITS } from './tx-chains.js';
 import type { TxGrants } from './tx-grants.js';

@@ -1,9 +1,9 @@
 /** The free pages of this domain's memory. The grant table lies in the first pages; all others are handed out here.
  *
  *  A page is cleared when it is handed out: what it held before must not be readable for whom it is granted to next. */
-import { GRANT_TABLE_PAGES } from '@grantline/shared/abi/grant-table.js';
-import { PAGE_SHIFT, PAGE_SIZE, type Pfn } from '@grantline/shared/abi/page.js';
-import type { Mem } from '@grantline/shared/mem/address-space.js';
+import { GRANT_TABLE_PAGES } from '@grantline/xen';
+import { PAGE_SHIFT, PAGE_SIZE, type Pfn } from '@grantline/base';
+import type { Mem } from '@grantline/machine';
 
 export class PagePool {
   /** Pages that will never be used again, because a peer may still reach them. */

@@ -11,9 +11,9 @@ import {
   CTRL_TYPE_DEL_GREF_MAPPING,
   CTRL_TYPE_GET_GREF_MAPPING_SIZE,
   GREF_LIST_MAX,
-} from '@grantline/shared/abi/netif.js';
-import { slots, type CounterBlock } from '@grantline/shared/counters/block.js';
-import { NETFRONT_COUNTERS } from '@grantline/shared/counters/names.js';
+} from '@grantline/xen';
+import { slots, type CounterBlock } from '@grantline/machine';
+import { NETFRONT_COUNTERS } from '@grantline/observe';
 import { ANSWER_MS, PoolRequests, type PoolRequestOptions, type Reply } from './pool-requests.js';
 
 const C = slots(NETFRONT_COUNTERS);

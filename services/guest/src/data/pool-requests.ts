@@ -1,6 +1,6 @@
 /** Asks netback about the grant pool: control requests, and the page that carries the lists of grefs. docs/wire/grant-pool.md. */
-import { GREF_LIST_ENTRY_BYTES } from '@grantline/shared/abi/netif.js';
-import type { Mem } from '@grantline/shared/mem/address-space.js';
+import { GREF_LIST_ENTRY_BYTES } from '@grantline/xen';
+import type { Mem } from '@grantline/machine';
 import type { CtrlFront } from './ctrl-front.js';
 import type { RxBuffers } from './rx-buffers.js';
 

@@ -3,8 +3,8 @@
  *  A buffer is absent, or free (on the stack), or out (posted, or with the stack and the application), or withheld
  *  (taken out of circulation, revocation under way), or quarantined. Two half-page buffers share a page: ids 2k and 2k+1.
  *  Each buffer has a grant entry of its own, so that each can be revoked alone. */
-import { PAGE_SIZE, type DomId, type Gref, type Pfn } from '@grantline/shared/abi/page.js';
-import type { GrantTable } from '@grantline/shared/grant/grant-table.js';
+import { PAGE_SIZE, type DomId, type Gref, type Pfn } from '@grantline/base';
+import type { GrantTable } from '@grantline/xen';
 import type { PagePool } from './page-pool.js';
 
 const ABSENT = 0;

@@ -5,9 +5,9 @@ import {
   XEN_NETIF_EXTRA_FLAG_MORE,
   XEN_NETIF_EXTRA_TYPE_GSO,
   XEN_NETIF_GSO_TYPE_TCPV4,
-} from '@grantline/shared/abi/netif.js';
-import type { Mem } from '@grantline/shared/mem/address-space.js';
-import { RX_CSUM_BLANK, RX_FRAMES_SHIFT, bulkFrames } from '@grantline/shared/stack/rx-info.js';
+} from '@grantline/xen';
+import type { Mem } from '@grantline/machine';
+import { RX_CSUM_BLANK, RX_FRAMES_SHIFT, bulkFrames } from '@grantline/measure';
 
 /** @param low, high the slot's two words
  *  @returns payload of each frame; 0 when the slot holds anything else than the one kind that there is */

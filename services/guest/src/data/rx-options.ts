@@ -1,7 +1,6 @@
 /** What netfront's receive side of a queue is made with. */
-import type { CounterBlock } from '@grantline/shared/counters/block.js';
-import type { Mem } from '@grantline/shared/mem/address-space.js';
-import type { FrontRing } from '@grantline/shared/ring/front-ring.js';
+import type { CounterBlock, Mem } from '@grantline/machine';
+import type { FrontRing } from '@grantline/xen';
 import type { RxBuffers } from './rx-buffers.js';
 import type { Laps, Notifier, RxComponents, RxSink } from './rx-sink.js';
 

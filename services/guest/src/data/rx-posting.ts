@@ -1,10 +1,8 @@
 /** The requests of a receive queue: which buffers are posted, and in which slot of the ring each stands. A request's id
  *  is its slot, and its response comes in the same slot, so `slotBuffer` alone says which buffer that is. */
-import { slots, type CounterBlock } from '@grantline/shared/counters/block.js';
-import { NETFRONT_COUNTERS } from '@grantline/shared/counters/names.js';
-import type { Mem } from '@grantline/shared/mem/address-space.js';
-import type { FrontRing } from '@grantline/shared/ring/front-ring.js';
-import { idxAdd, ringIdx } from '@grantline/shared/ring/index.js';
+import { slots, type CounterBlock, type Mem } from '@grantline/machine';
+import { NETFRONT_COUNTERS } from '@grantline/observe';
+import { type FrontRing, idxAdd, ringIdx } from '@grantline/xen';
 import type { RxBuffers } from './rx-buffers.js';
 import type { Notifier } from './rx-sink.js';
 

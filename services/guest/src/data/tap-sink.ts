@@ -1,10 +1,7 @@
 /** The guest's stack is a kernel's: received frames go to it by a TAP device, from the granted pages that they lie in. */
-import type { RxTap } from '@grantline/shared/capture/rx-tap.js';
-import { slots, type CounterBlock } from '@grantline/shared/counters/block.js';
-import { GUEST_CPU } from '@grantline/shared/counters/names.js';
-import type { AddressSpace } from '@grantline/shared/mem/address-space.js';
-import { RX_CSUM_BLANK, RX_MSS_MASK, framesOf } from '@grantline/shared/stack/rx-info.js';
-import { TapWriter, type TapOut } from '@grantline/shared/tap/writer.js';
+import { type RxTap, GUEST_CPU } from '@grantline/observe';
+import { slots, type CounterBlock, type AddressSpace } from '@grantline/machine';
+import { RX_CSUM_BLANK, RX_MSS_MASK, framesOf, TapWriter, type TapOut } from '@grantline/measure';
 import { MOST_RX_BATCH, type RxSink } from './rx-sink.js';
 
 const CPU = slots(GUEST_CPU);

@@ -1,8 +1,8 @@
 /** The grants of transmit buffers, by buffer: read-only, for netback and through it for the NIC. Two halves of a page have a
  *  grant each, so each can be ended alone. */
-import type { DomId, Gref, Pfn } from '@grantline/shared/abi/page.js';
-import type { GrantTable } from '@grantline/shared/grant/grant-table.js';
-import type { SendBuffers } from '@grantline/shared/nicq/send-buffers.js';
+import type { DomId, Gref, Pfn } from '@grantline/base';
+import type { GrantTable } from '@grantline/xen';
+import type { SendBuffers } from '@grantline/measure';
 
 export class TxGrants {
   readonly gref: Int32Array;

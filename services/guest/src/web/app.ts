@@ -3,8 +3,7 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import { fastify, type FastifyBaseLogger, type FastifyInstance, type RawServerDefault } from 'fastify';
-import { answerHeadAtOnce } from '@grantline/shared/service/head.js';
-import { REQUEST_ID } from '@grantline/shared/web/web-api.js';
+import { answerHeadAtOnce, REQUEST_ID } from '@grantline/base';
 import { addBodies } from './body-routes.js';
 import { addRoot } from './root-route.js';
 import { queuePipelined } from './pipelined.js';

@@ -1,8 +1,7 @@
 /** Bodies of a chosen size, down, up and in chunks. */
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import { Type } from '@sinclair/typebox';
-import { PATTERN_CHUNK, patternChunk } from '@grantline/shared/web/pattern.js';
-import { MAX_BODY_BYTES, MAX_STREAM_CHUNK, UploadBody } from '@grantline/shared/web/web-api.js';
+import { PATTERN_CHUNK, patternChunk, MAX_BODY_BYTES, MAX_STREAM_CHUNK, UploadBody } from '@grantline/base';
 import type { WebInstance } from './app.js';
 import { digest, PatternStream, TooLong } from './bodies.js';
 import type { Turns } from './turns.js';

@@ -1,6 +1,6 @@
 /** Answers by kind, in a block of counters. */
-import { slots } from '@grantline/shared/counters/block.js';
-import { WEB_COUNTERS } from '@grantline/shared/counters/names.js';
+import { slots } from '@grantline/machine';
+import { WEB_COUNTERS } from '@grantline/observe';
 
 /** A counter block named as WEB_COUNTERS. */
 export interface WebCounters {

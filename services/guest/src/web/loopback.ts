@@ -1,8 +1,8 @@
 /** The application on plain loopback TCP, in a process of its own: what the path through the guest is compared with.
  *  Started with an IPC channel; tells its port, answers with its CPU time, and ends with the channel. */
 import type { AddressInfo } from 'node:net';
-import { pinToCore } from '@grantline/shared/mem/libc.js';
-import { endWithChannel } from '@grantline/shared/service/channel-child.js';
+import { pinToCore } from '@grantline/machine';
+import { endWithChannel } from '@grantline/base';
 import { makeWebApp } from './app.js';
 
 if (process.send === undefined) {

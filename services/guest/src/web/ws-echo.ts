@@ -1,8 +1,7 @@
 /** WebSocket echo at /ws: what comes, text or bytes, goes back. */
 import type { IncomingMessage } from 'node:http';
 import { WebSocketServer, type RawData, type WebSocket } from 'ws';
-import { asksForWebSocket, takeUpgrades } from '@grantline/shared/service/upgrade.js';
-import { MAX_MESSAGE_BYTES } from '@grantline/shared/web/web-api.js';
+import { asksForWebSocket, takeUpgrades, MAX_MESSAGE_BYTES } from '@grantline/base';
 import type { WebInstance } from './app.js';
 import type { Lane, Turns } from './turns.js';
 

@@ -2,10 +2,8 @@
  *  the calling domain; what the main thread's CPU clock shows beyond them (sockets, the event loop) is charged by number
  *  of messages. The sum of all parts is the thread's CPU time exactly. docs/measuring.md tells the method. */
 import { performance } from 'node:perf_hooks';
-import type { CounterBlock } from '@grantline/shared/counters/block.js';
-import { slots } from '@grantline/shared/counters/block.js';
-import { HYPERCALL_COUNTERS, HYPERVISOR_CPU } from '@grantline/shared/counters/names.js';
-import { threadCpuNs } from '@grantline/shared/mem/libc.js';
+import { type CounterBlock, slots, threadCpuNs } from '@grantline/machine';
+import { HYPERCALL_COUNTERS, HYPERVISOR_CPU } from '@grantline/observe';
 
 const C = slots(HYPERCALL_COUNTERS);
 const CPU = slots(HYPERVISOR_CPU);

@@ -8,8 +8,8 @@ import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { get } from 'node:http';
 import { isIP } from 'node:net';
 import { hostname, networkInterfaces } from 'node:os';
-import { isLoopback } from '@grantline/shared/service/gate.js';
-import { PROOF_PATH, proofOf } from '@grantline/shared/service/proof.js';
+import { isLoopback } from '@grantline/base';
+import { PROOF_PATH, proofOf } from '@grantline/service';
 
 export interface Announcer {
   readonly controlKey: string;

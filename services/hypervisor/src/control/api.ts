@@ -1,9 +1,8 @@
 /** The operator's HTTP API. docs/wire/control-plane.md section 4; /documentation shows the schemas. All of it needs the operator's
  *  token: a route that does not says so (OPEN). */
-import { DOMID_CONTROL, type DomId } from '@grantline/shared/abi/page.js';
-import type { ServiceHttp } from '@grantline/shared/service/http.js';
+import { DOMID_CONTROL, type DomId, configurationName } from '@grantline/base';
+import type { ServiceHttp } from '@grantline/service';
 import { Type } from '@sinclair/typebox';
-import { configurationName } from '@grantline/shared/config/factors.js';
 import { Domid, Empty, Factors, Nullable } from './api-schemas.js';
 import { DomainError } from './domains.js';
 import { addConfig } from './config-api.js';

@@ -2,9 +2,8 @@
  *  hypervisor.pid. */
 import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { FileLock } from '@grantline/shared/service/file-lock.js';
-import { startTimeOf } from '@grantline/shared/service/process-start.js';
-import { UsageError } from '@grantline/shared/service/usage-error.js';
+import { FileLock } from '@grantline/machine';
+import { startTimeOf, UsageError } from '@grantline/base';
 
 /** Something about the directory that the operator must put right: one line that says what and what to do. */
 export class DirectoryError extends UsageError {}

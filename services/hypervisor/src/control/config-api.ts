@@ -1,6 +1,6 @@
 /** Configuration and runs: docs/wire/control-plane.md sections 4, 5 and 8. */
-import { FACTOR_VALUES } from '@grantline/shared/config/factors.js';
-import type { ServiceHttp } from '@grantline/shared/service/http.js';
+import { FACTOR_VALUES } from '@grantline/base';
+import type { ServiceHttp } from '@grantline/service';
 import { Type } from '@sinclair/typebox';
 import { Empty, Factors, Nullable } from './api-schemas.js';
 import { DomainError } from './domains.js';

@@ -1,6 +1,6 @@
 /** One domain's connection: tells messages apart, keeps hypercall replies in order, and bounds what a domain can make
  *  the hypervisor hold for it. */
-import type { DomId } from '@grantline/shared/abi/page.js';
+import type { DomId } from '@grantline/base';
 import type { RawData, WebSocket } from 'ws';
 import type { HypercallRunner, Reply } from './hypercall-runner.js';
 import type { TimeShare } from './time-share.js';

@@ -1,7 +1,6 @@
 /** Executes the JSON operations. Every one acts as the domain whose socket it came by: there is no argument that says
  *  who calls. */
-import type { DomId, Port } from '@grantline/shared/abi/page.js';
-import { DOMID_NIC } from '@grantline/shared/abi/page.js';
+import { type DomId, type Port, DOMID_NIC } from '@grantline/base';
 import { whyNotOwn, type AnnounceRule } from './announced.js';
 import type { Domain, Domains } from './domains.js';
 import type { EventChannels } from './evtchn.js';

@@ -1,7 +1,7 @@
 /** What a domain's birth and death do to all parts of the hypervisor, in the order that keeps others safe. */
-import { DOMID_DRIVER, DOMID_NIC, PAGE_SIZE, type DomId } from '@grantline/shared/abi/page.js';
-import type { CounterFile } from '@grantline/shared/counters/file.js';
-import { HYPERCALL_COUNTERS } from '@grantline/shared/counters/names.js';
+import { DOMID_DRIVER, DOMID_NIC, PAGE_SIZE, type DomId } from '@grantline/base';
+import type { CounterFile } from '@grantline/machine';
+import { HYPERCALL_COUNTERS } from '@grantline/observe';
 import type { DmaQuiesce, DmaTable } from '../data/dma-table.js';
 import type { DomainDeath } from '../data/domain-death.js';
 import type { DomainTable } from '../data/domain-memory.js';

@@ -1,6 +1,6 @@
 /** The domains: their birth, their secrets, their state, and their death. */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
-import { DOMID_DRIVER, DOMID_NIC, MAX_GUESTS, PAGE_SIZE, parseDomId, type DomId } from '@grantline/shared/abi/page.js';
+import { DOMID_DRIVER, DOMID_NIC, MAX_GUESTS, PAGE_SIZE, parseDomId, type DomId } from '@grantline/base';
 
 export type DomainKind = 'guest' | 'driver-domain' | 'nic';
 export type DomainState = 'created' | 'running' | 'dead';

@@ -2,10 +2,9 @@
  *  HTTP, and WebSocket for domains; the socket file is for these alone. At another socket file descriptors are handed out for tickets. */
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import type { ListenAddress } from '@grantline/shared/service/env.js';
-import { DescriptorDoor } from '@grantline/shared/mem/descriptors.js';
-import { createHttp, listenHttp, type HttpOptions, type ServiceHttp } from '@grantline/shared/service/http.js';
-import { limitListening } from '@grantline/shared/service/listening.js';
+import { type ListenAddress, createHttp, listenHttp, type HttpOptions, type ServiceHttp } from '@grantline/service';
+import { DescriptorDoor } from '@grantline/machine';
+import { limitListening } from '@grantline/base';
 import type { TestbedFiles } from './files.js';
 import type { HypercallServer } from './hypercall-server.js';
 import type { Places } from './places.js';

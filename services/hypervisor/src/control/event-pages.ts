@@ -1,8 +1,8 @@
 /** What the hypervisor itself does with the bits of event channels: it clears those of a port that is given out, and makes
  *  a port pending that is bound. */
-import type { DomId, Port } from '@grantline/shared/abi/page.js';
-import { EventSide } from '@grantline/shared/evtchn/event-page.js';
-import type { Mem } from '@grantline/shared/mem/address-space.js';
+import type { DomId, Port } from '@grantline/base';
+import { EventSide } from '@grantline/xen';
+import type { Mem } from '@grantline/machine';
 import { ordered } from './evtchn.js';
 import type { Shares } from './shares.js';
 

@@ -1,10 +1,9 @@
 /** The experimenter's calls: docs/wire/metrics.md section 4. */
-import type { ServiceHttp } from '@grantline/shared/service/http.js';
-import { configurationName } from '@grantline/shared/config/factors.js';
-import { EXPERIMENT_DIRECTIONS } from '@grantline/shared/service/metrics-experiment.js';
+import type { ServiceHttp } from '@grantline/service';
+import { configurationName, MAX_GUESTS } from '@grantline/base';
+import { EXPERIMENT_DIRECTIONS } from '@grantline/observe';
 import { Type, type TObject } from '@sinclair/typebox';
 import { Value } from '@sinclair/typebox/value';
-import { MAX_GUESTS } from '@grantline/shared/abi/page.js';
 import { Empty } from './api-schemas.js';
 import { CONFIG_LABELS, PER_FRAME_OPS, PHASES, REQUEST_LABELS } from './experiment.js';
 import type { Hypervisor } from './hypervisor.js';

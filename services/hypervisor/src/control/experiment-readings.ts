@@ -1,10 +1,15 @@
 /** The experiment as metrics. docs/wire/metrics.md section 4. */
-import { DRIVER_DOMAIN_CPU, GUEST_CPU, HYPERVISOR_CPU, NIC_CPU } from '@grantline/shared/counters/names.js';
-import { EXPERIMENT_DIRECTIONS } from '@grantline/shared/service/metrics-experiment.js';
-import { snake } from '@grantline/shared/service/metrics-counters.js';
-import type { FamilyName } from '@grantline/shared/service/metrics-families.js';
-import type { Labels } from '@grantline/shared/service/metrics-family.js';
-import type { Reading } from '@grantline/shared/service/metrics.js';
+import {
+  DRIVER_DOMAIN_CPU,
+  GUEST_CPU,
+  HYPERVISOR_CPU,
+  NIC_CPU,
+  EXPERIMENT_DIRECTIONS,
+  snake,
+  type FamilyName,
+  type Labels,
+} from '@grantline/observe';
+import type { Reading } from '@grantline/service';
 import { CONFIG_LABELS, PER_FRAME_OPS, PHASES, type Experiment, type RunFigures, type Stage } from './experiment.js';
 
 /** Bytes that Ethernet adds to each frame on the wire: FCS 4, preamble and start 8, gap 12. Source: IEEE 802.3. */

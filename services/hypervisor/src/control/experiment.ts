@@ -1,11 +1,7 @@
 /** What the experimenter says is going on, for Prometheus and for whoever asks. One run at a time: a new one forgets what
  *  the one before has left, so all of it stays small. docs/wire/metrics.md section 4. */
-import { configurationNames } from '@grantline/shared/config/factors.js';
-import {
-  EXPERIMENT_DIRECTIONS,
-  LOOPBACK_CONFIG,
-  type ExperimentDirection,
-} from '@grantline/shared/service/metrics-experiment.js';
+import { configurationNames } from '@grantline/base';
+import { EXPERIMENT_DIRECTIONS, LOOPBACK_CONFIG, type ExperimentDirection } from '@grantline/observe';
 import { DomainError } from './domains.js';
 
 export const PHASES = ['idle', 'configure', 'warmup', 'measure', 'drain'] as const;

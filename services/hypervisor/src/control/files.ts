@@ -2,12 +2,10 @@
  *  has them (owners.ts): sockets and tokens. What domains share has no files (shares.ts). */
 import { chmodSync, mkdirSync, rmSync, rmdirSync } from 'node:fs';
 import { join } from 'node:path';
-import type { DomId } from '@grantline/shared/abi/page.js';
-import { SHARED_SOCKET } from '@grantline/shared/hypervisor/wire.js';
-import type { RoleGroups } from '@grantline/shared/service/env.js';
-import type { FileLock } from '@grantline/shared/service/file-lock.js';
-import { openOwnDir, setDirMode, writeNewFile, type OwnDir } from '@grantline/shared/service/own-dir.js';
-import { UsageError } from '@grantline/shared/service/usage-error.js';
+import { type DomId, openOwnDir, setDirMode, writeNewFile, type OwnDir, UsageError } from '@grantline/base';
+import { SHARED_SOCKET } from '@grantline/xen';
+import type { RoleGroups } from '@grantline/service';
+import type { FileLock } from '@grantline/machine';
 import { DirectoryError, MADE_HERE, claimDirectory, holderLine } from './claim.js';
 import { ownersFor, type Identity, type Joiner, type Owner, type Owners } from './owners.js';
 

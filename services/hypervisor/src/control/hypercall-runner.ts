@@ -1,7 +1,6 @@
 /** Between the socket and the grant operations: result buffers, the clock around each handler, and the batches that must
  *  wait until the NIC has let go of what they unmapped. */
-import type { DomId } from '@grantline/shared/abi/page.js';
-import { nowNs } from '@grantline/shared/clock/clock.js';
+import { type DomId, nowNs } from '@grantline/base';
 import { REPLY_MAX_BYTES, type GrantOps } from '../data/grant-ops.js';
 import type { PendingUnmap } from '../data/pending-unmap.js';
 import type { Account } from './accounting.js';

@@ -3,19 +3,15 @@
 import type { IncomingMessage, Server } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import type { DomId } from '@grantline/shared/abi/page.js';
-import { refuseUpgrade } from '@grantline/shared/service/listening.js';
-import type { Log } from '@grantline/shared/service/log.js';
-import { asksForWebSocket, takeUpgrades } from '@grantline/shared/service/upgrade.js';
+import { type DomId, refuseUpgrade, asksForWebSocket, takeUpgrades, nowNs } from '@grantline/base';
+import type { Log } from '@grantline/service';
 import { WebSocketServer } from 'ws';
-import { nowNs } from '@grantline/shared/clock/clock.js';
 import { Connection } from './connection.js';
 import { TimeShare } from './time-share.js';
 import type { Domain, Domains } from './domains.js';
 import type { HypercallRunner } from './hypercall-runner.js';
-import type { CounterBlock } from '@grantline/shared/counters/block.js';
-import { slots } from '@grantline/shared/counters/block.js';
-import { CONTROL_COUNTERS } from '@grantline/shared/counters/names.js';
+import { type CounterBlock, slots } from '@grantline/machine';
+import { CONTROL_COUNTERS } from '@grantline/observe';
 
 /** Bytes of one message at most. */
 export const MAX_MESSAGE_BYTES = 64 * 1024;

@@ -1,14 +1,9 @@
 /** Puts the parts of the hypervisor together. main.ts starts it with the environment; tests start it on a directory. */
-import { DOMID_NIC, type DomId } from '@grantline/shared/abi/page.js';
-import { nowNs } from '@grantline/shared/clock/clock.js';
-import type { CounterBlock } from '@grantline/shared/counters/block.js';
-import { CounterFile } from '@grantline/shared/counters/file.js';
-import { CONTROL_COUNTERS, HYPERVISOR_CPU } from '@grantline/shared/counters/names.js';
-import { AddressSpace } from '@grantline/shared/mem/address-space.js';
-import { ownPlace } from '@grantline/shared/hypervisor/place.js';
-import type { ListenAddress, RoleGroups } from '@grantline/shared/service/env.js';
-import type { Log } from '@grantline/shared/service/log.js';
-import { CPU_KIND } from '@grantline/shared/service/metrics.js';
+import { DOMID_NIC, type DomId, nowNs } from '@grantline/base';
+import { type CounterBlock, CounterFile, AddressSpace } from '@grantline/machine';
+import { CONTROL_COUNTERS, HYPERVISOR_CPU } from '@grantline/observe';
+import { ownPlace } from '@grantline/xen';
+import { type ListenAddress, type RoleGroups, type Log, CPU_KIND } from '@grantline/service';
 import { DmaQuiesce, DmaTable } from '../data/dma-table.js';
 import { DomainDeath } from '../data/domain-death.js';
 import { DomainTable } from '../data/domain-memory.js';

@@ -1,6 +1,6 @@
 /** Looking into xenstore, grants and ports, for `grantline dump`. */
-import type { DomId } from '@grantline/shared/abi/page.js';
-import type { ServiceHttp } from '@grantline/shared/service/http.js';
+import type { DomId } from '@grantline/base';
+import type { ServiceHttp } from '@grantline/service';
 import { Type, type Static } from '@sinclair/typebox';
 import { grantRows, mappingRows } from '../data/inspect.js';
 import { Domid } from './api-schemas.js';

@@ -1,8 +1,7 @@
 /** Services that come by themselves (containers): whoever holds the join token of a kind becomes a domain of that kind by
  *  connecting, and stays one for as long as the connection. docs/adr/0013. */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
-import type { DomId } from '@grantline/shared/abi/page.js';
-import { allowedCores, coreFor } from '@grantline/shared/service/placement.js';
+import { type DomId, allowedCores, coreFor } from '@grantline/base';
 import { DomainError, type Domain, type DomainKind, type Domains } from './domains.js';
 import type { TestbedFiles } from './files.js';
 

@@ -1,9 +1,8 @@
 /** Makes what domains share, and maps it here: memory without a name whose size nobody can change (docs/adr/0020). Places in
  *  the address space are used again for what has the same size, so that domains can come and go for ever. */
 import { closeSync } from 'node:fs';
-import type { AddressSpace } from '@grantline/shared/mem/address-space.js';
-import { availableMemory } from '@grantline/shared/mem/available.js';
-import { makeMemory, sealSeals, sealWrites } from '@grantline/shared/mem/memory-file.js';
+import { type AddressSpace, makeMemory, sealSeals, sealWrites } from '@grantline/machine';
+import { availableMemory } from '@grantline/base';
 import { MemoryError } from './claim.js';
 
 /** A stretch of shared memory; gone once it is released. */

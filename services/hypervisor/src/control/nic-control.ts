@@ -1,6 +1,6 @@
 /** NIC queues: who may attach one, and the way to the nic and back. The nic trusts what comes from here; so every right
  *  is checked here, and nothing of a request is passed on unjudged. */
-import { DOMID_DRIVER, DOMID_NIC, MAX_GUESTS, type DomId, type Port } from '@grantline/shared/abi/page.js';
+import { DOMID_DRIVER, DOMID_NIC, MAX_GUESTS, type DomId, type Port } from '@grantline/base';
 import type { EventChannels } from './evtchn.js';
 import { OpError, type AttachArgs } from './op-schemas.js';
 

@@ -1,6 +1,6 @@
 /** A guest's right to the NIC ends with its reason, the path factor `direct`. A guest that is told so gives its queues and
  *  DMA entries back by itself; from one that does not they are taken. */
-import type { DomId } from '@grantline/shared/abi/page.js';
+import type { DomId } from '@grantline/base';
 import type { DomainTable } from '../data/domain-memory.js';
 import type { GrantOps } from '../data/grant-ops.js';
 import type { Account } from './accounting.js';

@@ -1,8 +1,7 @@
 /** The JSON operations of the hypervisor socket: what their arguments must be, checked before anything is done.
  *  docs/wire/control-plane.md section 3. */
-import { DMA_ENTRIES } from '@grantline/shared/abi/dma.js';
-import { EVTCHN_MAX_PORTS } from '@grantline/shared/abi/event-channel.js';
-import { DOMID_FIRST_RESERVED } from '@grantline/shared/abi/page.js';
+import { DMA_ENTRIES, EVTCHN_MAX_PORTS } from '@grantline/xen';
+import { DOMID_FIRST_RESERVED } from '@grantline/base';
 import { Type, type Static } from '@sinclair/typebox';
 import { TypeCompiler } from '@sinclair/typebox/compiler';
 

@@ -5,8 +5,8 @@
  *  - with roles (containers) each kind of service has its own user, and the hypervisor is in all their groups: it can give
  *    a file to a group that it is in. All guests are one user then, and their containers keep them apart;
  *  - otherwise all is one user's, and the directory keeps other users out. */
-import type { DomId } from '@grantline/shared/abi/page.js';
-import type { RoleGroups } from '@grantline/shared/service/env.js';
+import type { DomId } from '@grantline/base';
+import type { RoleGroups } from '@grantline/service';
 
 /** uid and gid of domain d are UID_BASE + d. */
 export const UID_BASE = 64000;

@@ -1,6 +1,6 @@
 /** From which containers guests have joined: one container is one guest, or one whose code was replaced could be all. */
-import { placeOf } from '@grantline/shared/hypervisor/place.js';
-import { nowNs } from '@grantline/shared/clock/clock.js';
+import { placeOf } from '@grantline/xen';
+import { nowNs } from '@grantline/base';
 
 /** Whoever joins shows its place right before. */
 const LIFE_NS = 10e9;

@@ -1,8 +1,7 @@
 /** What guests may send: the nodes `rate` and `nested` of each vif, which netback watches; the nic is told of `nested`.
  *  docs/wire/control-plane.md section 4. */
-import { DOMID_NIC, parseDomId, type DomId } from '@grantline/shared/abi/page.js';
-import { parseRate } from '@grantline/shared/config/rate.js';
-import type { ServiceHttp } from '@grantline/shared/service/http.js';
+import { DOMID_NIC, parseDomId, type DomId, parseRate } from '@grantline/base';
+import type { ServiceHttp } from '@grantline/service';
 import { Type } from '@sinclair/typebox';
 import { Nullable } from './api-schemas.js';
 import { DomainError } from './domains.js';

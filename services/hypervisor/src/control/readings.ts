@@ -1,8 +1,7 @@
 /** What the hypervisor's metrics show besides counters: states and levels, read when asked. docs/wire/metrics.md. */
-import { XENBUS } from '@grantline/shared/abi/xenbus.js';
-import { configurationName } from '@grantline/shared/config/factors.js';
-import { domainName } from '@grantline/shared/abi/page.js';
-import type { Reading } from '@grantline/shared/service/metrics.js';
+import { XENBUS } from '@grantline/xen';
+import { configurationName, domainName } from '@grantline/base';
+import type { Reading } from '@grantline/service';
 import { activeEntries } from '../data/inspect.js';
 import { CONFIG_LABELS } from './experiment.js';
 import { experimentReadings } from './experiment-readings.js';

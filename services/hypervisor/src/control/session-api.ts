@@ -1,5 +1,5 @@
 /** A session lasts as long as the answer to the request that began it. docs/wire/control-plane.md section 11. */
-import type { ServiceHttp } from '@grantline/shared/service/http.js';
+import type { ServiceHttp } from '@grantline/service';
 import { Type } from '@sinclair/typebox';
 import { Empty, Nullable } from './api-schemas.js';
 import type { Hypervisor } from './hypervisor.js';

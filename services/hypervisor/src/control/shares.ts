@@ -1,12 +1,9 @@
 /** What each domain shares with others, and who may have a descriptor of it: docs/wire/control-plane.md section 2. There is
  *  no file: who is given no descriptor has no way to it. */
 import { closeSync, constants, openSync, writeSync } from 'node:fs';
-import { DMA_TABLE_BYTES } from '@grantline/shared/abi/dma.js';
-import { DOMID_CONTROL, DOMID_DRIVER, DOMID_NIC, PAGE_SIZE, type DomId } from '@grantline/shared/abi/page.js';
-import { COUNTER_FILE_BYTES } from '@grantline/shared/counters/file.js';
-import type { SharedKind } from '@grantline/shared/hypervisor/wire.js';
-import { Fence } from '@grantline/shared/mem/fence.js';
-import { makePipe, pokeFd } from '@grantline/shared/mem/libc.js';
+import { DMA_TABLE_BYTES, type SharedKind } from '@grantline/xen';
+import { DOMID_CONTROL, DOMID_DRIVER, DOMID_NIC, PAGE_SIZE, type DomId } from '@grantline/base';
+import { COUNTER_FILE_BYTES, Fence, makePipe, pokeFd } from '@grantline/machine';
 import type { MemoryPool, Piece } from './memory-pool.js';
 import { OpError } from './op-schemas.js';
 

@@ -1,5 +1,5 @@
 /** Nodes of xenstore: value, owner, readers. Source: Xen docs/misc/xenstore.txt; here "n<owner>" and "r<reader>" only. */
-import { DOMID_CONTROL, type DomId } from '@grantline/shared/abi/page.js';
+import { DOMID_CONTROL, type DomId } from '@grantline/base';
 
 /** Subtree as JSON; `children` only where there are some. */
 export interface StoreTree {

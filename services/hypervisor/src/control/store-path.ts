@@ -1,6 +1,6 @@
 /** Paths and errors of xenstore. Source: docs/misc/xenstore.txt: character set, lengths, relative paths. */
-import type { DomId } from '@grantline/shared/abi/page.js';
-import { domainPath } from '@grantline/shared/abi/xenbus.js';
+import type { DomId } from '@grantline/base';
+import { domainPath } from '@grantline/xen';
 
 const CHARSET = /^[A-Za-z0-9\-/_@]+$/;
 const ABSOLUTE_MAX = 3072;

@@ -1,5 +1,5 @@
 /** What each domain may have in xenstore: the toolstack trusts nobody with its memory. docs/wire/xenstore-paths.md. */
-import { DOMID_CONTROL, DOMID_DRIVER, type DomId } from '@grantline/shared/abi/page.js';
+import { DOMID_CONTROL, DOMID_DRIVER, type DomId } from '@grantline/base';
 
 /** Nodes that a guest, or the nic, may own; a driver domain has some twenty for each guest. */
 export const QUOTA_NODES = 1000;

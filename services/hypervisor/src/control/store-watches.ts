@@ -1,6 +1,6 @@
 /** Who wants to hear of which path. Events are collected and handed out after the change is complete, so that a
  *  watcher never sees a half-done transaction and a caller has its reply before its own events. */
-import type { DomId } from '@grantline/shared/abi/page.js';
+import type { DomId } from '@grantline/base';
 import { StoreError, namesOf } from './store-path.js';
 
 interface Watch {

@@ -1,6 +1,6 @@
 /** HTTP service discovery for Prometheus: docs/wire/metrics.md section 5. */
-import { DOMID_CONTROL, domainName } from '@grantline/shared/abi/page.js';
-import { OPEN, type ServiceHttp } from '@grantline/shared/service/http.js';
+import { DOMID_CONTROL, domainName } from '@grantline/base';
+import { OPEN, type ServiceHttp } from '@grantline/service';
 import { Type } from '@sinclair/typebox';
 import type { Hypervisor } from './hypervisor.js';
 

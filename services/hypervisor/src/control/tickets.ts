@@ -1,8 +1,7 @@
 /** Tickets for descriptors: each is good once, for what its holder had a right to, and for a short time. Whoever has one is
  *  taken for the holder, so they are asked for over the domain's own connection and used at once. */
 import { randomBytes } from 'node:crypto';
-import type { DomId } from '@grantline/shared/abi/page.js';
-import { nowNs } from '@grantline/shared/clock/clock.js';
+import { type DomId, nowNs } from '@grantline/base';
 import type { Opener } from './shares.js';
 
 /** A holder uses a ticket within milliseconds; one that was stopped meanwhile asks for another. */

@@ -1,11 +1,20 @@
 /** The toolstack: writes what domains find in xenstore when they start, and reads from it how far they are.
  *  Paths, owners and values: docs/wire/xenstore-paths.md. */
-import { DOMID_CONTROL, DOMID_DRIVER, type DomId } from '@grantline/shared/abi/page.js';
-import { XENBUS, XENBUS_NAMES, backendPath, domainPath, frontendPath, vifName } from '@grantline/shared/abi/xenbus.js';
-import { CONFIGURATIONS, changeFactors, factorKeys, type Factors } from '@grantline/shared/config/factors.js';
-import { NETWORK_PREFIX, OUTER_IP } from '@grantline/shared/config/network.js';
-import { RUN_PATH, type RunSettings } from '@grantline/shared/config/run.js';
-import { printable } from '@grantline/shared/service/printable.js';
+import {
+  DOMID_CONTROL,
+  DOMID_DRIVER,
+  type DomId,
+  CONFIGURATIONS,
+  changeFactors,
+  factorKeys,
+  type Factors,
+  NETWORK_PREFIX,
+  OUTER_IP,
+  RUN_PATH,
+  type RunSettings,
+  printable,
+} from '@grantline/base';
+import { XENBUS, XENBUS_NAMES, backendPath, domainPath, frontendPath, vifName } from '@grantline/xen';
 import type { Domain, Domains } from './domains.js';
 import type { XenStore } from './xenstore.js';
 

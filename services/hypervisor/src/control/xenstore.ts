@@ -4,7 +4,7 @@
  *  takes the readers of its parent; its owner is whoever makes it. So what the toolstack writes into a guest's directory
  *  (mac, ip) stays the toolstack's, although the directory is the guest's.
  *  Source: docs/misc/xenstore.txt; docs/wire/xenstore-paths.md has our paths. */
-import { DOMID_CONTROL, type DomId } from '@grantline/shared/abi/page.js';
+import { DOMID_CONTROL, type DomId } from '@grantline/base';
 import {
   allWritable,
   asTree,

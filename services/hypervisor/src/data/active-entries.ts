@@ -14,9 +14,9 @@ import {
   GTF_READONLY,
   GTF_TYPE_MASK,
   GTF_WRITING,
-} from '@grantline/shared/abi/grant-table.js';
-import { PAGE_SHIFT } from '@grantline/shared/abi/page.js';
-import type { Mem } from '@grantline/shared/mem/address-space.js';
+} from '@grantline/xen';
+import { PAGE_SHIFT } from '@grantline/base';
+import type { Mem } from '@grantline/machine';
 
 /** Pins of a gref are four 8-bit counters in one word; these are one pin of each kind. */
 export const PIN_HOST_WRITE = 1;

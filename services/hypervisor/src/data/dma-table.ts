@@ -12,9 +12,9 @@ import {
   DMA_VALID,
   DMA_WRITE,
   dmaOwner,
-} from '@grantline/shared/abi/dma.js';
-import { DOMID_DRIVER, DOMID_FIRST_RESERVED, MAX_GUESTS } from '@grantline/shared/abi/page.js';
-import type { Mem } from '@grantline/shared/mem/address-space.js';
+} from '@grantline/xen';
+import { DOMID_DRIVER, DOMID_FIRST_RESERVED, MAX_GUESTS } from '@grantline/base';
+import type { Mem } from '@grantline/machine';
 
 /** Entries that one guest's context may hold: one for each page of its memory. */
 export const GUEST_DMA_ENTRIES = 1024;

@@ -1,7 +1,6 @@
 /** What the hypervisor knows of each domain: where its memory lies, its active entries, its maptrack. */
-import { DOMID_DRIVER, DOMID_FIRST_RESERVED, MAX_GUESTS, PAGE_SHIFT } from '@grantline/shared/abi/page.js';
-import type { CounterBlock } from '@grantline/shared/counters/block.js';
-import type { Mem } from '@grantline/shared/mem/address-space.js';
+import { DOMID_DRIVER, DOMID_FIRST_RESERVED, MAX_GUESTS, PAGE_SHIFT } from '@grantline/base';
+import type { CounterBlock, Mem } from '@grantline/machine';
 import { ActiveEntries } from './active-entries.js';
 import { Maptrack } from './maptrack.js';
 

@@ -10,8 +10,8 @@
  *
  *  A pending batch must be finished even when its caller has gone: pins of others hang on it. Until then its `reply`
  *  must not be used for another batch. Counters are added to, not committed: the control side adds cpuNs and commits. */
-import { GNTST_NAMES } from '@grantline/shared/abi/grant-table.js';
 import {
+  GNTST_NAMES,
   COPY_BYTES,
   DMAOP_MAP_SELF,
   DMAOP_UNMAP_SELF,
@@ -27,11 +27,10 @@ import {
   MAP_RES_BYTES,
   STATUS_RES_BYTES,
   UNMAP_BYTES,
-} from '@grantline/shared/abi/hypercall.js';
-import { DOMID_DRIVER } from '@grantline/shared/abi/page.js';
-import { slots } from '@grantline/shared/counters/block.js';
-import { HYPERCALL_COUNTERS } from '@grantline/shared/counters/names.js';
-import type { Mem } from '@grantline/shared/mem/address-space.js';
+} from '@grantline/xen';
+import { DOMID_DRIVER } from '@grantline/base';
+import { slots, type Mem } from '@grantline/machine';
+import { HYPERCALL_COUNTERS } from '@grantline/observe';
 import { CopyOp } from './copy-op.js';
 import type { DmaQuiesce, DmaTable } from './dma-table.js';
 import type { DomainMemory, DomainTable } from './domain-memory.js';

@@ -6,8 +6,8 @@ import {
   GRANT_ENTRIES,
   GRANT_ENTRY_BYTES,
   GRANT_TABLE_PFN,
-} from '@grantline/shared/abi/grant-table.js';
-import type { Mem } from '@grantline/shared/mem/address-space.js';
+} from '@grantline/xen';
+import type { Mem } from '@grantline/machine';
 import type { DomainMemory } from './domain-memory.js';
 
 /** A used entry of a domain's grant table: what the domain has written, and what the hypervisor knows. */

@@ -1,5 +1,5 @@
 /** Which grants of others a domain has mapped. Source: Xen common/grant_table.c, grant_mapping. */
-import { GNTMAP_DEVICE_MAP, GNTMAP_HOST_MAP } from '@grantline/shared/abi/grant-table.js';
+import { GNTMAP_DEVICE_MAP, GNTMAP_HOST_MAP } from '@grantline/xen';
 
 /** The two halves of a mapping. */
 const HALVES = GNTMAP_HOST_MAP | GNTMAP_DEVICE_MAP;

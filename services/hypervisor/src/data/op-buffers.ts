@@ -1,6 +1,6 @@
 /** The hypervisor's private copy of one batch. A batch is copied in once and judged there; aligned typed arrays over it
  *  cost a fraction of a DataView or of Buffer's readers. */
-import { COPY_BYTES, HYPERCALL_MAX_COUNT, MAP_RES_BYTES } from '@grantline/shared/abi/hypercall.js';
+import { COPY_BYTES, HYPERCALL_MAX_COUNT, MAP_RES_BYTES } from '@grantline/xen';
 
 export class OpBuffers {
   /** Elements of the batch. */

@@ -1,0 +1,207 @@
+/** The software bridge: finds the port of each frame that came through the NIC's default queue (or, on transmit, from a
+ *  vif). It learns, forgets after five minutes, floods what it does not know and what goes to a group, and never sends
+ *  a frame out of the port that it came in by. */
+import { PAGE_SHIFT } from '@grantline/base';
+import { slots, type CounterBlock, type Mem } from '@grantline/machine';
+import { BRIDGE_COUNTERS } from '@grantline/observe';
+import { GivenAddresses } from '@grantline/frames';
+import { BridgeTable, macKey, type BridgeEntry } from './bridge-table.js';
+import type { Buffers } from './buffers.js';
+import type { TxSource } from './foreign-frames.js';
+
+const C = slots(BRIDGE_COUNTERS);
+
+/** The NIC's port; vifs have the numbers after it. */
+export const UPLINK = 0;
+export const MAX_PORTS = 64;
+const MAX_AGE_NS = 300e9;
+/** No frame of a batch, of whatever length, came through the NIC's switch. */
+const NONE = new Uint8Array(0);
+
+/** Where the bridge hands frames to. */
+export interface BridgePort {
+  /** Takes the frame (and a reference to it) or drops and counts it; returns at once.
+   *  @param buffer first buffer of the frame
+   *  @param len bytes, Ethernet header included, FCS excluded */
+  deliver(buffer: number, len: number): void;
+  /** @returns true when it takes a packet of that length that was not cut into frames */
+  takesBulk?(len: number): boolean;
+  /** Drops what waits there in the pages of a guest that goes. */
+  dropFrom?(source: TxSource): void;
+  /** Takes what `deliver` threw. Not there: whoever delivers has it. */
+  failed?(err: unknown): void;
+}
+
+/** Hands a frame to a port. What that throws is the port's, not that of whose frame it is. */
+export function handTo(to: BridgePort, buffer: number, len: number): void {
+  try {
+    to.deliver(buffer, len);
+  } catch (err) {
+    if (to.failed === undefined) throw err;
+    to.failed(err);
+  }
+}
+
+export class Bridge {
+  readonly table: BridgeTable;
+  /** What the toolstack gave to whom. */
+  readonly given: GivenAddresses;
+  private readonly u16: Uint16Array;
+  private readonly base: number;
+  private readonly counters: CounterBlock;
+  private readonly maxAgeNs: number;
+  private readonly ports: (BridgePort | null)[] = new Array<BridgePort | null>(MAX_PORTS).fill(null);
+  /** Highest port that was ever attached. */
+  lastPort = 0;
+  // The source and the destination seen last: frames come in trains. Any change of the table forgets both.
+  private srcA = 0;
+  private srcB = 0;
+  private srcPort = -1;
+  private srcSlot = -1;
+  private dstA = 0;
+  private dstB = 0;
+  private dstPort = -1;
+
+  constructor(mem: Mem, buffers: Buffers, counters: CounterBlock, table = new BridgeTable(), maxAgeNs = MAX_AGE_NS) {
+    this.u16 = mem.u16;
+    this.given = new GivenAddresses(mem);
+    this.base = buffers.base;
+    this.counters = counters;
+    this.table = table;
+    this.maxAgeNs = maxAgeNs;
+  }
+
+  /** Who is attached at a port. */
+  portAt(port: number): BridgePort | null {
+    return this.ports[port] ?? null;
+  }
+
+  attach(port: number, to: BridgePort): void {
+    if (port < 0 || port >= MAX_PORTS) throw new RangeError(`the bridge has no port ${port}`);
+    this.ports[port] = to;
+    this.lastPort = Math.max(this.lastPort, port);
+    this.forgetLast();
+  }
+
+  detach(port: number): void {
+    this.ports[port] = null;
+    this.table.forgetPort(port);
+    this.forgetLast();
+  }
+
+  /** Binds an address to a port, whether the port is attached or not. */
+  setStatic(mac: string, port: number): void {
+    const { a, b } = macKey(mac);
+    this.table.setStatic(a, b, port);
+    this.forgetLast();
+  }
+
+  removeStatic(mac: string): void {
+    const { a, b } = macKey(mac);
+    this.table.remove(a, b);
+    this.forgetLast();
+  }
+
+  /** Forwards a batch of frames that came in by port `ingress`. The caller keeps its own references.
+   *  @param looped by frame, not 0: it came through the NIC's switch, from a guest that has a port here and went past it. Where its source
+   *  is, it does not tell: what is not bound to a port may be behind that guest, and the uplink's is what the cable brings for it */
+  forward(ids: Int16Array, lens: Uint16Array, n: number, ingress: number, nowNs: number, looped = NONE): void {
+    const v = this.counters.v;
+    const u16 = this.u16;
+    const mayLoop = looped.length > 0;
+    for (let i = 0; i < n; i++) {
+      const id = ids[i];
+      const at = (this.base + (id << PAGE_SHIFT)) >> 1;
+      const sa = u16[at + 3] | (u16[at + 4] << 16);
+      const sb = u16[at + 5];
+      const loop = mayLoop && looped[i] > 0;
+      if (loop) {
+        // Nothing is learned, nor is what was learned confirmed.
+      } else if (sa === this.srcA && sb === this.srcB && ingress === this.srcPort)
+        this.table.seenNs[this.srcSlot] = nowNs;
+      else this.learn(sa, sb, ingress, nowNs);
+
+      const a = u16[at] | (u16[at + 1] << 16);
+      const b = u16[at + 2];
+      let port = this.dstPort;
+      if (port < 0 || a !== this.dstA || b !== this.dstB) port = this.lookup(a, b);
+      if (port < 0) this.flood(id, lens[i], ingress, loop ? this.homeOf(sa, sb, ingress) : ingress);
+      else if (port === ingress) v[C.dropHairpin]++;
+      else {
+        const to = this.ports[port];
+        if (to === null) v[C.dropNoPort]++;
+        else {
+          v[C.forwarded]++;
+          handTo(to, id, lens[i]);
+        }
+      }
+    }
+    v[C.inFrames] += n;
+    this.counters.commit();
+  }
+
+  /** Forgets addresses that were silent for too long; called once a second. */
+  sweep(nowNs: number): void {
+    const aged = this.table.age(nowNs - this.maxAgeNs);
+    if (aged === 0) return;
+    this.counters.v[C.aged] += aged;
+    this.counters.commit();
+    this.forgetLast();
+  }
+
+  entries(nowNs: number): BridgeEntry[] {
+    return this.table.entries(nowNs);
+  }
+
+  /** The address, as the table has it, was seen as a source at that port. */
+  learn(a: number, b: number, ingress: number, nowNs: number): void {
+    // A group address is nobody's source.
+    if ((a & 1) !== 0 || (a === 0 && b === 0)) return;
+    const known = this.table.find(a, b);
+    const moved = known >= 0 && this.table.port[known] !== ingress;
+    const slot = this.table.learn(a, b, ingress, nowNs);
+    if (slot < 0) return;
+    if (known < 0) this.counters.v[C.learned]++;
+    if (known < 0 || moved) this.dstPort = -1;
+    this.srcA = a;
+    this.srcB = b;
+    this.srcPort = ingress;
+    this.srcSlot = slot;
+  }
+
+  /** @returns the port of a station; -1: flood */
+  private lookup(a: number, b: number): number {
+    if ((a & 1) !== 0) return -1;
+    const slot = this.table.find(a, b);
+    if (slot < 0) return -1;
+    this.dstA = a;
+    this.dstB = b;
+    this.dstPort = this.table.port[slot];
+    return this.dstPort;
+  }
+
+  /** The port of the source of a looped frame: a guest that sends past the bridge gets nothing back. */
+  private homeOf(a: number, b: number, ingress: number): number {
+    const slot = this.table.find(a, b);
+    return slot < 0 ? ingress : this.table.port[slot];
+  }
+
+  private flood(id: number, len: number, ingress: number, home: number): void {
+    let copies = 0;
+    for (let p = 0; p <= this.lastPort; p++) {
+      const to = this.ports[p];
+      if (p === ingress || p === home || to === null) continue;
+      copies++;
+      handTo(to, id, len);
+    }
+    const v = this.counters.v;
+    if (copies === 0) v[C.dropNoPort]++;
+    else v[C.flooded]++;
+    v[C.floodCopies] += copies;
+  }
+
+  private forgetLast(): void {
+    this.srcPort = -1;
+    this.dstPort = -1;
+  }
+}

@@ -1,0 +1,223 @@
+/** The grant operations that packets from guests need when their grants do not stand: a copy of the header, real mappings of
+ *  the rest, and the end of these. One hypercall of each kind for a whole poll; each element has its own status. */
+import { GNTST } from '@grantline/xen';
+import { slots, type CounterBlock } from '@grantline/machine';
+import { DRIVER_DOMAIN_CPU, NETBACK_TX_COUNTERS } from '@grantline/observe';
+import { BatchTurns } from './grant-calls.js';
+import type { Laps } from '../ports.js';
+import type { HeadBatch, MapBatch, TxCalls, TxWindow, UnmapBatch } from './tx-calls.js';
+import { MAX_PENDING, type TxPackets } from '../tx/tx-packets.js';
+
+const C = slots(NETBACK_TX_COUNTERS);
+const CPU = slots(DRIVER_DOMAIN_CPU);
+const BATCHES = 8;
+/** Elements in a batch: 64 packets, most of one slot. */
+const N = 128;
+
+/** Who is told when a packet's operations are over. */
+export interface TxGrantSink {
+  /** Header and mappings are there, or have failed: see the slots' status. */
+  granted(packet: number): void;
+  unmapped(packet: number): void;
+}
+
+export class TxGrants {
+  private readonly packets: TxPackets;
+  private readonly window: TxWindow;
+  private readonly sink: TxGrantSink;
+  private readonly counters: CounterBlock;
+  private readonly meter: Laps;
+  private readonly heads: BatchTurns<HeadBatch>;
+  private readonly maps: BatchTurns<MapBatch>;
+  private readonly unmaps: BatchTurns<UnmapBatch>;
+  /** Slot of element k of batch b, at b * N + k. */
+  private readonly headSlots = new Uint8Array(BATCHES * N);
+  private readonly mapSlots = new Uint8Array(BATCHES * N);
+  private readonly unmapSlots = new Uint8Array(BATCHES * N);
+
+  constructor(
+    packets: TxPackets,
+    calls: TxCalls,
+    window: TxWindow,
+    sink: TxGrantSink,
+    counters: CounterBlock,
+    meter: Laps,
+    onReply: () => void,
+  ) {
+    this.packets = packets;
+    this.window = window;
+    this.sink = sink;
+    this.counters = counters;
+    this.meter = meter;
+    this.heads = new BatchTurns(BATCHES, N, (replied) => calls.headBatch(N, replied), onReply);
+    this.maps = new BatchTurns(BATCHES, N, (replied) => calls.mapBatch(N, replied), onReply);
+    this.unmaps = new BatchTurns(BATCHES, N, (replied) => calls.unmapBatch(N, replied), onReply);
+  }
+
+  /** Calls without a reply yet. */
+  get inFlight(): number {
+    return this.heads.inFlight + this.maps.inFlight + this.unmaps.inFlight;
+  }
+
+  /** @returns true when a packet of the most slots can be granted now. Sends a batch that is nearly full */
+  canGrant(slotCount: number): boolean {
+    if (this.heads.room < slotCount && this.heads.open >= 0) this.send(this.heads, C.copyOps);
+    if (this.maps.room < slotCount && this.maps.open >= 0) this.send(this.maps, C.mapOps);
+    return this.heads.room >= slotCount && this.maps.room >= slotCount;
+  }
+
+  canUnmap(slotCount: number): boolean {
+    if (this.unmaps.room < slotCount && this.unmaps.open >= 0) this.send(this.unmaps, C.unmapOps);
+    return this.unmaps.room >= slotCount;
+  }
+
+  /** A part of the header shall be copied. */
+  copy(s: number, offset: number, pfn: number, to: number, len: number): void {
+    const b = this.heads.open;
+    const batch = this.heads.batches[b];
+    const p = this.packets;
+    this.headSlots[b * N + batch.count] = s;
+    batch.put(p.gref[s], offset, pfn, to, len);
+    p.waiting[p.packet[s]]++;
+  }
+
+  /** The slot's page shall be mapped. */
+  map(s: number): void {
+    const b = this.maps.open;
+    const batch = this.maps.batches[b];
+    const p = this.packets;
+    p.at[s] = this.window.take();
+    if (p.at[s] < 0) {
+      p.status[s] = GNTST.noDeviceSpace;
+      return;
+    }
+    this.mapSlots[b * N + batch.count] = s;
+    batch.put(p.gref[s], p.at[s]);
+    p.waiting[p.packet[s]]++;
+  }
+
+  /** Everything that the packet has mapped shall go. @returns operations begun; 0: it has nothing mapped */
+  unmap(packet: number): number {
+    const p = this.packets;
+    let n = 0;
+    for (let s = packet; s >= 0; s = p.next[s]) {
+      if (p.handle[s] < 0) continue;
+      const b = this.unmaps.open;
+      const batch = this.unmaps.batches[b];
+      this.unmapSlots[b * N + batch.count] = s;
+      // The page goes out of sight before the hypervisor is told (ADR 0006).
+      this.window.unmap(p.at[s]);
+      batch.put(p.handle[s], p.dpn[s], p.at[s]);
+      p.waiting[packet]++;
+      n++;
+    }
+    return n;
+  }
+
+  /** Sends what waits and may go. */
+  flush(): void {
+    if (this.heads.ready()) this.send(this.heads, C.copyOps);
+    if (this.maps.ready()) this.send(this.maps, C.mapOps);
+    if (this.unmaps.ready()) this.send(this.unmaps, C.unmapOps);
+  }
+
+  /** Sends what waits, whatever is under way: the last poll of a connection. */
+  flushAll(): void {
+    for (const [turns, ops] of [
+      [this.heads, C.copyOps],
+      [this.maps, C.mapOps],
+      [this.unmaps, C.unmapOps],
+    ] as const)
+      if (turns.open >= 0 && turns.batches[turns.open].count > 0) this.send(turns, ops);
+  }
+
+  /** After stop, once nothing is in flight: what is still mapped. Each is handed out once. */
+  takeMappings(each: (handle: number, dpn: number, at: number) => void): void {
+    const p = this.packets;
+    for (let s = 0; s < MAX_PENDING; s++) {
+      if (p.handle[s] < 0) continue;
+      this.window.unmap(p.at[s]);
+      each(p.handle[s], p.dpn[s], p.at[s]);
+      p.handle[s] = -1;
+    }
+  }
+
+  /** Reads the replies that have come. @returns elements settled */
+  settle(): number {
+    return this.settleHeads() + this.settleMaps() + this.settleUnmaps();
+  }
+
+  private settleHeads(): number {
+    const p = this.packets;
+    let done = 0;
+    for (let b = this.heads.replied(); b >= 0; b = this.heads.replied()) {
+      const batch = this.heads.batches[b];
+      const n = batch.count;
+      for (let k = 0; k < n; k++) {
+        const s = this.headSlots[b * N + k];
+        const status = batch.status(k);
+        if (status !== 0) p.status[s] = status;
+        this.oneLess(p.packet[s]);
+      }
+      done += n;
+      this.heads.settled();
+    }
+    return done;
+  }
+
+  private settleMaps(): number {
+    const p = this.packets;
+    let done = 0;
+    for (let b = this.maps.replied(); b >= 0; b = this.maps.replied()) {
+      const batch = this.maps.batches[b];
+      const n = batch.count;
+      for (let k = 0; k < n; k++) {
+        const s = this.mapSlots[b * N + k];
+        const status = batch.status(k);
+        if (status === 0) {
+          p.handle[s] = batch.handle(k);
+          p.dpn[s] = batch.dpn(k);
+          p.mapped[p.packet[s]]++;
+          // A mapping that the hypervisor allows and the system does not: it must be ended all the same.
+          if (!this.window.map(p.at[s], batch.pfn(k))) p.status[s] = GNTST.generalError;
+        } else {
+          p.status[s] = status;
+          this.window.unmap(p.at[s]);
+        }
+        this.oneLess(p.packet[s]);
+      }
+      done += n;
+      this.maps.settled();
+    }
+    return done;
+  }
+
+  private settleUnmaps(): number {
+    const p = this.packets;
+    let done = 0;
+    for (let b = this.unmaps.replied(); b >= 0; b = this.unmaps.replied()) {
+      const batch = this.unmaps.batches[b];
+      const n = batch.count;
+      for (let k = 0; k < n; k++) {
+        const s = this.unmapSlots[b * N + k];
+        p.handle[s] = -1;
+        const packet = p.packet[s];
+        if (--p.waiting[packet] === 0) this.sink.unmapped(packet);
+      }
+      done += n;
+      this.unmaps.settled();
+    }
+    return done;
+  }
+
+  private oneLess(packet: number): void {
+    if (--this.packets.waiting[packet] === 0) this.sink.granted(packet);
+  }
+
+  private send(turns: BatchTurns<HeadBatch> | BatchTurns<MapBatch> | BatchTurns<UnmapBatch>, ops: number): void {
+    this.meter.lap(CPU.netback);
+    this.counters.v[ops] += turns.send();
+    this.counters.v[C.hypercalls]++;
+    this.meter.lap(CPU.grantCalls);
+  }
+}

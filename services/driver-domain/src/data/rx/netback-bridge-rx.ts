@@ -1,0 +1,229 @@
+/** The receive queue of a vif that the bridge feeds: frames wait here in the driver domain's buffers (waiting-frames.ts),
+ *  and are copied into the pages that the guest posted (frame-fill.ts). Responses go strictly in ring order. */
+import { NETBACK_BATCH, NETIF_NR_SLOTS_MIN } from '@grantline/xen';
+import { slots as counterSlots, type CounterBlock, type Poller, type Mem } from '@grantline/machine';
+import { DRIVER_DOMAIN_CPU, NETBACK_COUNTERS } from '@grantline/observe';
+import type { BridgePort } from '../bridge/bridge.js';
+import { BridgeTap } from '../capture/bridge-tap.js';
+import type { Buffers } from '../bridge/buffers.js';
+import { CopyFrames } from './copy-frames.js';
+import { FOREIGN, type TxSource } from '../bridge/foreign-frames.js';
+import { FrameFill } from './frame-fill.js';
+import type { GrantCalls } from '../grants/grant-calls.js';
+import type { GrantPool, PoolUser } from '../grants/pool.js';
+import type { Laps, Notify, Scheduler, VifPart } from '../ports.js';
+import type { RxSlots } from './rx-slots.js';
+import { WaitingFrames } from '../bridge/waiting-frames.js';
+
+const C = counterSlots(NETBACK_COUNTERS);
+const CPU = counterSlots(DRIVER_DOMAIN_CPU);
+/** Frames begun in one poll. */
+const BUDGET = 64;
+
+export interface BridgeRxOptions {
+  mem: Mem;
+  slots: RxSlots;
+  buffers: Buffers;
+  pool: GrantPool;
+  calls: GrantCalls;
+  guest: Notify;
+  counters: CounterBlock;
+  meter: Laps;
+  loop: Scheduler<Poller>;
+  /** Buffers have come back: post them. */
+  refill: () => void;
+  /** The guest takes packets that were not cut into frames. */
+  gso: boolean;
+  /** The vif must go: its guest did what cannot be. Called once. */
+  onFault: (reason: string) => void;
+  /** The vif must go: this part of it threw, a fault of ours. Not given: it is thrown on. */
+  onError?: (err: unknown) => void;
+}
+
+export class NetbackBridgeRx implements Poller, PoolUser, BridgePort, VifPart {
+  scheduled = false;
+  stopped = false;
+  readonly tap: BridgeTap;
+  readonly copies: CopyFrames;
+  private readonly o: BridgeRxOptions;
+  private readonly waiting: WaitingFrames;
+  private readonly filler: FrameFill;
+  /** Requests that the first frame needs; 0 while a batch is what is missing. */
+  private needed = 0;
+
+  constructor(options: BridgeRxOptions) {
+    const { mem, slots, buffers, pool, counters } = options;
+    this.o = options;
+    this.tap = new BridgeTap(buffers);
+    this.waiting = new WaitingFrames(buffers, counters, this.tap);
+    this.copies = new CopyFrames(options.calls, counters, options.meter, () => this.replied());
+    this.filler = new FrameFill({ mem, slots, buffers, pool, counters, copies: this.copies, tap: this.tap });
+  }
+
+  /** Frames that wait or are being copied. */
+  get inFlight(): number {
+    return this.waiting.fifo.count + this.copies.frames;
+  }
+
+  deliver(buffer: number, len: number): void {
+    const { counters, meter, loop } = this.o;
+    const v = counters.v;
+    const stands = this.o.buffers.framesOf(buffer);
+    v[C.bridgeFrames] += stands;
+    if (this.stopped) {
+      v[C.dropDisabled] += stands;
+      if (this.tap.on) this.tap.frame(buffer, len, C.dropDisabled);
+      return;
+    }
+    if (this.waiting.add(buffer, len, meter.now) && !this.scheduled) loop.schedule(this);
+  }
+
+  takesBulk(len: number): boolean {
+    return this.o.gso && len <= this.o.slots.bufferBytes * NETIF_NR_SLOTS_MIN;
+  }
+
+  dropFrom(source: TxSource): void {
+    if (!this.waiting.dropFrom(source)) return;
+    this.o.counters.commit();
+    // The frame that is the first now may need fewer requests.
+    this.o.loop.schedule(this);
+  }
+
+  poll(): number {
+    if (this.stopped) return 0;
+    const { meter, counters, slots } = this.o;
+    const { filler } = this;
+    const before = slots.ring.rspProdPvt;
+    let work = filler.settle(false);
+    work += this.begin();
+    if (this.stopped) return work;
+    filler.answer();
+    if (slots.ring.rspProdPvt !== before) {
+      if (slots.ring.push()) {
+        counters.v[C.notifications]++;
+        this.o.guest.notify();
+      } else counters.v[C.suppressed]++;
+    }
+    if (filler.released) {
+      filler.released = false;
+      this.o.refill();
+    }
+    meter.lap(CPU.netback);
+    this.copies.flush();
+    counters.commit();
+    return work;
+  }
+
+  arm(): boolean {
+    if (this.stopped || this.needed === 0) return false;
+    // Asks for as many requests as the frame needs: one that never comes is a stall, however many others are there.
+    const { ring } = this.o.slots;
+    ring.arm(this.needed);
+    const there = ring.unconsumed();
+    return there < 0 || there >= this.needed;
+  }
+
+  /** Drops what a guest has let wait for too long, for frames that come no more because this queue holds all the buffers.
+   *  @returns true while frames wait: then it is called several times a second, else once */
+  tick(nowNs: number): boolean {
+    if (this.stopped) return false;
+    if (this.waiting.expire(nowNs)) {
+      this.o.counters.commit();
+      this.o.refill();
+      // The frame that is the first now may need fewer requests.
+      this.o.loop.schedule(this);
+    }
+    return this.waiting.fifo.count > 0;
+  }
+
+  markInUse(marks: Uint8Array): void {
+    this.o.slots.markInUse(marks);
+  }
+
+  /** No more polls: what waits is dropped. Frames that are being copied are dropped when their reply comes. */
+  stop(): void {
+    if (this.stopped) return;
+    this.stopped = true;
+    this.waiting.dropAll(C.dropDisabled);
+    this.filler.abandon();
+    this.settleStopped();
+  }
+
+  describe(): Record<string, unknown> {
+    const { fifo } = this.waiting;
+    return {
+      fedBy: 'bridge',
+      stopped: this.stopped,
+      waitingFrames: fifo.count,
+      waitingBytes: fifo.bytes,
+      copyCallsInFlight: this.copies.inFlight,
+      ring: this.o.slots.ring.describe(),
+    };
+  }
+
+  private replied(): void {
+    if (this.stopped) this.settleStopped();
+    else this.o.loop.schedule(this);
+  }
+
+  private settleStopped(): void {
+    this.filler.settle(true);
+    this.o.counters.commit();
+    this.o.refill();
+  }
+
+  /** The state may be anything: what can be stopped is. */
+  failed(err: unknown): void {
+    try {
+      this.stop();
+    } catch {
+      // The first error is the one to tell.
+    }
+    if (this.o.onError === undefined) throw err;
+    this.o.onError(err);
+  }
+
+  private fault(reason: string): void {
+    this.o.counters.v[C.ringFaults]++;
+    this.stop();
+    this.o.onFault(reason);
+  }
+
+  /** Takes requests for the frames that wait. @returns frames begun */
+  private begin(): number {
+    const { copies, filler } = this;
+    const { fifo } = this.waiting;
+    const { slots, counters, buffers } = this.o;
+    this.needed = 0;
+    if (fifo.count === 0) return 0;
+    let there = slots.ring.unconsumed();
+    if (there < 0) {
+      this.fault('rx ring: req_prod is further ahead than the ring is long');
+      return 0;
+    }
+    let frames = 0;
+    while (fifo.count > 0 && frames < BUDGET) {
+      const len = fifo.firstLen;
+      const id = fifo.firstId;
+      const need = Math.ceil(len / slots.bufferBytes);
+      const all = id >= FOREIGN && buffers.foreign!.mss[id - FOREIGN] > 0 ? need + 1 : need;
+      if (all > there) {
+        this.needed = all;
+        break;
+      }
+      // A slot needs one element, or two where the source goes over to its next page.
+      const elements = id >= FOREIGN ? filler.foreignElements(id - FOREIGN, len) : need * 2;
+      if (!copies.makeRoom(Math.min(elements, NETBACK_BATCH))) break;
+      if (!(id >= FOREIGN ? filler.fillForeign(id - FOREIGN, len, need) : filler.fill(id, len, need))) {
+        counters.v[C.badRequests]++;
+        this.fault('rx ring: a buffer reaches over the end of its page');
+        return frames;
+      }
+      there -= all;
+      counters.v[C.requests] += all;
+      fifo.shift();
+      frames++;
+    }
+    return frames;
+  }
+}

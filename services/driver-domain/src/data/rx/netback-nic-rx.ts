@@ -1,0 +1,208 @@
+/** The receive queue of a vif that the NIC feeds: the guest's posted buffers go to the guest's NIC queue, and what the
+ *  NIC completes is answered. The driver domain touches no byte of a frame.
+ *
+ *  A request whose grant is in the pool is posted at once and answered at once (pooled-rx.ts). Any other is pinned first
+ *  and unpinned before its answer (pinned-rx.ts); while there are such, the quick loops pause. */
+import { NICQ_COMP_EOP, NICQ_SIZE, RX_RING_SIZE, type DriverQueue } from '@grantline/xen';
+import { NO_TAP, type FrameTap, DRIVER_DOMAIN_CPU, NETBACK_COUNTERS } from '@grantline/observe';
+import { slots as counterSlots, type CounterBlock, type Poller, type Mem } from '@grantline/machine';
+import type { GrantCalls } from '../grants/grant-calls.js';
+import { NicCompletions } from './nic-completions.js';
+import { NicFrames } from './nic-frames.js';
+import { PinnedRx } from './pinned-rx.js';
+import type { Pins } from '../grants/pins.js';
+import type { GrantPool, PoolUser } from '../grants/pool.js';
+import { PooledRx } from './pooled-rx.js';
+import type { Laps, Notify, Scheduler, VifPart } from '../ports.js';
+import type { RxSlots } from './rx-slots.js';
+
+const C = counterSlots(NETBACK_COUNTERS);
+const CPU = counterSlots(DRIVER_DOMAIN_CPU);
+/** Buffers with the NIC that let the guest's next ones wait, up to as many: half of the ring. */
+const PLENTY = RX_RING_SIZE / 2;
+
+export interface NicRxOptions {
+  mem: Mem;
+  slots: RxSlots;
+  queue: DriverQueue;
+  pool: GrantPool;
+  calls: GrantCalls;
+  guest: Notify;
+  nic: Notify;
+  counters: CounterBlock;
+  meter: Laps;
+  loop: Scheduler<Poller>;
+  /** The vif must go: its guest did what cannot be. Called once. */
+  onFault: (reason: string) => void;
+  /** The vif must go: this part of it threw, a fault of ours. Not given: it is thrown on. */
+  onError?: (err: unknown) => void;
+}
+
+export class NetbackNicRx implements Poller, PoolUser, VifPart {
+  scheduled = false;
+  tap: FrameTap = NO_TAP;
+  stopped = false;
+  readonly pins: Pins;
+  private readonly o: NicRxOptions;
+  private readonly pooled: PooledRx;
+  private readonly pinned: PinnedRx;
+  private readonly seen = new NicCompletions();
+
+  constructor(options: NicRxOptions) {
+    const { mem, slots, queue, pool, calls, counters, meter } = options;
+    this.o = options;
+    const shared = {
+      mem,
+      slots,
+      queue,
+      pool,
+      counters,
+      frames: new NicFrames(counters),
+      postedSlot: new Uint8Array(NICQ_SIZE),
+    };
+    this.pooled = new PooledRx(shared);
+    this.pinned = new PinnedRx({ ...shared, calls, meter, onReply: () => this.replied() });
+    this.pins = this.pinned.pins;
+  }
+
+  poll(): number {
+    if (this.stopped) return 0;
+    const { pinned } = this;
+    const { slots, counters, meter, queue } = this.o;
+    const rspBefore = slots.ring.rspProdPvt;
+    pinned.blocked = false;
+    let work = this.pins.settle();
+    work += this.takeCompletions();
+    if (!this.stopped) work += this.takeRequests();
+    if (this.stopped) return work;
+    if (pinned.slow > 0) {
+      pinned.post();
+      pinned.answer();
+    }
+    if (slots.ring.rspProdPvt !== rspBefore) {
+      if (slots.ring.push()) {
+        counters.v[C.notifications]++;
+        this.o.guest.notify();
+      } else counters.v[C.suppressed]++;
+    }
+    if (queue.publish()) this.o.nic.notify();
+    meter.lap(CPU.netback);
+    if (pinned.slow > 0) this.pins.flush();
+    if (work > 0) counters.commit();
+    return work;
+  }
+
+  arm(): boolean {
+    if (this.stopped) return false;
+    const { slots, queue } = this.o;
+    // While the NIC has plenty of buffers, more of them can wait: what it completes wakes us anyway.
+    const requests = slots.ring.arm(slots.unanswered() >= PLENTY ? PLENTY : 1);
+    const completions = queue.arm();
+    return (requests || completions) && !this.pinned.blocked;
+  }
+
+  markInUse(marks: Uint8Array): void {
+    this.o.slots.markInUse(marks);
+  }
+
+  /** No more polls: what the NIC delivered and is not answered yet is dropped. Pins stay until `takePins`. */
+  stop(): void {
+    if (this.stopped) return;
+    this.stopped = true;
+    this.o.counters.v[C.dropDisabled] += this.pinned.unansweredFrames();
+    // Replies that came since the last poll: nobody else will look at them.
+    this.pins.settle();
+    this.o.counters.commit();
+  }
+
+  /** After stop, once the NIC is off the queue: counts what it had still delivered. */
+  drain(): void {
+    const { queue, counters } = this.o;
+    const n = Math.max(0, queue.completed());
+    for (let i = 0; i < n; i++) {
+      if ((this.o.mem.u16[(queue.completion(i) >> 1) + 1] & NICQ_COMP_EOP) === 0) continue;
+      counters.v[C.nicFrames]++;
+      counters.v[C.dropDisabled]++;
+    }
+    queue.consume(n);
+    counters.commit();
+  }
+
+  /** After stop, once nothing is in flight and the NIC is off the queue: what is still pinned. Each is handed out once. */
+  takePins(each: (handle: number, dpn: number) => void): void {
+    for (let s = 0; s < RX_RING_SIZE; s++) {
+      if (this.pins.handle[s] < 0) continue;
+      each(this.pins.handle[s], this.pins.dpn[s]);
+      this.pins.handle[s] = -1;
+    }
+  }
+
+  describe(): Record<string, unknown> {
+    const { slots, queue } = this.o;
+    return {
+      fedBy: 'nic',
+      stopped: this.stopped,
+      slow: this.pinned.slow,
+      pinCallsInFlight: this.pins.inFlight,
+      ring: slots.ring.describe(),
+      queue: queue.describe(),
+    };
+  }
+
+  private replied(): void {
+    if (this.stopped) this.pins.settle();
+    else this.o.loop.schedule(this);
+  }
+
+  /** The state may be anything: what can be stopped is. */
+  failed(err: unknown): void {
+    try {
+      this.stop();
+    } catch {
+      // The first error is the one to tell.
+    }
+    if (this.o.onError === undefined) throw err;
+    this.o.onError(err);
+  }
+
+  private fault(reason: string): void {
+    this.o.counters.v[C.ringFaults]++;
+    this.stop();
+    this.o.onFault(reason);
+  }
+
+  private takeCompletions(): number {
+    const { queue } = this.o;
+    const n = queue.completed();
+    if (n < 0) {
+      this.fault('the NIC queue completed more than was posted');
+      return 0;
+    }
+    if (n === 0) return 0;
+    let taken = n;
+    if (this.pinned.slow === 0) this.pooled.complete(n);
+    else taken = this.pinned.complete(n);
+    if (this.tap.on) this.seen.capture(this.tap, this.o.mem, queue, taken);
+    queue.consume(taken);
+    return taken;
+  }
+
+  private takeRequests(): number {
+    const { pinned } = this;
+    const { slots, counters } = this.o;
+    const n = slots.ring.unconsumed();
+    if (n < 0) {
+      this.fault('rx ring: req_prod is further ahead than the ring is long');
+      return 0;
+    }
+    if (n === 0) return 0;
+    let taken = pinned.slow === 0 ? this.pooled.post(n) : 0;
+    if (taken < n) taken += pinned.take(n - taken);
+    counters.v[C.requests] += taken;
+    if (pinned.impossible) {
+      counters.v[C.badRequests]++;
+      this.fault('rx ring: a buffer reaches over the end of its page');
+    }
+    return taken;
+  }
+}

@@ -1,0 +1,113 @@
+/** Requests whose grants are in the pool: posted at once, and answered at once when the NIC has filled them. This is
+ *  all that happens in the steady state of `grant-reuse` and `optimised`; it may only run while no other request is
+ *  unanswered (pinned-rx.ts), so that completions, posts and ring slots are in one order. */
+import {
+  GRANT_ENTRIES,
+  NETIF_RSP_ERROR,
+  NETRXF_MORE_DATA,
+  RX_SLOT_BYTES,
+  NICQ_COMP_EOP,
+  NICQ_COMP_ERROR,
+  NICQ_SIZE,
+  type DriverQueue,
+  ringIdx,
+} from '@grantline/xen';
+import { slots as counterSlots, type CounterBlock, type Mem } from '@grantline/machine';
+import { NETBACK_COUNTERS } from '@grantline/observe';
+import type { NicFrames } from './nic-frames.js';
+import type { GrantPool } from '../grants/pool.js';
+import { RX_MASK, type RxSlots } from './rx-slots.js';
+
+const C = counterSlots(NETBACK_COUNTERS);
+const NICQ_MASK = NICQ_SIZE - 1;
+
+export interface PooledRxOptions {
+  mem: Mem;
+  slots: RxSlots;
+  queue: DriverQueue;
+  pool: GrantPool;
+  frames: NicFrames;
+  /** Ring slot of each buffer on the NIC's queue. */
+  postedSlot: Uint8Array;
+  counters: CounterBlock;
+}
+
+export class PooledRx {
+  private readonly o: PooledRxOptions;
+
+  constructor(options: PooledRxOptions) {
+    this.o = options;
+  }
+
+  /** Posts requests whose grants are in the pool. @returns how many; fewer than n when one is not */
+  post(n: number): number {
+    const { slots, queue, postedSlot } = this.o;
+    const { ring, id, gref, offset, bufferBytes, maxOffset, offsetMask } = slots;
+    const pooled = this.o.pool.dpn;
+    const u32 = this.o.mem.u32;
+    const base = ring.slot(ringIdx(0)) >> 2;
+    let cons: number = ring.reqCons;
+    let i = 0;
+    for (; i < n; i++) {
+      const s = cons & RX_MASK;
+      const at = base + s * (RX_SLOT_BYTES >> 2);
+      // As slots.take, in words: each is read once.
+      const head = u32[at];
+      const ref = u32[at + 1];
+      const where = (head >>> 16) & offsetMask;
+      const dpn = ref < GRANT_ENTRIES ? pooled[ref] : 0;
+      // Whatever is not plain stays for the slow loop, which judges it.
+      if (dpn === 0 || where > maxOffset) break;
+      id[s] = head;
+      offset[s] = where;
+      gref[s] = ref;
+      postedSlot[queue.availProd & NICQ_MASK] = s;
+      queue.post(dpn, where, bufferBytes);
+      cons++;
+    }
+    ring.reqCons = ringIdx(cons);
+    return i;
+  }
+
+  /** Answers n completions: the i-th is that of the i-th unanswered request. */
+  complete(n: number): void {
+    const { slots, queue, frames, counters } = this.o;
+    const { id, offset, bufferBytes, ring } = slots;
+    const { u16, u32 } = this.o.mem;
+    const base = ring.slot(ringIdx(0)) >> 2;
+    let rsp: number = ring.rspProdPvt;
+    let whole = 0;
+    let bytes = 0;
+    for (let i = 0; i < n; i++) {
+      const at = queue.completion(i) >> 1;
+      const len = u16[at];
+      const flags = u16[at + 1];
+      const s = rsp & RX_MASK;
+      const out = base + s * (RX_SLOT_BYTES >> 2);
+      u32[out] = id[s] | (offset[s] << 16);
+      if ((flags & NICQ_COMP_ERROR) !== 0 || len > bufferBytes) {
+        u32[out + 1] = NETIF_RSP_ERROR << 16;
+        frames.nicError(flags);
+        frames.abandon();
+      } else if ((flags & NICQ_COMP_EOP) === 0) {
+        u32[out + 1] = NETRXF_MORE_DATA | (len << 16);
+        frames.bytes += len;
+      } else {
+        u32[out + 1] = len << 16;
+        if (frames.bytes > 0) {
+          counters.v[C.nicFrames]++;
+          frames.end(len);
+        } else {
+          whole++;
+          bytes += len;
+        }
+      }
+      rsp++;
+    }
+    ring.rspProdPvt = ringIdx(rsp);
+    const v = counters.v;
+    v[C.nicFrames] += whole;
+    v[C.outFrames] += whole;
+    v[C.outBytes] += bytes;
+  }
+}

@@ -1,0 +1,103 @@
+/** Requests that netback has taken from a receive ring and not yet answered, by ring slot. A slot is copied once into
+ *  these arrays; from then on only the copy counts, whatever the guest writes into the page. */
+import {
+  GRANT_ENTRIES,
+  NETRXF_MORE_DATA,
+  XEN_NETIF_EXTRA_TYPE_GSO,
+  XEN_NETIF_GSO_TYPE_TCPV4,
+  RX_RING_SIZE,
+  type BackRing,
+  idxAdd,
+  idxDist,
+} from '@grantline/xen';
+import { PAGE_SIZE } from '@grantline/base';
+import type { Mem } from '@grantline/machine';
+
+export const RX_MASK = RX_RING_SIZE - 1;
+
+export class RxSlots {
+  readonly ring: BackRing;
+  /** Bytes of each buffer, and the highest offset in its page that a request may name. */
+  readonly bufferBytes: number;
+  readonly maxOffset: number;
+  /** What of a request's pad counts: all, or nothing while feature-rx-offset was not agreed on. */
+  readonly offsetMask: number;
+  readonly id = new Uint16Array(RX_RING_SIZE);
+  readonly offset = new Uint16Array(RX_RING_SIZE);
+  readonly gref = new Uint32Array(RX_RING_SIZE);
+  /** Of the response to be: NETRXF_* and bytes, or a negative status. */
+  readonly flags = new Uint16Array(RX_RING_SIZE);
+  readonly status = new Int16Array(RX_RING_SIZE);
+  private readonly u16: Uint16Array;
+  private readonly u32: Uint32Array;
+
+  /** @param usesOffset both ends agreed on feature-rx-offset: the request's pad is the buffer's offset in its page */
+  constructor(mem: Mem, ring: BackRing, bufferBytes: number, usesOffset: boolean) {
+    this.u16 = mem.u16;
+    this.u32 = mem.u32;
+    this.ring = ring;
+    this.bufferBytes = bufferBytes;
+    this.maxOffset = PAGE_SIZE - bufferBytes;
+    this.offsetMask = usesOffset ? 0xffff : 0;
+  }
+
+  /** Copies the next request. The caller has asked the ring how many there are.
+   *  @returns its slot number; -1 when its buffer cannot lie where it says */
+  take(): number {
+    const ring = this.ring;
+    const s = ring.reqCons & RX_MASK;
+    const at = ring.slot(ring.reqCons);
+    const offset = this.u16[(at >> 1) + 1] & this.offsetMask;
+    this.id[s] = this.u16[at >> 1];
+    this.offset[s] = offset;
+    this.gref[s] = this.u32[(at >> 2) + 1];
+    if (offset > this.maxOffset) return -1;
+    ring.reqCons = idxAdd(ring.reqCons, 1);
+    return s;
+  }
+
+  /** Takes the next request for the extra info of a packet that is not cut: what it names is not used. The caller has
+   *  asked the ring. @returns its slot number; -1 as `take` */
+  takeGso(mss: number): number {
+    const s = this.take();
+    if (s < 0) return s;
+    this.id[s] = XEN_NETIF_EXTRA_TYPE_GSO;
+    this.offset[s] = mss;
+    this.flags[s] = XEN_NETIF_GSO_TYPE_TCPV4;
+    this.status[s] = 0;
+    return s;
+  }
+
+  /** Writes the response of slot `s`, which is the next in ring order, from the arrays. */
+  answer(s: number): void {
+    const ring = this.ring;
+    const at = ring.slot(ring.rspProdPvt) >> 2;
+    this.u32[at] = this.id[s] | (this.offset[s] << 16);
+    this.u32[at + 1] = this.flags[s] | (this.status[s] << 16);
+    ring.rspProdPvt = idxAdd(ring.rspProdPvt, 1);
+  }
+
+  /** @returns slot number of the oldest request without a response; -1 when there is none */
+  oldest(): number {
+    return this.ring.rspProdPvt === this.ring.reqCons ? -1 : this.ring.rspProdPvt & RX_MASK;
+  }
+
+  /** Requests taken and not answered. */
+  unanswered(): number {
+    return idxDist(this.ring.rspProdPvt, this.ring.reqCons);
+  }
+
+  /** Marks the grefs of all unanswered requests. */
+  markInUse(marks: Uint8Array): void {
+    const n = this.unanswered();
+    for (let i = 0; i < n; i++) {
+      const gref = this.gref[(this.ring.rspProdPvt + i) & RX_MASK];
+      if (gref < GRANT_ENTRIES) marks[gref] = 1;
+    }
+  }
+
+  /** @returns true when the slot's frame goes on in the next slot */
+  hasMore(s: number): boolean {
+    return (this.flags[s] & NETRXF_MORE_DATA) !== 0;
+  }
+}

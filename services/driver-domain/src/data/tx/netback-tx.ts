@@ -1,0 +1,224 @@
+/** The transmit side of a vif queue: takes packets from the guest's ring and passes them on, to a NIC queue or to another
+ *  vif. docs/wire/transmit.md. Source: Linux drivers/net/xen-netback/netback.c.
+ *
+ *  The first 128 bytes of a packet are copied, so that what was judged is what is sent; the rest stays in the guest's pages,
+ *  which the NIC reads: by a grant that stands, or by one that is mapped for this packet. A slot is answered when nothing
+ *  uses its page any more. */
+import {
+  GRANT_ENTRIES,
+  NETBACK_BATCH,
+  NETIF_RSP_DROPPED,
+  NETIF_RSP_OKAY,
+  NICTX_MAX_CHAIN,
+  type BackRing,
+} from '@grantline/xen';
+import type { DomId } from '@grantline/base';
+import { type FrameTap, DRIVER_DOMAIN_CPU, NETBACK_TX_COUNTERS } from '@grantline/observe';
+import { slots, type Poller } from '@grantline/machine';
+import type { PoolUser } from '../grants/pool.js';
+import type { Notify, Scheduler, VifPart } from '../ports.js';
+import type { TxCalls, TxWindow } from '../grants/tx-calls.js';
+import type { TxCredit } from './tx-credit.js';
+import { TxGrants } from '../grants/tx-grants.js';
+import type { TxSource } from './tx-local.js';
+import { MAX_PENDING, TxPackets } from './tx-packets.js';
+import { TxPath, type TxPathOptions } from './tx-path.js';
+import type { TxOwner } from './tx-port.js';
+import { FATAL, TxRequests } from './tx-requests.js';
+
+const C = slots(NETBACK_TX_COUNTERS);
+const CPU = slots(DRIVER_DOMAIN_CPU);
+
+export interface NetbackTxOptions extends TxPathOptions {
+  /** The guest. */
+  domid: DomId;
+  ring: BackRing;
+  calls: TxCalls;
+  window: TxWindow;
+  credit: TxCredit;
+  guest: Notify;
+  loop: Scheduler<Poller>;
+  /** Calls back after so many nanoseconds. */
+  after: (ns: number, then: () => void) => void;
+  /** The vif must go: its guest did what cannot be. Called once. */
+  onFault: (reason: string) => void;
+  /** The vif must go: this part of it threw, a fault of ours. Not given: it is thrown on. */
+  onError?: (err: unknown) => void;
+}
+
+export class NetbackTx implements TxOwner, PoolUser, TxSource, VifPart {
+  scheduled = false;
+  held = 0;
+  stopped = false;
+  readonly grants: TxGrants;
+  readonly packets = new TxPackets();
+  readonly domid: DomId;
+  readonly headersPfn: number;
+  readonly headersAt: number;
+  private readonly o: NetbackTxOptions;
+  private readonly requests: TxRequests;
+  private readonly path: TxPath;
+  private blocked = false;
+  /** When the next look for credit is due, on the meter's clock; Infinity: none is. */
+  private lookAtNs = Infinity;
+
+  constructor(options: NetbackTxOptions) {
+    this.o = options;
+    this.domid = options.domid;
+    this.headersPfn = options.headersPfn;
+    this.headersAt = options.headers;
+    const { mem, ring, counters, calls, window, meter, loop } = options;
+    this.requests = new TxRequests(mem, ring, this.packets, counters);
+    this.path = new TxPath(options, this.packets, this.requests, this);
+    this.grants = new TxGrants(this.packets, calls, window, this.path, counters, meter, () => {
+      if (this.stopped) this.grants.settle();
+      else loop.schedule(this);
+    });
+    this.path.use(this.grants);
+  }
+
+  poll(): number {
+    if (this.stopped) return 0;
+    const { ring, guest, counters, meter, port } = this.o;
+    const { path } = this;
+    this.blocked = false;
+    let work = this.grants.settle();
+    work += this.take();
+    if (this.stopped) return work;
+    work += path.unmapOver();
+    if (path.posted) {
+      path.posted = false;
+      port.flush();
+    }
+    const v = counters.v;
+    if (path.answered) {
+      path.answered = false;
+      work++;
+      if (ring.push()) {
+        v[C.notifications]++;
+        guest.notify();
+      } else v[C.suppressed]++;
+    }
+    if (work === 0) return 0;
+    meter.lap(CPU.netback);
+    this.grants.flush();
+    counters.commit();
+    return work;
+  }
+
+  arm(): boolean {
+    return !this.stopped && this.o.ring.arm() && !this.blocked;
+  }
+
+  markInUse(marks: Uint8Array): void {
+    const p = this.packets;
+    for (let s = 0; s < MAX_PENDING; s++)
+      if (p.live[s] === 1) for (let k = s; k >= 0; k = p.next[k]) if (p.gref[k] < GRANT_ENTRIES) marks[p.gref[k]] = 1;
+  }
+
+  sent(packet: number, status: number): void {
+    if (status !== 0) this.o.counters.v[C.nicErrors]++;
+    this.path.done(packet, status === 0 ? NETIF_RSP_OKAY : NETIF_RSP_DROPPED);
+  }
+
+  copied(packet: number, status: number): void {
+    this.path.done(packet, status);
+    if (!this.stopped) this.o.loop.schedule(this);
+  }
+
+  /** After stop, once nothing is in flight: what is still mapped. Each is handed out once. */
+  takeMappings(each: (handle: number, dpn: number, at: number) => void): void {
+    this.grants.takeMappings(each);
+  }
+
+  /** No more polls. What the NIC and the hypervisor still have of it comes back by and by. */
+  stop(): void {
+    if (this.stopped) return;
+    this.stopped = this.path.stopped = true;
+    this.o.port.waitNoMore(this);
+    // Packets begun in the last poll go out as a whole or not at all.
+    if (this.path.posted) this.o.port.flush();
+    this.grants.flushAll();
+    // Replies that came since the last poll: there is no next one, and nobody would look at them any more.
+    this.grants.settle();
+    this.o.counters.commit();
+  }
+
+  /** Where its packets are captured. */
+  set tap(tap: FrameTap) {
+    this.path.tap.tap = tap;
+  }
+
+  describe(): Record<string, unknown> {
+    const { ring, port } = this.o;
+    const { stopped, grants, packets } = this;
+    const taken = MAX_PENDING - packets.room;
+    return { stopped, taken, callsInFlight: grants.inFlight, ring: ring.describe(), port: port.describe() };
+  }
+
+  /** The state may be anything: what can be stopped is. */
+  failed(err: unknown): void {
+    try {
+      this.stop();
+    } catch {
+      // The first error is the one to tell.
+    }
+    if (this.o.onError === undefined) throw err;
+    this.o.onError(err);
+  }
+
+  private fault(reason: string): void {
+    this.o.counters.v[C.ringFaults]++;
+    this.stop();
+    this.o.onFault(reason);
+  }
+
+  private waitForCredit(): void {
+    const { credit, meter, counters, loop, after } = this.o;
+    // A rate that was raised has a nearer end of its window than the one that is waited for.
+    if (credit.refillAtNs >= this.lookAtNs) return;
+    this.lookAtNs = credit.refillAtNs;
+    counters.v[C.creditWaits]++;
+    after(credit.refillAtNs - meter.now, () => {
+      this.lookAtNs = Infinity;
+      loop.schedule(this);
+    });
+  }
+
+  /** @returns packets taken */
+  private take(): number {
+    const { ring, port, credit, meter } = this.o;
+    let there = ring.unconsumed();
+    let n = 0;
+    port.waitNoMore(this);
+    while (there > 0 && n < NETBACK_BATCH) {
+      if (port.roomFor(this) < NICTX_MAX_CHAIN) {
+        port.waitFor(this);
+        this.blocked = true;
+        break;
+      }
+      if (!this.grants.canGrant(NICTX_MAX_CHAIN)) {
+        this.blocked = true;
+        break;
+      }
+      if (!credit.allows(this.requests.peekBytes(), meter.now)) {
+        this.blocked = true;
+        this.waitForCredit();
+        break;
+      }
+      const packet = this.requests.take(there);
+      if (packet === FATAL) {
+        this.fault(this.requests.reason);
+        return n;
+      }
+      n++;
+      if (packet >= 0) {
+        credit.charge(this.packets.total[packet]);
+        this.path.begin(packet);
+      } else this.path.answered = true;
+      there = ring.unconsumed();
+    }
+    if (there < 0) this.fault('tx ring: req_prod is further ahead than the ring is long');
+    return n;
+  }
+}

@@ -1,0 +1,90 @@
+/** Which station stands at the far end: chosen once, at the start, by GRANTLINE_FAR_END. */
+import { NETWORK_PREFIX, OUTER_IP, OUTER_MAC, UsageError } from '@grantline/base';
+import { type CounterFile, type AddressSpace, type Doorbell, type TapDevice, openTapOr } from '@grantline/machine';
+import { parseMac, parseIp } from '@grantline/frames';
+import { Secret, NET_COUNTERS, TCP_APP_COUNTERS } from '@grantline/tcpip';
+import { EDGE_COUNTERS, TAP_COUNTERS } from '@grantline/observe';
+import { tapIsGone, tapSource } from '@grantline/measure';
+import type { ServiceEnv } from '@grantline/service';
+import type { Cable } from '../data/cable.js';
+import { OuterStack } from '../data/outer-stack.js';
+import type { Station } from '../data/station.js';
+import { TapStation } from '../data/tap-station.js';
+import { Pinger } from './pinger.js';
+import { Streams } from './streams.js';
+import { Edge } from './edge.js';
+
+/** What a station may use. */
+export interface StationHost {
+  env: ServiceEnv;
+  space: AddressSpace;
+  counters: CounterFile;
+  cable: Cable;
+  meter: { readonly now: number; lap(component: number): void };
+  log: { warn(o: object, msg: string): void; error(o: object, msg: string): void };
+  /** Puts the station to work. */
+  wake: () => void;
+  doorbell: Doorbell;
+  /** The device, with farEnd of kind 'tap'. */
+  tap: TapDevice | null;
+}
+
+export interface FarEndParts {
+  station: Station | null;
+  /** With the stack only. */
+  edge: Edge | null;
+  streams: Streams | null;
+  pinger: Pinger | null;
+  outer: OuterStack | null;
+  /** Why the station is of no use any more; null: it is. */
+  lost: () => string | null;
+}
+
+/** Makes the device that the environment asks for; the rights for it go afterwards. @throws UsageError */
+export function openFarTap(env: ServiceEnv): TapDevice | null {
+  const { farEnd, tapOffload } = env;
+  if (farEnd.kind !== 'tap') return null;
+  const ip = { address: OUTER_IP, prefix: NETWORK_PREFIX };
+  return openTapOr(
+    { name: farEnd.name, netns: farEnd.netns, mac: OUTER_MAC, keepMac: true, ip, offload: tapOffload },
+    ({ what, todo }) => new UsageError(`${what}: ${todo}`),
+  );
+}
+
+function makeTap(host: StationHost): Pick<FarEndParts, 'station' | 'lost'> {
+  const { space, cable, meter, tap, doorbell, log } = host;
+  if (tap === null) throw new Error('the device was not made');
+  const source = tapSource(tap, host.wake, log);
+  doorbell.source = source;
+  const counters = host.counters.block('tap', { device: 'far' }, TAP_COUNTERS);
+  const station = new TapStation({ space, cable, tap, counters, meter, source });
+  return { station, lost: () => (source.stands ? null : tapIsGone(tap.name)) };
+}
+
+/** @throws UsageError for what the user can put right */
+export function makeStation(host: StationHost): FarEndParts {
+  const choice = host.env.farEnd;
+  const none = { edge: null, streams: null, pinger: null, outer: null, lost: () => null };
+  if (choice.kind === 'none') return { station: null, ...none };
+  if (choice.kind === 'tap') return { ...none, ...makeTap(host) };
+  const outer = new OuterStack({
+    space: host.space,
+    cable: host.cable,
+    meter: host.meter,
+    secret: Secret.fresh(),
+    address: { mac: parseMac(OUTER_MAC), ip: parseIp(OUTER_IP), prefix: NETWORK_PREFIX },
+    counters: host.counters.block('net', { stack: 'outer' }, NET_COUNTERS),
+    wake: host.wake,
+  });
+  const edge = new Edge({
+    stack: outer.stack,
+    listen: host.env.edge,
+    log: host.log,
+    counters: host.counters.block('edge', {}, EDGE_COUNTERS),
+  });
+  const appCounters = host.counters.block('tcpApp', { stack: 'outer' }, TCP_APP_COUNTERS);
+  const streams = new Streams(outer.stack, appCounters);
+  const pinger = new Pinger(outer.stack, host.wake);
+  outer.sockets = () => edge.connections > 0;
+  return { station: outer, edge, streams, pinger, outer, lost: none.lost };
+}

@@ -1,0 +1,173 @@
+/** The cable into the NIC: what every sender does around its frames. One burst is: `arrived`, `open`, frames, `close`. */
+import { slots, type CounterBlock, type Poller } from '@grantline/machine';
+import { CABLE_COUNTERS, NIC_CPU } from '@grantline/observe';
+import type { Nic } from '../../hardware/data/nic.js';
+import { Pacer, WIRE_OVERHEAD_BYTES, type LinkSettings } from './pacer.js';
+
+const C = slots(CABLE_COUNTERS);
+const CPU = slots(NIC_CPU);
+
+/** Frames in a burst at most: some 40 us at 25 Gb/s, so that a driver is told in good time. */
+export const BURST_FRAMES = 64;
+/** A sender that waits for buffers looks again at least this often. */
+export const RETRY_NS = 2e6;
+/** What a station may make up for when nobody looked at the wire for a moment. */
+const STATION_SLACK_NS = 100e3;
+
+/** What this needs of CpuMeter; a test gives its own time. */
+export interface Laps {
+  readonly now: number;
+  lapShared(a: number, b: number, share: number): void;
+}
+
+/** Something at the far end of the cable. */
+export interface Sender extends Poller {
+  /** True when all was sent, or `stop` was called. */
+  readonly done: boolean;
+  /** When it must be polled although no event comes, on the clock of `Laps.now`; Infinity: never. */
+  readonly dueAtNs: number;
+  /** Sends nothing more. */
+  stop(): void;
+}
+
+export class Cable {
+  readonly nic: Nic;
+  readonly counters: CounterBlock;
+  pacer: Pacer;
+  /** True when the link has no rate: the sender is held by nothing but the queues. */
+  unlimited = true;
+  private readonly meter: Laps;
+  /** As it was set last. */
+  link: Readonly<LinkSettings> = { gbps: null, pause: true, packetMemoryBytes: 0 };
+  private started = false;
+  private heldSince = 0;
+  private pausedBefore = 0;
+  /** Whether a load uses the pacer now; without one, stations have the wire for themselves. */
+  loadIsOn: () => boolean = () => false;
+  private freeAtNs = 0;
+
+  constructor(nic: Nic, meter: Laps, counters: CounterBlock) {
+    this.nic = nic;
+    this.meter = meter;
+    this.counters = counters;
+    this.pacer = new Pacer(this.link, meter.now);
+  }
+
+  get now(): number {
+    return this.meter.now;
+  }
+
+  /** Speed of the link of the load, Gb/s; null: unlimited. */
+  get gbps(): number | null {
+    return this.link.gbps;
+  }
+
+  /** A new load: the link starts with the first burst. Whoever calls this does so between the loop's turns, where the
+   *  meter's time may be seconds old. */
+  start(link: Readonly<LinkSettings>): void {
+    this.link = link;
+    this.started = false;
+    this.unlimited = link.gbps === null;
+    this.heldSince = 0;
+    this.pausedBefore = 0;
+    this.nic.beginLoad(link.pause);
+  }
+
+  /** The link as it was, without a load. */
+  restore(link: Readonly<LinkSettings>): void {
+    this.start(link);
+    this.freeAtNs = 0;
+  }
+
+  /** Speed of the link for stations, until a load says otherwise. @param gbps null: unlimited */
+  setSpeed(gbps: number | null): void {
+    this.link = { ...this.link, gbps };
+    this.unlimited = gbps === null;
+    this.freeAtNs = 0;
+  }
+
+  /** Sees what has arrived by now. */
+  arrived(): void {
+    if (!this.started) {
+      this.started = true;
+      this.pacer = new Pacer(this.link, this.meter.now);
+    }
+    this.pacer.begin(this.meter.now);
+  }
+
+  open(): void {
+    this.nic.guard.begin(this.meter.now);
+  }
+
+  /** Publishes, ends the burst, notifies, counts.
+   *  @param progress true when a frame was taken
+   *  @param share of the time since the last lap that the sender itself took, 0 to 1 */
+  close(progress: boolean, share: number): void {
+    const { nic, counters, pacer } = this;
+    nic.endBurst();
+    nic.guard.end();
+    nic.moderate(false);
+    const v = counters.v;
+    v[C.pausedNs] += pacer.pausedNs - this.pausedBefore;
+    this.pausedBefore = pacer.pausedNs;
+    if (progress && this.heldSince !== 0) {
+      // A link with a rate counts in the pacer, once its packet memory is full.
+      if (this.unlimited) v[C.pausedNs] += nic.guard.nowNs - this.heldSince;
+      this.heldSince = 0;
+    }
+    counters.commit();
+    this.meter.lapShared(CPU.generator, CPU.nic, share);
+  }
+
+  /** For a station, beside any load: @returns true when the wire takes a frame of `len` bytes now */
+  wireFree(len: number): boolean {
+    if (this.unlimited) return true;
+    if (!this.loadIsOn()) return this.freeAtNs <= this.meter.now;
+    this.pacer.begin(this.meter.now);
+    return this.pacer.ready(len);
+  }
+
+  /** A station's frame goes out. */
+  take(len: number): void {
+    if (this.unlimited) return;
+    if (this.loadIsOn()) this.pacer.take(len);
+    else
+      this.freeAtNs =
+        Math.max(this.freeAtNs, this.meter.now - STATION_SLACK_NS) +
+        ((len + WIRE_OVERHEAD_BYTES) * 8) / this.link.gbps!;
+  }
+
+  /** @returns nanoseconds until the wire takes a station's frame of `len` bytes */
+  wireNs(len: number): number {
+    if (this.unlimited) return 0;
+    return this.loadIsOn() ? this.pacer.dueNs(this.meter.now, len) : Math.max(0, this.freeAtNs - this.meter.now);
+  }
+
+  /** Ends a station's burst. @param share of the time since the last lap that the station took itself, 0 to 1 */
+  closeStation(share: number): void {
+    const { nic } = this;
+    nic.endBurst();
+    nic.guard.end();
+    nic.moderate(false);
+    this.counters.commit();
+    this.meter.lapShared(CPU.outer, CPU.nic, share);
+  }
+
+  /** The NIC has taken a frame, or dropped it. */
+  sent(len: number): void {
+    const v = this.counters.v;
+    v[C.sentFrames]++;
+    v[C.sentBytes] += len;
+  }
+
+  /** A frame was sent and found the packet memory full. */
+  lost(len: number): void {
+    this.sent(len);
+    this.counters.v[C.dropOverrun]++;
+  }
+
+  /** Nothing can be sent before buffers come back. */
+  held(): void {
+    if (this.heldSince === 0) this.heldSince = this.meter.now;
+  }
+}

@@ -1,0 +1,231 @@
+/** Sends generated frames: guests in turn, a train of frames of one flow each, sizes fixed or mixed in a seeded order.
+ *
+ *  A guest whose queue is full keeps its frame and is passed over; the others go on. The same seed gives the same frames
+ *  in the same order, as long as no guest is passed over. */
+import { nowNs } from '@grantline/base';
+import type { FlowTemplates } from '@grantline/frames';
+import { BURST_FRAMES, RETRY_NS, type Cable, type Sender } from './cable.js';
+import { GuestTurns } from './guest-turns.js';
+import { MAX_FRAME_BYTES } from '../../hardware/data/nic.js';
+import { DELIVERED, NO_BUFFER } from '../../hardware/data/queue-types.js';
+
+/** Room for one held frame. */
+export const HOLD_BYTES = Math.ceil(MAX_FRAME_BYTES / 64) * 64;
+/** Frames that are made and lost in one poll at most when the packet memory overran. */
+const OVERRUN_FRAMES = 4096;
+/** One burst in so many tells apart, by the clock, what making frames and transferring them take. */
+const TIMED_BURSTS = 256;
+const CLOCK_READS = 32;
+
+const READY = 1;
+const NOT_DUE = 0;
+const NOTHING_LEFT = -1;
+
+/** What is to be sent. Flow g * flowsPerGuest + k of the templates is guest g's. */
+export interface GeneratorPlan {
+  readonly guests: number;
+  readonly flowsPerGuest: number;
+  /** Size indices of the templates, in the order of sending; each guest walks it by itself. */
+  readonly order: Uint8Array;
+  /** Infinity: until stopped. */
+  readonly maxFrames: number;
+  /** Byte offset of guests * HOLD_BYTES bytes of private memory. */
+  readonly holdAt: number;
+}
+
+export class Generator implements Sender {
+  scheduled = false;
+  done = false;
+  dueAtNs = 0;
+  private readonly cable: Cable;
+  private readonly templates: FlowTemplates;
+  private readonly u8: Uint8Array;
+  private readonly turns: GuestTurns;
+  private readonly order: Uint8Array;
+  private readonly maxFrames: number;
+  private readonly holdAt: number;
+  private readonly meanBytes: number;
+  private readonly orderAt: Uint32Array;
+  private readonly heldLen: Uint32Array;
+  private made = 0;
+  private taken = 0;
+  /** The frame at hand. */
+  private off = 0;
+  private len = 0;
+  private bursts = 0;
+  private share = 0.5;
+
+  constructor(u8: Uint8Array, cable: Cable, templates: FlowTemplates, plan: GeneratorPlan) {
+    this.u8 = u8;
+    this.cable = cable;
+    this.templates = templates;
+    this.turns = new GuestTurns(plan.guests, plan.flowsPerGuest);
+    this.order = plan.order;
+    this.maxFrames = plan.maxFrames;
+    this.holdAt = plan.holdAt;
+    this.meanBytes = plan.order.reduce((sum, size) => sum + templates.lengths[size], 0) / plan.order.length;
+    // Guests start at different places of the order, else all would send the same size at the same time.
+    this.orderAt = Uint32Array.from({ length: plan.guests }, (_, g) => (g * 97) % plan.order.length);
+    this.heldLen = new Uint32Array(plan.guests);
+  }
+
+  /** Waits for buffers impatiently, but for the wire by the clock. */
+  get patient(): boolean {
+    return !this.done && this.turns.allBlocked;
+  }
+
+  /** Frames that the NIC took or dropped, and frames that wait for a buffer. */
+  progress(): { sentFrames: number; heldFrames: number } {
+    return { sentFrames: this.taken, heldFrames: this.made - this.taken };
+  }
+
+  stop(): void {
+    this.done = true;
+    this.dueAtNs = Infinity;
+  }
+
+  poll(): number {
+    if (this.done) return 0;
+    const cable = this.cable;
+    cable.arrived();
+    let progress = 0;
+    if (cable.pacer.overrun()) progress = this.overrun();
+    this.turns.begin();
+    cable.open();
+    progress += ++this.bursts % TIMED_BURSTS === 0 ? this.timedBurst() : this.burst();
+    cable.close(progress > 0, this.share);
+    if (this.taken >= this.maxFrames) this.stop();
+    return progress;
+  }
+
+  arm(): boolean {
+    const { cable } = this;
+    if (!this.done && this.turns.blockedCount > 0 && this.armQueues()) return true;
+    cable.nic.moderate(true);
+    if (this.done) return false;
+    if (this.turns.allBlocked) {
+      cable.held();
+      this.dueAtNs = cable.now + RETRY_NS;
+    } else {
+      this.dueAtNs = cable.now + cable.pacer.dueNs(cable.now, this.meanBytes);
+    }
+    return false;
+  }
+
+  /** @returns true when a queue has got buffers meanwhile */
+  private armQueues(): boolean {
+    const { nic } = this.cable;
+    const { guests, blocked, blockedOn } = this.turns;
+    let room = false;
+    this.cable.open();
+    for (let g = 0; g < guests; g++) {
+      if (blocked[g] === 0) continue;
+      const queue = nic.queue(blockedOn[g]);
+      // A frame without a queue is not held; one whose queue was detached goes elsewhere now.
+      if (queue === null ? this.heldLen[g] !== 0 : queue.arm()) room = true;
+    }
+    nic.guard.end();
+    return room;
+  }
+
+  private burst(): number {
+    let progress = 0;
+    for (let n = 0; n < BURST_FRAMES && this.turns.select(); n++) {
+      const ready = this.make();
+      if (ready === NOT_DUE) break;
+      if (ready === READY) progress += this.offer();
+    }
+    return progress;
+  }
+
+  /** As `burst`, with a clock read after each step: each step is measured with one read on top, which is known. */
+  private timedBurst(): number {
+    let progress = 0;
+    let making = 0;
+    let transferring = 0;
+    const first = nowNs();
+    let before = first;
+    for (let i = 0; i < CLOCK_READS; i++) before = nowNs();
+    const clockNs = (before - first) / CLOCK_READS;
+    let n = 0;
+    for (; n < BURST_FRAMES && this.turns.select(); n++) {
+      const ready = this.make();
+      if (ready === NOT_DUE) break;
+      const between = nowNs();
+      making += between - before;
+      if (ready === READY) progress += this.offer();
+      before = nowNs();
+      transferring += before - between;
+    }
+    making -= n * clockNs;
+    transferring -= n * clockNs;
+    if (progress > BURST_FRAMES / 2 && making > 0 && transferring > 0)
+      this.share += (making / (making + transferring) - this.share) / 8;
+    return progress;
+  }
+
+  /** Gets the guest's next frame: the one that it holds, or a new one. */
+  private make(): number {
+    const g = this.turns.guest;
+    if (this.heldLen[g] !== 0) {
+      this.off = this.holdAt + g * HOLD_BYTES;
+      this.len = this.heldLen[g]!;
+      return READY;
+    }
+    if (this.made >= this.maxFrames) return this.pass(NOTHING_LEFT);
+    const at = this.orderAt[g];
+    const size = this.order[at];
+    const pacer = this.cable.pacer;
+    const len = this.templates.lengths[size];
+    if (!pacer.ready(len)) return NOT_DUE;
+    this.orderAt[g] = at + 1 === this.order.length ? 0 : at + 1;
+    this.off = this.templates.next(this.turns.flow, size, pacer.sendNs());
+    this.len = len;
+    this.made++;
+    pacer.take(len);
+    return READY;
+  }
+
+  /** Gives the frame at hand to the NIC. @returns 1 when that brought the load on */
+  private offer(): number {
+    const { cable, len } = this;
+    const status = cable.nic.receive(this.off, len);
+    if (status === NO_BUFFER) return this.hold();
+    this.heldLen[this.turns.guest] = 0;
+    this.turns.trainLeft--;
+    this.taken++;
+    cable.sent(len);
+    // Flow control without a rate: a guest that nobody waits for any more would otherwise be sent to as fast as frames
+    // can be dropped. One frame in a poll shows whether it is back.
+    if (status !== DELIVERED && cable.unlimited && cable.nic.flowControl) return this.pass(0);
+    return 1;
+  }
+
+  /** Keeps the frame at hand: its template will be used again. */
+  private hold(): number {
+    const at = this.holdAt + this.turns.guest * HOLD_BYTES;
+    if (this.off !== at) this.u8.copyWithin(at, this.off, this.off + this.len);
+    this.heldLen[this.turns.guest] = this.len;
+    return this.pass(0);
+  }
+
+  /** The guest gets nothing more in this poll. */
+  private pass(result: number): number {
+    this.turns.pass(this.cable.nic.lastQueue);
+    return result;
+  }
+
+  /** Frames that found the packet memory full: they were sent, so their numbers are used up. */
+  private overrun(): number {
+    let lost = 0;
+    const { cable } = this;
+    while (lost < OVERRUN_FRAMES && this.made < this.maxFrames && cable.pacer.overrun() && this.turns.select()) {
+      if (this.make() !== READY) break;
+      this.turns.trainLeft--;
+      this.taken++;
+      cable.lost(this.len);
+      lost++;
+    }
+    return lost;
+  }
+}

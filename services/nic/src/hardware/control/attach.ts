@@ -1,0 +1,307 @@
+/** Queues come and go, domains come and go: the hypervisor's events to the NIC. docs/wire/control-plane.md section 3. */
+import {
+  NICQ_SIZE,
+  vifName,
+  type EventChannels,
+  type EventChannel,
+  type AttachArgs as QueueArgs,
+  type WireError,
+} from '@grantline/xen';
+import { DOMID_DRIVER, MAX_GUESTS, PAGE_SIZE, parseDomId, type DomId, type Port } from '@grantline/base';
+import { parseMac, NIC_QUEUE_COUNTERS, NIC_TX_COUNTERS } from '@grantline/observe';
+import type { CounterBlock, CounterFile, AddressSpace } from '@grantline/machine';
+import { formatIp, type SourceRule } from '@grantline/frames';
+import type { HypervisorClient, Reading } from '@grantline/service';
+import { closeSync } from 'node:fs';
+import type { DmaTable } from '../data/dma.js';
+import type { Nic } from '../data/nic.js';
+import type { NicTx } from '../data/nic-tx.js';
+import type { QueueFault, QueueSettings } from '../data/queue-types.js';
+import { NicQueue } from '../data/rx-queue.js';
+import { Lanes } from './lanes.js';
+import { postedIn, postedReadings } from './posted.js';
+import { NicTxQueue } from '../data/tx-queue.js';
+
+/** Arguments of the event nic.attach: what the driver asked for, and who it is. */
+export interface AttachArgs extends QueueArgs {
+  rid: number;
+  /** Domain that drives the queue. */
+  context: number;
+}
+
+/** Arguments of the event domain.new; a guest has addresses. */
+interface DomainNew {
+  domid: number;
+  /** See dmaOwner. */
+  generation: number;
+  memoryPages: number;
+  ip?: string | null;
+  mac?: string | null;
+  nested?: boolean;
+}
+
+/** What this needs of the service. */
+export interface AttachHost {
+  client: Pick<HypervisorClient, 'onEvent' | 'reply' | 'descriptor'>;
+  channels: Pick<EventChannels, 'bindInterdomain'>;
+  space: AddressSpace;
+  counters: CounterFile;
+  log: { warn(o: object, msg: string): void; info(o: object, msg: string): void };
+  dma: DmaTable;
+  nic: Nic;
+  nicTx: NicTx;
+  /** The driver of a receive queue rang: there are buffers. */
+  onDriver: () => void;
+  /** The driver of a transmit queue rang: there are packets. */
+  onSender: () => void;
+  /** A guest is there, with these addresses; it is gone. */
+  onGuest?: (domid: DomId, ip: string, mac: string) => void;
+  onGuestGone?: (domid: DomId, ip: string) => void;
+}
+
+interface Attached {
+  queue: NicQueue;
+  channel: EventChannel;
+}
+
+interface Place {
+  at: number;
+  bytes: number;
+}
+
+class Refused extends Error {
+  readonly code: string;
+  constructor(code: string, message: string) {
+    super(message);
+    this.code = code;
+  }
+}
+
+export class Attachments {
+  private readonly host: AttachHost;
+  private readonly attached = new Map<number, Attached>();
+  private readonly senders = new Map<number, { queue: NicTxQueue; channel: EventChannel }>();
+  /** Where a domain's memory is mapped; its successor of the same number gets the same addresses. */
+  private readonly places = new Map<DomId, Place>();
+  /** What guests' frames may say about where they come from. */
+  private readonly sources = new Map<DomId, SourceRule>();
+  /** Queues that there can be: the default one, and one for each guest. */
+  private readonly names = new Map<DomId | null, string>([[null, 'default']]);
+  /** One after the other for each domain: an attach waits for the hypervisor between its steps. */
+  private readonly lanes: Lanes;
+
+  constructor(host: AttachHost) {
+    this.host = host;
+    const { client } = host;
+    this.lanes = new Lanes((err) => host.log.warn({ err }, 'an event of the hypervisor failed'));
+    this.count('default');
+    client.onEvent<DomainNew>('domain.new', (e) =>
+      this.lanes.do(e.domid, async () => {
+        await this.addDomain(e);
+        if (typeof e.ip !== 'string' || typeof e.mac !== 'string') return;
+        const source = host.nicTx.line.local.given.add(e.mac, e.ip);
+        source.nested = e.nested === true;
+        this.sources.set(parseDomId(e.domid), source);
+        host.onGuest?.(parseDomId(e.domid), e.ip, e.mac);
+      }),
+    );
+    client.onEvent<{ domid: number; nested: boolean }>('domain.nested', (e) =>
+      this.lanes.do(e.domid, () => {
+        const source = this.sources.get(parseDomId(e.domid));
+        if (source !== undefined) source.nested = e.nested;
+      }),
+    );
+    client.onEvent<{ domid: number }>('domain.gone', (e) => this.lanes.do(e.domid, () => this.removeDomain(e.domid)));
+    client.onEvent<AttachArgs>('nic.attach', (e) =>
+      this.lanes.do(e.target, () => this.answer(e.rid, 'nic.attach', e, () => this.attach(e)), e.context),
+    );
+    client.onEvent<{ rid: number; queue: number }>('nic.detach', (e) => {
+      // The queue that has the number now: another may have it when it is this one's turn.
+      const queue = this.queueOf(e.queue);
+      const detach = (): Promise<void> =>
+        this.answer(e.rid, 'nic.detach', queue?.settings ?? null, async () => {
+          if (queue === undefined || !(await this.detach(e.queue, queue)))
+            throw new Refused('ENOENT', `there is no queue ${e.queue}`);
+          return {};
+        });
+      if (queue === undefined) void detach();
+      else this.lanes.do(queue.settings.target, detach, queue.settings.context);
+    });
+  }
+
+  /** Resolves when all that has come so far is done. */
+  settled(): Promise<void> {
+    return this.lanes.settled();
+  }
+
+  /** How many buffers wait in each queue now. */
+  readings(): Reading[] {
+    const { space, dma } = this.host;
+    const queues = [...this.attached.values()].map((a) => a.queue);
+    const posted = new Map(queues.map((q) => [q.settings.name, postedIn(space.mem, dma, q)]));
+    return postedReadings(this.names.values(), posted);
+  }
+
+  /** Closes all channels, for the end of the service. */
+  async close(): Promise<void> {
+    for (const id of [...this.attached.keys(), ...this.senders.keys()]) await this.detach(id, this.queueOf(id));
+  }
+
+  /** @param of whose queue it is, for the log */
+  private async answer(
+    rid: number,
+    op: string,
+    of: Pick<QueueSettings, 'context' | 'target'> | null,
+    job: () => Promise<object>,
+  ): Promise<void> {
+    let result: object | null = null;
+    let error: WireError | undefined;
+    try {
+      result = await job();
+    } catch (err) {
+      const code = (err as { code?: unknown }).code;
+      error = {
+        code: typeof code === 'string' ? code : 'EINVAL',
+        message: err instanceof Error ? err.message : String(err),
+      };
+      this.host.log.warn({ op, domid: of?.context, target: of?.target, err: error.message }, 'refused');
+    }
+    await this.host.client.reply(rid, result, error);
+  }
+
+  private async attach(a: AttachArgs): Promise<{ queue: number }> {
+    const { channels } = this.host;
+    const tx = a.direction === 'tx';
+    const mac = a.mac === null || a.mac === undefined ? null : parseMac(a.mac);
+    const vlan = a.vlan ?? null;
+    if (vlan !== null && !(Number.isInteger(vlan) && vlan >= 0 && vlan <= 4095))
+      throw new Refused('EINVAL', `VLAN ${vlan} is not 0 to 4095`);
+    const name = tx && a.target !== a.context ? vifName(parseDomId(a.target), 0) : queueName(a, tx ? null : mac, vlan);
+    const channel = await channels.bindInterdomain(parseDomId(a.context), a.port as Port);
+    const onStop = (fault: QueueFault, err?: unknown): void => this.stopped(name, channel, fault, err);
+    try {
+      const settings = {
+        name,
+        context: a.context,
+        target: a.target,
+        headerDpn: a.header,
+        availDpn: a.avail,
+        compDpn: a.comp,
+        // A guest's own address, from the hypervisor; what the driver domain sends was judged by its bridge.
+        mac: tx && a.context !== DOMID_DRIVER ? mac : null,
+        onStop,
+        moderationFrames: Math.min(NICQ_SIZE, Math.max(1, Number(a.moderationFrames) || 1)),
+        moderationUs: Math.max(0, Number(a.moderationUs) || 0),
+      };
+      return { queue: tx ? this.addSender(settings, channel) : this.addReceiver(settings, channel, mac, vlan) };
+    } catch (err) {
+      await channel.close();
+      throw err;
+    }
+  }
+
+  /** A queue gave up, in the middle of a burst. Its driver sees that from the closed port, and may attach it anew. */
+  private stopped(queue: string, channel: EventChannel, fault: QueueFault, err?: unknown): void {
+    const { log } = this.host;
+    log.warn({ queue, fault, ...(err === undefined ? {} : { err }) }, 'a queue has stopped');
+    void Promise.resolve()
+      .then(() => channel.close())
+      .catch((error: unknown) => log.warn({ queue, err: error }, 'the port of a stopped queue stays open'));
+  }
+
+  private addReceiver(settings: QueueSettings, channel: EventChannel, mac: number | null, vlan: number | null): number {
+    const { nic, dma, space, onDriver } = this.host;
+    const queue = new NicQueue(space.mem, dma, nic.guard, settings, channel, this.count(settings.name));
+    const id = nic.attach(queue, mac, vlan);
+    if (id === -1)
+      throw new Refused(
+        'EEXIST',
+        mac === null ? 'there is a default queue' : `the address of ${settings.name} is taken`,
+      );
+    if (id < 0) throw new Refused('ENOSPC', 'there are no more queues');
+    channel.onEvent(onDriver, () => queue.published());
+    this.attached.set(id, { queue, channel });
+    onDriver();
+    return id;
+  }
+
+  private addSender(settings: QueueSettings, channel: EventChannel): number {
+    const { nic, nicTx, dma, space, onSender } = this.host;
+    const block = this.countTx(settings.name);
+    const queue = new NicTxQueue(space.mem, dma, nic.guard, settings, channel, block, nicTx.line);
+    const id = nicTx.attach(queue);
+    if (id < 0) throw new Refused('ENOSPC', 'there are no more queues');
+    channel.onEvent(onSender, () => queue.published());
+    this.senders.set(id, { queue, channel });
+    onSender();
+    return id;
+  }
+
+  /** The counters of a queue; they are there before it is, so that nobody misses their first step. */
+  private count(name: string): CounterBlock {
+    this.countTx(name);
+    return this.host.counters.block('nicQueue', { queue: name }, NIC_QUEUE_COUNTERS);
+  }
+
+  private countTx(name: string): CounterBlock {
+    return this.host.counters.block('nicTx', { queue: name }, NIC_TX_COUNTERS);
+  }
+
+  private queueOf(id: number): NicQueue | NicTxQueue | undefined {
+    return (this.attached.get(id) ?? this.senders.get(id))?.queue;
+  }
+
+  /** @param queue that had the number when this was asked for @returns false when it is gone */
+  private async detach(id: number, queue: NicQueue | NicTxQueue | undefined): Promise<boolean> {
+    const found = this.attached.get(id) ?? this.senders.get(id);
+    if (found === undefined || found.queue !== queue) return false;
+    if (this.attached.delete(id)) this.host.nic.detach(id);
+    else if (this.senders.delete(id)) this.host.nicTx.detach(id);
+    // The port may have gone with its domain.
+    await found.channel.close().catch(() => {});
+    return true;
+  }
+
+  private async addDomain({ domid, generation, memoryPages }: DomainNew): Promise<void> {
+    const { space, dma, client } = this.host;
+    const id = parseDomId(domid);
+    const fd = await client.descriptor('memory', id);
+    const bytes = memoryPages * PAGE_SIZE;
+    const old = this.places.get(id);
+    let at: number;
+    try {
+      at = old !== undefined && old.bytes >= bytes ? old.at : space.reserve(bytes);
+      this.places.set(id, { at, bytes: Math.max(bytes, old?.at === at ? old.bytes : 0) });
+      space.mapFd(at, fd, 0, bytes, true);
+    } finally {
+      closeSync(fd);
+    }
+    dma.addDomain(id, generation, at, memoryPages);
+    if (id > MAX_GUESTS) return;
+    const name = vifName(id, 0);
+    this.names.set(id, name);
+    this.count(name);
+  }
+
+  private async removeDomain(domid: number): Promise<void> {
+    const id = parseDomId(domid);
+    for (const [queue, { queue: q }] of [...this.attached, ...this.senders])
+      if (q.settings.context === id || q.settings.target === id) await this.detach(queue, q);
+    this.names.delete(id);
+    const source = this.sources.get(id);
+    if (source !== undefined) {
+      this.host.nicTx.line.local.given.remove(source);
+      this.sources.delete(id);
+      this.host.onGuestGone?.(id, formatIp(source.ip!));
+    }
+    const place = this.places.get(id);
+    if (!this.host.dma.removeDomain(id) || place === undefined) return;
+    this.host.space.unmap(place.at, place.bytes);
+  }
+}
+
+/** Label of the queue's counters: 'default', or the vif that it belongs to. */
+function queueName(a: AttachArgs, mac: number | null, vlan: number | null): string {
+  if (mac === null) return 'default';
+  return vifName(parseDomId(a.target), 0) + (vlan === null ? '' : `-vlan${vlan}`);
+}

@@ -1,0 +1,96 @@
+/** Captures at the wire: the NIC knows no vifs, so a frame is a vif's by its address, and group-addressed ones are
+ *  everybody's. docs/wire/capture.md. */
+import {
+  NIC_DROP,
+  NIC_QUEUE_DROP,
+  NIC_TX_DROP,
+  NOT_DROPPED,
+  INBOUND,
+  OUTBOUND,
+  type FrameTap,
+} from '@grantline/observe';
+import type { Mem } from '@grantline/machine';
+
+interface Station {
+  tap: FrameTap;
+  vif: string;
+  /** The address as six bytes. */
+  mac: Uint8Array;
+}
+
+/** Bytes of an Ethernet header. */
+const ETH_BYTES = 14;
+
+export class MacTap {
+  /** Somebody captures: the only thing that the path asks. */
+  on = false;
+  /** Why the frame at hand was dropped: set where it is counted, used by `rx`. */
+  reason = NOT_DROPPED;
+  private readonly u8: Uint8Array;
+  private readonly stations: Station[] = [];
+
+  constructor(mem: Pick<Mem, 'u8'>) {
+    this.u8 = mem.u8;
+  }
+
+  /** A tap for the frames of one vif. @param mac aa:bb:cc:dd:ee:ff */
+  add(tap: FrameTap, vif: string, mac: string): void {
+    this.stations.push({ tap, vif, mac: Uint8Array.from(mac.split(':'), (b) => Number.parseInt(b, 16)) });
+    tap.onChange = () => {
+      this.on = this.stations.some((s) => s.tap.on);
+      this.reason = NOT_DROPPED;
+    };
+  }
+
+  /** The NIC as a whole drops the frame at hand. @param slot in NIC_COUNTERS */
+  dropped(slot: number): void {
+    this.reason = NIC_DROP + slot;
+  }
+
+  /** A queue drops it. @param slot in NIC_QUEUE_COUNTERS */
+  droppedByQueue(slot: number): void {
+    this.reason = NIC_QUEUE_DROP + slot;
+  }
+
+  /** A frame from the wire has been dealt with. */
+  rx(at: number, bytes: number): void {
+    const isGroup = (this.u8[at] & 1) !== 0;
+    for (let i = 0; i < this.stations.length; i++) {
+      const s = this.stations[i];
+      if (s.tap.on && bytes >= ETH_BYTES && (isGroup || this.isAt(at, s.mac)))
+        s.tap.frame(at, bytes, INBOUND, this.reason);
+    }
+    this.reason = NOT_DROPPED;
+  }
+
+  /** A frame goes onto the wire, in one or two pieces. */
+  tx(head: number, headBytes: number, body: number, bodyBytes: number): void {
+    for (let i = 0; i < this.stations.length; i++) {
+      const { tap, mac } = this.stations[i];
+      if (!tap.on || headBytes < ETH_BYTES || !this.isAt(head + 6, mac)) continue;
+      tap.begin();
+      tap.piece(head, headBytes);
+      tap.piece(body, bodyBytes);
+      tap.end(headBytes + bodyBytes, OUTBOUND, NOT_DROPPED);
+    }
+  }
+
+  /** A packet in a transmit queue was refused: its bytes were not, or must not be, read. A queue that several vifs share
+   *  tells nobody's. @param slot in NIC_TX_COUNTERS */
+  refused(queue: string, bytes: number, slot: number): void {
+    for (let i = 0; i < this.stations.length; i++) {
+      const { tap, vif } = this.stations[i];
+      if (!tap.on || vif !== queue) continue;
+      tap.begin();
+      tap.end(bytes, OUTBOUND, NIC_TX_DROP + slot);
+    }
+  }
+
+  private isAt(at: number, mac: Uint8Array): boolean {
+    for (let i = 0; i < 6; i++) if (this.u8[at + i] !== mac[i]) return false;
+    return true;
+  }
+}
+
+/** For whoever has not been given one: never on. */
+export const NO_MAC_TAP = new MacTap({ u8: new Uint8Array(0) });

@@ -1,0 +1,273 @@
+/** One receive queue of the NIC: scatters frames into the buffers that its driver posted. docs/wire/nic-queue.md.
+ *
+ *  The driver may be a guest (`direct`), so nothing that it wrote is believed: an entry is read once and the copy is
+ *  judged, each page goes through the DMA table, and the queue's own pages are looked up again in each burst. */
+import { NICQ_COMP_EOP, NICQ_COMP_ERROR, NICQ_SIZE, DeviceQueue } from '@grantline/xen';
+import { PAGE_SIZE } from '@grantline/base';
+import { slots, type CounterBlock, type Mem } from '@grantline/machine';
+import { NIC_QUEUE_COUNTERS } from '@grantline/observe';
+import type { BurstGuard, DmaTable } from './dma.js';
+import { Moderation } from './moderation.js';
+import { QueuePages } from './queue-pages.js';
+import { DELIVERED, DROPPED, NO_BUFFER, type Notifier, type QueueFault, type QueueSettings } from './queue-types.js';
+
+const C = slots(NIC_QUEUE_COUNTERS);
+
+/** Buffers that one frame may be scattered over: as many as the slots that netif has to accept. */
+export const MAX_CHAIN = 18;
+/** Bad buffers that one frame puts up with. */
+export const MAX_REFUSALS = 32;
+/** A queue that has had no buffer for so long is not waited for any more. */
+export const STARVED_NS = 1e9;
+/** Most buffers that a wake-up is put off for: a quarter of the ring. */
+const ARM_BUFFERS = NICQ_SIZE / 4;
+
+export class NicQueue {
+  readonly settings: QueueSettings;
+  readonly counters: CounterBlock;
+  fault: QueueFault = 'none';
+  /** Why the last frame that was dropped was: slot of its counter. */
+  lastDrop = 0;
+  private readonly u8: Uint8Array;
+  private readonly u32: Uint32Array;
+  private readonly dma: DmaTable;
+  private readonly guard: BurstGuard;
+  private readonly pages: QueuePages;
+  private readonly ring: DeviceQueue;
+  private readonly moderation: Moderation;
+  private readonly context: number;
+  private readonly target: number;
+  /** Buffers known to be there in this burst; 0 makes the next frame look. */
+  private left = 0;
+  /** Most buffers ever seen at once: what the driver can post. */
+  private peak = 1;
+  /** Buffers that the frame which did not fit asked for. */
+  private need = 1;
+  private framesBefore = 0;
+  /** Since when frames find no buffer; 0 when they do. */
+  private starvedSince = 0;
+  private readonly places = new Int32Array(MAX_CHAIN);
+  private readonly rooms = new Int32Array(MAX_CHAIN);
+
+  /** @throws RangeError when one of the three pages is not the driver's own to write */
+  constructor(
+    mem: Mem,
+    dma: DmaTable,
+    guard: BurstGuard,
+    settings: QueueSettings,
+    channel: Notifier,
+    counters: CounterBlock,
+  ) {
+    this.settings = settings;
+    this.counters = counters;
+    this.u8 = mem.u8;
+    this.u32 = mem.u32;
+    this.dma = dma;
+    this.guard = guard;
+    this.moderation = new Moderation(settings, channel);
+    this.context = settings.context;
+    this.target = settings.target;
+    this.framesBefore = counters.v[C.frames]!;
+    this.pages = new QueuePages(dma, guard, settings);
+    this.ring = new DeviceQueue(mem, this.pages.header, this.pages.avail, this.pages.comp);
+  }
+
+  /** Transfers a frame. Inside a burst only.
+   *  @param src byte offset of the frame in private memory, @param len its bytes, @param flags for the completions
+   *  @returns DELIVERED, NO_BUFFER or DROPPED */
+  deliver(src: number, len: number, flags: number): number {
+    if (this.left === 0 && !this.refill()) return this.starve(1);
+    const at = this.ring.entry() >> 2;
+    const dpn = this.u32[at];
+    const span = this.u32[at + 1];
+    const offset = span & 0xffff;
+    const room = span >>> 16;
+    // The plain case: the first buffer takes the whole frame. All else is judged anew by the slow path.
+    if (room < len || offset + room > PAGE_SIZE) return this.deliverSlow(src, len, flags);
+    const page = this.dma.lookup(dpn, this.context, this.target);
+    if (page < 0) return this.deliverSlow(src, len, flags);
+    this.u8.copyWithin(page + offset, src, src + len);
+    this.ring.complete(len, flags | NICQ_COMP_EOP);
+    this.left--;
+    const v = this.counters.v;
+    v[C.frames]++;
+    v[C.bytes] += len;
+    v[C.buffers]++;
+    return DELIVERED;
+  }
+
+  /** @returns false when there are fewer buffers than that, and more are worth waiting for. Inside a burst only */
+  ready(buffers: number): boolean {
+    if (this.left >= buffers) return true;
+    if (this.refill() && this.left >= Math.min(buffers, this.peak >> 1)) return true;
+    if (this.fault !== 'none') return true;
+    this.starve(buffers);
+    return !this.worthWaiting();
+  }
+
+  /** The frame could not be delivered and is not waited with. */
+  dropNoBuffer(): void {
+    this.counters.v[C.dropNoBuffer]++;
+    this.lastDrop = C.dropNoBuffer;
+  }
+
+  /** A new load begins: what the queue lacked before does not count. */
+  forgive(): void {
+    this.starvedSince = 0;
+  }
+
+  /** @returns true while the sender may be held for this queue: it lacked buffers only for a short time */
+  worthWaiting(): boolean {
+    return this.guard.nowNs - this.starvedSince < STARVED_NS;
+  }
+
+  /** Asks the driver to notify once buffers are back, and looks again. Inside a burst only.
+   *  @returns true when there are enough by now: do not sleep */
+  arm(): boolean {
+    if (!this.enter()) return false;
+    // Waking for each buffer would cost a wake-up per frame; waiting for more than the driver has would last for ever.
+    this.ring.arm(Math.max(this.need, Math.min(ARM_BUFFERS, this.peak >> 1)));
+    const n = this.ring.available();
+    return n < 0 || n >= this.need;
+  }
+
+  /** Makes this burst's completions visible. Inside the burst, at its end. */
+  endBurst(): void {
+    this.left = 0;
+    const n = this.ring.unpublished();
+    if (n === 0 || !this.enter()) return;
+    const v = this.counters.v;
+    if (v[C.frames] !== this.framesBefore) this.starvedSince = 0;
+    this.framesBefore = v[C.frames]!;
+    if (!this.moderation.published(n, this.ring.publish(), this.guard.nowNs)) v[C.suppressed]++;
+  }
+
+  /** Notifies the driver if it asked and enough has come or waited.
+   *  @param sleeping the NIC will not look again soon: hold nothing back */
+  moderate(sleeping: boolean): void {
+    if (this.moderation.due(sleeping, this.guard.nowNs)) this.counters.v[C.notifications]++;
+  }
+
+  /** How far the driver has published, as an index. Outside a burst. */
+  published(): number {
+    const { guard, ring } = this;
+    guard.begin(guard.nowNs);
+    const there = this.enter() ? ring.available() : 0;
+    guard.end();
+    return (ring.availCons + Math.max(0, there)) >>> 0;
+  }
+
+  /** It threw, and its state may be anything: nothing comes into it any more. */
+  failed(err: unknown): void {
+    this.counters.v[C.exceptions]++;
+    this.stop('failed', err);
+  }
+
+  /** State for dumps. */
+  describe(): Record<string, string | number | boolean> {
+    const { name, context, target, moderationFrames, moderationUs } = this.settings;
+    const { fault, peak, ring, moderation } = this;
+    return {
+      ...{ name, context, target, fault, peak, moderationFrames, moderationUs },
+      ...{ availCons: ring.availCons, compProd: ring.compProd, owed: moderation.owed },
+    };
+  }
+
+  /** Before a burst's first use of the queue. @returns false when the queue has stopped */
+  private enter(): boolean {
+    if (this.fault !== 'none') return false;
+    if (this.pages.stand()) return true;
+    this.counters.v[C.dmaRefused]++;
+    this.stop('revoked');
+    return false;
+  }
+
+  private stop(fault: QueueFault, err?: unknown): void {
+    this.left = 0;
+    if (this.fault !== 'none') return;
+    this.fault = fault;
+    this.settings.onStop?.(fault, err);
+  }
+
+  /** @returns true when there are buffers */
+  private refill(): boolean {
+    if (!this.enter()) return false;
+    const n = this.ring.available();
+    if (n < 0) {
+      this.counters.v[C.badDescriptors]++;
+      this.stop('index');
+      return false;
+    }
+    this.left = n;
+    if (n > this.peak) this.peak = n;
+    return n > 0;
+  }
+
+  /** A frame that needs `need` buffers finds fewer. */
+  private starve(need: number): number {
+    if (this.fault === 'failed') return this.drop(C.dropFailed);
+    if (this.fault !== 'none') return this.drop(this.fault === 'index' ? C.dropBadDescriptor : C.dropDmaRefused);
+    this.need = need;
+    if (this.starvedSince === 0) this.starvedSince = this.guard.nowNs;
+    return NO_BUFFER;
+  }
+
+  private drop(reason: number): number {
+    this.counters.v[reason]++;
+    this.lastDrop = reason;
+    return DROPPED;
+  }
+
+  /** Several buffers, or bad ones. First finds all that the frame needs, then writes. */
+  private deliverSlow(src: number, len: number, flags: number): number {
+    if (!this.refill()) return this.starve(1);
+    let refusals = 0;
+    let room = 0;
+    let n = 0;
+    while (room < len) {
+      if (n === MAX_CHAIN) return this.drop(C.dropTooLong);
+      if (n === this.left) return this.starve(n + 1);
+      const at = this.ring.entry(n) >> 2;
+      const dpn = this.u32[at];
+      const span = this.u32[at + 1];
+      const offset = span & 0xffff;
+      const size = span >>> 16;
+      const possible = size > 0 && offset + size <= PAGE_SIZE;
+      const page = possible ? this.dma.lookup(dpn, this.context, this.target) : -1;
+      if (page >= 0) {
+        this.places[n] = page + offset;
+        this.rooms[n] = size;
+        room += size;
+        n++;
+        continue;
+      }
+      const reason = possible ? C.dropDmaRefused : C.dropBadDescriptor;
+      this.counters.v[possible ? C.dmaRefused : C.badDescriptors]++;
+      // These go back without data.
+      for (let i = 0; i <= n; i++) this.ring.complete(0, NICQ_COMP_ERROR);
+      this.left -= n + 1;
+      if (++refusals === MAX_REFUSALS) return this.drop(reason);
+      room = 0;
+      n = 0;
+    }
+    this.scatter(src, len, flags, n);
+    return DELIVERED;
+  }
+
+  private scatter(src: number, len: number, flags: number, n: number): void {
+    let from = src;
+    let rest = len;
+    for (let i = 0; i < n; i++) {
+      const part = Math.min(rest, this.rooms[i]);
+      this.u8.copyWithin(this.places[i], from, from + part);
+      from += part;
+      rest -= part;
+      this.ring.complete(part, i === n - 1 ? flags | NICQ_COMP_EOP : flags);
+    }
+    this.left -= n;
+    const v = this.counters.v;
+    v[C.frames]++;
+    v[C.bytes] += len;
+    v[C.buffers] += n;
+  }
+}

@@ -1,0 +1,93 @@
+/** The packet that a transmit queue is at: its descriptors, each read once, where its pages are, and the transfer of it. */
+import {
+  NICTX_COMP_BAD,
+  NICTX_COMP_REFUSED,
+  NICTX_COMP_SENT,
+  NICTX_EOP,
+  NICTX_MAX_CHAIN,
+  type TxDeviceQueue,
+} from '@grantline/xen';
+import { PAGE_SIZE } from '@grantline/base';
+import type { Mem } from '@grantline/machine';
+import type { DmaTable } from './dma.js';
+import type { PacketMemory } from './packet-memory.js';
+import type { QueueSettings } from './queue-types.js';
+
+/** An Ethernet header must be there. */
+const SHORTEST = 14;
+const LONGEST = 65535;
+/** Shortest frame, for which there must be room: short ones are padded. */
+const MIN_FRAME = 60;
+
+export class TxGather {
+  /** Descriptors, bytes, and NICTX_COMP_*: whether the packet may be read at all. */
+  chain = 0;
+  bytes = 0;
+  status = NICTX_COMP_SENT;
+  /** Of the first descriptor: flags and mss; where the checksum begins and the bytes of all headers. */
+  flagsMss = 0;
+  csumHeader = 0;
+  private readonly mem: Mem;
+  private readonly ring: TxDeviceQueue;
+  private readonly dma: DmaTable;
+  private readonly settings: QueueSettings;
+  private readonly places = new Int32Array(NICTX_MAX_CHAIN);
+  private readonly sizes = new Int32Array(NICTX_MAX_CHAIN);
+
+  constructor(mem: Mem, ring: TxDeviceQueue, dma: DmaTable, settings: QueueSettings) {
+    this.mem = mem;
+    this.ring = ring;
+    this.dma = dma;
+    this.settings = settings;
+  }
+
+  /** Reads the descriptors of the next packet. Inside a burst only. @param left descriptors that there are
+   *  @returns false when the driver published half a packet, or one that has no end */
+  next(left: number): boolean {
+    const { mem, ring, dma, settings } = this;
+    this.status = NICTX_COMP_SENT;
+    this.bytes = 0;
+    let n = 0;
+    for (let last = false; !last; n++) {
+      if (n === left || n === NICTX_MAX_CHAIN) return false;
+      const at = ring.entry(n);
+      const span = mem.u32[at + 1];
+      const offset = span & 0xffff;
+      const len = span >>> 16;
+      const flags = mem.u32[at + 2];
+      last = (flags & NICTX_EOP) !== 0;
+      if (n === 0) {
+        this.flagsMss = flags;
+        this.csumHeader = mem.u32[at + 3];
+      }
+      this.bytes += len;
+      this.sizes[n] = len;
+      if (len === 0 || offset + len > PAGE_SIZE) this.status = NICTX_COMP_BAD;
+      if (this.status !== NICTX_COMP_SENT) continue;
+      const page = dma.lookupRead(mem.u32[at], settings.context, settings.target);
+      if (page < 0) this.status = NICTX_COMP_REFUSED;
+      this.places[n] = page + offset;
+    }
+    this.chain = n;
+    if (this.bytes < SHORTEST || this.bytes > LONGEST) this.status = NICTX_COMP_BAD;
+    return true;
+  }
+
+  /** As if it had not been read. */
+  unread(memory: PacketMemory): void {
+    memory.giveBack(Math.max(this.bytes, MIN_FRAME));
+  }
+
+  /** The transfer: all pieces into packet memory. @returns where the packet lies now */
+  read(memory: PacketMemory): number {
+    const { bulk } = this.mem;
+    const at = memory.packet(Math.max(this.bytes, MIN_FRAME));
+    let to = at;
+    for (let i = 0; i < this.chain; i++) {
+      const from = this.places[i];
+      bulk.copy(to, from, this.sizes[i]);
+      to += this.sizes[i];
+    }
+    return at;
+  }
+}

@@ -1,0 +1,187 @@
+import t from 'tap';
+import fc from 'fast-check';
+import { CounterBlock, AddressSpace } from '@grantline/machine';
+import { TAP_COUNTERS } from '@grantline/observe';
+import { TapWriter } from '@grantline/measure';
+import { PacketCutter } from '@grantline/frames';
+import { FakeTap } from '../fake-tap.js';
+import { checksumsRight, tcpPacket } from '../tx-kit.js';
+
+const space = new AddressSpace(16 << 20);
+const counters = new CounterBlock(space.mem, space.mapPrivate(4096), 'tap', {}, TAP_COUNTERS);
+const tap = new FakeTap(space);
+const writer = new TapWriter(space, tap, counters);
+const cutter = new PacketCutter(space);
+const at = space.mapPrivate(1 << 17);
+const copies = space.mapPrivate(1 << 20);
+
+interface Made {
+  payload: Uint8Array;
+  sequence: number;
+  id: number;
+  flags: number;
+  options: number;
+  /** VLAN tags. */
+  tags?: number;
+}
+
+const TAG = [0x81, 0x00, 0x00, 0x64];
+/** A frame with so many tags, and without. */
+const tag = (frame: Buffer, tags = 0): Buffer =>
+  Buffer.concat([frame.subarray(0, 12), ...new Array<Buffer>(tags).fill(Buffer.from(TAG)), frame.subarray(12)]);
+const untag = (frame: Buffer, tags = 0): Buffer =>
+  Buffer.concat([frame.subarray(0, 12), frame.subarray(12 + 4 * tags)]);
+
+/** Frames of a packet, each where it lies. */
+function cut(made: Made, mss: number): { off: number; len: number }[] {
+  const more = 4 * (made.tags ?? 0);
+  const packet = tag(tcpPacket(made), made.tags);
+  space.mem.u8.set(packet, at);
+  cutter.begin(at, packet.length, 34 + more, 54 + more + made.options, mss);
+  const frames: { off: number; len: number }[] = [];
+  for (let to = copies; cutter.next(); to += (cutter.bytes + 3) & ~3) {
+    space.mem.u8.copyWithin(to, cutter.at, cutter.at + cutter.bytes);
+    frames.push({ off: to, len: cutter.bytes });
+  }
+  return frames;
+}
+const bytesOf = ({ off, len }: { off: number; len: number }): Buffer => Buffer.from(space.mem.u8.slice(off, off + len));
+const payloadOf = (bytes: number): Uint8Array =>
+  Uint8Array.from({ length: bytes }, (_, i) => (i * 31 + (i >> 7)) & 255);
+
+t.test('what is cut in place and joined again is the packet that it was, and its checksums are right', (t) => {
+  fc.assert(
+    fc.property(
+      fc.record({
+        bytes: fc.integer({ min: 1, max: 60000 }),
+        mss: fc.oneof(fc.constantFrom(1448, 1460, 536), fc.integer({ min: 500, max: 8900 })),
+        sequence: fc.constantFrom(1, 0xfffffff0, 0x7fffffff),
+        id: fc.constantFrom(0, 7, 0xffff),
+        flags: fc.constantFrom(0x10, 0x18),
+        options: fc.constantFrom(0, 12, 40),
+        splits: fc.boolean(),
+        tags: fc.constantFrom(0, 0, 1, 2),
+      }),
+      ({ bytes, mss, sequence, id, flags, options, splits, tags }) => {
+        tap.written.length = 0;
+        const made = { payload: payloadOf(bytes), sequence, id, flags, options, tags };
+        const header = 54 + options + 4 * tags;
+        const frames = cut(made, mss);
+        if (!frames.every((f) => checksumsRight(untag(bytesOf(f), tags)))) return false;
+        for (const { off, len } of frames) {
+          // In two pieces, as frames lie in buffers of half a page or come out of the segmenter.
+          const first = splits && len > header + 1 ? header + 1 : len;
+          writer.piece(off, first, first < len, false);
+          if (first < len) writer.piece(off + first, len - first, false, false);
+        }
+        writer.flush();
+        const joined = tap.written.map((w) => w.packet.subarray(header));
+        if (!Buffer.concat(joined).equals(Buffer.from(made.payload))) return false;
+        // An odd segment size cannot be joined: the sums would have to be shifted.
+        if ((mss & 1) === 0 && tap.written.length !== 1) return false;
+        return tap.written.every(
+          (w) =>
+            checksumsRight(untag(Buffer.from(w.packet), tags)) &&
+            (w.packet.length <= header + mss || (w.gsoType === 1 && w.gsoSize === mss)),
+        );
+      },
+    ),
+    { numRuns: 60 },
+  );
+  t.end();
+});
+
+t.test('the cutter tells the last frame of a packet, with which a burst may end', (t) => {
+  const told = (bytes: number): boolean[] => {
+    space.mem.u8.set(tcpPacket({ payload: payloadOf(bytes), sequence: 5, id: 1, flags: 0x10, options: 0 }), at);
+    cutter.begin(at, 54 + bytes, 34, 54, 1000);
+    const more: boolean[] = [];
+    while (cutter.next()) more.push(cutter.more);
+    return more;
+  };
+  t.same(told(3000), [true, true, false]);
+  t.same(told(3001), [true, true, true, false]);
+  t.equal(cutter.more, false, 'and none afterwards');
+  t.end();
+});
+
+t.test('a byte that was wrong in one segment makes the joined packet wrong', (t) => {
+  fc.assert(
+    fc.property(fc.integer({ min: 0, max: 9999 }), fc.integer({ min: 1, max: 255 }), (where, by) => {
+      tap.written.length = 0;
+      const frames = cut({ payload: payloadOf(10000), sequence: 5, id: 1, flags: 0x10, options: 12 }, 1448);
+      const frame = frames[Math.floor(where / 1448)];
+      space.mem.u8[frame.off + 66 + (where % 1448)] ^= by;
+      for (const { off, len } of frames) writer.piece(off, len, false, false);
+      writer.flush();
+      return tap.written.length === 1 && !checksumsRight(tap.written[0].packet);
+    }),
+    { numRuns: 30 },
+  );
+  t.end();
+});
+
+t.test(
+  'a gap, another acknowledgement, a wrong IP checksum and a flag part packets; a blank checksum stays blank',
+  (t) => {
+    const made = { payload: payloadOf(5 * 1000), sequence: 5, id: 1, flags: 0x10, options: 0 };
+    const pieces = (change: (frames: { off: number; len: number }[]) => void, blank = false): number[] => {
+      tap.written.length = 0;
+      const frames = cut(made, 1000);
+      change(frames);
+      for (const { off, len } of frames) writer.piece(off, len, false, blank);
+      writer.flush();
+      return tap.written.map((w) => Math.ceil((w.packet.length - 54) / 1000));
+    };
+    const poke = (frame: number, byte: number): number[] =>
+      pieces((f) => void (space.mem.u8[f[frame].off + byte] ^= 1));
+    t.same(
+      pieces(() => {}),
+      [5],
+    );
+    t.same(
+      pieces((f) => void f.splice(2, 1)),
+      [2, 2],
+      'lost in the middle',
+    );
+    t.same(poke(2, 45), [2, 1, 2], 'acknowledgement');
+    t.same(poke(2, 25), [2, 1, 2], 'IP checksum');
+    t.same(poke(2, 22), [2, 1, 2], 'time to live');
+    t.same(poke(2, 15), [2, 1, 2], 'type of service');
+    t.same(poke(2, 37), [2, 1, 2], 'port');
+    t.same(
+      pieces((f) => void (space.mem.u8[f[2].off + 47] |= 8)),
+      [3, 2],
+      'PSH ends a packet',
+    );
+    t.same(
+      pieces((f) => void (space.mem.u8[f[2].off + 47] |= 1)),
+      [2, 1, 2],
+      'FIN goes alone',
+    );
+    t.same(
+      pieces(() => {}, true),
+      [5],
+    );
+    t.equal(tap.written[0].flags, 1, 'NEEDS_CSUM');
+    writer.coalesce = false;
+    t.same(
+      pieces(() => {}),
+      [1, 1, 1, 1, 1],
+    );
+    writer.coalesce = true;
+    tap.down = true;
+    const before = counters.v[TAP_COUNTERS.indexOf('dropRefused')];
+    t.same(
+      pieces(() => {}),
+      [],
+    );
+    t.equal(
+      counters.v[TAP_COUNTERS.indexOf('dropRefused')] - before,
+      5,
+      'what the kernel refuses is counted in frames',
+    );
+    tap.down = false;
+    t.end();
+  },
+);

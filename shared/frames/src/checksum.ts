@@ -1,0 +1,46 @@
+/** The Internet checksum. Source: RFC 1071; incremental update RFC 1624.
+ *
+ *  A sum is a plain number below 2^32 that has not been folded to 16 bits yet; sums of parts can be added as long as
+ *  each part starts at an even offset. The sum of a part at an odd offset is `swapSum`ped first (RFC 1071, 2(B)). */
+import type { Mem } from '@grantline/machine';
+
+/** Folds a sum (below 2^32) to 16 bits with the carries added in. */
+export function foldSum(sum: number): number {
+  const once = (sum >>> 16) + (sum & 0xffff);
+  return (once >>> 16) + (once & 0xffff);
+}
+
+/** The folded sum of bytes that stand at an odd offset of the whole. */
+export function swapSum(sum: number): number {
+  const folded = foldSum(sum);
+  return ((folded & 0xff) << 8) | (folded >>> 8);
+}
+
+/** Sum of the big-endian 16-bit words of a range, folded; an odd last byte counts as a high one. */
+export function sumOf(mem: Mem, at: number, bytes: number): number {
+  const u8 = mem.u8;
+  const even = at + (bytes & ~1);
+  let sum = 0;
+  for (let i = at; i < even; i += 2) sum += (u8[i] << 8) | u8[i + 1];
+  if ((bytes & 1) !== 0) sum += u8[even] << 8;
+  return foldSum(sum);
+}
+
+/** The checksum of a range: what stands in the header when the field itself was 0, and 0 when the range with its field
+ *  is right. @param initial a sum to begin with, as the pseudo header's */
+export function internetChecksum(mem: Mem, at: number, bytes: number, initial = 0): number {
+  return ~foldSum(sumOf(mem, at, bytes) + initial) & 0xffff;
+}
+
+/** Sum of the pseudo header in front of UDP and TCP. @param bytes length of header and payload */
+export function pseudoSum(src: number, dst: number, protocol: number, bytes: number): number {
+  return foldSum((src >>> 16) + (src & 0xffff) + (dst >>> 16) + (dst & 0xffff) + protocol + bytes);
+}
+
+/** The checksum after one 16-bit word has changed (RFC 1624, equation 3). */
+export function updateChecksum(check: number, before: number, after: number): number {
+  return ~foldSum((~check & 0xffff) + (~before & 0xffff) + after) & 0xffff;
+}
+
+/** Sum of a 32-bit number's two words. */
+export const sum32 = (word: number): number => (word >>> 16) + (word & 0xffff);

@@ -1,0 +1,1 @@
+export { IP, MAC, flowSpec, frame, take, templates, ts, type Parts } from './frames-by-hand.js';

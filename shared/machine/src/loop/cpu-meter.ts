@@ -1,0 +1,102 @@
+/** CPU time of a service's data thread, split by component. docs/measuring.md tells the method.
+ *
+ *  Within a stretch of work (from wake-up to sleep) components are told apart by the monotonic clock, read once per
+ *  batch. The stretch as a whole is measured by the thread's CPU clock; when it was preempted, its parts are scaled to
+ *  the CPU time that it really got. What happens between stretches is `wakeup` (going to sleep and waking) or
+ *  `control` (the event loop: sockets, HTTP, timers). */
+import { threadCpuNs } from '../mem/libc.js';
+import type { CounterBlock } from '../counters/block.js';
+import { nowNs } from '@grantline/base';
+
+/** Slot numbers that every meter has; a service's own components follow. */
+export const CPU_WAKEUP = 0;
+export const CPU_CONTROL = 1;
+/** Looking for work before sleep, with none there: CPU time, but no work, and not counted as a frame's cost. */
+export const CPU_IDLE = 2;
+export const CPU_COMMON = ['wakeup', 'control', 'idle'] as const;
+
+export class CpuMeter {
+  /** The time read last, nanoseconds: good enough wherever "now, about" is wanted. */
+  now: number;
+  private readonly block: CounterBlock;
+  private readonly parts: Float64Array;
+  private last: number;
+  private startWall: number;
+  private startCpu: number;
+
+  /** @param block counters named as CPU_COMMON and then the components; values are CPU nanoseconds */
+  constructor(block: CounterBlock) {
+    this.block = block;
+    this.parts = new Float64Array(block.v.length);
+    this.now = nowNs();
+    this.last = this.now;
+    this.startWall = this.now;
+    this.startCpu = threadCpuNs();
+  }
+
+  /** A stretch begins. The CPU time since the last one ended goes to `between`: CPU_WAKEUP or CPU_CONTROL. */
+  begin(between: number): void {
+    const cpu = threadCpuNs();
+    this.block.v[between] += cpu - this.startCpu;
+    this.startCpu = cpu;
+    this.now = nowNs();
+    this.startWall = this.now;
+    this.last = this.now;
+  }
+
+  /** Between two stretches: what the thread has used since the last one is booked now. A loop without work has no stretches for
+   *  seconds, and whoever reads the counters is to find all. */
+  settle(between: number): void {
+    this.begin(between);
+    this.block.commit();
+  }
+
+  /** What happened since the last lap was this component's work. */
+  lap(component: number): void {
+    const now = nowNs();
+    this.parts[component] += now - this.last;
+    this.last = now;
+    this.now = now;
+  }
+
+  /** As `lap`, for two components whose work is interwoven too finely for a clock read in between.
+   *  @param share of `a`, 0 to 1; the rest is `b`'s */
+  lapShared(a: number, b: number, share: number): void {
+    const now = nowNs();
+    const took = now - this.last;
+    this.parts[a] += took * share;
+    this.parts[b] += took * (1 - share);
+    this.last = now;
+    this.now = now;
+  }
+
+  /** As `lap`, after giving the core away: what took longer than `ownNs` was others' time on it, and is none of ours.
+   *  @returns nanoseconds that somebody else had, 0 when nobody did */
+  lapAway(component: number, ownNs: number): number {
+    const now = nowNs();
+    const took = now - this.last;
+    const away = took > ownNs;
+    this.parts[component] += away ? ownNs : took;
+    if (away) this.startWall += took - ownNs;
+    this.last = now;
+    this.now = now;
+    return away ? took - ownNs : 0;
+  }
+
+  /** The stretch ends: its parts become counters. */
+  end(rest: number): void {
+    this.lap(rest);
+    const cpu = threadCpuNs();
+    const gotCpu = cpu - this.startCpu;
+    const wall = this.now - this.startWall;
+    // Above 1 only by what giving the core away cost beyond its allowance.
+    const scale = wall > 0 ? gotCpu / wall : 0;
+    const v = this.block.v;
+    for (let i = 0; i < v.length; i++) {
+      v[i] += this.parts[i] * scale;
+      this.parts[i] = 0;
+    }
+    this.startCpu = cpu;
+    this.block.commit();
+  }
+}

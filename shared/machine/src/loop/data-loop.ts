@@ -1,0 +1,265 @@
+/** The loop that a service's data path runs in: polls what has work, and sleeps in the kernel when nothing has.
+ *
+ *  Works as Linux's NAPI does: an event schedules its poller; a poller stays scheduled while it finds work; before it
+ *  is taken off, it arms its event index and looks again (docs/adr/0005). Between work and sleep lies a short patience:
+ *  under load a domain waits for its neighbours by giving the core away, not by sleeping, because falling asleep and
+ *  waking cost as much as a hundred frames (docs/adr/0012). A sleep is first a short one in ppoll, which costs least;
+ *  where replies from the hypervisor are due, or after some idle milliseconds, it is the event loop's. */
+import { CPU_CONTROL, CPU_IDLE, CPU_WAKEUP, type CpuMeter } from './cpu-meter.js';
+import { nowNs } from '@grantline/base';
+import { type CounterBlock, slots } from '../counters/block.js';
+import type { Doorbell } from '../mem/doorbell.js';
+import { yieldCore } from '../mem/libc.js';
+
+export interface Poller {
+  scheduled: boolean;
+  /** False: knows when it will have work, and wants to sleep until then. Not given: true. */
+  patient?: boolean;
+  /** Does at most a batch of work. @returns how much was done; 0 when there was none */
+  poll(): number;
+  /** Asks to be notified and looks again. @returns true when there is work after all */
+  arm(): boolean;
+}
+
+/** Longest that sockets wait while the data path is busy or in a short sleep. */
+const SLICE_NS = 4e6;
+/** The same where sockets are part of the data path. */
+const SOCKET_SLICE_NS = 100e3;
+/** After its last work a domain looks again for so long before it sleeps. */
+const PATIENCE_NS = 100_000;
+/** What giving the core away costs when nobody else wants it; what takes longer was somebody else's turn. */
+const YIELD_NS = 2000;
+/** So many turns of others without work for us, and sleeping is the better way of waiting. */
+const AWAY_LIMIT = 4;
+/** Nobody who passes frames on keeps a core for so long: it has gone to a stranger, for a slice of the scheduler's. Then
+ *  sleeping is the better way for a while, since one who wakes up has precedence and one who gave way has not. */
+const STRANGER_NS = 1e6;
+const STRANGER_PAUSE_NS = 5e6;
+const SHORT_SLEEP_US = 2000;
+const SHORT_SLEEPS = 5;
+
+const IDLE = 0;
+const HOPE = 1;
+const WORK = 2;
+
+export const LOOP_COUNTERS = [
+  'wakeups',
+  'timeouts',
+  'deepSleeps',
+  'turns',
+  'polls',
+  /** Times that a port was masked because its peer rang without reason. */
+  'damped',
+] as const;
+const C = slots(LOOP_COUNTERS);
+
+export interface LoopOptions {
+  doorbell: Doorbell;
+  meter: CpuMeter;
+  counters: CounterBlock;
+  /** Takes pending event-channel bits; handlers call `schedule`. */
+  dispatch: () => void;
+  /** True while replies are due that only the event loop can bring. */
+  waiting: () => boolean;
+  /** Microseconds until something must run although no event comes; Infinity when nothing must. */
+  dueUs?: () => number;
+  /** Component that the loop's own work is charged to. */
+  rest: number;
+  /** True while sockets of the event loop are part of the data path: it then gets short slices, and all sleeps. */
+  sockets?: () => boolean;
+  /** Component that the time between turns is charged to; not given: CPU_CONTROL. */
+  between?: () => number;
+}
+
+export class DataLoop {
+  private readonly o: LoopOptions;
+  private readonly pollers: Poller[] = [];
+  private active = false;
+  private stopped = false;
+  private leaving = false;
+  private timer: NodeJS.Timeout | null = null;
+  private timerAtMs = 0;
+  private shortSleeps = 0;
+  private impatientUntil = 0;
+  private readonly onImmediate = (): void => this.turn();
+  /** Who answers for a poller. One that is not here is the service's own: what it throws ends the service. */
+  private readonly owners = new Map<Poller, (err: unknown) => void>();
+  /** What the round has found so far. */
+  private found = IDLE;
+
+  constructor(options: LoopOptions) {
+    this.o = options;
+    options.doorbell.startWatch(() => this.kick());
+  }
+
+  /** @param onFault takes what the poller throws, a fault of ours: the poller is off the loop then, and the others go on. Not
+   *    given: it ends the service */
+  add(poller: Poller, onFault?: (err: unknown) => void): void {
+    this.pollers.push(poller);
+    if (onFault !== undefined) this.owners.set(poller, onFault);
+    this.schedule(poller);
+  }
+
+  remove(poller: Poller): void {
+    const at = this.pollers.indexOf(poller);
+    if (at >= 0) this.pollers.splice(at, 1);
+    this.owners.delete(poller);
+  }
+
+  /** The poller has work: it will run in this turn, or in one that starts now. */
+  schedule(poller: Poller): void {
+    poller.scheduled = true;
+    this.kick();
+  }
+
+  /** Starts a turn soon, unless one is under way. Never re-enters: it may be called from inside a poll. */
+  kick(): void {
+    if (this.active || this.stopped) return;
+    this.active = true;
+    setImmediate(this.onImmediate);
+  }
+
+  /** From inside a poll: something was left to the event loop (promises, ticks). It gets its turn after this round, and
+   *  the loop does not sleep before. */
+  leave(): void {
+    this.leaving = true;
+  }
+
+  stop(): void {
+    this.stopped = true;
+    if (this.timer !== null) clearTimeout(this.timer);
+    this.o.doorbell.stopWatch();
+  }
+
+  private turn(): void {
+    if (this.stopped) return;
+    const { meter, counters, doorbell, rest } = this.o;
+    counters.v[C.turns]++;
+    meter.begin(this.o.between?.() ?? CPU_CONTROL);
+    this.leaving = false;
+    const sockets = this.o.sockets?.() ?? false;
+    let sliceEnd = meter.now + (sockets ? SOCKET_SLICE_NS : SLICE_NS);
+    let patientUntil = 0;
+    let away = 0;
+    let rounds = 0;
+    for (;;) {
+      this.o.dispatch();
+      const found = this.pollAll(
+        meter.now < patientUntil && meter.now > this.impatientUntil && !sockets && !this.o.waiting(),
+      );
+      if (found !== IDLE) {
+        if (found === WORK) {
+          patientUntil = meter.now + PATIENCE_NS;
+          away = 0;
+          // Pollers lap as they work; this is for those that find nothing to lap.
+          if ((++rounds & 15) === 0) meter.lap(rest);
+        } else {
+          meter.lap(rest);
+          yieldCore();
+          const others = meter.lapAway(CPU_IDLE, YIELD_NS);
+          if (others > 0 && ++away === AWAY_LIMIT) patientUntil = 0;
+          if (others > STRANGER_NS) this.impatientUntil = meter.now + STRANGER_PAUSE_NS;
+        }
+        if (meter.now < sliceEnd && !this.leaving) continue;
+        // Let sockets have their turn, then go on.
+        meter.end(rest);
+        counters.commit();
+        setImmediate(this.onImmediate);
+        return;
+      }
+      const dueUs = this.o.dueUs ? this.o.dueUs() : Infinity;
+      if (sockets || this.leaving || this.o.waiting() || (this.shortSleeps >= SHORT_SLEEPS && dueUs > SHORT_SLEEP_US)) {
+        counters.v[C.deepSleeps]++;
+        meter.end(rest);
+        counters.commit();
+        this.active = false;
+        if (this.stopped) return;
+        if (dueUs !== Infinity) this.kickIn(dueUs);
+        return;
+      }
+      meter.end(rest);
+      const rung = doorbell.wait(Math.min(SHORT_SLEEP_US, Math.max(0, dueUs)));
+      meter.begin(CPU_WAKEUP);
+      if (rung) {
+        counters.v[C.wakeups]++;
+        this.shortSleeps = 0;
+      } else {
+        counters.v[C.timeouts]++;
+        if (dueUs > SHORT_SLEEP_US) this.shortSleeps++;
+      }
+      if (meter.now >= sliceEnd || !rung) {
+        // Sockets may have waited for the length of the sleep.
+        meter.end(rest);
+        counters.commit();
+        setImmediate(this.onImmediate);
+        return;
+      }
+      sliceEnd = Math.min(sliceEnd, meter.now + SLICE_NS);
+    }
+  }
+
+  /** Starts a turn in so many microseconds at the latest. One timer at a time: there may be many sleeps to a wait. */
+  private kickIn(us: number): void {
+    const ms = Math.max(1, Math.floor(us / 1000));
+    const atMs = nowNs() / 1e6 + ms;
+    if (this.timer !== null) {
+      if (this.timerAtMs <= atMs + 1) return;
+      clearTimeout(this.timer);
+    }
+    this.timerAtMs = atMs;
+    this.timer = setTimeout(() => {
+      this.timer = null;
+      this.kick();
+    }, ms);
+  }
+
+  /** @param patient leave pollers without work unarmed, to look again soon
+   *  @returns WORK; HOPE: none now, and somebody is not armed; IDLE: all are armed and have nothing */
+  private pollAll(patient: boolean): number {
+    this.o.counters.v[C.polls]++;
+    this.found = IDLE;
+    for (let at = 0; at < this.pollers.length;) at = this.pollFrom(at, patient);
+    return this.found === IDLE && this.anyScheduled() ? WORK : this.found;
+  }
+
+  /** One catch for the round, not for each poll or frame. @returns where to go on: at the end, or behind one that failed */
+  private pollFrom(first: number, patient: boolean): number {
+    const pollers = this.pollers;
+    let i = first;
+    try {
+      for (; i < pollers.length; i++) {
+        const p = pollers[i];
+        if (!p.scheduled) continue;
+        if (p.poll() > 0) {
+          this.shortSleeps = 0;
+          this.found = WORK;
+        } else if (patient && p.patient !== false) {
+          if (this.found === IDLE) this.found = HOPE;
+        } else if (p.arm()) {
+          this.found = WORK;
+        } else {
+          p.scheduled = false;
+        }
+      }
+    } catch (err) {
+      this.failed(pollers[i], err);
+    }
+    return i;
+  }
+
+  private failed(poller: Poller, err: unknown): void {
+    const owner = this.owners.get(poller);
+    if (owner === undefined) throw err;
+    this.remove(poller);
+    poller.scheduled = false;
+    this.found = WORK;
+    owner(err);
+  }
+
+  /** A poller that was passed in this round may have been scheduled since, by one behind it: it is not slept over. */
+  private anyScheduled(): boolean {
+    const pollers = this.pollers;
+    for (let i = 0; i < pollers.length; i++) if (pollers[i].scheduled) return true;
+    return false;
+  }
+}

@@ -1,0 +1,23 @@
+export { FlowTracker } from './receive/flow-tracker.js';
+export { isMeasured } from './receive/measured.js';
+export { makeReceiver, startApp, type Apps } from './receive/receiver.js';
+export { RecordApp } from './receive/record-app.js';
+export { RespondApp } from './receive/respond-app.js';
+export {
+  MAX_BULK_FRAMES,
+  RX_CSUM_BLANK,
+  RX_FRAMES_SHIFT,
+  RX_MSS_MASK,
+  bulkFrames,
+  framesOf,
+} from './receive/rx-info.js';
+export { RxStack } from './receive/rx-stack.js';
+export { NicSender } from './send/nic-sender.js';
+export { SendApp, type SendRun } from './send/send-app.js';
+export { SEND_PAGES, SendBuffers } from './send/send-buffers.js';
+export { flowsOfSender, parseSend, sendRun } from './send/tool-run.js';
+export type { LendingTxDevice, TxDevice } from './send/tx-device.js';
+export { IoTable } from './tap/io-table.js';
+export { tapIsGone, tapSource } from './tap/source.js';
+export { PACKET_BLANK, PACKET_GSO, PACKET_MALFORMED, PACKET_PLAIN, VnetHeader } from './tap/vnet.js';
+export { TapWriter, type TapOut } from './tap/writer.js';

@@ -1,0 +1,241 @@
+/** The receiving half of a network stack: Ethernet, IPv4, UDP and TCP headers, down to the socket.
+ *
+ *  Works on batches. The driver names the buffers (`fragment`), then `process` parses, sorts out and coalesces, then
+ *  `deliver` hands payload to the application; they are apart so that their CPU time can be told apart. What the buffers
+ *  hold may be written by others at any time: each header field is read once, and nothing that is read later can lead
+ *  out of the buffers. TCP is as far as a receiver of measured traffic needs it: no connections, no reassembly. */
+import { slots, type CounterBlock, type Mem } from '@grantline/machine';
+import { STACK_COUNTERS, STACK_DROP, NO_RX_TAP, type RxTap } from '@grantline/observe';
+import * as frames from '@grantline/frames';
+import { isGroup, type Mac } from '@grantline/frames';
+import { AddressSet } from './address-set.js';
+import { MAX_LISTED, MAX_PIECES, type FrameApp, type PieceList } from './frame-app.js';
+import * as lro from './lro.js';
+import { Lro } from './lro.js';
+import { RxBatch } from './rx-batch.js';
+import { framesOf } from './rx-info.js';
+
+// Local, so that the engine folds them into the code: see flow-templates.ts.
+const { ETH_BYTES, ETH_TYPE, ETHERTYPE_IPV4, ETHERTYPE_VLAN, VLAN_BYTES } = frames;
+const { IP_BROADCAST, IP_BYTES, IP_DST, IP_FLAGS, IP_FRAGMENT_MASK, IP_PROTOCOL, PROTO_TCP, PROTO_UDP } = frames;
+const { TCP_BYTES, TCP_DST, TCP_OFFSET } = frames;
+const { UDP_BYTES, UDP_DST, UDP_LENGTH } = frames;
+const ALONE = lro.LRO_ALONE;
+
+const C = slots(STACK_COUNTERS);
+const TOUCH = true;
+const PORTS = 65536;
+const TAGS = 2;
+
+/** Most fragments in one batch. */
+export const STACK_FRAGMENTS = MAX_PIECES;
+
+export interface RxStackOptions {
+  mem: Mem;
+  /** Named as STACK_COUNTERS; committed by `deliver`. */
+  counters: CounterBlock;
+  /** Coalesce TCP segments. */
+  lro: boolean;
+  /** Own addresses; broadcast is always taken. */
+  macs: readonly Mac[];
+  ips: readonly number[];
+  /** Take frames for any address. */
+  promiscuous?: boolean;
+  app: FrameApp;
+}
+
+export class RxStack {
+  /** May be changed between batches. */
+  app: FrameApp;
+  /** May be changed between batches. */
+  lroOn: boolean;
+  /** Told of drops while a capture is on. */
+  tap: RxTap = NO_RX_TAP;
+  private readonly mem: Mem;
+  private readonly counters: CounterBlock;
+  private readonly promiscuous: boolean;
+  private readonly macs = new AddressSet();
+  private readonly ips = new AddressSet();
+  private readonly sockets = new Int16Array(2 * PORTS).fill(-1);
+  /** What `touch` returned: see there. */
+  touched = 0;
+  private readonly lro: Lro;
+  private readonly pieces: PieceList;
+  private readonly batch = new RxBatch();
+
+  constructor(options: RxStackOptions) {
+    this.mem = options.mem;
+    this.counters = options.counters;
+    this.lroOn = options.lro;
+    this.promiscuous = options.promiscuous ?? false;
+    this.app = options.app;
+    this.lro = new Lro(options.mem);
+    const list = (): Int32Array => new Int32Array(MAX_LISTED);
+    this.pieces = { off: list(), len: list(), frameBytes: list() };
+    this.setAddresses(options.macs, options.ips);
+  }
+
+  /** Replaces the own addresses. */
+  setAddresses(macs: readonly Mac[], ips: readonly number[]): void {
+    this.macs.clear();
+    this.ips.clear();
+    for (const mac of macs) this.macs.add(mac.hi, mac.lo);
+    for (const ip of ips) this.ips.add(0, ip);
+  }
+
+  /** Binds a socket. @param socket number that the application is told with each segment, 0 to 32767 */
+  listen(protocol: typeof PROTO_TCP | typeof PROTO_UDP, port: number, socket: number): void {
+    this.sockets[socketAt(protocol, port)] = socket;
+  }
+
+  close(protocol: typeof PROTO_TCP | typeof PROTO_UDP, port: number): void {
+    this.sockets[socketAt(protocol, port)] = -1;
+  }
+
+  /** Fragments that the batch still has room for; a frame whose parts exceed it belongs into the next batch. */
+  get room(): number {
+    return this.batch.room;
+  }
+
+  /** Adds one part of a frame. Its memory must stay mapped, and the caller's, until deliver returns.
+   *  @param off byte offset @param len bytes
+   *  @param more the frame goes on in the next fragment
+   *  @param info what is known of the packet, at its first fragment: rx-info.ts
+   *  @throws RangeError when the batch is full: the caller's mistake */
+  fragment(off: number, len: number, more: boolean, info = 0): void {
+    this.batch.add(off, len, more, info);
+  }
+
+  /** Parses what was added since the last call. A frame whose last fragment is missing is dropped as malformed.
+   *  @returns how many frames that was */
+  process(): number {
+    const raw = this.app.wantsRaw;
+    const batch = this.batch;
+    const v = this.counters.v;
+    let count = 0;
+    this.touched = TOUCH ? batch.touch(this.mem.i32) : 0;
+    while (batch.take()) {
+      let drop: number = C.dropBadHeader;
+      if (batch.whole) drop = raw ? this.judgeRaw() : this.judge();
+      const stands = framesOf(batch.info);
+      if (drop >= 0) {
+        v[drop] += stands;
+        if (this.tap.on) this.tap.dropped(batch.off, STACK_DROP + drop);
+      }
+      count += stands;
+    }
+    this.lro.flush();
+    v[C.inFrames] += count;
+    return count;
+  }
+
+  /** Hands all segments to the application; afterwards the batch is empty and its buffers are free.
+   *  @param nowNs the time that latency is measured to
+   *  @returns how many segments that was */
+  deliver(nowNs: number): number {
+    this.process();
+    const { app, pieces, batch } = this;
+    const { frames, segments } = batch;
+    app.begin(nowNs);
+    let to = 0;
+    for (let s = 0; s < segments; s++) {
+      const from = to;
+      to = batch.list(s, pieces, from);
+      if (app.wantsRaw) app.raw(pieces, from, to);
+      else app.segment(pieces, from, to, batch.socketOf(s));
+    }
+    app.end();
+    const v = this.counters.v;
+    v[C.toSocket] += frames;
+    v[C.segments] += segments;
+    v[C.coalesced] += frames - segments;
+    this.counters.commit();
+    batch.clear();
+    return segments;
+  }
+
+  /** @returns a counter slot when the frame is dropped, else -1 */
+  private judge(): number {
+    const dv = this.mem.dv;
+    const batch = this.batch;
+    const at = batch.off;
+    const bytes = batch.bytes;
+    // All headers stand in the first buffer; where they do not, somebody is playing.
+    const linear = batch.linear;
+    if (linear < ETH_BYTES) return C.dropBadHeader;
+    if (!this.isMine(at)) return C.dropNotMine;
+    let l3 = ETH_BYTES;
+    let type = dv.getUint16(at + ETH_TYPE);
+    let vlan = 0;
+    for (let tag = 0; type === ETHERTYPE_VLAN && tag < TAGS; tag++) {
+      if (linear < l3 + VLAN_BYTES) return C.dropBadHeader;
+      vlan = 0x10000 | dv.getUint16(at + l3);
+      type = dv.getUint16(at + l3 + 2);
+      l3 += VLAN_BYTES;
+    }
+    if (type !== ETHERTYPE_IPV4) return C.dropNoSocket;
+    if (linear < l3 + IP_BYTES) return C.dropBadHeader;
+    const ip = at + l3;
+    const word0 = dv.getInt32(ip);
+    const ihl = ((word0 >>> 24) & 15) << 2;
+    const ipBytes = word0 & 0xffff;
+    if (word0 >>> 28 !== 4 || ihl < IP_BYTES || ipBytes < ihl || ipBytes > bytes - l3 || linear < l3 + ihl)
+      return C.dropBadHeader;
+    const dst = dv.getInt32(ip + IP_DST);
+    if (!this.headerSumIsRight(ip, ihl)) return C.dropBadChecksum;
+    if ((dv.getUint16(ip + IP_FLAGS) & IP_FRAGMENT_MASK) !== 0) return C.dropBadHeader;
+    if (!this.promiscuous && dst !== (IP_BROADCAST | 0) && !this.ips.has(0, dst)) return C.dropNotMine;
+
+    const protocol = dv.getUint8(ip + IP_PROTOCOL);
+    const l4 = l3 + ihl;
+    let payload = l4;
+    let rest = ipBytes - ihl;
+    let socket = -1;
+    let segment = ALONE;
+    if (protocol === PROTO_TCP) {
+      if (rest < TCP_BYTES || linear < l4 + TCP_BYTES) return C.dropBadHeader;
+      const thl = (dv.getUint8(at + l4 + TCP_OFFSET) >>> 4) << 2;
+      if (thl < TCP_BYTES || thl > rest || linear < l4 + thl) return C.dropBadHeader;
+      socket = this.sockets[PORTS + dv.getUint16(at + l4 + TCP_DST)]!;
+      if (socket < 0) return C.dropNoSocket;
+      payload += thl;
+      rest -= thl;
+      if (this.lroOn) segment = this.lro.offer(ip, ihl, at + l4, thl, rest, vlan, batch.segments);
+    } else if (protocol === PROTO_UDP) {
+      if (rest < UDP_BYTES || linear < l4 + UDP_BYTES) return C.dropBadHeader;
+      const udpBytes = dv.getUint16(at + l4 + UDP_LENGTH);
+      if (udpBytes < UDP_BYTES || udpBytes > rest) return C.dropBadHeader;
+      socket = this.sockets[dv.getUint16(at + l4 + UDP_DST)]!;
+      payload += UDP_BYTES;
+      rest = udpBytes - UDP_BYTES;
+    }
+    if (socket < 0) return C.dropNoSocket;
+    batch.append(payload, rest, segment, socket);
+    return -1;
+  }
+
+  private judgeRaw(): number {
+    const batch = this.batch;
+    if (batch.linear < ETH_BYTES) return C.dropBadHeader;
+    if (!this.isMine(batch.off)) return C.dropNotMine;
+    batch.append(0, batch.bytes, ALONE, 0, true);
+    return -1;
+  }
+
+  private isMine(at: number): boolean {
+    const hi = this.mem.dv.getUint16(at);
+    return this.promiscuous || isGroup(hi) || this.macs.has(hi, this.mem.dv.getInt32(at + 2));
+  }
+
+  private headerSumIsRight(ip: number, ihl: number): boolean {
+    const dv = this.mem.dv;
+    let sum = 0;
+    for (let i = 0; i < ihl; i += 4) {
+      const word = dv.getInt32(ip + i);
+      sum += (word >>> 16) + (word & 0xffff);
+    }
+    return (sum >>> 16) + (sum & 0xffff) === 0xffff;
+  }
+}
+
+const socketAt = (protocol: number, port: number): number => (protocol === PROTO_TCP ? PORTS : 0) + port;

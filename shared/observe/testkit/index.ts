@@ -1,0 +1,2 @@
+export { memoryTap } from './memory-tap.js';
+export { parsePage } from './metrics-page.js';

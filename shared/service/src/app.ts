@@ -1,0 +1,223 @@
+/** What every domain service (nic, guest, driver domain) sets up the same way, and takes down in reverse.
+ *
+ *      const s = await startService({ kind: 'guest', spaceBytes: 64 << 20, components: GUEST_CPU, dump: () => ({}) });
+ *      ... set up the data path, s.loop.add(poller), s.http.post('/load', ...), s.lifeline.onStop(...)
+ *      await s.open();     // listens, announces the URL, is ready
+ *
+ *  Order: environment, log, hypervisor, drop of privileges, and only then memory, whose descriptors the hypervisor hands
+ *  out. The service ends when the hypervisor's socket closes. */
+import { PAGE_SIZE, type DomId, domainName, UsageError } from '@grantline/base';
+import {
+  CPU_CONTROL,
+  CPU_WAKEUP,
+  CpuMeter,
+  slots,
+  type CounterBlock,
+  CounterFile,
+  DataLoop,
+  LOOP_COUNTERS,
+  AddressSpace,
+  type Mem,
+  Doorbell,
+  pinToCore,
+} from '@grantline/machine';
+import { EventChannels, GrantTable, type SharedKind, XenstoreClient } from '@grantline/xen';
+import { HypervisorClient } from './hypervisor/client.js';
+import { Captures } from './captures.js';
+import { readEnv, type ServiceEnv, type ServiceKind } from './env.js';
+import { Type } from '@sinclair/typebox';
+import { createHttp, listenHttp, OPEN, type ServiceHttp } from './http.js';
+import { Lifeline } from './lifeline.js';
+import { createLog, type Log } from './log.js';
+import { CPU_KIND, type Reading } from './metrics.js';
+import { dropPrivileges } from './privileges.js';
+import { PROOF_PATH, proofOf, QUESTION } from './proof.js';
+import { SessionFollower } from './session.js';
+
+export interface ServiceOptions {
+  kind: Exclude<ServiceKind, 'hypervisor'>;
+  /** Addresses to reserve, bytes: own memory, event pages, counters and whatever the service maps. Costs no memory. */
+  spaceBytes: number;
+  /** Names of the CPU components, CPU_COMMON first: NIC_CPU, DRIVER_DOMAIN_CPU, GUEST_CPU. */
+  components: readonly string[];
+  /** Body of GET /dump; called when asked. The service's ports are added as `ports`. */
+  dump: (service: Service) => object;
+  /** What /metrics shows besides the counters; read at each scrape. */
+  gauges?: () => Iterable<Reading>;
+  /** Component that the loop's own work is charged to; CPU_WAKEUP when not given. */
+  rest?: number;
+  /** True while replies are due that only the event loop can bring, beside hypercalls. */
+  waiting?: () => boolean;
+  /** Microseconds until something must run although no event comes; Infinity when nothing must. */
+  dueUs?: () => number;
+  /** See LoopOptions. */
+  sockets?: () => boolean;
+  between?: () => number;
+  /** Runs before privileges are dropped and anything is mapped, for what needs them: a TAP device. */
+  whilePrivileged?: (env: ServiceEnv, client: HypervisorClient) => void | Promise<void>;
+  /** Is the service ready, beside being open and connected? A text: why it is not. */
+  ready?: () => boolean | string;
+  /** Read instead of the process's own environment, in tests. */
+  env?: ServiceEnv;
+}
+
+/** Where frames can be captured in each kind of service. */
+const HOP_OF = { nic: 'nic', 'driver-domain': 'bridge', guest: 'guest' } as const;
+
+export interface Service {
+  readonly env: ServiceEnv;
+  readonly log: Log;
+  readonly client: HypervisorClient;
+  readonly xenstore: XenstoreClient;
+  readonly domid: DomId;
+  readonly space: AddressSpace;
+  readonly mem: Mem;
+  /** Byte offset of the domain's own memory: page p lies at memory + p * PAGE_SIZE. Page 0 of the space stays unmapped. */
+  readonly memory: number;
+  readonly memoryPages: number;
+  readonly grants: GrantTable;
+  readonly counters: CounterFile;
+  readonly doorbell: Doorbell;
+  readonly channels: EventChannels;
+  /** CPU nanoseconds by component. */
+  readonly cpu: CounterBlock;
+  readonly meter: CpuMeter;
+  readonly loop: DataLoop;
+  readonly http: ServiceHttp;
+  /** Taps of the hops that it has. */
+  readonly captures: Captures;
+  readonly lifeline: Lifeline;
+  /** What sessions change, and what puts it back. */
+  readonly session: SessionFollower;
+  /** Listens, announces itself to the hypervisor and is ready from then on. @returns the URL */
+  open(): Promise<string>;
+}
+
+/** Sets a domain service up to the point where pollers can be added.
+ *  @throws UsageError for what the user can put right */
+export async function startService(o: ServiceOptions): Promise<Service> {
+  let env = o.env ?? readEnv(o.kind);
+  let log = createLog(env);
+  const lifeline = new Lifeline({ log, stdin: env.lifeline });
+  const client = await HypervisorClient.connect(env, log);
+  lifeline.onStop(() => client.close());
+  client.onClose((reason) => void lifeline.stop(`the hypervisor closed the connection: ${reason}`));
+  if (env.domid === null) {
+    // Whoever joined learns from the hypervisor who and where it is; what the environment says comes first.
+    env = { ...env, core: env.core ?? client.core, nativeCore: env.nativeCore ?? client.nativeCore };
+    log = createLog({ ...env, domid: client.domid });
+  }
+
+  await o.whilePrivileged?.(env, client);
+  const joinedAsRoot = env.uid === null && process.geteuid?.() === 0;
+  dropPrivileges((joinedAsRoot ? client.identity : null) ?? env);
+  if (env.core !== null && !pinToCore(env.core)) log.warn({ core: env.core }, 'could not pin to the core');
+
+  const get = (of: SharedKind): Promise<number> => opened(client.descriptor(of));
+  const doorbell = new Doorbell(await get('doorbell'));
+  const space = new AddressSpace(o.spaceBytes);
+  // Offset 0 stays inaccessible, so that an offset never set faults instead of hitting the grant table.
+  space.reserve(PAGE_SIZE);
+  const memory = space.mapWhole(await get('memory'), client.memoryPages * PAGE_SIZE, true);
+  const counters = new CounterFile(space, await get('counters'));
+  const cpu = counters.block(CPU_KIND, {}, o.components);
+  const meter = new CpuMeter(cpu);
+  const channels = new EventChannels(client, space);
+  lifeline.onStop(() => channels.close());
+  const loopCounters = counters.block('loop', {}, LOOP_COUNTERS);
+  const loop: DataLoop = new DataLoop({
+    doorbell,
+    meter,
+    counters: loopCounters,
+    dispatch: () => void channels.dispatch(),
+    waiting: o.waiting ? () => client.inFlight > 0 || o.waiting!() : () => client.inFlight > 0,
+    rest: o.rest ?? CPU_WAKEUP,
+    ...(o.dueUs ? { dueUs: o.dueUs } : {}),
+    ...(o.sockets ? { sockets: o.sockets } : {}),
+    ...(o.between ? { between: o.between } : {}),
+  });
+  const { damped } = slots(LOOP_COUNTERS);
+  channels.storms = {
+    kick: () => loop.kick(),
+    count: () => void loopCounters.v[damped]++,
+    after: (ms, then) => void setTimeout(then, ms),
+  };
+  lifeline.onStop(() => {
+    loop.stop();
+    doorbell.close();
+  });
+
+  let isOpen = false;
+  const http = await createHttp({
+    name: `${env.kind} ${client.domid}`,
+    domain: domainName(client.domid),
+    log,
+    ...{ listen: env.http, names: env.httpNames, key: client.controlKey },
+    counterFile: counters,
+    settle: () => meter.settle(o.between?.() ?? CPU_CONTROL),
+    ready: () => isOpen && !client.closed && !lifeline.stopping && (o.ready?.() ?? true),
+    dump: () => ({ domid: client.domid, kind: env.kind, ports: channels.list(), ...o.dump(service) }),
+    ...(o.gauges === undefined ? {} : { gauges: o.gauges }),
+  });
+  lifeline.onStop(() => http.close());
+  http.get(
+    PROOF_PATH,
+    {
+      ...OPEN,
+      schema: {
+        summary: 'Shows the hypervisor that this address is this domain',
+        querystring: Type.Object({ question: Type.String({ pattern: QUESTION }) }),
+        response: { 200: Type.String() },
+      },
+    },
+    ({ query }) => proofOf(client.controlKey, query.question),
+  );
+  const captures = new Captures({
+    ...{ http, space, counters, hops: [HOP_OF[o.kind]], domain: domainName(client.domid) },
+  });
+
+  const xenstore = new XenstoreClient(client);
+  const session = new SessionFollower(xenstore, client.domid, log);
+  const service: Service = {
+    env,
+    log,
+    client,
+    xenstore,
+    domid: client.domid,
+    space,
+    mem: space.mem,
+    memory,
+    memoryPages: client.memoryPages,
+    grants: new GrantTable(space.mem, memory),
+    counters,
+    doorbell,
+    channels,
+    cpu,
+    meter,
+    loop,
+    http,
+    captures,
+    lifeline,
+    session,
+    async open() {
+      const url = await listenHttp(http, env.http);
+      await session.begin();
+      await client.request('service.announce', { http: url, pid: process.pid });
+      isOpen = true;
+      log.info({ url }, 'ready');
+      return url;
+    },
+  };
+  return service;
+}
+
+/** @throws UsageError when nobody hands out descriptors where we look */
+async function opened(descriptor: Promise<number>): Promise<number> {
+  try {
+    return await descriptor;
+  } catch (err) {
+    const { code, path } = err as NodeJS.ErrnoException;
+    if (path === undefined) throw err;
+    throw new UsageError(`cannot connect to ${path} (${code}): is GRANTLINE_DIR the hypervisor's?`);
+  }
+}

@@ -1,0 +1,100 @@
+/** How a service ends: what it set up is undone in reverse order, within a limit, whatever the reason.
+ *
+ *  Reasons: SIGTERM, SIGINT, stdin closed (when asked for: a killed supervisor then leaves nothing), the hypervisor gone. */
+import { leaveProcessGroup } from '@grantline/machine';
+import { type Log, flushLog } from './log.js';
+
+const LIMIT_MS = 2000;
+
+export interface LifelineOptions {
+  log: Log;
+  /** There is a supervisor: end when stdin closes, and leave signals of the terminal to it. */
+  stdin?: boolean;
+  /** Replaced in tests. */
+  exit?: (code: number) => void;
+  /** Milliseconds that the undo functions have together. */
+  limitMs?: number;
+}
+
+export class Lifeline {
+  private readonly log: Log;
+  private readonly exit: (code: number) => void;
+  private readonly limitMs: number;
+  private readonly undo: (() => void | Promise<void>)[] = [];
+  private ending: Promise<void> | null = null;
+  private readonly onSignal = (signal: string): void => {
+    if (this.ending !== null) return this.exit(1);
+    void this.stop(signal);
+  };
+  private readonly onHangUp = (): void => {};
+  private readonly onStdinEnd = (): void => void this.stop('stdin closed');
+
+  constructor(o: LifelineOptions) {
+    this.log = o.log;
+    this.exit = o.exit ?? ((code) => process.exit(code));
+    this.limitMs = o.limitMs ?? LIMIT_MS;
+    process.on('SIGTERM', this.onSignal);
+    process.on('SIGINT', this.onSignal);
+    if (o.stdin) {
+      leaveProcessGroup();
+      // The kernel sends it to a group that was stopped when its supervisor died, and then lets it go on: to the end of stdin.
+      process.on('SIGHUP', this.onHangUp);
+      // An ended stdin, a broken one and one that was never open all mean the same.
+      process.stdin.on('end', this.onStdinEnd).on('close', this.onStdinEnd).on('error', this.onStdinEnd).resume();
+    }
+  }
+
+  /** Registers what undoes a step just taken: last pushed, first run. After the end began it runs at once. */
+  onStop(fn: () => void | Promise<void>): void {
+    if (this.ending === null) this.undo.push(fn);
+    else void this.run(fn);
+  }
+
+  get stopping(): boolean {
+    return this.ending !== null;
+  }
+
+  /** Undoes all and exits. Calls after the first join it. A second signal exits at once.
+   *  @param code exit code */
+  stop(reason: string, code = 0): Promise<void> {
+    this.ending ??= this.end(reason, code);
+    return this.ending;
+  }
+
+  /** Takes the handlers off again, for tests. */
+  release(): void {
+    process.off('SIGTERM', this.onSignal);
+    process.off('SIGINT', this.onSignal);
+    process.off('SIGHUP', this.onHangUp);
+    process.stdin.off('end', this.onStdinEnd).off('close', this.onStdinEnd).off('error', this.onStdinEnd);
+  }
+
+  private async end(reason: string, code: number): Promise<void> {
+    this.log.info({ reason }, 'stopping');
+    let timer: NodeJS.Timeout | undefined;
+    const limit = new Promise<'late'>((resolve) => {
+      timer = setTimeout(() => resolve('late'), this.limitMs);
+    });
+    const outcome = await Promise.race([this.undoAll(), limit]);
+    clearTimeout(timer);
+    if (outcome === 'late') this.log.warn({ left: this.undo.length }, 'not all was undone in time');
+    else this.log.info('stopped');
+    await flushLog();
+    this.exit(outcome === 'late' && code === 0 ? 1 : code);
+  }
+
+  private async undoAll(): Promise<'done'> {
+    // A turn first, so that whoever called stop() from inside its own set-up is not undone under its feet.
+    await Promise.resolve();
+    for (let fn = this.undo.pop(); fn !== undefined; fn = this.undo.pop()) await this.run(fn);
+    return 'done';
+  }
+
+  private async run(fn: () => void | Promise<void>): Promise<void> {
+    try {
+      await fn();
+    } catch (err) {
+      this.log.warn({ err }, 'a step of stopping failed');
+    }
+  }
+}

@@ -1,0 +1,134 @@
+/** The page that Prometheus scrapes: every counter of every block as metrics-counters.ts says, what the service reads
+ *  besides, and a few of the process. All is read when scraped; nothing on the data path knows that it is watched.
+ *
+ *  prom-client writes the page. Not its default metrics: those keep a timer of 10 ms running, which would wake an idle
+ *  service all day. Not its counters: they cannot be set, and the registry takes anything that answers `get`. */
+import { Registry, type Metric } from 'prom-client';
+import { type BlockSnapshot, type CounterFile, processCpuNs } from '@grantline/machine';
+import { buildInfo } from '@grantline/base';
+import {
+  COUNTER_TABLE,
+  seriesLabels,
+  FAMILIES,
+  type FamilyName,
+  type Labels,
+  LATENCY_KIND,
+  latencyHistogram,
+} from '@grantline/observe';
+
+/** The block of this kind holds CPU nanoseconds by component: one metric with a label, not one for each component. */
+export const CPU_KIND = 'cpu';
+
+/** A value that the service reads when asked: ring slots, states, grants. */
+export interface Reading {
+  family: FamilyName;
+  /** `domain` is the service's own unless it stands here. */
+  labels?: Labels;
+  value: number;
+}
+
+interface Sample {
+  metricName?: string;
+  labels: Readonly<Record<string, string>>;
+  value: number;
+}
+
+export interface MetricsOptions {
+  /** The domain that the service is; label of all its series. */
+  domain: string;
+  /** null: no counters. */
+  counterFile: Pick<CounterFile, 'totals'> | null;
+  /** Asked at each scrape. */
+  gauges?: () => Iterable<Reading>;
+}
+
+/** A page under construction. Series with the same labels add up. */
+class Page {
+  private readonly domain: string;
+  private readonly families = new Map<FamilyName, Map<string, Sample>>();
+
+  constructor(domain: string) {
+    this.domain = domain;
+  }
+
+  add({ family, labels, value }: Reading, suffix = '', le?: string): void {
+    let samples = this.families.get(family);
+    if (samples === undefined) this.families.set(family, (samples = new Map<string, Sample>()));
+    const all: Record<string, string> = { domain: this.domain, ...labels, ...(le === undefined ? {} : { le }) };
+    const key = `${suffix} ${JSON.stringify(all)}`;
+    const there = samples.get(key);
+    if (there !== undefined) there.value += value;
+    else samples.set(key, { metricName: `${family}${suffix}`, labels: all, value });
+  }
+
+  /** Families in the order in which they are declared. */
+  text(): Promise<string> {
+    const registry = new Registry();
+    for (const name of Object.keys(FAMILIES) as FamilyName[]) {
+      const samples = this.families.get(name);
+      if (samples === undefined) continue;
+      const { help, type } = FAMILIES[name];
+      const metric = { name, help, type, values: [...samples.values()], get: () => Promise.resolve(metric) };
+      registry.registerMetric(metric as unknown as Metric);
+    }
+    return registry.metrics();
+  }
+}
+
+export class ServiceMetrics {
+  readonly contentType = Registry.PROMETHEUS_CONTENT_TYPE;
+  private readonly o: MetricsOptions;
+  private readonly startSeconds = Math.floor(Date.now() / 1000 - process.uptime());
+
+  constructor(options: MetricsOptions) {
+    this.o = options;
+  }
+
+  /** The page as it is now. */
+  text(): Promise<string> {
+    const page = new Page(this.o.domain);
+    for (const block of this.o.counterFile?.totals() ?? []) {
+      if (block.kind === LATENCY_KIND) addLatency(page, block);
+      else addCounters(page, block);
+    }
+    for (const reading of this.o.gauges?.() ?? []) page.add(reading);
+    for (const reading of this.ofProcess()) page.add(reading);
+    return page.text();
+  }
+
+  private ofProcess(): Reading[] {
+    const { rss, heapUsed, external } = process.memoryUsage();
+    return [
+      { family: 'grantline_build_info', labels: buildInfo(), value: 1 },
+      { family: 'process_cpu_seconds_total', value: processCpuNs() / 1e9 },
+      { family: 'process_resident_memory_bytes', value: rss },
+      { family: 'process_start_time_seconds', value: this.startSeconds },
+      { family: 'nodejs_heap_size_used_bytes', value: heapUsed },
+      { family: 'nodejs_external_memory_bytes', value: external },
+    ];
+  }
+}
+
+/** A counter that the table does not know is left out: the tests find it. */
+function addCounters(page: Page, block: BlockSnapshot): void {
+  const table = COUNTER_TABLE[block.kind];
+  if (table === undefined) return;
+  for (const [name, value] of Object.entries(block.values)) {
+    const shown = table.counters[name];
+    if (shown === undefined || 'hidden' in shown) continue;
+    for (const target of shown)
+      page.add({
+        family: target.family,
+        labels: seriesLabels(table, block.labels, target),
+        value: value * target.scale,
+      });
+  }
+}
+
+function addLatency(page: Page, block: BlockSnapshot): void {
+  const family = 'grantline_frame_latency_seconds';
+  const { buckets, sumSeconds } = latencyHistogram(block.values);
+  for (const { le, count } of buckets) page.add({ family, value: count }, '_bucket', le);
+  page.add({ family, value: sumSeconds }, '_sum');
+  page.add({ family, value: buckets.at(-1)?.count ?? 0 }, '_count');
+}

@@ -1,0 +1,99 @@
+/** What a guest (in `native` the driver domain) sends in a run: /tool/run says what, POST /send says when. docs/wire/control-plane.md section 8. */
+import type { ServiceHttp } from './http.js';
+import type { Found } from './session.js';
+import type { Poller } from '@grantline/machine';
+import type { TxDevice, RespondApp, SendApp, SendRun } from '@grantline/measure';
+import { Type } from '@sinclair/typebox';
+
+const Status = Type.Object({ sending: Type.Boolean() });
+const Refusal = Type.Object({ error: Type.String() });
+
+export class SendControl implements Poller {
+  scheduled = false;
+  private readonly app: SendApp;
+  private readonly responder: Pick<RespondApp, 'attach' | 'prepare' | 'flush' | 'wake'> | null;
+  private readonly wake: () => void;
+  private tso = false;
+  private run: SendRun | null = null;
+  private hasDevice = false;
+  private failure: string | null = null;
+
+  /** @param wake puts this poller to work
+   *  @param responder sends through the same device */
+  constructor(app: SendApp, wake: () => void, responder: SendControl['responder'] = null) {
+    this.app = app;
+    this.wake = wake;
+    this.responder = responder;
+    if (responder !== null) responder.wake = wake;
+  }
+
+  /** What packets go through from now on; null: nothing. */
+  attach(device: TxDevice | null, tso: boolean): void {
+    this.app.attach(device);
+    this.responder?.attach(device);
+    this.hasDevice = device !== null;
+    if (tso !== this.tso && this.run !== null && device !== null) this.prepareApp(this.run, tso);
+    if (device !== null) this.tso = tso;
+  }
+
+  /** It threw, a fault of ours, and is off the loop: it sends no more, and says why. */
+  failed(err: unknown): void {
+    this.failure = err instanceof Error ? err.message : String(err);
+    this.run = null;
+    this.app.stop();
+  }
+
+  /** A run begins that this guest sends in. @throws RangeError when frames of that kind cannot be made */
+  prepare(run: SendRun): void {
+    this.run = run;
+    this.prepareApp(run, this.tso);
+  }
+
+  poll(): number {
+    return this.app.poll() + (this.responder?.flush() ?? 0);
+  }
+
+  arm(): boolean {
+    return this.app.arm();
+  }
+
+  /** For sessions: sends no more. @returns what goes on sending, once the run that was found is announced again */
+  keep(): Found {
+    const was = this.app.running;
+    this.app.stop();
+    return {
+      ending: () => this.app.stop(),
+      over: () => {
+        if (was && this.app.start()) this.wake();
+      },
+    };
+  }
+
+  private prepareApp(run: SendRun, tso: boolean): void {
+    if (run.responds !== true) this.app.prepare(run, tso);
+    else this.responder?.prepare(run);
+  }
+
+  /** Routes that start and stop sending. */
+  addRoutes(http: ServiceHttp): void {
+    const status = (): { sending: boolean } => ({ sending: this.app.running });
+    http.get('/send', { schema: { summary: 'Whether frames are being sent', response: { 200: Status } } }, status);
+    http.post(
+      '/send',
+      { schema: { summary: 'Send the frames of the run', response: { 200: Status, 409: Refusal } } },
+      (_request, reply) => {
+        if (this.failure !== null || !this.app.start()) {
+          reply.code(409);
+          if (this.failure !== null) return { error: `the sending application failed: ${this.failure}` };
+          return { error: this.hasDevice ? 'no run that sends was announced' : 'the vif is not connected' };
+        }
+        this.wake();
+        return status();
+      },
+    );
+    http.delete('/send', { schema: { summary: 'Send no more', response: { 200: Status } } }, () => {
+      this.app.stop();
+      return status();
+    });
+  }
+}

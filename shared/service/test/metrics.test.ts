@@ -1,0 +1,150 @@
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import t from 'tap';
+import { COUNTER_FILE_BYTES, CounterFile, AddressSpace, makeMemory, latencyNames } from '@grantline/machine';
+import { APP_COUNTERS, GUEST_CPU, HYPERCALL_COUNTERS, NETBACK_COUNTERS, NIC_QUEUE_COUNTERS } from '@grantline/observe';
+import { revisionOf } from '@grantline/base';
+import { createHttp } from '../src/http.js';
+import type { Reading } from '../src/metrics.js';
+import { quiet } from '../testkit/fake-hypervisor.js';
+import { testDir } from '@grantline/machine/testkit';
+import { parsePage } from '@grantline/observe/testkit';
+
+const dir = testDir();
+t.teardown(() => rmSync(dir, { recursive: true }));
+
+async function service(domain: string, gauges: () => Reading[] = () => []) {
+  const file = new CounterFile(new AddressSpace(1 << 20), makeMemory('test', COUNTER_FILE_BYTES));
+  const ready = (): boolean => true;
+  const app = await createHttp({
+    name: 'test',
+    domain,
+    log: quiet,
+    counterFile: file,
+    ...{ listen: { host: '127.0.0.1', port: 0 }, names: [], key: 'k' },
+    ready,
+    dump: () => ({}),
+    gauges,
+  });
+  t.teardown(() => app.close());
+  const page = async (): Promise<Map<string, number>> => parsePage(t, (await app.inject('/metrics')).body);
+  const reset = (): Promise<unknown> =>
+    app.inject({ method: 'POST', url: '/counters/reset', headers: { authorization: 'Bearer k' } });
+  return { app, file, page, reset };
+}
+
+t.test('counters in base units with their labels and the domain; blocks made later appear', async (t) => {
+  const { app, file, page } = await service('hypervisor');
+  const calls = file.block('hypercalls', { domain: '1000' }, HYPERCALL_COUNTERS);
+  calls.v[HYPERCALL_COUNTERS.indexOf('transportNs')] = 2.5e9;
+  calls.v[HYPERCALL_COUNTERS.indexOf('copyOps')] = 4;
+  calls.commit();
+  const cpu = file.block('cpu', {}, GUEST_CPU);
+  cpu.v[3] = 1e9;
+  cpu.commit();
+  file.block('somethingNew', {}, ['frames']);
+  await app.inject('/metrics');
+  const late = file.block('nicQueue', { queue: 'a"\\b' }, NIC_QUEUE_COUNTERS);
+  late.v[NIC_QUEUE_COUNTERS.indexOf('dropNoBuffer')] = 7;
+  late.commit();
+  t.match((await app.inject('/metrics')).headers['content-type'], /^text\/plain; version=0\.0\.4/);
+  const samples = await page();
+  const expected = {
+    'grantline_hypercall_seconds_total{component="transport",domain="driver-domain"}': 2.5,
+    'grantline_grant_operations_total{domain="driver-domain",op="copy"}': 4,
+    'grantline_copies_total{component="hypervisor",domain="driver-domain"}': 4,
+    'grantline_refused_grants_total{domain="driver-domain",reason="bad_gntref"}': 0,
+    'grantline_cpu_seconds_total{component="netfront",domain="hypervisor"}': 1,
+    'grantline_dropped_frames_total{component="nic_queue",domain="hypervisor",queue="a\\"\\\\b",reason="no_buffer"}': 7,
+  };
+  for (const [series, value] of Object.entries(expected)) t.equal(samples.get(series), value, series);
+  t.ok(samples.get('process_cpu_seconds_total{domain="hypervisor"}')! > 0);
+  t.ok(samples.get('process_resident_memory_bytes{domain="hypervisor"}')! > 1e6);
+  const build = [...samples.keys()].find((s) => s.startsWith('grantline_build_info'));
+  t.match(build, /node="\d+\.\d+\.\d+",revision="([0-9a-f]{40}|unknown)",version="0\.1\.0"/);
+});
+
+t.test('all that can occur is there with 0 as soon as a block is: reasons, ops, buckets', async (t) => {
+  const { file, page } = await service('guest1');
+  file.block('netback', { vif: 'vif1.0' }, NETBACK_COUNTERS);
+  file.block('app', { vif: 'vif1.0' }, APP_COUNTERS);
+  file.block('latency', { vif: 'vif1.0' }, latencyNames());
+  const samples = await page();
+  const own = [...samples].filter(([name]) => name.startsWith('grantline_') && !name.includes('build_info'));
+  t.ok(own.every(([, value]) => value === 0));
+  const count = (family: string): number => own.filter(([name]) => name.startsWith(`${family}{`)).length;
+  t.same(
+    ['dropped_frames', 'netback_grant_operations', 'netback_received_frames', 'faulty_frames', 'ring_faults'].map((f) =>
+      count(`grantline_${f}_total`),
+    ),
+    [5, 5, 2, 5, 2],
+  );
+  t.same(
+    ['bucket', 'sum', 'count'].map((s) => count(`grantline_frame_latency_seconds_${s}`)),
+    [26, 1, 1],
+  );
+});
+
+t.test('a page only grows: a reset of a run does not show in it, whoever resets', async (t) => {
+  const { file, page, reset } = await service('guest1');
+  const app = file.block('app', { vif: 'vif1.0' }, APP_COUNTERS);
+  const latency = file.block('latency', { vif: 'vif1.0' }, latencyNames());
+  let before = await page();
+  for (const step of [0, 1, 2, 3]) {
+    app.v[0] += 10;
+    latency.v[0]++;
+    latency.v[1] += 1500;
+    latency.v[2] = 1500;
+    latency.v[4]++;
+    if (step !== 2) app.commit();
+    latency.commit();
+    if (step === 1) await reset();
+    if (step === 2) {
+      app.reset();
+      latency.reset();
+    }
+    const now = await page();
+    const shrunk = [...before].filter(([name, value]) => name.startsWith('grantline_') && now.get(name)! < value);
+    t.same(shrunk, []);
+    t.equal(now.get('grantline_delivered_frames_total{domain="guest1"}'), 10 * (step + 1));
+    t.equal(now.get('grantline_frame_latency_seconds_count{domain="guest1"}'), step + 1);
+    before = now;
+  }
+  t.equal(file.snapshot()[0].values['frames'], 10, 'the counters of the run began anew');
+});
+
+t.test('what the service reads besides is asked at each scrape; series of the same labels add up', async (t) => {
+  let used = 3;
+  const { file, page } = await service('driver-domain', () => [
+    { family: 'grantline_ring_slots_used', labels: { vif: 'vif1.0', queue: 'nic', direction: 'rx' }, value: used },
+    { family: 'grantline_domain_up', labels: { domain: 'guest2' }, value: 1 },
+  ]);
+  for (const vif of ['vif1.0', 'vif2.0']) {
+    const block = file.block('netback', { vif }, NETBACK_COUNTERS);
+    block.v[NETBACK_COUNTERS.indexOf('localCopies')] = 5;
+    block.commit();
+  }
+  const series = 'grantline_ring_slots_used{direction="rx",domain="driver-domain",queue="nic",vif="vif1.0"}';
+  t.equal((await page()).get(series), 3);
+  used = 9;
+  const [a, b] = await Promise.all([page(), page()]);
+  t.equal(a.get(series), 9);
+  t.equal(a.get('grantline_domain_up{domain="guest2"}'), 1);
+  t.equal(a.get('grantline_copies_total{component="driver_domain",domain="driver-domain"}'), 10);
+  t.equal(a.size, b.size, 'two at the same time do not disturb each other');
+});
+
+t.test('the revision is that of the checkout, loose or packed; without one it is unknown', (t) => {
+  const git = join(dir, 'git');
+  const sha = (digit: string): string => digit.repeat(40);
+  mkdirSync(join(git, 'refs/heads'), { recursive: true });
+  t.equal(revisionOf(git), null);
+  writeFileSync(join(git, 'HEAD'), 'ref: refs/heads/main\n');
+  writeFileSync(join(git, 'packed-refs'), `# pack-refs\n${sha('a')} refs/heads/main\n`);
+  t.equal(revisionOf(git), sha('a'));
+  writeFileSync(join(git, 'refs/heads/main'), `${sha('b')}\n`);
+  t.equal(revisionOf(git), sha('b'));
+  writeFileSync(join(git, 'HEAD'), `${sha('c')}\n`);
+  t.equal(revisionOf(git), sha('c'));
+  t.end();
+});

@@ -1,0 +1,12 @@
+export { BulkApp, bulkMemory, serveBulk, type AppCounters, type BulkMemory } from './apps/bulk.js';
+export { TCP_APP_COUNTERS } from './apps/tcp-app-counters.js';
+export { NET_COUNTERS } from './counters.js';
+export type { HostAddress } from './host.js';
+export { RX_CHECKSUM_BLANK, type NetLink } from './link.js';
+export type { NetSettings } from './settings.js';
+export { accept } from './socket/stream.js';
+export { NetStack } from './stack.js';
+export { Secret } from './storage/secret.js';
+export { Connection } from './tcp/connection.js';
+export { ERR_NONE } from './tcp/state.js';
+export type { ConnectionEvents } from './tcp/tcb.js';

@@ -1,0 +1,184 @@
+/** One connection's state: the transmission control block (RFC 9293, 3.3.1). Plain fields; what moves them is elsewhere.
+ *  Sequence numbers and addresses are signed 32-bit (seq.ts); times are the stack's milliseconds, 0 for "not running". */
+import type { ByteRing } from '../storage/byte-ring.js';
+import type { AddressWaiter, Neighbor } from '../ip/neighbor.js';
+import type { Ranges } from './ranges.js';
+import type { Listener } from './table.js';
+import { CA_OPEN, CLOSED, ERR_NONE } from './state.js';
+import type { TcpContext } from './context.js';
+import { Timed } from '../storage/timer-heap.js';
+
+/** What an application is told; see Connection for when. */
+export interface ConnectionEvents {
+  onOpen(): void;
+  onReadable(): void;
+  /** The peer has sent its last byte, and all has been read or will be found by read. */
+  onEnd(): void;
+  onWritable(): void;
+  /** @param error one of ERR_* */
+  onClose(error: number): void;
+}
+
+export class Tcb extends Timed implements AddressWaiter {
+  readonly tcp: TcpContext;
+  state = CLOSED;
+  error = ERR_NONE;
+  /** Who is told; null once the application has let go. */
+  events: ConnectionEvents | null = null;
+  /** The listener that it came by, until it is established. */
+  listener: Listener | null = null;
+
+  readonly localIp: number;
+  readonly localPort: number;
+  readonly remoteIp: number;
+  readonly remotePort: number;
+  readonly hash: number;
+  hashNext: Tcb | null = null;
+  inTable = false;
+
+  // Send sequence space. sndMax: highest ever sent, for judging acknowledgements; sndNxt goes back behind a window probe.
+  iss = 0;
+  sndUna = 0;
+  sndNxt = 0;
+  sndMax = 0;
+  sndWnd = 0;
+  sndWl1 = 0;
+  sndWl2 = 0;
+  maxSndWnd = 0;
+  sndScale = 0;
+  finQueued = false;
+
+  // Receive sequence space. rcvAdv: right edge of the window as told; rcvWup: rcvNxt as told last.
+  irs = 0;
+  rcvNxt = 0;
+  rcvAdv = 0;
+  rcvWup = 0;
+  rcvScale = 0;
+  /** Sequence number of a FIN that came before its time. */
+  rcvFin = 0;
+  rcvFinSeen = false;
+  /** All has been received, FIN included. */
+  rcvDone = false;
+
+  /** Payload of a full segment, options taken off. */
+  mss = 536;
+  /** What the peer sends as full segments, for delayed acknowledgements. */
+  rcvMss = 536;
+  tsOk = false;
+  sackOk = false;
+  scaleOk = false;
+  tsOffset = 0;
+  tsRecent = 0;
+  tsRecentMs = 0;
+
+  // Round-trip time in microseconds, times 8 and 4 (RFC 6298 with Jacobson's scaling); 0: no sample yet.
+  srtt8 = 0;
+  rttvar4 = 0;
+  rtoMs = 0;
+  timing = false;
+  rttSeq = 0;
+  rttUs = 0;
+
+  // Congestion control.
+  cwnd = 0;
+  ssthresh = 0x7fffffff;
+  caState = CA_OPEN;
+  cwndLimited = false;
+  /** Bytes acknowledged towards the next increase of cwnd. */
+  caAcked = 0;
+  recover = 0;
+  /** Up to here holes have been retransmitted in this recovery. */
+  highRxt = 0;
+  dupAcks = 0;
+  /** Without SACK: bytes that duplicate acknowledgements say have arrived. */
+  dupBytes = 0;
+  forceRetransmit = false;
+  /** What the peer has beyond sndUna; null until it says so. */
+  scoreboard: Ranges | null = null;
+  lastSentMs = 0;
+  lastHeardMs = 0;
+
+  readonly tx: ByteRing;
+  readonly rx: ByteRing;
+  /** What lies in rx beyond rcvNxt; null until something does. */
+  gaps: Ranges | null = null;
+  /** Where the latest of it begins: reported first (RFC 2018, 4). */
+  lastGap = 0;
+
+  // Wishes of the application, and its limits.
+  noDelay = false;
+  wantWrite = false;
+  keepAlive = false;
+  keepIdleMs: number;
+
+  // Owed to the peer.
+  synDue = false;
+  /** A probe of the window is due: one byte, or what fits, goes out whatever the rules say. */
+  probeDue = false;
+  ackNow = false;
+  /** A keep-alive probe is due. */
+  keepDue = false;
+
+  // Timers. rtxMs: retransmission, or window probe when `persist`.
+  rtxMs = 0;
+  persist = false;
+  persistSinceMs = 0;
+  ackMs = 0;
+  keepMs = 0;
+  keepTries = 0;
+  /** End of TIME-WAIT or of an orphan's FIN-WAIT-2. */
+  lifeMs = 0;
+  /** Try again to get memory. */
+  memMs = 0;
+  /** Retransmissions, or probes, since something was last heard. */
+  tries = 0;
+  // While memory is short (shared-memory.ts): since when watched, 0: not, and what was acknowledged, received, held then.
+  watchedMs = 0;
+  watchedUna = 0;
+  watchedNxt = 0;
+  watchedBytes = 0;
+  /** When a challenge was last answered, and how many then. */
+  challengeMs = -1e9;
+  challenges = 0;
+
+  neighbor: Neighbor | null = null;
+  waitsForAddress = false;
+
+  // Membership in the context's lists.
+  eventBits = 0;
+  eventNext: Tcb | null = null;
+  dirty = false;
+  dirtyNext: Tcb | null = null;
+
+  constructor(
+    tcp: TcpContext,
+    localIp: number,
+    localPort: number,
+    remoteIp: number,
+    remotePort: number,
+    hash: number,
+    tx: ByteRing,
+    rx: ByteRing,
+  ) {
+    super();
+    this.tcp = tcp;
+    this.localIp = localIp;
+    this.localPort = localPort;
+    this.remoteIp = remoteIp;
+    this.remotePort = remotePort;
+    this.hash = hash;
+    this.tx = tx;
+    this.rx = rx;
+    this.keepIdleMs = tcp.host.set.keepIdleMs;
+    this.rtoMs = tcp.host.set.rtoInitialMs;
+  }
+
+  override expire(): void {
+    this.tcp.onTimer(this);
+  }
+
+  addressDone(known: boolean): void {
+    this.waitsForAddress = false;
+    this.tcp.onAddress(this, known);
+  }
+}

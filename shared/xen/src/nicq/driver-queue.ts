@@ -1,0 +1,96 @@
+/** The driver's side of a NIC receive queue: posts buffers, takes completions. docs/wire/nic-queue.md.
+ *  Used by whoever drives the queue: the driver domain, or in `direct` the guest itself. */
+import {
+  NICQ_AVAIL_DPN,
+  NICQ_AVAIL_EVENT,
+  NICQ_AVAIL_LEN,
+  NICQ_AVAIL_OFFSET,
+  NICQ_AVAIL_PROD,
+  NICQ_COMP_EVENT,
+  NICQ_COMP_PROD,
+  NICQ_ENTRY_BYTES,
+  NICQ_SIZE,
+} from '../abi/nic-queue.js';
+import { PAGE_SIZE } from '@grantline/base';
+import type { Mem } from '@grantline/machine';
+import { idxAdd, passed, type RingIdx } from '../ring/indices.js';
+
+export class DriverQueue {
+  /** Buffers posted (private) and completions taken: free-running. */
+  availProd = 0 as RingIdx;
+  compCons = 0 as RingIdx;
+  private readonly u32: Uint32Array;
+  private readonly u16: Uint16Array;
+  private readonly header: number;
+  private readonly avail: number;
+  private readonly comp: number;
+  private published = 0 as RingIdx;
+
+  /** @param base byte offset of three zeroed pages: header, avail, comp */
+  constructor(mem: Mem, base: number) {
+    this.u32 = mem.u32;
+    this.u16 = mem.u16;
+    this.header = base;
+    this.avail = base + PAGE_SIZE;
+    this.comp = base + 2 * PAGE_SIZE;
+    mem.u8.fill(0, base, base + PAGE_SIZE);
+    Atomics.store(this.u32, (base + NICQ_AVAIL_EVENT) >> 2, 1);
+    Atomics.store(this.u32, (base + NICQ_COMP_EVENT) >> 2, 1);
+  }
+
+  /** @returns buffers that may still be posted, 0 to NICQ_SIZE */
+  free(): number {
+    return NICQ_SIZE - ((this.availProd - this.compCons) >>> 0);
+  }
+
+  /** Puts a buffer; `publish` makes it visible. The caller has checked `free`. */
+  post(dpn: number, offset: number, len: number): void {
+    const at = this.avail + (this.availProd & (NICQ_SIZE - 1)) * NICQ_ENTRY_BYTES;
+    this.u32[(at + NICQ_AVAIL_DPN) >> 2] = dpn;
+    this.u16[(at + NICQ_AVAIL_OFFSET) >> 1] = offset;
+    this.u16[(at + NICQ_AVAIL_LEN) >> 1] = len;
+    this.availProd = ((this.availProd + 1) >>> 0) as RingIdx;
+  }
+
+  /** @returns true when the NIC asked to be notified */
+  publish(): boolean {
+    const old = this.published;
+    if (old === this.availProd) return false;
+    this.published = this.availProd;
+    Atomics.store(this.u32, (this.header + NICQ_AVAIL_PROD) >> 2, this.availProd);
+    return passed(Atomics.load(this.u32, (this.header + NICQ_AVAIL_EVENT) >> 2) as RingIdx, old, this.availProd);
+  }
+
+  /** @returns completions to take, 0 to NICQ_SIZE; -1 when the NIC claims more than was posted */
+  completed(): number {
+    const n = (Atomics.load(this.u32, (this.header + NICQ_COMP_PROD) >> 2) - this.compCons) >>> 0;
+    return n > (this.published - this.compCons) >>> 0 ? -1 : n;
+  }
+
+  /** @returns byte offset of the completion that is `ahead` after the next one to take */
+  completion(ahead: number): number {
+    return this.comp + ((this.compCons + ahead) & (NICQ_SIZE - 1)) * NICQ_ENTRY_BYTES;
+  }
+
+  /** Gives back `n` completions that were read. */
+  consume(n: number): void {
+    this.compCons = idxAdd(this.compCons, n);
+  }
+
+  /** Asks for a notification once `after` more completions are there, and looks again. @returns true: do not sleep */
+  arm(after = 1): boolean {
+    Atomics.store(this.u32, (this.header + NICQ_COMP_EVENT) >> 2, idxAdd(this.compCons, after));
+    return Atomics.load(this.u32, (this.header + NICQ_COMP_PROD) >> 2) !== this.compCons;
+  }
+
+  describe(): Record<string, number> {
+    return {
+      availProd: this.availProd,
+      availEvent: Atomics.load(this.u32, (this.header + NICQ_AVAIL_EVENT) >> 2),
+      compCons: this.compCons,
+      compProd: Atomics.load(this.u32, (this.header + NICQ_COMP_PROD) >> 2),
+      compEvent: Atomics.load(this.u32, (this.header + NICQ_COMP_EVENT) >> 2),
+      posted: (this.availProd - this.compCons) >>> 0,
+    };
+  }
+}
