@@ -3,7 +3,14 @@
 FROM node:24-bookworm-slim AS manifests
 WORKDIR /grantline
 COPY package.json package-lock.json .npmrc ./
-COPY shared/package.json shared/
+COPY shared/base/package.json shared/base/
+COPY shared/machine/package.json shared/machine/
+COPY shared/xen/package.json shared/xen/
+COPY shared/frames/package.json shared/frames/
+COPY shared/tcpip/package.json shared/tcpip/
+COPY shared/observe/package.json shared/observe/
+COPY shared/measure/package.json shared/measure/
+COPY shared/service/package.json shared/service/
 COPY services/hypervisor/package.json services/hypervisor/
 COPY services/driver-domain/package.json services/driver-domain/
 COPY services/guest/package.json services/guest/
@@ -13,7 +20,9 @@ COPY dashboards/package.json dashboards/
 
 # What runs: production dependencies of the workspaces. koffi's binary is an optional dependency: do not omit those.
 FROM manifests AS production
-ENV WORKSPACES="--workspace shared --workspace services/hypervisor --workspace services/driver-domain \
+ENV WORKSPACES="--workspace shared/base --workspace shared/machine --workspace shared/xen --workspace shared/frames \
+      --workspace shared/tcpip --workspace shared/observe --workspace shared/measure --workspace shared/service \
+      --workspace services/hypervisor --workspace services/driver-domain \
       --workspace services/guest --workspace services/nic --workspace load"
 RUN npm ci --omit=dev --no-update-notifier $WORKSPACES \
  && chmod -R a+rX .
@@ -33,7 +42,14 @@ FROM node:24-bookworm-slim
 ENV NODE_ENV=production
 WORKDIR /grantline
 COPY --from=production /grantline ./
-COPY --from=build /grantline/shared/dist/src shared/dist/src
+COPY --from=build /grantline/shared/base/dist/src shared/base/dist/src
+COPY --from=build /grantline/shared/machine/dist/src shared/machine/dist/src
+COPY --from=build /grantline/shared/xen/dist/src shared/xen/dist/src
+COPY --from=build /grantline/shared/frames/dist/src shared/frames/dist/src
+COPY --from=build /grantline/shared/tcpip/dist/src shared/tcpip/dist/src
+COPY --from=build /grantline/shared/observe/dist/src shared/observe/dist/src
+COPY --from=build /grantline/shared/measure/dist/src shared/measure/dist/src
+COPY --from=build /grantline/shared/service/dist/src shared/service/dist/src
 COPY --from=build /grantline/services/hypervisor/dist/src services/hypervisor/dist/src
 COPY --from=build /grantline/services/driver-domain/dist/src services/driver-domain/dist/src
 COPY --from=build /grantline/services/guest/dist/src services/guest/dist/src

@@ -1,25 +1,53 @@
 // Checks that the architecture rules bite: for each rule a module that breaks it is written to a scratch copy of the
 // tree's shape, and dependency-cruiser must report it.
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { spawnSync } from 'node:child_process';
+import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { root } from './setup.mjs';
 
+/** @type {string[]} */
+const floors = JSON.parse(readFileSync(join(root, 'tools', 'floors.json'), 'utf8'));
+/** For each rule: a module, what it imports, and a module that is imported so. */
 const offences = {
-  'abi-imports-nothing': ['shared/src/abi/bad.ts', "import '../mem/ok.js';", 'shared/src/mem/ok.ts'],
-  'only-mem-uses-native-calls': ['shared/src/ring/bad.ts', "import koffi from 'koffi'; koffi;"],
-  'core-is-synchronous': ['shared/src/ring/bad2.ts', "import 'node:net';"],
-  'tcp-core-is-synchronous': ['shared/src/net/bad.ts', "import 'node:timers';"],
+  ...Object.fromEntries(
+    floors.map((name, i) => {
+      const above = i + 1 < floors.length ? `shared/${floors[i + 1]}/src/ok.ts` : 'load/src/ok.ts';
+      return [
+        `floor-of-${name}`,
+        [`shared/${name}/src/up.ts`, `import '../../../${above.replace('.ts', '.js')}';`, above],
+      ];
+    }),
+  ),
+  'packages-have-doors': [
+    'services/nic/src/inside.ts',
+    "import '../../../shared/xen/src/ring/ok.js';",
+    'shared/xen/src/ring/ok.ts',
+  ],
+  'test-kits-are-for-tests': [
+    'shared/xen/src/kit.ts',
+    "import '../../machine/testkit/index.js';",
+    'shared/machine/testkit/index.ts',
+  ],
+  'abi-imports-nothing': ['shared/xen/src/abi/bad.ts', "import '../ring/ok.js';", 'shared/xen/src/ring/ok.ts'],
+  'only-machine-uses-native-calls': ['shared/xen/src/ring/bad.ts', "import koffi from 'koffi'; koffi;"],
+  'core-is-synchronous': ['shared/xen/src/ring/bad2.ts', "import 'node:net';"],
+  'tcp-core-is-synchronous': ['shared/tcpip/src/tcp/bad.ts', "import 'node:timers';"],
   'data-knows-no-control': [
-    'services/nic/src/data/bad.ts',
+    'services/nic/src/hardware/data/bad.ts',
     "import '../control/ok.js';",
-    'services/nic/src/control/ok.ts',
+    'services/nic/src/hardware/control/ok.ts',
+  ],
+  'hardware-knows-no-far-end': [
+    'services/nic/src/hardware/data/far.ts',
+    "import '../../far-end/data/ok.js';",
+    'services/nic/src/far-end/data/ok.ts',
   ],
   'services-are-isolated': ['services/guest/src/bad.ts', "import '../../nic/src/ok.js';", 'services/nic/src/ok.ts'],
   'load-imports-no-service': ['load/src/bad.ts', "import '../../services/nic/src/ok.js';", 'services/nic/src/ok.ts'],
   'dashboards-import-no-service': ['dashboards/src/bad.ts', "import '../../load/src/ok.js';", 'load/src/ok.ts'],
-  'shared-imports-no-service': ['shared/src/frame/bad.ts', "import '../../../load/src/ok.js';", 'load/src/ok.ts'],
+  'no-circular': ['load/src/one.ts', "import './two.js';", 'load/src/two.ts', "import './one.js';"],
 };
 const dir = mkdtempSync(join(tmpdir(), 'grantline-architecture-'));
 const put = (path, text) => {
@@ -31,10 +59,12 @@ try {
   for (const name of ['tsconfig.base.json', 'tsconfig.depcruise.json'])
     put(name, '{"compilerOptions":{"module":"NodeNext","moduleResolution":"NodeNext"}}');
   put('package.json', '{"type":"module"}');
-  for (const [path, text, target] of Object.values(offences)) {
+  for (const [path, text, target, back = ''] of Object.values(offences)) {
     put(path, `${text}\nexport const bad = 1;\n`);
-    if (target) put(target, 'export const ok = 1;\n');
+    if (target) put(target, `${back}\nexport const ok = 1;\n`);
   }
+  // The rules read it beside themselves.
+  put('tools/floors.json', JSON.stringify(floors));
   const done = spawnSync(
     join(root, 'node_modules', '.bin', 'depcruise'),
     [
@@ -50,6 +80,9 @@ try {
     { cwd: dir, encoding: 'utf8', maxBuffer: 1 << 26 },
   );
   const found = new Set(JSON.parse(done.stdout).summary.violations.map((v) => v.rule.name));
+  const rules = createRequire(import.meta.url)('../.dependency-cruiser.cjs').forbidden.map((rule) => rule.name);
+  const untried = rules.filter((rule) => !(rule in offences));
+  if (untried.length > 0) throw new Error(`rules without an offence: ${untried.join(', ')}`);
   const missing = Object.keys(offences).filter((rule) => !found.has(rule));
   if (missing.length > 0) {
     console.error(`rules that let their offence pass: ${missing.join(', ')}`);

@@ -12,7 +12,7 @@ const checks = [
   [
     'architecture',
     bin('depcruise'),
-    ['--config', '.dependency-cruiser.cjs', 'shared/src', 'services', 'load/src', 'load/page', 'dashboards/src'],
+    ['--config', '.dependency-cruiser.cjs', 'shared', 'services', 'load/src', 'load/page', 'dashboards/src'],
   ],
   ['architecture rules bite', process.execPath, [join(root, 'tools', 'architecture.mjs')]],
 ];

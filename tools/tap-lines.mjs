@@ -9,7 +9,7 @@ const DIAGNOSTIC_LINES = 40;
 
 /** @typedef {{ passed: number, failed: number, skipped: number }} Tally */
 
-/** @param {string} file such as shared/dist/test/ring.test.js @param {NodeJS.ReadableStream} tap what it prints
+/** @param {string} file such as shared/xen/dist/test/ring/ring.prop.test.js @param {NodeJS.ReadableStream} tap what it prints
  *  @param {Promise<string | null>} ended how it ended; null: as it should
  *  @param {(line: string) => void} say @returns {Promise<Tally>} of assertions */
 export async function tellTap(file, tap, ended, say) {

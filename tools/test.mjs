@@ -12,18 +12,18 @@ setup();
 // Not before: on a fresh clone it is the set-up that brings its packages.
 const { tellTap } = await import('./tap-lines.mjs');
 // Tap's runner puts loaders for coverage and mocks into each process, of which we use neither: they cost a second for each file.
-const SUITES = {
-  long: /\/test\/long\//,
-  views: /^dashboards\/dist\/test\/prometheus|^load\/dist\/test\/(live-page|report-browser)/,
-};
+/** A suite is the folder `test/SUITE` of a package; what stands in none of these is in the first. */
+const SUITES = ['long', 'views'];
+const suiteOf = (file) => SUITES.find((s) => file.includes(`/dist/test/${s}/`)) ?? null;
 
 /** @param {string | null} suite null: what is in none of the others @returns compiled tests */
 function filesOf(suite) {
-  const packages = ['shared', ...readdirSync(join(root, 'services')).map((s) => `services/${s}`), 'load', 'dashboards'];
+  const below = (dir) => readdirSync(join(root, dir)).map((name) => `${dir}/${name}`);
+  const packages = [...below('shared'), ...below('services'), 'load', 'dashboards'];
   // The compiler leaves the output of sources that are gone.
   const isThere = (f) => existsSync(join(root, f.replace('/dist/test/', '/test/').replace(/\.js$/, '.ts')));
   const all = packages.flatMap((p) => testsBelow(join(p, 'dist', 'test'))).filter(isThere);
-  return all.filter((f) => (suite === null ? !Object.values(SUITES).some((s) => s.test(f)) : SUITES[suite].test(f)));
+  return all.filter((f) => suiteOf(f) === suite);
 }
 
 /** @param {string} dir @returns {string[]} */
@@ -34,7 +34,7 @@ function testsBelow(dir) {
 }
 
 /** End-to-end tests hold a testbed to its promises: nothing else may take its cores meanwhile. */
-const ALONE = /\/(e2e|as-found)[^/]*\.test\.js$|^dashboards\/dist\/test\//;
+const ALONE = /^load\/dist\/test\/(e2e|long)\/|^dashboards\/dist\/test\//;
 /** Of a whole file, in ms: each test in it has TAP_TIMEOUT seconds or what it asks for. */
 const PATIENCE = 600_000;
 
@@ -99,7 +99,7 @@ const args = process.argv.slice(suite === null ? 2 : 3);
 const unknown = args.find((a) => !existsSync(join(root, a)));
 if (unknown !== undefined) {
   process.stderr.write(
-    `grantline: there is no test ${unknown} - give compiled tests, such as shared/dist/test/ring.prop.test.js\n`,
+    `grantline: there is no test ${unknown} - give compiled tests, such as shared/xen/dist/test/ring/ring.prop.test.js\n`,
   );
   process.exit(2);
 }

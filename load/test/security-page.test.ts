@@ -9,14 +9,8 @@ const CODE = /\bH[1-9]\d?\b/g;
 /** Sources of all tests: path to text. */
 function sources(): Map<string, string> {
   const out = new Map<string, string>();
-  for (const part of [
-    'shared',
-    'load',
-    'services/driver-domain',
-    'services/guest',
-    'services/hypervisor',
-    'services/nic',
-  ]) {
+  const below = (dir: string): string[] => readdirSync(join(ROOT, dir)).map((name) => `${dir}/${name}`);
+  for (const part of [...below('shared'), ...below('services'), 'load']) {
     const dir = join(ROOT, part, 'test');
     for (const name of readdirSync(dir, { recursive: true, encoding: 'utf8' }))
       if (name.endsWith('.test.ts')) out.set(relative(ROOT, join(dir, name)), readFileSync(join(dir, name), 'utf8'));

@@ -88,7 +88,10 @@ export function closedFor(dir: string): string | null {
 let closedCodeSeen: string | null | undefined;
 
 function closedCode(): string | null {
-  const packages = ['shared', ...SERVICES.map((s) => `services/${s}`)].map((p) => join(REPOSITORY, p));
+  const packages = [
+    ...readdirSync(join(REPOSITORY, 'shared')).map((s) => `shared/${s}`),
+    ...SERVICES.map((s) => `services/${s}`),
+  ].map((p) => join(REPOSITORY, p));
   const modules = join(REPOSITORY, 'node_modules');
   const checks = [
     ...[join(REPOSITORY, 'package.json'), modules, ...packages.map((p) => join(p, 'package.json'))].map(

@@ -10,7 +10,7 @@ import { discover } from '../../src/testbed/discover.js';
 import { closedBelow, closedToOthers, inheritedEnv, separateUsers, startAs } from '../../src/testbed/service-env.js';
 import { Supervisor } from '../../src/testbed/supervisor.js';
 import { edgeDoors } from '../../src/runner/edge.js';
-import { Bench, freePort } from '../e2e-kit.js';
+import { Bench, freePort } from '../e2e/kit.js';
 
 t.setTimeout(400_000);
 

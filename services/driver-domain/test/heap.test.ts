@@ -1,6 +1,6 @@
 import t from 'tap';
 import { frameOf } from './kit.js';
-import { FIRST_GREF, NicBase } from './netback-kit.js';
+import { FIRST_GREF, NicBase } from './data/rx/netback-kit.js';
 
 /** Heap growth in bytes over `n` frames through the pooled queue. */
 function grow(x: NicBase, n: number): number {

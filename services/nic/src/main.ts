@@ -27,7 +27,7 @@ import { Requests } from './far-end/control/requests.js';
 import { addSinkApi } from './far-end/control/sink-api.js';
 import { Cable } from './far-end/data/cable.js';
 import { CableInjector } from './far-end/data/cable-faults.js';
-import { CableOut, NOBODY } from './far-end/data/cable-out.js';
+import { CableOut, NOBODY } from './hardware/data/cable-out.js';
 import { FarEndSwitch } from './far-end/data/far-end.js';
 import type { Station } from './far-end/data/station.js';
 import { BurstGuard, DmaTable } from './hardware/data/dma.js';

@@ -2,7 +2,7 @@
 import type { PrivateMemory, CounterBlock } from '@grantline/machine';
 import { DMA_VALID, DMA_WRITE, NICTX_CSUM_TCP, NICTX_EOP, NICTX_TSO, TxDriverQueue, ringIdx } from '@grantline/xen';
 import { EGRESS_COUNTERS, NIC_TX_COUNTERS } from '@grantline/observe';
-import { CableOut, type FarEnd } from '../src/far-end/data/cable-out.js';
+import { CableOut, type FarEnd } from '../src/hardware/data/cable-out.js';
 import { NicTx } from '../src/hardware/data/nic-tx.js';
 import { NicTxQueue } from '../src/hardware/data/tx-queue.js';
 import { Kit } from './kit.js';

@@ -9,9 +9,11 @@ export const ETH_SRC = 6;
 export const ETH_TYPE = 12;
 export const ETH_BYTES = 14;
 export const VLAN_BYTES = 4;
-/** Shortest and longest frame that this project sends. */
+/** Shortest and longest frame that this project sends: 64 and 9018 with the FCS. Shorter ones are padded with zeros. */
 export const ETH_MIN_FRAME = 60;
 export const ETH_MAX_FRAME = 9014;
+/** Bytes that Ethernet adds to each frame on the wire: FCS 4, preamble and start 8, gap 12. Source: IEEE 802.3. */
+export const WIRE_OVERHEAD_BYTES = 24;
 
 export const ETHERTYPE_IPV4 = 0x0800;
 export const ETHERTYPE_ARP = 0x0806;

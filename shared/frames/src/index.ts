@@ -10,6 +10,7 @@ export {
   ETH_SRC,
   ETH_TYPE,
   VLAN_BYTES,
+  WIRE_OVERHEAD_BYTES,
   etherType,
   ipv4Start,
   isGroup,

@@ -3,7 +3,7 @@ import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import { Peer, bed, tempDir } from '../control-bed.js';
+import { Peer, bed, tempDir } from '../control/bed.js';
 
 const MAIN = fileURLToPath(new URL('../../src/main.js', import.meta.url));
 const TOKEN = 'stop-the-hypervisor-of-this-test';

@@ -4,7 +4,7 @@ import { EGRESS_COUNTERS, FAULTS_COUNTERS } from '@grantline/observe';
 import type { FaultSettings } from '@grantline/base';
 import { CableInjector } from '../../src/far-end/data/cable-faults.js';
 import type { Cable } from '../../src/far-end/data/cable.js';
-import { CableOut } from '../../src/far-end/data/cable-out.js';
+import { CableOut } from '../../src/hardware/data/cable-out.js';
 import { F } from '../../src/far-end/data/faults.js';
 import { DELIVERED } from '../../src/hardware/data/queue-types.js';
 

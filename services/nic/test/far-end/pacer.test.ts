@@ -1,6 +1,7 @@
 import t from 'tap';
 import { ManualClock } from '@grantline/base';
-import { PACKET_MEMORY_BYTES, Pacer, WIRE_OVERHEAD_BYTES, type LinkSettings } from '../../src/far-end/data/pacer.js';
+import { WIRE_OVERHEAD_BYTES } from '@grantline/frames';
+import { PACKET_MEMORY_BYTES, Pacer, type LinkSettings } from '../../src/far-end/data/pacer.js';
 
 const START_NS = 3.7e14; // a machine that has been up for four days
 const link = (gbps: number | null, pause = true): LinkSettings => ({

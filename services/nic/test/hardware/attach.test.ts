@@ -4,7 +4,7 @@ import { NICQ_AVAIL_PROD, type EventChannel, type WireError, DriverQueue } from 
 import { PAGE_SIZE, type DomId } from '@grantline/base';
 import { COUNTER_FILE_BYTES, CounterFile, AddressSpace, makeMemory } from '@grantline/machine';
 import { EGRESS_COUNTERS } from '@grantline/observe';
-import { CableOut } from '../../src/far-end/data/cable-out.js';
+import { CableOut } from '../../src/hardware/data/cable-out.js';
 import { NicTx } from '../../src/hardware/data/nic-tx.js';
 import { Attachments, type AttachArgs } from '../../src/hardware/control/attach.js';
 import { Kit } from '../kit.js';

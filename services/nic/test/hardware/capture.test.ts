@@ -2,7 +2,7 @@
 import t from 'tap';
 import { memoryTap } from '@grantline/observe/testkit';
 import { INBOUND, OUTBOUND, EGRESS_COUNTERS } from '@grantline/observe';
-import { CableOut } from '../../src/far-end/data/cable-out.js';
+import { CableOut } from '../../src/hardware/data/cable-out.js';
 import { MacTap } from '../../src/hardware/data/mac-tap.js';
 import { Kit } from '../kit.js';
 

@@ -2,7 +2,7 @@
 import type { Keep } from '@grantline/service';
 import type { Cable } from '../data/cable.js';
 import type { CableInjector } from '../data/cable-faults.js';
-import type { CableOut } from '../data/cable-out.js';
+import type { CableOut } from '../../hardware/data/cable-out.js';
 import type { Loads } from './loads.js';
 import type { Requests } from './requests.js';
 import type { Streams } from './streams.js';

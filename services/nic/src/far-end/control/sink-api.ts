@@ -2,7 +2,7 @@
  *  link is in that direction. services/nic/README.md. */
 import type { ServiceHttp } from '@grantline/service';
 import { Type } from '@sinclair/typebox';
-import type { CableOut } from '../data/cable-out.js';
+import type { CableOut } from '../../hardware/data/cable-out.js';
 import { LINK_GBPS } from '../data/pacer.js';
 import type { Sink } from '../data/sink.js';
 

@@ -2,7 +2,7 @@
 import type { CounterBlock, PrivateMemory, Poller } from '@grantline/machine';
 import type { CableFaults } from '@grantline/base';
 import type { Cable } from './cable.js';
-import type { CableOut, FarEnd } from './cable-out.js';
+import type { CableOut, FarEnd } from '../../hardware/data/cable-out.js';
 import { Faults, NOT_TAKEN } from './faults.js';
 import { NO_BUFFER } from '../../hardware/data/queue-types.js';
 

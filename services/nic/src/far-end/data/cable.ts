@@ -2,7 +2,8 @@
 import { slots, type CounterBlock, type Poller } from '@grantline/machine';
 import { CABLE_COUNTERS, NIC_CPU } from '@grantline/observe';
 import type { Nic } from '../../hardware/data/nic.js';
-import { Pacer, WIRE_OVERHEAD_BYTES, type LinkSettings } from './pacer.js';
+import { WIRE_OVERHEAD_BYTES } from '@grantline/frames';
+import { Pacer, type LinkSettings } from './pacer.js';
 
 const C = slots(CABLE_COUNTERS);
 const CPU = slots(NIC_CPU);

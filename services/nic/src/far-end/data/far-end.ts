@@ -3,7 +3,7 @@
 import type { Mac } from '@grantline/frames';
 import { slots, type CounterBlock, type Mem } from '@grantline/machine';
 import { EGRESS_COUNTERS, NIC_CPU } from '@grantline/observe';
-import type { FarEnd } from './cable-out.js';
+import type { FarEnd } from '../../hardware/data/cable-out.js';
 
 const C = slots(EGRESS_COUNTERS);
 const CPU = slots(NIC_CPU);

@@ -2,9 +2,8 @@
  *
  *  Everything counts in bytes of wire time since the start, in whole numbers: adding nanoseconds frame by frame to a
  *  clock of 10^15 would lose the fraction of each. */
+import { WIRE_OVERHEAD_BYTES } from '@grantline/frames';
 
-/** Bytes that Ethernet adds to each frame on the wire: FCS 4, preamble and start 8, gap 12. Source: IEEE 802.3. */
-export const WIRE_OVERHEAD_BYTES = 24;
 /** Link rates that there are; null: unlimited. */
 export const LINK_GBPS = [1, 10, 25, 40, 100] as const;
 /** Frames that arrive while nobody looks are kept here: what a NIC has as packet memory. */

@@ -19,7 +19,7 @@ import {
 } from '@grantline/frames';
 import * as frames from '@grantline/frames';
 import { FlowTracker } from '@grantline/measure';
-import type { FarEnd } from './cable-out.js';
+import type { FarEnd } from '../../hardware/data/cable-out.js';
 import { PatternSums } from './pattern-sums.js';
 
 const { IP_BYTES, IP_DST, IP_FLAGS, IP_FRAGMENT_MASK, IP_LENGTH, IP_PROTOCOL, IP_SRC, PROTO_TCP, PROTO_UDP } = frames;

@@ -2,7 +2,7 @@
  *  takes the frames that the NIC sends and that are not the measuring sink's (far-end.ts), and sends frames into the NIC
  *  beside any load. It is a poller of the data loop. */
 import type { Poller } from '@grantline/machine';
-import type { FarEnd } from './cable-out.js';
+import type { FarEnd } from '../../hardware/data/cable-out.js';
 
 export interface Station extends FarEnd, Poller {
   readonly name: string;

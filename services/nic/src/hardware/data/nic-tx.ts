@@ -2,7 +2,7 @@
  *  is what one domain drives: more queues do not get it more of the wire. */
 import { slots, type Poller, type Mem, type PrivateMemory } from '@grantline/machine';
 import { NIC_CPU } from '@grantline/observe';
-import type { CableOut } from '../../far-end/data/cable-out.js';
+import type { CableOut } from './cable-out.js';
 import type { BurstGuard } from './dma.js';
 import { PacketMemory } from './packet-memory.js';
 import { Segmenter } from './segmenter.js';

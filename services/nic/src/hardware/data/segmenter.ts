@@ -4,7 +4,7 @@
 import { foldNative, nativeSum, ETH_BYTES, ipv4Start, UDP_BYTES, UDP_CHECK } from '@grantline/frames';
 import * as frames from '@grantline/frames';
 import type { Mem } from '@grantline/machine';
-import type { FrameOut } from '../../far-end/data/cable-out.js';
+import type { FrameOut } from './cable-out.js';
 import { MAX_SEGMENT_HEADER, type PacketMemory } from './packet-memory.js';
 
 const { IP_BYTES, IP_CHECK, IP_ID, IP_LENGTH, IP_PROTOCOL, IP_SRC, PROTO_TCP } = frames;

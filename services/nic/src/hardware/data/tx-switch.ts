@@ -5,7 +5,7 @@
 import { NICQ_COMP_LOOPBACK, NICQ_COMP_MULTICAST } from '@grantline/xen';
 import { parseMac, GivenAddresses, type SourceRule } from '@grantline/frames';
 import type { Mem, PrivateMemory } from '@grantline/machine';
-import type { CableOut, FrameOut } from '../../far-end/data/cable-out.js';
+import type { CableOut, FrameOut } from './cable-out.js';
 import { NO_QUEUE } from './filter.js';
 import { MAX_FRAME_BYTES, type Nic } from './nic.js';
 import { NO_BUFFER } from './queue-types.js';

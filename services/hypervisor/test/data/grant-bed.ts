@@ -1,0 +1,254 @@
+/** A hypervisor's data path over plain memory, with guests that grant and callers that send real batches. */
+import {
+  DMA_ENTRY_BYTES,
+  DMA_TABLE_BYTES,
+  GNTMAP_DEVICE_MAP,
+  GNTMAP_HOST_MAP,
+  GNTST,
+  GRANT_ENTRIES,
+  GRANT_ENTRY_BYTES,
+  HYPERCALL_HEADER_BYTES,
+  CopyBatch,
+  DmaMapBatch,
+  DmaUnmapBatch,
+  MapBatch,
+  UnmapBatch,
+  GrantTable,
+  type HypercallPort,
+} from '@grantline/xen';
+import { DOMID_DRIVER, PAGE_SIZE, type DomId, type Gref, type GrantHandle, type Dpn, type Pfn } from '@grantline/base';
+import { CounterBlock, memOver, type Mem } from '@grantline/machine';
+import { HYPERCALL_COUNTERS } from '@grantline/observe';
+import { DmaQuiesce, DmaTable } from '../../src/data/dma-table.js';
+import { DomainDeath } from '../../src/data/domain-death.js';
+import { DomainTable, type DomainMemory } from '../../src/data/domain-memory.js';
+import { GrantOps, REPLY_MAX_BYTES } from '../../src/data/grant-ops.js';
+import type { PendingUnmap } from '../../src/data/pending-unmap.js';
+
+export const DRIVER = DOMID_DRIVER;
+export const G1 = 1 as DomId;
+export const G2 = 2 as DomId;
+export const HOST = GNTMAP_HOST_MAP;
+export const DEVICE = GNTMAP_DEVICE_MAP;
+export const PAGES = 16;
+
+export interface BedOptions {
+  handles?: number;
+  guestDma?: number;
+  driverDma?: number;
+  memory?: Mem;
+}
+
+export interface Domain {
+  domid: DomId;
+  memory: DomainMemory;
+  grants: GrantTable;
+  port: HypercallPort;
+}
+
+export class Bed {
+  readonly mem: Mem;
+  readonly domains: DomainTable;
+  readonly dma: DmaTable;
+  readonly quiesce: DmaQuiesce;
+  readonly ops: GrantOps;
+  readonly death: DomainDeath;
+  readonly attachable = new Set<number>();
+  /** Batches that wait for the NIC, with what is to be done then. */
+  waiting: { pending: PendingUnmap; reply: () => void }[] = [];
+  private readonly burst: number;
+  readonly dmaBase: number;
+  private next: number;
+  private readonly options: BedOptions;
+
+  constructor(options: BedOptions = {}) {
+    this.options = options;
+    this.burst = 0;
+    this.dmaBase = PAGE_SIZE;
+    this.next = PAGE_SIZE + DMA_TABLE_BYTES;
+    this.mem = options.memory ?? memOver(new ArrayBuffer(this.next + 8 * PAGES * PAGE_SIZE));
+    this.domains = new DomainTable(this.mem);
+    this.dma = new DmaTable(this.mem, this.dmaBase, options.guestDma, options.driverDma);
+    this.quiesce = new DmaQuiesce(this.mem, this.burst);
+    this.ops = new GrantOps(this.mem, this.domains, this.dma, this.quiesce, (d) => this.attachable.has(d));
+    this.death = new DomainDeath(this.domains, this.dma, this.quiesce, this.ops);
+  }
+
+  add(domid: DomId): Domain {
+    const base = this.next;
+    this.next += PAGES * PAGE_SIZE;
+    const counters = new CounterBlock(memOver(new ArrayBuffer(512)), 0, 'hypercall', {}, HYPERCALL_COUNTERS);
+    const memory = this.domains.add(domid, base, PAGES, counters, this.options.handles);
+    return { domid, memory, grants: new GrantTable(this.mem, base), port: this.port(domid) };
+  }
+
+  /** The NIC begins or ends a burst. */
+  burstEdge(): void {
+    Atomics.add(this.mem.u32, this.burst >> 2, 1);
+  }
+
+  /** Finishes all waiting batches that are settled. */
+  poll(): void {
+    const ready = this.waiting.filter((w) => this.ops.settled(w.pending));
+    this.waiting = this.waiting.filter((w) => !ready.includes(w));
+    for (const w of ready) {
+      this.ops.finishUnmap(w.pending);
+      w.reply();
+    }
+  }
+
+  /** flags, domid, frame of a grant entry. */
+  entry(domain: Domain, gref: number): [number, number, number] {
+    const at = domain.memory.base + gref * GRANT_ENTRY_BYTES;
+    return [this.mem.u16[at >> 1], this.mem.u16[(at >> 1) + 1], this.mem.u32[(at >> 2) + 1]];
+  }
+
+  flags(domain: Domain, gref: number): number {
+    return this.entry(domain, gref)[0];
+  }
+
+  /** The guest overwrites its entry, as it can at any time. */
+  scribble(domain: Domain, gref: number, flags: number, domid: number, frame: number): void {
+    const at = domain.memory.base + gref * GRANT_ENTRY_BYTES;
+    this.mem.u16[at >> 1] = flags;
+    this.mem.u16[(at >> 1) + 1] = domid;
+    this.mem.u32[(at >> 2) + 1] = frame;
+  }
+
+  /** flags, context, owner, pfn of a DMA entry, as the NIC reads them. */
+  dmaEntry(dpn: number): number[] {
+    const at = (this.dmaBase + dpn * DMA_ENTRY_BYTES) >> 2;
+    return Array.from(this.mem.u32.subarray(at, at + 4));
+  }
+
+  page(domain: Domain, pfn: number): Uint8Array {
+    const at = domain.memory.pageAt(pfn);
+    return this.mem.u8.subarray(at, at + PAGE_SIZE);
+  }
+
+  /** No pin, no handle, no DMA entry, no status bit anywhere. */
+  atRest(...all: Domain[]): boolean {
+    return all.every((d) => {
+      const a = d.memory.active;
+      if (a.pins !== 0 || !a.pin.every((p) => p === 0) || d.memory.maptrack.used !== 0) return false;
+      for (let g = 0; g < GRANT_ENTRIES; g++) if ((this.flags(d, g) & 0x18) !== 0) return false;
+      return this.dma.owned(d.domid) === 0;
+    });
+  }
+
+  private port(domid: DomId): HypercallPort {
+    return {
+      hypercall: (bytes, onReply) => {
+        const reply = Buffer.alloc(REPLY_MAX_BYTES, 0xee);
+        const { replyBytes, pending } = this.ops.executeMessage(domid, Buffer.from(bytes), reply);
+        const done = (): void => onReply(reply.subarray(0, replyBytes));
+        if (pending === null) done();
+        else this.waiting.push({ pending, reply: done });
+      },
+    };
+  }
+}
+
+export interface Mapped {
+  status: number;
+  handle: GrantHandle;
+  pfn: Pfn;
+  dpn: Dpn;
+}
+
+export type MapElement = [flags: number, ref: number, granter: number];
+export function map(caller: Domain, ...elements: MapElement[]): Mapped[] {
+  const batch = new MapBatch(512);
+  for (const [flags, ref, granter] of elements) batch.add(flags, ref as Gref, granter as DomId, 0x1000);
+  const out: Mapped[] = [];
+  batch.send(caller.port, (b) => {
+    for (let i = 0; i < b.count; i++)
+      out.push({ status: b.status(i), handle: b.handle(i), pfn: b.pfn(i), dpn: b.dpn(i) });
+  });
+  return out;
+}
+
+/** Statuses are filled in when the reply comes. */
+export function unmap(caller: Domain, ...elements: { handle: number; dpn?: number; host?: boolean }[]): number[] {
+  const batch = new UnmapBatch(512);
+  for (const e of elements) batch.add(e.handle as GrantHandle, (e.dpn ?? 0) as Dpn | 0, e.host === true ? 0x1000 : 0);
+  const out: number[] = [];
+  batch.send(caller.port, (b) => {
+    for (let i = 0; i < b.count; i++) out.push(b.status(i));
+  });
+  return out;
+}
+
+export interface CopyElement {
+  src: number;
+  srcDomid?: number;
+  srcGref?: boolean;
+  srcOffset?: number;
+  dst: number;
+  dstDomid?: number;
+  dstOffset?: number;
+  len: number;
+}
+/** Source: a page of the caller's unless srcGref. Destination: a gref of G1 unless told. */
+export function copy(caller: Domain, ...elements: CopyElement[]): number[] {
+  const batch = new CopyBatch(512);
+  for (const e of elements) {
+    batch.add(
+      e.src as Pfn,
+      (e.srcDomid ?? caller.domid) as DomId,
+      e.srcOffset ?? 0,
+      e.srcGref === true,
+      e.dst as Gref,
+      (e.dstDomid ?? G1) as DomId,
+      e.dstOffset ?? 0,
+      e.len,
+    );
+  }
+  const out: number[] = [];
+  batch.send(caller.port, (b) => {
+    for (let i = 0; i < b.count; i++) out.push(b.status(i));
+  });
+  return out;
+}
+
+export function mapSelf(
+  caller: Domain,
+  ...elements: [pfn: number, flags: number][]
+): { status: number; dpn: number }[] {
+  const batch = new DmaMapBatch(512);
+  for (const [pfn, flags] of elements) batch.add(pfn as Pfn, flags);
+  const out: { status: number; dpn: number }[] = [];
+  batch.send(caller.port, (b) => {
+    for (let i = 0; i < b.count; i++) out.push({ status: b.status(i), dpn: b.dpn(i) });
+  });
+  return out;
+}
+
+export function unmapSelf(caller: Domain, ...dpns: number[]): number[] {
+  const batch = new DmaUnmapBatch(512);
+  for (const dpn of dpns) batch.add(dpn as Dpn);
+  const out: number[] = [];
+  batch.send(caller.port, (b) => {
+    for (let i = 0; i < b.count; i++) out.push(b.status(i));
+  });
+  return out;
+}
+
+/** Grants a page and says which gref it became. */
+export function grant(granter: Domain, grantee: number, pfn: number, readonly = false): number {
+  const gref = granter.grants.claim();
+  if (gref === -1) throw new Error('no free entry');
+  granter.grants.grantAccess(gref, grantee as DomId, pfn as Pfn, readonly);
+  return gref;
+}
+
+/** A raw message, for what the batch builders refuse to build. */
+export function message(cmd: number, count: number, elements: Buffer): Buffer {
+  const head = Buffer.alloc(HYPERCALL_HEADER_BYTES);
+  head.writeUInt32LE(7, 0);
+  head.writeUInt16LE(cmd, 4);
+  head.writeUInt16LE(count, 6);
+  return Buffer.concat([head, elements]);
+}
+
+export const OK = GNTST.okay;
