@@ -4,7 +4,7 @@
 /** As in load/src/runner/observer.ts. */
 export type PhaseName = 'idle' | 'configure' | 'warmup' | 'measure' | 'drain';
 
-/** As in shared/src/service/metrics-experiment.ts. */
+/** As in shared/observe/src/counters/metrics-experiment.ts. */
 export type DirectionName = 'rx' | 'tx' | 'guest-to-guest' | 'rr' | 'tcp-rx' | 'tcp-tx' | 'http';
 
 /** A number for each name. */

@@ -2,7 +2,7 @@
 // transformations make what the panels draw from, do the overrides find their fields.
 //   node tools/grafana-check/judge.mjs               units, transformations and matchers by name
 //   node tools/grafana-check/judge.mjs ANSWERS.json  also over answers of a Prometheus: {file: {panel id: {query letter: [series]}}},
-//                                                    series as its API gives them; dashboards/test/prometheus.test.ts writes them
+//                                                    series as its API gives them; dashboards/test/views/prometheus.test.ts writes them
 // Prints what is wrong, a line each; ends with 1 when anything is.
 import { readdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';

@@ -1,4 +1,4 @@
-/** One vif: the backend's half of the handshake (shared/src/xenbus/backend.ts), and what it connects. */
+/** One vif: the backend's half of the handshake (shared/xen/src/xenbus/backend.ts), and what it connects. */
 import { type DomId, nowNs, type Factors } from '@grantline/base';
 import { XENBUS_NAMES, backendPath, frontendPath, vifName, XenbusBackend, messageOf } from '@grantline/xen';
 import { slots, type CounterBlock } from '@grantline/machine';

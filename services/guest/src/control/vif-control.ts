@@ -1,4 +1,4 @@
-/** The guest's vif: the frontend's half of the handshake (shared/src/xenbus/frontend.ts), and what it connects. */
+/** The guest's vif: the frontend's half of the handshake (shared/xen/src/xenbus/frontend.ts), and what it connects. */
 import { DOMID_DRIVER, parseDomId, type DomId, type Factors } from '@grantline/base';
 import {
   XENBUS,
