@@ -1,9 +1,7 @@
-import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { rmSync } from 'node:fs';
 import t from 'tap';
 import { COUNTER_FILE_BYTES, CounterFile, AddressSpace, makeMemory, latencyNames } from '@grantline/machine';
 import { APP_COUNTERS, GUEST_CPU, HYPERCALL_COUNTERS, NETBACK_COUNTERS, NIC_QUEUE_COUNTERS } from '@grantline/observe';
-import { revisionOf } from '@grantline/base';
 import { createHttp } from '../src/http.js';
 import type { Reading } from '../src/metrics.js';
 import { quiet } from '../testkit/fake-hypervisor.js';
@@ -132,19 +130,4 @@ t.test('what the service reads besides is asked at each scrape; series of the sa
   t.equal(a.get('grantline_domain_up{domain="guest2"}'), 1);
   t.equal(a.get('grantline_copies_total{component="driver_domain",domain="driver-domain"}'), 10);
   t.equal(a.size, b.size, 'two at the same time do not disturb each other');
-});
-
-t.test('the revision is that of the checkout, loose or packed; without one it is unknown', (t) => {
-  const git = join(dir, 'git');
-  const sha = (digit: string): string => digit.repeat(40);
-  mkdirSync(join(git, 'refs/heads'), { recursive: true });
-  t.equal(revisionOf(git), null);
-  writeFileSync(join(git, 'HEAD'), 'ref: refs/heads/main\n');
-  writeFileSync(join(git, 'packed-refs'), `# pack-refs\n${sha('a')} refs/heads/main\n`);
-  t.equal(revisionOf(git), sha('a'));
-  writeFileSync(join(git, 'refs/heads/main'), `${sha('b')}\n`);
-  t.equal(revisionOf(git), sha('b'));
-  writeFileSync(join(git, 'HEAD'), `${sha('c')}\n`);
-  t.equal(revisionOf(git), sha('c'));
-  t.end();
 });

@@ -49,7 +49,7 @@ t.test('a fault of our own is exit code 1 with its stack in the log, also when i
     const line = JSON.parse(run.out) as { level: number; service: string; err: { stack: string } };
     t.equal(line.level, 60);
     t.equal(line.service, 'guest');
-    t.match(line.err.stack, 'service-fixture');
+    t.match(line.err.stack, 'test/fixture');
     t.equal(run.err, 'grantline guest: failed: our own fault\n');
   }
 });

@@ -20,11 +20,11 @@ export function buildInfo(): BuildInfo & Record<string, string> {
 }
 
 function findOut(): BuildInfo {
-  // dist/src/service/ → the package; its parent is the repository.
-  const shared = join(dirname(fileURLToPath(import.meta.url)), '../../..');
+  // dist/src/process/ → the package, shared/base of the repository.
+  const base = join(dirname(fileURLToPath(import.meta.url)), '../../..');
   return {
-    version: versionOf(join(shared, 'package.json')),
-    revision: revisionOf(join(shared, '..', '.git')) ?? (process.env['GRANTLINE_REVISION'] || 'unknown').slice(0, 40),
+    version: versionOf(join(base, 'package.json')),
+    revision: revisionOf(join(base, '../../.git')) ?? (process.env['GRANTLINE_REVISION'] || 'unknown').slice(0, 40),
     node: process.versions.node,
   };
 }

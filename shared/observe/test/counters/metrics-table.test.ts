@@ -109,7 +109,7 @@ t.test('names follow the rules: base units, _total for what only grows, help tha
 });
 
 t.test('docs/wire/metrics.md has every metric, and no other', (t) => {
-  const page = readFileSync(join(import.meta.dirname, '../../../docs/wire/metrics.md'), 'utf8');
+  const page = readFileSync(join(import.meta.dirname, '../../../../../docs/wire/metrics.md'), 'utf8');
   const told = new Set<string>();
   for (const row of page.split('\n').filter((line) => line.startsWith('| `grantline_'))) {
     // `grantline_nic_queue_frames_total`, `_bytes_total`: the second has the beginning of the first.
