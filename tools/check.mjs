@@ -14,6 +14,7 @@ const checks = [
     bin('depcruise'),
     ['--config', '.dependency-cruiser.cjs', 'shared', 'services', 'load/src', 'load/page', 'dashboards/src'],
   ],
+  ['dead code', bin('knip'), ['--no-config-hints', '--no-progress']],
   ['architecture rules bite', process.execPath, [join(root, 'tools', 'architecture.mjs')]],
 ];
 let failed = 0;

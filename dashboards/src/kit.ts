@@ -123,9 +123,6 @@ export function marks(below: string, ...above: [value: number, colour: string][]
   return new ThresholdsConfigBuilder().mode(ThresholdsMode.Absolute).steps(steps);
 }
 
-export const fixedColour = (colour: string): FieldColorBuilder =>
-  new FieldColorBuilder().mode(FieldColorModeId.Fixed).fixedColor(colour);
-
 export const byThresholds = (): FieldColorBuilder => new FieldColorBuilder().mode(FieldColorModeId.Thresholds);
 
 /** Properties of an override that gives a series its colour. */

@@ -1,6 +1,13 @@
 /** One capture: the streams of its hops, merged by time, into one pcapng file with an interface for each hop. */
 import { nowNs, epochOfClock } from '@grantline/base';
-import { interfaceBlock, sectionBlock, statisticsBlock, stampAt, type Statistics, type Hop, sectionInfo } from '@grantline/observe';
+import {
+  interfaceBlock,
+  sectionBlock,
+  statisticsBlock,
+  type Statistics,
+  type Hop,
+  sectionInfo,
+} from '@grantline/observe';
 import { Merger } from './merge.js';
 import type { HopSource } from './plan.js';
 import { CaptureSource, type SourceSettings } from './source.js';
@@ -195,6 +202,3 @@ export class CaptureRun {
     this.close();
   }
 }
-
-/** Time of a packet block, nanoseconds since 1970. */
-export const timeOf = (block: Buffer): bigint => stampAt(block, 12);

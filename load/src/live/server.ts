@@ -7,7 +7,17 @@ import helmet from '@fastify/helmet';
 import fastifyStatic from '@fastify/static';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import { fastify, type FastifyBaseLogger, type FastifyInstance, type RawServerDefault } from 'fastify';
-import { isBearer, refuseHost, refuseOrigin, answerHeadAtOnce, asksForWebSocket, takeUpgrades, addressToBind, limitListening, refuseUpgrade } from '@grantline/base';
+import {
+  isBearer,
+  refuseHost,
+  refuseOrigin,
+  answerHeadAtOnce,
+  asksForWebSocket,
+  takeUpgrades,
+  addressToBind,
+  limitListening,
+  refuseUpgrade,
+} from '@grantline/base';
 import { WebSocketServer, type WebSocket } from 'ws';
 import { Type } from '@sinclair/typebox';
 import { REPOSITORY } from '../testbed/paths.js';

@@ -7,7 +7,7 @@ import type { Snapshot } from './snapshot.js';
 import { betweenHops, txHops } from './tx-conservation.js';
 
 export { hops } from './rx-conservation.js';
-export type { Direction, Hop, Term } from './hop.js';
+export type { Direction, Hop } from './hop.js';
 
 /** @returns 'ok', or each hop that does not add up, with its numbers */
 export function checkConservation(

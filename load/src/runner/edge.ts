@@ -40,4 +40,3 @@ export const startStreams = (
   body: { ips: string[]; direction: 'rx' | 'tx'; streams: number; linkGbps: number | null },
 ): Promise<StreamStatus> => nic.call('/streams', { method: 'POST', body });
 export const stopStreams = (nic: ServiceClient): Promise<StreamStatus> => nic.call('/streams', { method: 'DELETE' });
-export const streamStatus = (nic: ServiceClient): Promise<StreamStatus> => nic.call('/streams');

@@ -3,7 +3,17 @@
  *  different services counted on their own: an error in one of them, or a frame that got lost silently, shows. */
 import { injectedHere } from './faults.js';
 import type { Hop, Term } from './hop.js';
-import { blocksOf, everywhere, inDriverDomain, inGuests, inNic, sum, type BlockKind, type Snapshot, type Where } from './snapshot.js';
+import {
+  blocksOf,
+  everywhere,
+  inDriverDomain,
+  inGuests,
+  inNic,
+  sum,
+  type BlockKind,
+  type Snapshot,
+  type Where,
+} from './snapshot.js';
 
 /** The hops of a snapshot with their numbers: for the check, and for `dump`. */
 export function hops(c: Snapshot, path: 'split' | 'direct' | 'native'): Hop[] {

@@ -1,6 +1,15 @@
 /** in = out + drops by reason, at each hop of what guests send, from the application to the far end of the cable. Up to the
  *  NIC what is counted are packets, which segmentation cuts there; behind it, frames. See rx-conservation.ts. */
-import { everywhere, inDriverDomain, inGuests, inNic, sum, type BlockKind, type Snapshot, type Where } from './snapshot.js';
+import {
+  everywhere,
+  inDriverDomain,
+  inGuests,
+  inNic,
+  sum,
+  type BlockKind,
+  type Snapshot,
+  type Where,
+} from './snapshot.js';
 import { injectedHere } from './faults.js';
 import type { Hop, Term } from './hop.js';
 import { hops } from './rx-conservation.js';

@@ -1,6 +1,24 @@
 import { foundHops } from '../../src/runner/faults.js';
 import t from 'tap';
-import { APP_COUNTERS, BRIDGE_COUNTERS, CABLE_COUNTERS, DRIVER_COUNTERS, EGRESS_COUNTERS, FAULTS_COUNTERS, NETBACK_COUNTERS, NETBACK_TX_COUNTERS, NETFRONT_COUNTERS, NETFRONT_TX_COUNTERS, NIC_COUNTERS, NIC_QUEUE_COUNTERS, NIC_TX_COUNTERS, REQUESTER_COUNTERS, RESPONDER_COUNTERS, SENDER_COUNTERS, STACK_COUNTERS } from '@grantline/observe';
+import {
+  APP_COUNTERS,
+  BRIDGE_COUNTERS,
+  CABLE_COUNTERS,
+  DRIVER_COUNTERS,
+  EGRESS_COUNTERS,
+  FAULTS_COUNTERS,
+  NETBACK_COUNTERS,
+  NETBACK_TX_COUNTERS,
+  NETFRONT_COUNTERS,
+  NETFRONT_TX_COUNTERS,
+  NIC_COUNTERS,
+  NIC_QUEUE_COUNTERS,
+  NIC_TX_COUNTERS,
+  REQUESTER_COUNTERS,
+  RESPONDER_COUNTERS,
+  SENDER_COUNTERS,
+  STACK_COUNTERS,
+} from '@grantline/observe';
 import { NET_COUNTERS } from '@grantline/tcpip';
 import { checkConservation, hops, type Hop } from '../../src/runner/conservation.js';
 import { requestHops } from '../../src/runner/request-conservation.js';

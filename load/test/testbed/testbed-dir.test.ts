@@ -12,7 +12,6 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { openOwnDir, readOwnFile, startTimeOf } from '@grantline/base';
 import { discover } from '../../src/testbed/discover.js';
@@ -110,7 +109,7 @@ t.test('a testbed that writes its file anew, or ends, is never taken for a stran
   const script = `
     const { mkdirSync, openSync, rmSync } = await import('node:fs');
     const { TestbedRecord } = await import(${JSON.stringify(new URL('../../src/testbed/testbed-file.js', import.meta.url).href)});
-    const { startTimeOf } = await import(${JSON.stringify(import.meta.resolve('@grantline/shared/service/process-start.js'))});
+    const { startTimeOf } = await import(${JSON.stringify(import.meta.resolve('@grantline/base'))});
     const file = { ...JSON.parse(process.env.TESTBED), pid: process.pid, startTime: startTimeOf(process.pid) };
     const pause = () => new Promise((done) => setTimeout(done, 40 * Math.random()));
     for (let i = 0; i < 100; i++) openSync('/dev/null');
@@ -289,7 +288,7 @@ t.test('the usual place is the directory of the session where it is large enough
   const session = join(home, 'session');
   mkdirSync(session, { mode: 0o700 });
   if (isRoot) chownSync(session, uid, uid);
-  const runtimeDir = fileURLToPath(import.meta.resolve('@grantline/shared/service/runtime-dir.js'));
+  const runtimeDir = import.meta.resolve('@grantline/base');
   // Root has one place: it is somebody else who asks.
   const script = `${isRoot ? `process.setgroups([]); process.setgid(${uid}); process.setuid(${uid});` : ''}
     const fs = require('node:fs');

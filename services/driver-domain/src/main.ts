@@ -2,7 +2,13 @@
 import { DOMID_NIC, MAX_GUESTS, type DomId, nowNs } from '@grantline/base';
 import { vifName } from '@grantline/xen';
 import { slots, pinToCore } from '@grantline/machine';
-import { BRIDGE_COUNTERS, DRIVER_COUNTERS, DRIVER_DOMAIN_CPU, NETFRONT_TX_COUNTERS, SENDER_COUNTERS } from '@grantline/observe';
+import {
+  BRIDGE_COUNTERS,
+  DRIVER_COUNTERS,
+  DRIVER_DOMAIN_CPU,
+  NETFRONT_TX_COUNTERS,
+  SENDER_COUNTERS,
+} from '@grantline/observe';
 import { GrantWindow } from './control/window.js';
 import { PeerMemory } from './control/peer-memory.js';
 import { SendControl, startService, addRecordRoutes, keepRecorded, runMain } from '@grantline/service';

@@ -2,7 +2,16 @@
 import { CPU_CONTROL, slots, standBehind, setTimerSlackNs, type TapDevice, latencyNames } from '@grantline/machine';
 import { DMA_TABLE_BYTES } from '@grantline/xen';
 import { PAGE_SIZE } from '@grantline/base';
-import { APP_COUNTERS, CABLE_COUNTERS, EGRESS_COUNTERS, FAULTS_COUNTERS, NIC_COUNTERS, NIC_CPU, REQUESTER_COUNTERS, STACK_COUNTERS } from '@grantline/observe';
+import {
+  APP_COUNTERS,
+  CABLE_COUNTERS,
+  EGRESS_COUNTERS,
+  FAULTS_COUNTERS,
+  NIC_COUNTERS,
+  NIC_CPU,
+  REQUESTER_COUNTERS,
+  STACK_COUNTERS,
+} from '@grantline/observe';
 import { parseMac, parseIp } from '@grantline/frames';
 import { startService, runMain } from '@grantline/service';
 import { Attachments } from './hardware/control/attach.js';

@@ -33,9 +33,6 @@ export function parseIp(text: string): number {
 
 export const formatIp = (ip: number): string => [ip >>> 24, (ip >>> 16) & 255, (ip >>> 8) & 255, ip & 255].join('.');
 
-/** Header bytes of the packet at a byte offset, options included. */
-export const ipHeaderBytes = (mem: Mem, ip: number): number => (mem.u8[ip] & 15) << 2;
-
 /** Writes a header without options, not to be fragmented, with a right checksum. The id stays 0: it means nothing in a
  *  packet that is never fragmented (RFC 6864).
  *  @param length header and payload, bytes */

@@ -23,9 +23,6 @@ export const GENERATOR_PORT = 9;
 /** Where requests go: the echo port (RFC 862). */
 export const RESPOND_PORT = 7;
 
-export const stampFlow = (id: number): number => id >>> 4;
-export const stampVariant = (id: number): number => id & 15;
-
 /** Binds a stamp to its pattern. Each step is one-to-one in the word that it takes in, so a change of any one word,
  *  and thus of any one bit, gives another check.
  *  @param patternSum Pattern.sumOf(variant, bytes in front of the stamp)

@@ -28,11 +28,7 @@ export const TCP_RST = 0x04;
 export const TCP_PSH = 0x08;
 export const TCP_FLAG_ACK = 0x10;
 export const TCP_URG = 0x20;
-export const TCP_ECE = 0x40;
 export const TCP_CWR = 0x80;
-
-/** Header bytes of the segment at a byte offset, options included. */
-export const tcpHeaderBytes = (mem: Mem, tcp: number): number => (mem.u8[tcp + TCP_OFFSET] >>> 4) << 2;
 
 /** Writes a header with the timestamp option; sequence, TSval and checksum are 0, to be filled in per frame. */
 export function writeTcpTs(mem: Mem, tcp: number, srcPort: number, dstPort: number): void {

@@ -4,12 +4,9 @@ import { IP_BYTES } from './ipv4.js';
 import { PATTERN_VARIANTS } from './pattern.js';
 import { STAMP_BYTES, STAMP_FLOWS, UDP_HALF } from './stamp.js';
 import { TCP_TS_BYTES } from './tcp.js';
-import { UDP_BYTES } from './udp.js';
 
 /** Shortest frame that can be TCP with timestamps and a stamp. */
 export const TCP_MIN_FRAME = ETH_BYTES + IP_BYTES + TCP_TS_BYTES + STAMP_BYTES;
-/** Shortest frame at all: UDP with a stamp. */
-export const UDP_MIN_FRAME = ETH_BYTES + IP_BYTES + UDP_BYTES + STAMP_BYTES;
 /** Most memory that the templates of one load take. */
 export const TEMPLATE_BYTES = 4 << 20;
 

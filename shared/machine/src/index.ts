@@ -9,7 +9,15 @@ export { DescriptorDoor, NoDescriptor, fetchDescriptor, showDescriptor } from '.
 export { Doorbell, Ringer, WakeSource } from './mem/doorbell.js';
 export { Fence, standBehind } from './mem/fence.js';
 export { FileLock } from './mem/file-lock.js';
-export { leaveProcessGroup, makePipe, pinToCore, pokeFd, processCpuNs, setTimerSlackNs, threadCpuNs } from './mem/libc.js';
+export {
+  leaveProcessGroup,
+  makePipe,
+  pinToCore,
+  pokeFd,
+  processCpuNs,
+  setTimerSlackNs,
+  threadCpuNs,
+} from './mem/libc.js';
 export { makeMemory, sealSeals, sealWrites } from './mem/memory-file.js';
 export { ProcessHandle } from './mem/process-handle.js';
 export { openTapOr, tryTap } from './mem/tun-refusal.js';

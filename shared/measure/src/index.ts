@@ -3,7 +3,14 @@ export { isMeasured } from './receive/measured.js';
 export { makeReceiver, startApp, type Apps } from './receive/receiver.js';
 export { RecordApp } from './receive/record-app.js';
 export { RespondApp } from './receive/respond-app.js';
-export { MAX_BULK_FRAMES, RX_CSUM_BLANK, RX_FRAMES_SHIFT, RX_MSS_MASK, bulkFrames, framesOf } from './receive/rx-info.js';
+export {
+  MAX_BULK_FRAMES,
+  RX_CSUM_BLANK,
+  RX_FRAMES_SHIFT,
+  RX_MSS_MASK,
+  bulkFrames,
+  framesOf,
+} from './receive/rx-info.js';
 export { RxStack } from './receive/rx-stack.js';
 export { NicSender } from './send/nic-sender.js';
 export { SendApp, type SendRun } from './send/send-app.js';

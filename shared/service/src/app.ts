@@ -7,7 +7,20 @@
  *  Order: environment, log, hypervisor, drop of privileges, and only then memory, whose descriptors the hypervisor hands
  *  out. The service ends when the hypervisor's socket closes. */
 import { PAGE_SIZE, type DomId, domainName, UsageError } from '@grantline/base';
-import { CPU_CONTROL, CPU_WAKEUP, CpuMeter, slots, type CounterBlock, CounterFile, DataLoop, LOOP_COUNTERS, AddressSpace, type Mem, Doorbell, pinToCore } from '@grantline/machine';
+import {
+  CPU_CONTROL,
+  CPU_WAKEUP,
+  CpuMeter,
+  slots,
+  type CounterBlock,
+  CounterFile,
+  DataLoop,
+  LOOP_COUNTERS,
+  AddressSpace,
+  type Mem,
+  Doorbell,
+  pinToCore,
+} from '@grantline/machine';
 import { EventChannels, GrantTable, type SharedKind, XenstoreClient } from '@grantline/xen';
 import { HypervisorClient } from './hypervisor/client.js';
 import { Captures } from './captures.js';

@@ -2,7 +2,21 @@
  *  lasts. docs/wire/capture.md. Only who has the domain's control key may: it is no open route (http.ts). */
 import type { ServerResponse } from 'node:http';
 import { Type } from '@sinclair/typebox';
-import { CaptureRing, interfaceBlock, sectionBlock, statisticsBlock, FrameTap, HOPS, type Hop, DEFAULT_RING_BYTES, MAX_RING_BYTES, MAX_SNAPLEN, MIN_RING_BYTES, CAPTURE_COUNTERS, sectionInfo } from '@grantline/observe';
+import {
+  CaptureRing,
+  interfaceBlock,
+  sectionBlock,
+  statisticsBlock,
+  FrameTap,
+  HOPS,
+  type Hop,
+  DEFAULT_RING_BYTES,
+  MAX_RING_BYTES,
+  MAX_SNAPLEN,
+  MIN_RING_BYTES,
+  CAPTURE_COUNTERS,
+  sectionInfo,
+} from '@grantline/observe';
 import { epochOfClock, nowNs } from '@grantline/base';
 import type { CounterBlock, CounterFile, AddressSpace } from '@grantline/machine';
 import type { ServiceHttp } from './http.js';

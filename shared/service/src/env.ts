@@ -1,7 +1,18 @@
 /** A service's settings: the environment, read and judged once at the start. docs/wire/control-plane.md section 1. */
 import { envSchema } from 'env-schema';
 import { Type, type Static } from '@sinclair/typebox';
-import { DOMID_FIRST_RESERVED, parseDomId, type DomId, TAP_PLACE_FORM, TAP_PLACE_PATTERN, parseTapPlace, type TapPlace, NAME_FORM, usualDir, UsageError } from '@grantline/base';
+import {
+  DOMID_FIRST_RESERVED,
+  parseDomId,
+  type DomId,
+  TAP_PLACE_FORM,
+  TAP_PLACE_PATTERN,
+  parseTapPlace,
+  type TapPlace,
+  NAME_FORM,
+  usualDir,
+  UsageError,
+} from '@grantline/base';
 
 /** What a service is. All but the hypervisor are domains. */
 export type ServiceKind = 'hypervisor' | 'driver-domain' | 'guest' | 'nic';

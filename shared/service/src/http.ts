@@ -10,7 +10,16 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import { fastify, LogController, type FastifyBaseLogger, type FastifyInstance, type RawServerDefault } from 'fastify';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Type, type Static } from '@sinclair/typebox';
-import { nowNs, isBearer, refuseHost, refuseOrigin, addressToBind, limitListening, UsageError, answerHeadAtOnce } from '@grantline/base';
+import {
+  nowNs,
+  isBearer,
+  refuseHost,
+  refuseOrigin,
+  addressToBind,
+  limitListening,
+  UsageError,
+  answerHeadAtOnce,
+} from '@grantline/base';
 import { type CounterFile, processCpuNs, threadCpuNs } from '@grantline/machine';
 import type { ListenAddress } from './env.js';
 import type { Log } from './log.js';

@@ -6,7 +6,15 @@
 import { Registry, type Metric } from 'prom-client';
 import { type BlockSnapshot, type CounterFile, processCpuNs } from '@grantline/machine';
 import { buildInfo } from '@grantline/base';
-import { COUNTER_TABLE, seriesLabels, FAMILIES, type FamilyName, type Labels, LATENCY_KIND, latencyHistogram } from '@grantline/observe';
+import {
+  COUNTER_TABLE,
+  seriesLabels,
+  FAMILIES,
+  type FamilyName,
+  type Labels,
+  LATENCY_KIND,
+  latencyHistogram,
+} from '@grantline/observe';
 
 /** The block of this kind holds CPU nanoseconds by component: one metric with a label, not one for each component. */
 export const CPU_KIND = 'cpu';

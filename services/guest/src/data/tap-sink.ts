@@ -1,10 +1,9 @@
 /** The guest's stack is a kernel's: received frames go to it by a TAP device, from the granted pages that they lie in. */
-import { type RxTap, GUEST_CPU } from '@grantline/observe';
-import { slots, type CounterBlock, type AddressSpace } from '@grantline/machine';
+import type { RxTap } from '@grantline/observe';
+import type { CounterBlock, AddressSpace } from '@grantline/machine';
 import { RX_CSUM_BLANK, RX_MSS_MASK, framesOf, TapWriter, type TapOut } from '@grantline/measure';
 import { MOST_RX_BATCH, type RxSink } from './rx-sink.js';
 
-const CPU = slots(GUEST_CPU);
 /** Pieces of a batch. */
 const PIECES = 2 * MOST_RX_BATCH;
 
@@ -65,6 +64,3 @@ export class TapSink implements RxSink {
     this.counters.commit();
   }
 }
-
-/** Component that a kernel's stack is charged to. */
-export const TAP_COMPONENT = CPU.stack;

@@ -9,8 +9,6 @@ import type { FileLock } from '@grantline/machine';
 import { DirectoryError, MADE_HERE, claimDirectory, holderLine } from './claim.js';
 import { ownersFor, type Identity, type Joiner, type Owner, type Owners } from './owners.js';
 
-export { DirectoryError } from './claim.js';
-
 export interface FilesOptions {
   /** Groups of the roles, where there are such. */
   roles?: RoleGroups | null;

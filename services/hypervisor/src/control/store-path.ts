@@ -33,7 +33,3 @@ export const namesOf = (path: string): string[] => (path === '/' ? [] : path.sli
 
 /** The path one level up; the root is its own parent. */
 export const parentOf = (path: string): string => path.slice(0, Math.max(1, path.lastIndexOf('/')));
-
-/** True when `path` lies below `top`, at any depth. */
-export const isBelow = (path: string, top: string): boolean =>
-  top === '/' ? path !== '/' : path.length > top.length && path.startsWith(top) && path[top.length] === '/';

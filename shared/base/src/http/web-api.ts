@@ -30,7 +30,3 @@ export const UploadBody = Type.Object({
   sha256: Type.Optional(Type.String()),
 });
 export type UploadBody = Static<typeof UploadBody>;
-
-/** Of GET /: what it answers to that id, byte for byte. */
-export const rootText = (name: string, id: string | null): string =>
-  JSON.stringify({ service: 'grantline', name, id } satisfies RootBody);

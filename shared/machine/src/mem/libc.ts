@@ -5,7 +5,6 @@ const libc = koffi.load('libc.so.6');
 
 const mmap = libc.func('void *mmap(void *addr, size_t length, int prot, int flags, int fd, int64_t offset)');
 const memset = libc.func('void *memset(void *s, int c, size_t n)');
-const munmap = libc.func('int munmap(void *addr, size_t length)');
 const pipe2 = libc.func('int pipe2(void *fds, int flags)');
 const ppoll = libc.func('int ppoll(void *fds, unsigned long nfds, void *timeout, void *sigmask)');
 const read = libc.func('int64_t read(int fd, void *buf, size_t count)');
@@ -45,11 +44,6 @@ export function mapPages(
   const got = BigInt(mmap(at === 0n ? null : at, length, prot, flags, fd, BigInt(offset)) as bigint | number);
   if (got === MAP_FAILED) throw new Error(`mmap of ${length} bytes failed with errno ${koffi.errno()}`);
   return got;
-}
-
-/** Unmaps for good. Views over the range must not be touched afterwards: that would be a page fault. */
-export function unmapPages(at: Address, length: number): void {
-  if ((munmap(at, length) as number) !== 0) throw new Error(`munmap failed with errno ${koffi.errno()}`);
 }
 
 /** Where a buffer's bytes lie; only for one that the engine never moves, as a WebAssembly memory's. */

@@ -21,7 +21,6 @@ const MAX_BYTES = 65535;
 /** Answers of `offer` that are no segment number. */
 const NEW = -1;
 const ALONE = -2;
-export const LRO_NEW = NEW;
 export const LRO_ALONE = ALONE;
 
 // A held flow, in 32-bit words.
@@ -68,7 +67,7 @@ export class Lro {
    *  @param bytes payload
    *  @param vlan 0x10000 | tci, or 0 without a tag
    *  @param fresh number that the segment gets if it is not joined to another
-   *  @returns the segment that this one continues; LRO_NEW: it begins one that others may continue; LRO_ALONE */
+   *  @returns the segment that this one continues; NEW: it begins one that others may continue; LRO_ALONE */
   offer(ip: number, ihl: number, tcp: number, thl: number, bytes: number, vlan: number, fresh: number): number {
     const dv = this.mem.dv;
     const rows = this.rows;

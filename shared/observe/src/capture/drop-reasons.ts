@@ -1,7 +1,15 @@
 /** Why a frame was dropped, as a number that the data path can pass on, and as the comment that a capture shows. The words
  *  are those of the metric grantline_dropped_frames_total: where (component) and why (reason). */
 import { slots } from '@grantline/machine';
-import { NETBACK_COUNTERS, NETBACK_TX_COUNTERS, NETFRONT_COUNTERS, NIC_COUNTERS, NIC_QUEUE_COUNTERS, NIC_TX_COUNTERS, STACK_COUNTERS } from '../counters/names.js';
+import {
+  NETBACK_COUNTERS,
+  NETBACK_TX_COUNTERS,
+  NETFRONT_COUNTERS,
+  NIC_COUNTERS,
+  NIC_QUEUE_COUNTERS,
+  NIC_TX_COUNTERS,
+  STACK_COUNTERS,
+} from '../counters/names.js';
 import { NET_COUNTERS } from '@grantline/tcpip';
 import { COUNTER_TABLE } from '../counters/metrics-counters.js';
 

@@ -1,7 +1,24 @@
 /** Which counter is shown as which metric. A counter that is missing here does not compile; one that is not to be shown
  *  says why. docs/wire/metrics.md. */
 import { GNTST_NAMES } from '@grantline/xen';
-import { type APP_COUNTERS, type BRIDGE_COUNTERS, type CAPTURE_COUNTERS, type CABLE_COUNTERS, type CONTROL_COUNTERS, type DRIVER_COUNTERS, type HYPERCALL_COUNTERS, type NETBACK_COUNTERS, type NETFRONT_COUNTERS, type NIC_COUNTERS, type NIC_QUEUE_COUNTERS, type STACK_COUNTERS, DRIVER_DOMAIN_CPU, GUEST_CPU, HYPERVISOR_CPU, NIC_CPU } from './names.js';
+import {
+  type APP_COUNTERS,
+  type BRIDGE_COUNTERS,
+  type CAPTURE_COUNTERS,
+  type CABLE_COUNTERS,
+  type CONTROL_COUNTERS,
+  type DRIVER_COUNTERS,
+  type HYPERCALL_COUNTERS,
+  type NETBACK_COUNTERS,
+  type NETFRONT_COUNTERS,
+  type NIC_COUNTERS,
+  type NIC_QUEUE_COUNTERS,
+  type STACK_COUNTERS,
+  DRIVER_DOMAIN_CPU,
+  GUEST_CPU,
+  HYPERVISOR_CPU,
+  NIC_CPU,
+} from './names.js';
 import type { LOOP_COUNTERS } from '@grantline/machine';
 import { domainName } from '@grantline/base';
 import { FAMILIES, type FamilyName } from './metrics-families.js';

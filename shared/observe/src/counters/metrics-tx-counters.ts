@@ -1,6 +1,12 @@
 /** Which counter of the transmit path is shown as which metric: see metrics-counters.ts. Up to the NIC what is counted are
  *  packets, which may be as long as 64 KiB; behind it, frames. */
-import type { EGRESS_COUNTERS, NETBACK_TX_COUNTERS, NETFRONT_TX_COUNTERS, NIC_TX_COUNTERS, SENDER_COUNTERS } from './names.js';
+import type {
+  EGRESS_COUNTERS,
+  NETBACK_TX_COUNTERS,
+  NETFRONT_TX_COUNTERS,
+  NIC_TX_COUNTERS,
+  SENDER_COUNTERS,
+} from './names.js';
 import type { Shown, Target } from './metrics-counters.js';
 import type { FamilyName } from './metrics-families.js';
 import type { Labels } from './metrics-family.js';

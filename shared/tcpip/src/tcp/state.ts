@@ -1,6 +1,5 @@
 /** States of a connection. Source: RFC 9293, 3.3.2. LISTEN is a state of listeners (tcp-table.ts), not of connections. */
 export const CLOSED = 0;
-export const LISTEN = 1;
 export const SYN_SENT = 2;
 export const SYN_RECEIVED = 3;
 export const ESTABLISHED = 4;

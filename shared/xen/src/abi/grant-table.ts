@@ -19,7 +19,6 @@ export const GRANT_ENTRIES = (GRANT_TABLE_PAGES * PAGE_SIZE) / GRANT_ENTRY_BYTES
 /** Entries 0 to 7 belong to the toolstack; guests grant from 8 on. */
 export const GRANT_RESERVED_ENTRIES = 8;
 
-export const GTF_INVALID = 0;
 export const GTF_PERMIT_ACCESS = 1;
 export const GTF_TYPE_MASK = 3;
 export const GTF_READONLY = 1 << 2;
@@ -53,7 +52,6 @@ export const GNTST = {
   addressTooBig: -11,
   eagain: -12,
 } as const;
-export type Gntst = (typeof GNTST)[keyof typeof GNTST];
 /** Name of each status, by its negated value; used in counters and dumps. */
 export const GNTST_NAMES = Object.keys(GNTST) as readonly (keyof typeof GNTST)[];
 

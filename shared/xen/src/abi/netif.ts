@@ -12,9 +12,7 @@ export const TX_REQ_OFFSET = 4;
 export const TX_REQ_FLAGS = 6;
 export const TX_REQ_ID = 8;
 export const TX_REQ_SIZE = 10;
-/** tx response, 4 bytes: u16 id, i16 status. */
-export const TX_RSP_ID = 0;
-export const TX_RSP_STATUS = 2;
+/** Bytes of a slot: the request's. The response takes 4: u16 id, i16 status. */
 export const TX_SLOT_BYTES = 12;
 
 /** rx request, 8 bytes.
@@ -40,8 +38,6 @@ export const CTRL_REQ_TYPE = 2;
 export const CTRL_REQ_DATA0 = 4;
 export const CTRL_REQ_DATA1 = 8;
 export const CTRL_REQ_DATA2 = 12;
-export const CTRL_RSP_ID = 0;
-export const CTRL_RSP_TYPE = 2;
 export const CTRL_RSP_STATUS = 4;
 export const CTRL_RSP_DATA = 8;
 export const CTRL_SLOT_BYTES = 16;
@@ -55,8 +51,6 @@ export const CTRL_STATUS_INVALID_PARAMETER = 2;
 export const CTRL_STATUS_BUFFER_OVERFLOW = 3;
 
 /** Entry of the list that ADD and DEL name, 8 bytes: u32 gref, u16 flags (bit 0 read-only), u16 status (out). */
-export const GREF_LIST_GREF = 0;
-export const GREF_LIST_FLAGS = 4;
 export const GREF_LIST_STATUS = 6;
 export const GREF_LIST_ENTRY_BYTES = 8;
 export const GREF_LIST_MAX = 512;

@@ -7,14 +7,6 @@
  *  A packet is one or more descriptors, the last with EOP; what else it wants stands in its first one. Completions come
  *  in the order of the descriptors, one for each. */
 export const NICTX_SIZE = 256;
-export const NICTX_DESCRIPTOR_BYTES = 16;
-export const NICTX_COMP_BYTES = 4;
-
-/** Positions in 32-bit words; the upper half of each is the second name. */
-export const NICTX_DPN = 0;
-export const NICTX_OFFSET_LEN = 1;
-export const NICTX_FLAGS_MSS = 2;
-export const NICTX_CSUM_HEADER = 3;
 
 /** Last descriptor of a packet. */
 export const NICTX_EOP = 1;
