@@ -53,8 +53,10 @@ export function missing(at = root) {
 }
 
 /** Of what is optional, that which only a machine like this can use: a binary. */
-const isFor = ({ optional, os, cpu }) =>
-  !optional || Boolean(os?.includes(process.platform) && cpu?.includes(process.arch));
+const isFor = ({ optional, os, cpu, libc }) =>
+  !optional || Boolean(os?.includes(process.platform) && cpu?.includes(process.arch) && (libc?.includes(LIBC) ?? true));
+/** The C library of this Node, in npm's words. */
+const LIBC = process.report.getReport().header.glibcVersionRuntime === undefined ? 'musl' : 'glibc';
 
 /** npm as it was called, or the one beside this Node; else whatever the path has. */
 function npm() {

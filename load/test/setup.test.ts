@@ -26,6 +26,7 @@ t.test('an install is believed when every package is there that the lockfile wan
     'node_modules/types': { version: '1.0.0', dev: true },
     'node_modules/binary': here,
     'node_modules/elsewhere': { ...here, os: ['win32'] },
+    'node_modules/other-libc': { ...here, libc: ['neither'] },
     'node_modules/extra': { version: '1.0.0', optional: true },
     'node_modules/@grantline/base': { link: true },
   };
@@ -43,7 +44,7 @@ t.test('an install is believed when every package is there that the lockfile wan
   t.equal(missing(home), 'node_modules', 'a fresh clone');
   const without = (...names: string[]): object =>
     Object.fromEntries(Object.entries(wanted).filter(([name]) => !names.includes(name)));
-  const others = ['node_modules/elsewhere', 'node_modules/extra'];
+  const others = ['node_modules/elsewhere', 'node_modules/other-libc', 'node_modules/extra'];
   const all = without(...others);
   put(all);
   t.equal(missing(home), null);

@@ -1,8 +1,8 @@
 /** Faults on the cable in a run: sets them, and holds what receivers found against what was injected. */
 import type { CableFaults } from '@grantline/base';
 import type { ServiceClient } from './client.js';
-import type { Direction, Hop, Term } from './hop.js';
-import { blocksOf, inDriverDomain, inGuests, inNic, sum, type BlockKind, type Snapshot } from './snapshot.js';
+import { terms, type Direction, type Hop, type Term } from './hop.js';
+import { blocksOf, inDriverDomain, inGuests, inNic, sum, type Snapshot } from './snapshot.js';
 
 /** Faults from the next frame on; null: none. */
 export const setFaults = (nic: ServiceClient, faults: CableFaults | null): Promise<unknown> =>
@@ -29,8 +29,6 @@ export const injectedHere = (c: Snapshot, direction: 'in' | 'out'): { in: Term[]
   out: [term(c, direction, 'lost'), term(c, direction, 'held')],
 });
 
-const STACK_DROPS = ['dropNotMine', 'dropBadHeader', 'dropBadChecksum', 'dropNoSocket'];
-
 /** What the receivers of a load found against what was injected: nothing more and nothing less. A delayed frame is
  *  overtaken by as many as come meanwhile, so with delays order is not held against it. Empty when nothing was injected. */
 export function foundHops(c: Snapshot, path: 'split' | 'direct' | 'native', direction: Direction): Hop[] {
@@ -38,11 +36,8 @@ export function foundHops(c: Snapshot, path: 'split' | 'direct' | 'native', dire
   const way = direction === 'rx' ? 'in' : 'out';
   if (injected(c, way, 'frames') === 0) return [];
   const where = direction === 'tx' ? inNic : path === 'native' ? inDriverDomain : inGuests;
-  const of = (kind: BlockKind, counter: string): Term => ({
-    name: `${kind}.${counter}`,
-    value: sum(c, kind, counter, where),
-  });
-  const corrupt = [of('app', 'corrupt'), of('app', 'foreign'), ...STACK_DROPS.map((name) => of('stack', name))];
+  const app = terms(c, 'app', where);
+  const corrupt = [app('corrupt'), app('foreign'), ...terms(c, 'stack', where).drops()];
   // The measuring stack of a guest does not sum TCP and UDP, its application compares the payload: a hit in such a header
   // may pass. The far end sums all.
   const found = corrupt.reduce((n, t) => n + t.value, 0);
@@ -55,7 +50,7 @@ export function foundHops(c: Snapshot, path: 'split' | 'direct' | 'native', dire
     corrupt.push({ name: "taken for the TCP/IP stack's", value: strays });
   }
   // A receiver looks back so many frames of a flow only: what is delayed for longer it cannot tell from a repeat.
-  const repeats = of('app', 'duplicate');
+  const repeats = app('duplicate');
   const late = Math.max(0, Math.min(injected(c, way, 'delayed'), repeats.value - injected(c, way, 'duplicated')));
   const out: Hop[] = [
     { name: 'corrupted frames, and those that were found', in: [term(c, way, 'corrupted')], out: corrupt },
@@ -66,7 +61,7 @@ export function foundHops(c: Snapshot, path: 'split' | 'direct' | 'native', dire
     },
   ];
   if (injected(c, way, 'delayed') === 0) {
-    const overtaken = of('app', 'reordered');
+    const overtaken = app('reordered');
     // Held to be overtaken, given up, and yet late: behind a corrupted one, whose number the receiver could still read.
     const behind = Math.min(injected(c, way, 'undone'), Math.max(0, overtaken.value - injected(c, way, 'reordered')));
     out.push({

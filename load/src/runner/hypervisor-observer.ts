@@ -1,6 +1,7 @@
 /** Tells the hypervisor how the experiment goes, which shows it to Prometheus. docs/wire/metrics.md section 4. */
 import { CONFIGURATIONS } from '@grantline/base';
-import { LOOPBACK_CONFIG, type ExperimentDirection, snake } from '@grantline/observe';
+import { LOOPBACK_CONFIG, type ExperimentDirection } from '@grantline/observe';
+import { snake } from '@grantline/machine';
 import type { Client } from './client.js';
 import type { AnsweredRequests, Observer, Progression } from './observer.js';
 import type { Direction } from './hop.js';

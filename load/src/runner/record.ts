@@ -1,6 +1,6 @@
 /** The record of one run: DESIGN.md section 5 gives the stable part of its shape; fields are added freely. */
 import type { Factors } from '@grantline/base';
-import type { Direction } from './conservation.js';
+import type { Direction } from './hop.js';
 import type { RequestRecord } from './requests.js';
 import type { Snapshot } from './snapshot.js';
 

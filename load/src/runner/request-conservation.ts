@@ -1,20 +1,17 @@
 /** What becomes of requests and of their answers, where the path alone does not tell. See rx-conservation.ts. */
-import type { Hop, Term } from './hop.js';
-import { inDriverDomain, inGuests, inNic, sum, type BlockKind, type Snapshot, type Where } from './snapshot.js';
+import { terms, type Hop } from './hop.js';
+import { inDriverDomain, inGuests, inNic, type Snapshot } from './snapshot.js';
 
 /** The hops that a run of requests has on top of both directions. */
 export function requestHops(c: Snapshot, path: 'split' | 'direct' | 'native'): Hop[] {
-  const of =
-    (kind: BlockKind, where: Where) =>
-    (counter: string): Term => ({ name: `${kind}.${counter}`, value: sum(c, kind, counter, where) });
-  const responder = of('responder', path === 'native' ? inDriverDomain : inGuests);
-  const requester = of('requester', inNic);
-  const far = of('app', inNic);
+  const responder = terms(c, 'responder', path === 'native' ? inDriverDomain : inGuests);
+  const requester = terms(c, 'requester', inNic);
+  const far = terms(c, 'app', inNic);
   return [
     {
       name: 'requests to responses',
       in: [responder('requests')],
-      out: [responder('responses'), responder('dropCorrupt'), responder('dropNoDevice'), responder('dropNoRoom')],
+      out: [responder('responses'), ...responder.drops()],
     },
     {
       name: 'responses to requester',

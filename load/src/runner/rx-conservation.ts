@@ -2,61 +2,35 @@
  *  has stopped and everything has come to rest, so nothing is in flight. Each equation reads two or more blocks that
  *  different services counted on their own: an error in one of them, or a frame that got lost silently, shows. */
 import { injectedHere } from './faults.js';
-import type { Hop, Term } from './hop.js';
-import {
-  blocksOf,
-  everywhere,
-  inDriverDomain,
-  inGuests,
-  inNic,
-  sum,
-  type BlockKind,
-  type Snapshot,
-  type Where,
-} from './snapshot.js';
+import { terms, type Hop, type Term } from './hop.js';
+import { blocksOf, inDriverDomain, inGuests, inNic, type Snapshot } from './snapshot.js';
 
 /** The hops of a snapshot with their numbers: for the check, and for `dump`. */
 export function hops(c: Snapshot, path: 'split' | 'direct' | 'native'): Hop[] {
-  const of =
-    (kind: BlockKind, where: Where = everywhere) =>
-    (counter: string): Term => ({
-      name: `${kind}.${counter}`,
-      value: sum(c, kind, counter, where),
-    });
-  const cable = of('cable', inNic);
-  const nic = of('nic', inNic);
-  const queue = of('nicQueue', inNic);
-  const nicTx = of('nicTx', inNic);
-  const driver = of('driver', inDriverDomain);
-  const guestDriver = of('driver', inGuests);
-  const bridge = of('bridge', inDriverDomain);
-  const netback = of('netback', inDriverDomain);
-  const netfront = of('netfront', inGuests);
+  const cable = terms(c, 'cable', inNic);
+  const nic = terms(c, 'nic', inNic);
+  const queue = terms(c, 'nicQueue', inNic);
+  const nicTx = terms(c, 'nicTx', inNic);
+  const driver = terms(c, 'driver', inDriverDomain);
+  const guestDriver = terms(c, 'driver', inGuests);
+  const bridge = terms(c, 'bridge', inDriverDomain);
+  const netback = terms(c, 'netback', inDriverDomain);
+  const netfront = terms(c, 'netfront', inGuests);
   const receivers = path === 'native' ? inDriverDomain : inGuests;
-  const stack = of('stack', receivers);
-  const app = of('app', receivers);
+  const stack = terms(c, 'stack', receivers);
+  const app = terms(c, 'app', receivers);
 
   const faults = injectedHere(c, 'in');
   const out: Hop[] = [
     {
       name: 'cable to NIC',
       in: [cable('sentFrames'), cable('stationFrames'), ...faults.in],
-      out: [nic('inFrames'), cable('dropOverrun'), ...faults.out],
+      out: [nic('inFrames'), ...cable.drops(), ...faults.out],
     },
     {
       name: 'NIC to queues',
       in: [nic('inFrames'), nicTx('toQueues'), nicTx('floodFrames')],
-      out: [
-        queue('frames'),
-        queue('dropNoBuffer'),
-        queue('dropDmaRefused'),
-        queue('dropBadDescriptor'),
-        queue('dropTooLong'),
-        queue('dropFailed'),
-        nic('dropRunt'),
-        nic('dropOversize'),
-        nic('dropNoQueue'),
-      ],
+      out: [queue('frames'), ...queue.drops(), ...nic.drops()],
     },
     // Buffers that the NIC refused come back as errors, too, but belong to no frame: they are in no equation.
     { name: 'default queue to driver', in: [queueTerm(c, true)], out: [driver('frames')] },
@@ -67,14 +41,10 @@ export function hops(c: Snapshot, path: 'split' | 'direct' | 'native'): Hop[] {
   } else {
     out.push(
       { name: 'driver to bridge', in: [driver('frames')], out: [bridge('inFrames')] },
-      {
-        name: 'bridge',
-        in: [bridge('inFrames')],
-        out: [bridge('forwarded'), bridge('flooded'), bridge('dropHairpin'), bridge('dropNoPort')],
-      },
+      { name: 'bridge', in: [bridge('inFrames')], out: [bridge('forwarded'), bridge('flooded'), ...bridge.drops()] },
       {
         name: 'bridge to netback',
-        in: [bridge('forwarded'), bridge('floodCopies'), of('netbackTx', inDriverDomain)('vifFrames')],
+        in: [bridge('forwarded'), bridge('floodCopies'), terms(c, 'netbackTx', inDriverDomain)('vifFrames')],
         out: [netback('bridgeFrames')],
       },
       // In `direct` the guest drives its queue itself.
@@ -88,13 +58,7 @@ export function hops(c: Snapshot, path: 'split' | 'direct' | 'native'): Hop[] {
       {
         name: 'netback',
         in: [netback('nicFrames'), netback('bridgeFrames')],
-        out: [
-          netback('outFrames'),
-          netback('dropQueueFull'),
-          netback('dropStalled'),
-          netback('dropGrantError'),
-          netback('dropDisabled'),
-        ],
+        out: [netback('outFrames'), ...netback.drops('dropNicError')],
       },
       {
         // netfront counts what netback answered with an error among its frames: frames that netback has dropped, and
@@ -106,31 +70,21 @@ export function hops(c: Snapshot, path: 'split' | 'direct' | 'native'): Hop[] {
       {
         name: 'netfront',
         in: path === 'direct' ? [netfront('frames'), guestDriver('frames')] : [netfront('frames')],
-        out: [netfront('toStack'), netfront('dropError'), netfront('dropMalformed')],
+        out: [netfront('toStack'), ...netfront.drops()],
       },
       {
         name: 'netfront to stack',
         in: [netfront('toStack')],
-        out: [stack('inFrames'), of('net', inGuests)('inPackets')],
+        out: [stack('inFrames'), terms(c, 'net', inGuests)('inPackets')],
       },
     );
   }
   out.push(
-    {
-      name: 'stack',
-      in: [stack('inFrames')],
-      out: [
-        stack('toSocket'),
-        stack('dropNotMine'),
-        stack('dropBadHeader'),
-        stack('dropBadChecksum'),
-        stack('dropNoSocket'),
-      ],
-    },
+    { name: 'stack', in: [stack('inFrames')], out: [stack('toSocket'), ...stack.drops()] },
     {
       name: 'stack to application',
       in: [stack('toSocket')],
-      out: [app('frames'), of('responder', receivers)('requests')],
+      out: [app('frames'), terms(c, 'responder', receivers)('requests')],
     },
   );
   return out;

@@ -1,5 +1,6 @@
 /** Counters of all services at one moment, and how to read them. Pure. */
 import type { BlockSnapshot } from '@grantline/machine';
+import type { CounterKind } from '@grantline/observe';
 
 export type ServiceName = 'hypervisor' | 'driver-domain' | 'nic' | `guest${number}`;
 
@@ -18,32 +19,7 @@ export interface ServiceSnapshot {
 export type Snapshot = readonly ServiceSnapshot[];
 
 /** Blocks by what they count: the `kind` that services give them. */
-export type BlockKind =
-  | 'cable'
-  | 'egress'
-  | 'nicTx'
-  | 'sender'
-  | 'requester'
-  | 'responder'
-  | 'faults'
-  | 'netfrontTx'
-  | 'netbackTx'
-  | 'nic'
-  | 'nicQueue'
-  | 'driver'
-  | 'bridge'
-  | 'netback'
-  | 'hypercalls'
-  | 'netfront'
-  | 'stack'
-  | 'net'
-  | 'tcpApp'
-  | 'app'
-  | 'latency'
-  | 'web'
-  | 'capture'
-  | 'cpu'
-  | 'loop';
+export type BlockKind = CounterKind | 'latency';
 
 /** Which services are meant. */
 export type Where = (s: ServiceSnapshot) => boolean;

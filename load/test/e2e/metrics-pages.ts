@@ -1,6 +1,6 @@
 /** What Prometheus would see of a running testbed, for end-to-end tests. */
 import { spawnSync } from 'node:child_process';
-import { LABEL_NAMES } from '@grantline/observe';
+import { LABEL_NAMES } from '@grantline/machine';
 import type { Test } from 'tap';
 import type { CompareFile } from '../../src/report/results.js';
 import { call, callBytes } from '../../src/runner/http.js';

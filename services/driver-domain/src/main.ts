@@ -1,14 +1,8 @@
 /** The driver domain: owns the NIC's driver, the software bridge, and one netback for each vif. */
 import { DOMID_NIC, MAX_GUESTS, type DomId, nowNs } from '@grantline/base';
 import { vifName } from '@grantline/xen';
-import { slots, pinToCore } from '@grantline/machine';
-import {
-  BRIDGE_COUNTERS,
-  DRIVER_COUNTERS,
-  DRIVER_DOMAIN_CPU,
-  NETFRONT_TX_COUNTERS,
-  SENDER_COUNTERS,
-} from '@grantline/observe';
+import { slots, DRIVER_DOMAIN_CPU, pinToCore } from '@grantline/machine';
+import { NETFRONT_TX_COUNTERS, SENDER_COUNTERS, BRIDGE_COUNTERS, DRIVER_COUNTERS } from '@grantline/observe';
 import { GrantWindow } from './control/window.js';
 import { PeerMemory } from './control/peer-memory.js';
 import { SendControl, startService, addRecordRoutes, keepRecorded, runMain } from '@grantline/service';
@@ -63,9 +57,9 @@ await runMain('driver-domain', async () => {
   const first = pages.alloc(DRIVER_BUFFERS);
   const dpn = await dmaMap(client, first, DRIVER_BUFFERS);
   const buffers = new Buffers(pages.offset(first), first, DRIVER_BUFFERS);
-  const bridge = new Bridge(mem, buffers, counters.block('bridge', {}, BRIDGE_COUNTERS));
+  const bridge = new Bridge(mem, buffers, counters.block(BRIDGE_COUNTERS));
   const window = new GrantWindow(space, new PeerMemory(client), WINDOW_SLOTS);
-  const driver = counters.block('driver', {}, DRIVER_COUNTERS);
+  const driver = counters.block(DRIVER_COUNTERS);
   const foreignPages = pages.alloc(FOREIGN_PAGES);
   const foreign = new ForeignFrames(pages.offset(foreignPages), foreignPages);
   buffers.foreign = foreign;
@@ -84,7 +78,7 @@ await runMain('driver-domain', async () => {
   const labels = { vif: 'native' };
   const sendApp = new SendApp({
     space,
-    counters: counters.block('sender', labels, SENDER_COUNTERS),
+    counters: counters.block(SENDER_COUNTERS, labels),
     meter,
     components: { device: cpu.driver, application: cpu.application },
   });
@@ -94,7 +88,7 @@ await runMain('driver-domain', async () => {
     send.failed(err);
   });
   send.addRoutes(http);
-  const nativeTx = counters.block('netfrontTx', labels, NETFRONT_TX_COUNTERS);
+  const nativeTx = counters.block(NETFRONT_TX_COUNTERS, labels);
   const sender = new NativeSender(host, send, nativeTx, (reason) => native.broken(reason));
   const native: NativeControl = new NativeControl({
     ...{ domid, xenstore, queue, stack, apps, driver, sender, log },

@@ -17,7 +17,7 @@ import {
   ringIdx,
 } from '@grantline/xen';
 import { PAGE_SIZE } from '@grantline/base';
-import { CounterBlock, memOver, type Mem } from '@grantline/machine';
+import { CounterBlock, type Layout, memOver, type Mem } from '@grantline/machine';
 import type { CopyBatch, GrantBatch, GrantCalls, PinBatch, UnpinBatch } from '../src/data/grants/grant-calls.js';
 
 /** Memory cut into pages, given out from the front. */
@@ -38,8 +38,8 @@ export class Arena {
   }
 }
 
-export function block(kind: string, names: readonly string[]): CounterBlock {
-  return new CounterBlock(memOver(new ArrayBuffer(4096)), 0, kind, {}, names);
+export function block(layout: Layout): CounterBlock {
+  return new CounterBlock(memOver(new ArrayBuffer(4096)), 0, layout);
 }
 
 /** Time by hand, and what each component was charged, in laps. */

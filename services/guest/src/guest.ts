@@ -1,17 +1,16 @@
 /** The guest: an unprivileged domain with one vif, a network stack and an application. Puts the parts together. */
-import { CPU_CONTROL, slots, type TapDevice } from '@grantline/machine';
+import { CPU_CONTROL, GUEST_CPU, slots, type TapDevice } from '@grantline/machine';
 import { Secret, NET_COUNTERS, TCP_APP_COUNTERS } from '@grantline/tcpip';
 import { GuestNet } from './data/guest-net.js';
 import { GuestApps } from './control/guest-apps.js';
 import { txUsers } from './control/tx-users.js';
 import { parseIp, parseMac } from '@grantline/frames';
 import {
-  DRIVER_COUNTERS,
-  GUEST_CPU,
   NETFRONT_COUNTERS,
   NETFRONT_TX_COUNTERS,
   SENDER_COUNTERS,
   WEB_COUNTERS,
+  DRIVER_COUNTERS,
   RxTap,
 } from '@grantline/observe';
 import { vifName } from '@grantline/xen';
@@ -60,7 +59,7 @@ export async function runGuest(): Promise<void> {
 
   const sendApp = new SendApp({
     space,
-    counters: counters.block('sender', labels, SENDER_COUNTERS),
+    counters: counters.block(SENDER_COUNTERS, labels),
     meter,
     components: { device: cpu.netfront, application: cpu.application },
   });
@@ -80,7 +79,7 @@ export async function runGuest(): Promise<void> {
       prefix: own.prefix,
       ...(own.gateway === null ? {} : { gateway: parseIp(own.gateway) }),
     },
-    counters: counters.block('net', labels, NET_COUNTERS),
+    counters: counters.block(NET_COUNTERS, labels),
     meter,
     components: { device: cpu.netfront, stack: cpu.stack, application: cpu.application },
     wake: () => loop.schedule(net),
@@ -95,8 +94,8 @@ export async function runGuest(): Promise<void> {
   await web.serve(
     net.stack,
     `guest${domid}`,
-    counters.block('tcpApp', labels, TCP_APP_COUNTERS),
-    counters.block('web', labels, WEB_COUNTERS),
+    counters.block(TCP_APP_COUNTERS, labels),
+    counters.block(WEB_COUNTERS, labels),
   );
 
   const kernel = device === null ? null : new TapGuest({ ...service, labels }, device);
@@ -116,9 +115,9 @@ export async function runGuest(): Promise<void> {
     channels,
     loop,
     laps: meter,
-    netfront: counters.block('netfront', labels, NETFRONT_COUNTERS),
-    driver: counters.block('driver', labels, DRIVER_COUNTERS),
-    netfrontTx: counters.block('netfrontTx', labels, NETFRONT_TX_COUNTERS),
+    netfront: counters.block(NETFRONT_COUNTERS, labels),
+    driver: counters.block(DRIVER_COUNTERS, labels),
+    netfrontTx: counters.block(NETFRONT_TX_COUNTERS, labels),
     sender: kernel?.source ?? txUsers(sender, net),
     log,
     after(ms, then) {

@@ -1,15 +1,14 @@
 /** The NIC and the cable into it, as a service. README.md */
-import { CPU_CONTROL, slots, standBehind, setTimerSlackNs, type TapDevice, latencyNames } from '@grantline/machine';
+import { CPU_CONTROL, slots, NIC_CPU, standBehind, setTimerSlackNs, type TapDevice, LATENCY } from '@grantline/machine';
 import { DMA_TABLE_BYTES } from '@grantline/xen';
 import { PAGE_SIZE } from '@grantline/base';
 import {
-  APP_COUNTERS,
   CABLE_COUNTERS,
   EGRESS_COUNTERS,
   FAULTS_COUNTERS,
   NIC_COUNTERS,
-  NIC_CPU,
   REQUESTER_COUNTERS,
+  APP_COUNTERS,
   STACK_COUNTERS,
 } from '@grantline/observe';
 import { parseMac, parseIp } from '@grantline/frames';
@@ -80,9 +79,9 @@ await runMain('nic', async () => {
   standBehind(await s.client.descriptor('fence'));
   const dma = new DmaTable(s.mem, s.space.mapWhole(await s.client.descriptor('dma-table'), DMA_TABLE_BYTES, false));
   const guard = new BurstGuard(s.mem, s.space.mapWhole(await s.client.descriptor('dma-burst'), PAGE_SIZE, true));
-  const nic = new Nic(s.mem, guard, s.counters.block('nic', {}, NIC_COUNTERS));
-  const cable = new Cable(nic, s.meter, s.counters.block('cable', {}, CABLE_COUNTERS));
-  const cableOut = new CableOut(s.counters.block('egress', {}, EGRESS_COUNTERS));
+  const nic = new Nic(s.mem, guard, s.counters.block(NIC_COUNTERS));
+  const cable = new Cable(nic, s.meter, s.counters.block(CABLE_COUNTERS));
+  const cableOut = new CableOut(s.counters.block(EGRESS_COUNTERS));
   const nicTx = new NicTx(s.space, s.mem, guard, nic, cableOut, s.meter);
   wireDueUs = () => {
     if (nicTx.dueAtNs === Infinity) return Infinity;
@@ -91,9 +90,9 @@ await runMain('nic', async () => {
   };
   const far = { far: 'cable' };
   const sink = new Sink(s.space, {
-    stack: s.counters.block('stack', far, STACK_COUNTERS),
-    app: s.counters.block('app', far, APP_COUNTERS),
-    latency: s.counters.block('latency', far, latencyNames()),
+    stack: s.counters.block(STACK_COUNTERS, far),
+    app: s.counters.block(APP_COUNTERS, far),
+    latency: s.counters.block(LATENCY, far),
   });
   const macTap = new MacTap(s.mem);
   nic.tap = cableOut.tap = macTap;
@@ -121,13 +120,13 @@ await runMain('nic', async () => {
   stationDueUs = () => Math.max(0, ((station?.dueAtNs() ?? Infinity) - s.meter.now) / 1000);
   cableOut.farEnd = new FarEndSwitch(s.mem, sink, station ?? NOBODY, parseMac(SENDER_MAC), cableOut.counters, s.meter);
   const faultCounters = {
-    in: s.counters.block('faults', { direction: 'in' }, FAULTS_COUNTERS),
-    out: s.counters.block('faults', { direction: 'out' }, FAULTS_COUNTERS),
+    in: s.counters.block(FAULTS_COUNTERS, { direction: 'in' }),
+    out: s.counters.block(FAULTS_COUNTERS, { direction: 'out' }),
   };
   const injector = new CableInjector({ space: s.space, cable, out: cableOut, counters: faultCounters });
   faultsDueUs = () => injector.dueUs();
   loads = new Loads(s.space, cable, s.loop);
-  const requester = s.counters.block('requester', {}, REQUESTER_COUNTERS);
+  const requester = s.counters.block(REQUESTER_COUNTERS);
   requests = new Requests({ space: s.space, cable, loop: s.loop, sink, counters: requester, loads });
   const attachments = new Attachments({
     client: s.client,

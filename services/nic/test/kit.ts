@@ -15,7 +15,7 @@ import {
   DriverQueue,
 } from '@grantline/xen';
 import { PAGE_SIZE, type DomId } from '@grantline/base';
-import { CounterBlock, memOver, type Mem } from '@grantline/machine';
+import { CounterBlock, type Layout, memOver, type Mem } from '@grantline/machine';
 import { CABLE_COUNTERS, NIC_COUNTERS, NIC_QUEUE_COUNTERS } from '@grantline/observe';
 import { Cable, type Laps } from '../src/far-end/data/cable.js';
 import { BurstGuard, DmaTable } from '../src/hardware/data/dma.js';
@@ -69,8 +69,8 @@ export class Kit {
       this.dma.addDomain(domid as DomId, 0, base, DOMAIN_PAGES);
     }
     this.frames = this.take(PRIVATE_BYTES);
-    this.nic = new Nic(this.mem, this.guard, this.block('nic', NIC_COUNTERS));
-    this.cable = new Cable(this.nic, this.laps, this.block('cable', CABLE_COUNTERS));
+    this.nic = new Nic(this.mem, this.guard, this.block(NIC_COUNTERS));
+    this.cable = new Cable(this.nic, this.laps, this.block(CABLE_COUNTERS));
   }
 
   /** Byte offset of a page. */
@@ -93,8 +93,8 @@ export class Kit {
     this.mem.u32[(this.table + dpn * DMA_ENTRY_BYTES + DMA_FLAGS) >> 2] = 0;
   }
 
-  block(kind: string, names: readonly string[]): CounterBlock {
-    return new CounterBlock(memOver(new ArrayBuffer(1024)), 0, kind, {}, names);
+  block(layout: Layout): CounterBlock {
+    return new CounterBlock(memOver(new ArrayBuffer(1024)), 0, layout);
   }
 
   /** A queue and its driver. Pages 0 to 2 of the context's memory (from `pfn`) are the queue's. */
@@ -105,14 +105,7 @@ export class Kit {
     const settings = { name: 'q', context, target, headerDpn, availDpn, compDpn, moderationFrames, moderationUs };
     const rings = { count: 0 };
     const channel = { notify: () => void rings.count++ };
-    const queue = new NicQueue(
-      this.mem,
-      this.dma,
-      this.guard,
-      settings,
-      channel,
-      this.block('nicQueue', NIC_QUEUE_COUNTERS),
-    );
+    const queue = new NicQueue(this.mem, this.dma, this.guard, settings, channel, this.block(NIC_QUEUE_COUNTERS));
     return new TestQueue(this, queue, driver, dpns, rings, this.page(context, pfn));
   }
 

@@ -22,7 +22,7 @@ export class TxKit {
 
   constructor() {
     const { kit } = this;
-    this.out = new CableOut(kit.block('egress', EGRESS_COUNTERS));
+    this.out = new CableOut(kit.block(EGRESS_COUNTERS));
     let at = kit.frames;
     this.space = {
       mem: kit.mem,
@@ -48,7 +48,7 @@ export class TxKit {
     const { kit } = this;
     const dpns = [0, 1, 2].map((i) => kit.map(context, context, pfn + i)) as [number, number, number];
     const driver = new TxDriverQueue(kit.mem, kit.page(context, pfn), ringIdx(start));
-    const counters = kit.block('nicTx', NIC_TX_COUNTERS);
+    const counters = kit.block(NIC_TX_COUNTERS);
     const rings = { count: 0 };
     const settings = {
       ...{ name: 'q', context, target, mac, moderationFrames: 1, moderationUs: 0 },

@@ -1,9 +1,52 @@
 export { CounterBlock, slots } from './counters/block.js';
+export {
+  RX,
+  TX,
+  both,
+  contained,
+  copied,
+  copies,
+  counters,
+  drop,
+  dropOf,
+  hidden,
+  level,
+  named,
+  sent,
+  shown,
+  snake,
+  suppressed,
+  type By,
+  type Counter,
+  type Counters,
+  type Declared,
+  type Entry,
+  type Layout,
+  type Series,
+} from './counters/declare.js';
+export {
+  LABEL_NAMES,
+  TESTBED_FAMILIES,
+  counter,
+  gauge,
+  summary,
+  type Family,
+  type Labels,
+} from './counters/families.js';
 export { COUNTER_FILE_BYTES, CounterFile, type BlockSnapshot } from './counters/file.js';
-export { latencyNames, latencyPercentiles, mergeLatency, recordLatency } from './counters/latency.js';
+export { LATENCY, latencyPercentiles, mergeLatency, recordLatency } from './counters/latency.js';
 export { CounterReader, readCounterFile, readerOf } from './counters/reader.js';
+export {
+  CPU_COUNTERS,
+  DRIVER_DOMAIN_CPU,
+  GUEST_CPU,
+  HYPERVISOR_CPU,
+  LOOP_COUNTERS,
+  NIC_CPU,
+  cpuLayout,
+} from './loop/counters.js';
 export { CPU_COMMON, CPU_CONTROL, CPU_WAKEUP, CpuMeter } from './loop/cpu-meter.js';
-export { DataLoop, LOOP_COUNTERS, type Poller } from './loop/data-loop.js';
+export { DataLoop, type Poller } from './loop/data-loop.js';
 export { AddressSpace, memOver, type Mem, type PrivateMemory } from './mem/address-space.js';
 export { DescriptorDoor, NoDescriptor, fetchDescriptor, showDescriptor } from './mem/descriptors.js';
 export { Doorbell, Ringer, WakeSource } from './mem/doorbell.js';

@@ -1,5 +1,6 @@
 /** Plain memory in place of a domain's, and a counter block in it. */
 import { CounterBlock } from '../src/counters/block.js';
+import type { Layout } from '../src/counters/declare.js';
 import { memOver, type Mem, type PrivateMemory } from '../src/mem/address-space.js';
 
 /** An address space of plain memory. */
@@ -26,5 +27,5 @@ export class TestSpace implements PrivateMemory {
   }
 }
 
-export const block = (space: TestSpace, names: readonly string[]): CounterBlock =>
-  new CounterBlock(space.mem, space.mapPrivate(8 + names.length * 8), 'test', {}, names);
+export const block = (space: TestSpace, layout: Layout): CounterBlock =>
+  new CounterBlock(space.mem, space.mapPrivate(8 + layout.names.length * 8), layout);

@@ -11,7 +11,6 @@ export {
   NOT_DROPPED,
   STACK_DROP,
   UNSEEN,
-  reasonText,
 } from './capture/drop-reasons.js';
 export {
   DEFAULT_RING_BYTES,
@@ -56,37 +55,29 @@ export { NO_RX_TAP, RxTap } from './capture/rx-tap.js';
 export { sectionInfo } from './capture/section.js';
 export { FrameTap, HOPS, NO_TAP, type Hop } from './capture/tap.js';
 export { writePcap, type FrameRecord } from './capture/write-pcap.js';
-export { COUNTER_TABLE, seriesLabels, snake } from './counters/metrics-counters.js';
-export { EXPERIMENT_DIRECTIONS, LOOPBACK_CONFIG, type ExperimentDirection } from './counters/metrics-experiment.js';
-export { FAMILIES, type FamilyName } from './counters/metrics-families.js';
-export { LABEL_NAMES, type Labels } from './counters/metrics-family.js';
-export { LATENCY_KIND, latencyHistogram } from './counters/metrics-latency.js';
+export { BRIDGE_COUNTERS, DRIVER_COUNTERS, NETBACK_COUNTERS, NETBACK_TX_COUNTERS } from './counters/driver-domain.js';
+export { CAPTURE_COUNTERS, TAP_COUNTERS } from './counters/every-service.js';
 export {
   APP_COUNTERS,
-  BRIDGE_COUNTERS,
-  CABLE_COUNTERS,
-  CAPTURE_COUNTERS,
-  CONTROL_COUNTERS,
-  DRIVER_COUNTERS,
-  DRIVER_DOMAIN_CPU,
-  EDGE_COUNTERS,
-  EGRESS_COUNTERS,
-  FAULTS_COUNTERS,
-  GUEST_CPU,
-  HYPERCALL_COUNTERS,
-  HYPERVISOR_CPU,
-  NETBACK_COUNTERS,
-  NETBACK_TX_COUNTERS,
   NETFRONT_COUNTERS,
   NETFRONT_TX_COUNTERS,
-  NIC_COUNTERS,
-  NIC_CPU,
-  NIC_QUEUE_COUNTERS,
-  NIC_TX_COUNTERS,
-  REQUESTER_COUNTERS,
   RESPONDER_COUNTERS,
   SENDER_COUNTERS,
   STACK_COUNTERS,
-  TAP_COUNTERS,
   WEB_COUNTERS,
-} from './counters/names.js';
+} from './counters/guest.js';
+export { CONTROL_COUNTERS, HYPERCALL_COUNTERS } from './counters/hypervisor.js';
+export { EXPERIMENT_DIRECTIONS, LOOPBACK_CONFIG, type ExperimentDirection } from './counters/metrics-experiment.js';
+export { FAMILIES, type FamilyName } from './counters/metrics-families.js';
+export { LATENCY_BOUNDS_NS, latencyHistogram } from './counters/metrics-latency.js';
+export { COUNTERS, DECLARED, type CounterKind, type CounterName } from './counters/names.js';
+export {
+  CABLE_COUNTERS,
+  EDGE_COUNTERS,
+  EGRESS_COUNTERS,
+  FAULTS_COUNTERS,
+  NIC_COUNTERS,
+  NIC_QUEUE_COUNTERS,
+  NIC_TX_COUNTERS,
+  REQUESTER_COUNTERS,
+} from './counters/nic.js';

@@ -1,6 +1,6 @@
 /** Reads a metrics page, strictly, for tests. */
 import type { Test } from 'tap';
-import { LABEL_NAMES } from '../src/counters/metrics-family.js';
+import { LABEL_NAMES } from '@grantline/machine';
 
 const SAMPLE =
   /^([a-z_:][a-z0-9_:]*)\{((?:[a-z_]+="(?:[^"\\\n]|\\.)*"(?:,(?=[a-z]))?)+)\} (-?[0-9.]+(?:e[+-]?[0-9]+)?)$/;

@@ -14,8 +14,9 @@ import {
   slots,
   type CounterBlock,
   CounterFile,
-  DataLoop,
+  cpuLayout,
   LOOP_COUNTERS,
+  DataLoop,
   AddressSpace,
   type Mem,
   Doorbell,
@@ -29,7 +30,7 @@ import { Type } from '@sinclair/typebox';
 import { createHttp, listenHttp, OPEN, type ServiceHttp } from './http.js';
 import { Lifeline } from './lifeline.js';
 import { createLog, type Log } from './log.js';
-import { CPU_KIND, type Reading } from './metrics.js';
+import type { Reading } from './metrics.js';
 import { dropPrivileges } from './privileges.js';
 import { PROOF_PATH, proofOf, QUESTION } from './proof.js';
 import { SessionFollower } from './session.js';
@@ -120,11 +121,11 @@ export async function startService(o: ServiceOptions): Promise<Service> {
   space.reserve(PAGE_SIZE);
   const memory = space.mapWhole(await get('memory'), client.memoryPages * PAGE_SIZE, true);
   const counters = new CounterFile(space, await get('counters'));
-  const cpu = counters.block(CPU_KIND, {}, o.components);
+  const cpu = counters.block(cpuLayout(o.components));
   const meter = new CpuMeter(cpu);
   const channels = new EventChannels(client, space);
   lifeline.onStop(() => channels.close());
-  const loopCounters = counters.block('loop', {}, LOOP_COUNTERS);
+  const loopCounters = counters.block(LOOP_COUNTERS);
   const loop: DataLoop = new DataLoop({
     doorbell,
     meter,

@@ -67,7 +67,7 @@ export class Captures {
   constructor(options: CapturesOptions) {
     this.o = options;
     const { counters, http } = options;
-    this.blocks = new Map(options.hops.map((hop) => [hop, counters.block('capture', { hop }, CAPTURE_COUNTERS)]));
+    this.blocks = new Map(options.hops.map((hop) => [hop, counters.block(CAPTURE_COUNTERS, { hop })]));
     for (const block of this.blocks.values()) block.commit();
     http.get(
       '/capture',

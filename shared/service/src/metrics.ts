@@ -1,23 +1,21 @@
-/** The page that Prometheus scrapes: every counter of every block as metrics-counters.ts says, what the service reads
+/** The page that Prometheus scrapes: every counter of every block as its declaration says, what the service reads
  *  besides, and a few of the process. All is read when scraped; nothing on the data path knows that it is watched.
  *
  *  prom-client writes the page. Not its default metrics: those keep a timer of 10 ms running, which would wake an idle
  *  service all day. Not its counters: they cannot be set, and the registry takes anything that answers `get`. */
 import { Registry, type Metric } from 'prom-client';
-import { type BlockSnapshot, type CounterFile, processCpuNs } from '@grantline/machine';
-import { buildInfo } from '@grantline/base';
 import {
-  COUNTER_TABLE,
-  seriesLabels,
-  FAMILIES,
-  type FamilyName,
+  type By,
+  type Declared,
+  type Series,
   type Labels,
-  LATENCY_KIND,
-  latencyHistogram,
-} from '@grantline/observe';
-
-/** The block of this kind holds CPU nanoseconds by component: one metric with a label, not one for each component. */
-export const CPU_KIND = 'cpu';
+  type BlockSnapshot,
+  type CounterFile,
+  processCpuNs,
+  LATENCY,
+} from '@grantline/machine';
+import { COUNTERS, FAMILIES, type FamilyName, latencyHistogram } from '@grantline/observe';
+import { buildInfo, domainName } from '@grantline/base';
 
 /** A value that the service reads when asked: ring slots, states, grants. */
 export interface Reading {
@@ -88,7 +86,7 @@ export class ServiceMetrics {
   text(): Promise<string> {
     const page = new Page(this.o.domain);
     for (const block of this.o.counterFile?.totals() ?? []) {
-      if (block.kind === LATENCY_KIND) addLatency(page, block);
+      if (block.kind === LATENCY.kind) addLatency(page, block);
       else addCounters(page, block);
     }
     for (const reading of this.o.gauges?.() ?? []) page.add(reading);
@@ -109,20 +107,39 @@ export class ServiceMetrics {
   }
 }
 
-/** A counter that the table does not know is left out: the tests find it. */
+/** From a label of a block to that of its series. */
+const LABEL: Readonly<Record<By, (value: string) => Labels>> = {
+  vif: (vif) => ({ vif }),
+  queue: (queue) => ({ queue }),
+  hop: (component) => ({ component }),
+  // What the hypervisor counts for a caller is the caller's.
+  domain: (domid) => ({ domain: domainName(Number(domid)) }),
+  direction: (direction) => ({ direction: direction === 'in' ? 'rx' : 'tx' }),
+  // The device at the far end of the cable has no vif.
+  device: (device) => (device === 'far' ? {} : { vif: device }),
+};
+
+/** Labels of the series that a counter of a block adds to. What its family does not tell apart is left out, and adds up:
+ *  copies by the driver domain are not told by vif. Nor has a block a label that it has no use for: the outer stack has no vif. */
+export function seriesLabels({ by }: Declared, block: Readonly<Record<string, string>>, series: Series): Labels {
+  const value = by === null ? undefined : block[by];
+  if (by === null || value === undefined) return series.labels;
+  const may: readonly string[] = ['domain', ...FAMILIES[series.family].labels];
+  const own = Object.entries(LABEL[by](value)).filter(([name]) => may.includes(name));
+  return { ...Object.fromEntries(own), ...series.labels };
+}
+
+/** A counter that is declared nowhere is left out: the tests find it. */
 function addCounters(page: Page, block: BlockSnapshot): void {
-  const table = COUNTER_TABLE[block.kind];
-  if (table === undefined) return;
-  for (const [name, value] of Object.entries(block.values)) {
-    const shown = table.counters[name];
-    if (shown === undefined || 'hidden' in shown) continue;
-    for (const target of shown)
+  const declared = COUNTERS.get(block.kind);
+  if (declared === undefined) return;
+  for (const [name, value] of Object.entries(block.values))
+    for (const series of declared.counters[name]?.series ?? [])
       page.add({
-        family: target.family,
-        labels: seriesLabels(table, block.labels, target),
-        value: value * target.scale,
+        family: series.family,
+        labels: seriesLabels(declared, block.labels, series),
+        value: value * series.scale,
       });
-  }
 }
 
 function addLatency(page: Page, block: BlockSnapshot): void {

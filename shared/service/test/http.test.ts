@@ -46,7 +46,7 @@ t.test('ready is 503 until the service is ready; live always answers', async (t)
 
 t.test('counters are told by block, with CPU time and memory, and can be reset', async (t) => {
   const { app, file, state } = await bed(t);
-  const block = file.block('nicQueue', { queue: 'vif1.0' }, NIC_QUEUE_COUNTERS);
+  const block = file.block(NIC_QUEUE_COUNTERS, { queue: 'vif1.0' });
   block.v[0] = 5;
   block.commit();
   const body = (await app.inject('/counters')).json<CountersBody>();
@@ -55,7 +55,7 @@ t.test('counters are told by block, with CPU time and memory, and can be reset',
   t.equal(body.blocks[0].kind, 'nicQueue');
   t.same(body.blocks[0].labels, { queue: 'vif1.0' });
   t.equal(body.blocks[0].values.frames, 5);
-  t.equal(Object.keys(body.blocks[0].values).length, NIC_QUEUE_COUNTERS.length);
+  t.equal(Object.keys(body.blocks[0].values).length, NIC_QUEUE_COUNTERS.names.length);
   t.equal((await app.inject({ method: 'POST', url: '/counters/reset', headers: withKey })).statusCode, 200);
   t.equal((await app.inject('/counters')).json<CountersBody>().blocks[0].values.frames, 0);
   t.equal(state.resets, 1);

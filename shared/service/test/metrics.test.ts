@@ -1,7 +1,15 @@
 import { rmSync } from 'node:fs';
 import t from 'tap';
-import { COUNTER_FILE_BYTES, CounterFile, AddressSpace, makeMemory, latencyNames } from '@grantline/machine';
-import { APP_COUNTERS, GUEST_CPU, HYPERCALL_COUNTERS, NETBACK_COUNTERS, NIC_QUEUE_COUNTERS } from '@grantline/observe';
+import {
+  COUNTER_FILE_BYTES,
+  CounterFile,
+  cpuLayout,
+  GUEST_CPU,
+  AddressSpace,
+  makeMemory,
+  LATENCY,
+} from '@grantline/machine';
+import { NIC_QUEUE_COUNTERS, HYPERCALL_COUNTERS, APP_COUNTERS, NETBACK_COUNTERS } from '@grantline/observe';
 import { createHttp } from '../src/http.js';
 import type { Reading } from '../src/metrics.js';
 import { quiet } from '../testkit/fake-hypervisor.js';
@@ -33,17 +41,17 @@ async function service(domain: string, gauges: () => Reading[] = () => []) {
 
 t.test('counters in base units with their labels and the domain; blocks made later appear', async (t) => {
   const { app, file, page } = await service('hypervisor');
-  const calls = file.block('hypercalls', { domain: '1000' }, HYPERCALL_COUNTERS);
-  calls.v[HYPERCALL_COUNTERS.indexOf('transportNs')] = 2.5e9;
-  calls.v[HYPERCALL_COUNTERS.indexOf('copyOps')] = 4;
+  const calls = file.block(HYPERCALL_COUNTERS, { domain: '1000' });
+  calls.v[HYPERCALL_COUNTERS.names.indexOf('transportNs')] = 2.5e9;
+  calls.v[HYPERCALL_COUNTERS.names.indexOf('copyOps')] = 4;
   calls.commit();
-  const cpu = file.block('cpu', {}, GUEST_CPU);
+  const cpu = file.block(cpuLayout(GUEST_CPU));
   cpu.v[3] = 1e9;
   cpu.commit();
-  file.block('somethingNew', {}, ['frames']);
+  file.block({ kind: 'somethingNew', names: ['frames'] });
   await app.inject('/metrics');
-  const late = file.block('nicQueue', { queue: 'a"\\b' }, NIC_QUEUE_COUNTERS);
-  late.v[NIC_QUEUE_COUNTERS.indexOf('dropNoBuffer')] = 7;
+  const late = file.block(NIC_QUEUE_COUNTERS, { queue: 'a"\\b' });
+  late.v[NIC_QUEUE_COUNTERS.names.indexOf('dropNoBuffer')] = 7;
   late.commit();
   t.match((await app.inject('/metrics')).headers['content-type'], /^text\/plain; version=0\.0\.4/);
   const samples = await page();
@@ -64,9 +72,9 @@ t.test('counters in base units with their labels and the domain; blocks made lat
 
 t.test('all that can occur is there with 0 as soon as a block is: reasons, ops, buckets', async (t) => {
   const { file, page } = await service('guest1');
-  file.block('netback', { vif: 'vif1.0' }, NETBACK_COUNTERS);
-  file.block('app', { vif: 'vif1.0' }, APP_COUNTERS);
-  file.block('latency', { vif: 'vif1.0' }, latencyNames());
+  file.block(NETBACK_COUNTERS, { vif: 'vif1.0' });
+  file.block(APP_COUNTERS, { vif: 'vif1.0' });
+  file.block(LATENCY, { vif: 'vif1.0' });
   const samples = await page();
   const own = [...samples].filter(([name]) => name.startsWith('grantline_') && !name.includes('build_info'));
   t.ok(own.every(([, value]) => value === 0));
@@ -85,8 +93,8 @@ t.test('all that can occur is there with 0 as soon as a block is: reasons, ops, 
 
 t.test('a page only grows: a reset of a run does not show in it, whoever resets', async (t) => {
   const { file, page, reset } = await service('guest1');
-  const app = file.block('app', { vif: 'vif1.0' }, APP_COUNTERS);
-  const latency = file.block('latency', { vif: 'vif1.0' }, latencyNames());
+  const app = file.block(APP_COUNTERS, { vif: 'vif1.0' });
+  const latency = file.block(LATENCY, { vif: 'vif1.0' });
   let before = await page();
   for (const step of [0, 1, 2, 3]) {
     app.v[0] += 10;
@@ -118,8 +126,8 @@ t.test('what the service reads besides is asked at each scrape; series of the sa
     { family: 'grantline_domain_up', labels: { domain: 'guest2' }, value: 1 },
   ]);
   for (const vif of ['vif1.0', 'vif2.0']) {
-    const block = file.block('netback', { vif }, NETBACK_COUNTERS);
-    block.v[NETBACK_COUNTERS.indexOf('localCopies')] = 5;
+    const block = file.block(NETBACK_COUNTERS, { vif });
+    block.v[NETBACK_COUNTERS.names.indexOf('localCopies')] = 5;
     block.commit();
   }
   const series = 'grantline_ring_slots_used{direction="rx",domain="driver-domain",queue="nic",vif="vif1.0"}';

@@ -1,6 +1,5 @@
 export { BulkApp, bulkMemory, serveBulk, type AppCounters, type BulkMemory } from './apps/bulk.js';
-export { TCP_APP_COUNTERS } from './apps/tcp-app-counters.js';
-export { NET_COUNTERS } from './counters.js';
+export { NET_COUNTERS, TCP_APP_COUNTERS } from './counters.js';
 export type { HostAddress } from './host.js';
 export { RX_CHECKSUM_BLANK, type NetLink } from './link.js';
 export type { NetSettings } from './settings.js';

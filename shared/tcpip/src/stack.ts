@@ -78,7 +78,7 @@ export class NetStack {
   constructor(options: NetStackOptions) {
     const { link, space, secret } = options;
     const settings = netSettings(options.settings);
-    const counters = options.counters?.v ?? new Float64Array(NET_COUNTERS.length);
+    const counters = options.counters?.v ?? new Float64Array(NET_COUNTERS.names.length);
     this.host = new Host(link, settings, counters, secret);
     this.host.setAddress(options.address);
     this.arp = new Arp(this.host, space);
@@ -183,7 +183,7 @@ export class NetStack {
 
   /** Counts by name. */
   counts(): Record<string, number> {
-    return Object.fromEntries(NET_COUNTERS.map((name, i) => [name, this.host.v[i]]));
+    return Object.fromEntries(NET_COUNTERS.names.map((name, i) => [name, this.host.v[i]]));
   }
 
   /** What is held now: all 0 (neighbours apart) when no connection is left. */

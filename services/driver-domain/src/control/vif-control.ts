@@ -57,8 +57,8 @@ export class VifControl {
     this.name = vifName(guest, DEV);
     this.back = backendPath(host.domid, guest, DEV);
     this.front = frontendPath(guest, DEV);
-    this.counters = host.counters.block('netback', { vif: this.name }, NETBACK_COUNTERS);
-    this.txCounters = host.counters.block('netbackTx', { vif: this.name }, NETBACK_TX_COUNTERS);
+    this.counters = host.counters.block(NETBACK_COUNTERS, { vif: this.name });
+    this.txCounters = host.counters.block(NETBACK_TX_COUNTERS, { vif: this.name });
     this.healer = new Healer({
       name: this.name,
       renew: () => this.bus.renew(),

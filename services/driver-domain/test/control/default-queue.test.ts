@@ -94,9 +94,9 @@ function make() {
       schedule: () => {},
     },
     meter: new ManualMeter(),
-    driver: block('driver', DRIVER_COUNTERS),
+    driver: block(DRIVER_COUNTERS),
     buffers,
-    bridge: new Bridge(arena.mem, buffers, block('bridge', BRIDGE_COUNTERS)),
+    bridge: new Bridge(arena.mem, buffers, block(BRIDGE_COUNTERS)),
     refill: () => {},
     log: { info: () => {}, warn: () => {} },
   } as unknown as Host;

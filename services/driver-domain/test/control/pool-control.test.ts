@@ -76,7 +76,7 @@ function make(use: PoolUse = 'nic') {
     unmapGrant: () => Promise.resolve(),
     forget: () => {},
   };
-  const counters = block('netback', NETBACK_COUNTERS);
+  const counters = block(NETBACK_COUNTERS);
   const pool = new GrantPool();
   const control = new PoolControl(
     { client, window, mem, log: { info: () => {}, warn: () => {}, error: () => {} } },

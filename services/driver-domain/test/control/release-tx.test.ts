@@ -37,7 +37,10 @@ async function release(left: Left, mappings: number, step: (left: Left, waits: n
   } as unknown as NetbackTx;
   const port = { outstanding: () => left.outstanding, forget: () => void told.push('forget') };
   const host = { client, local: { leave: () => void told.push('leave') } } as unknown as Pick<Host, 'client' | 'local'>;
-  const counters = { v: new Float64Array(NETBACK_TX_COUNTERS.length), commit: () => {} } as unknown as CounterBlock;
+  const counters = {
+    v: new Float64Array(NETBACK_TX_COUNTERS.names.length),
+    commit: () => {},
+  } as unknown as CounterBlock;
   let waits = 0;
   await releaseTx(host, tx, port, counters, () => {
     told.push('wait');

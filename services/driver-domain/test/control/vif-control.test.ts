@@ -195,10 +195,10 @@ function make(pagesThere = 256) {
       schedule: (p) => void (p.scheduled = true),
     },
     meter: new ManualMeter(),
-    counters: { block: (kind, _, names) => block(kind, names) },
-    driver: block('driver', DRIVER_COUNTERS),
+    counters: { block },
+    driver: block(DRIVER_COUNTERS),
     buffers,
-    bridge: new Bridge(arena.mem, buffers, block('bridge', BRIDGE_COUNTERS)),
+    bridge: new Bridge(arena.mem, buffers, block(BRIDGE_COUNTERS)),
     uplink: {
       ready: () =>
         Promise.resolve(
@@ -207,7 +207,7 @@ function make(pagesThere = 256) {
             { notify: () => {} },
             { schedule: () => {} },
             new ManualMeter(),
-            block('driver', DRIVER_COUNTERS),
+            block(DRIVER_COUNTERS),
           ),
         ),
     },
@@ -529,9 +529,9 @@ t.test('a queue that went with the NIC or the guest is no warning when the vif e
 t.test('group addresses are limited for the vif, by whichever of its queues it sends them (H16)', async (t) => {
   const x = make();
   const blocks = new Map<string, CounterBlock>();
-  x.host.counters.block = (kind, _, names) => {
-    const made = block(kind, names);
-    blocks.set(kind, made);
+  x.host.counters.block = (layout) => {
+    const made = block(layout);
+    blocks.set(layout.kind, made);
     return made;
   };
   const { mem } = x.arena;

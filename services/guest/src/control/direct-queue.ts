@@ -11,8 +11,7 @@ import {
   DriverQueue,
 } from '@grantline/xen';
 import type { Dpn, Pfn, UndoStack } from '@grantline/base';
-import { slots } from '@grantline/machine';
-import { GUEST_CPU } from '@grantline/observe';
+import { slots, GUEST_CPU } from '@grantline/machine';
 import { DirectRx } from '../data/direct-rx.js';
 import type { RxSink } from '../data/rx-sink.js';
 import { makeBuffers } from './rx-queue.js';

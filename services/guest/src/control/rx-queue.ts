@@ -1,8 +1,8 @@
 /** One queue of a vif from the control side: ring pages, grants, buffers, event channel. docs/wire/netif.md. */
 import { RX_SLOT_BYTES, TX_SLOT_BYTES, RX_RING_SIZE, TX_RING_SIZE, FrontRing } from '@grantline/xen';
 import type { DomId, Gref, Pfn, UndoStack } from '@grantline/base';
-import { slots } from '@grantline/machine';
-import { GUEST_CPU, NETFRONT_COUNTERS } from '@grantline/observe';
+import { slots, GUEST_CPU } from '@grantline/machine';
+import { NETFRONT_COUNTERS } from '@grantline/observe';
 import { NetfrontRx } from '../data/netfront-rx.js';
 import { RxBuffers } from '../data/rx-buffers.js';
 import type { RxSink } from '../data/rx-sink.js';

@@ -47,7 +47,7 @@ export class TapGuest {
   constructor(host: TapGuestHost, tap: TapDevice) {
     const { space, meter, doorbell, loop } = host;
     this.tap = tap;
-    const counters = host.counters.block('tap', { device: host.labels.vif }, TAP_COUNTERS);
+    const counters = host.counters.block(TAP_COUNTERS, { device: host.labels.vif });
     this.sink = new TapSink(space, tap, counters);
     this.wake = tapSource(tap, () => loop.schedule(this.source), host.log);
     doorbell.source = this.wake;

@@ -1,12 +1,10 @@
 /** Finds out why the TCP/IP stack did not use a frame: which of its counters of drops went up meanwhile. Only while a capture is
  *  on; the stack itself knows nothing of captures. */
 import { NET_COUNTERS } from '@grantline/tcpip';
-import { reasonText, NET_DROP } from '@grantline/observe';
+import { NET_DROP } from '@grantline/observe';
 
 export class NetDrops {
-  private readonly slots = Int32Array.from(
-    NET_COUNTERS.map((_, slot) => slot).filter((slot) => reasonText(NET_DROP + slot) !== null),
-  );
+  private readonly slots = Int32Array.from(NET_COUNTERS.drops.map((name) => NET_COUNTERS.names.indexOf(name)));
   private readonly before = new Float64Array(this.slots.length);
 
   /** A frame is about to be handed to the stack. @param v the stack's counters */

@@ -10,8 +10,9 @@ import {
   type WakeSource,
   VNET_BYTES,
   type TapDevice,
+  GUEST_CPU,
 } from '@grantline/machine';
-import { GUEST_CPU, TAP_COUNTERS } from '@grantline/observe';
+import { TAP_COUNTERS } from '@grantline/observe';
 import { ipv4Start } from '@grantline/frames';
 import {
   type LendingTxDevice,

@@ -18,7 +18,7 @@ import {
 } from '@grantline/xen';
 import { DOMID_DRIVER, parseDomId, type Port } from '@grantline/base';
 import { CounterBlock, type Poller, memOver } from '@grantline/machine';
-import { DRIVER_COUNTERS, NETFRONT_COUNTERS, NETFRONT_TX_COUNTERS } from '@grantline/observe';
+import { NETFRONT_COUNTERS, NETFRONT_TX_COUNTERS, DRIVER_COUNTERS } from '@grantline/observe';
 import { VifControl } from '../../src/control/vif-control.js';
 import type { VifHost } from '../../src/control/vif-host.js';
 import { PagePool } from '../../src/data/page-pool.js';
@@ -86,9 +86,9 @@ export async function makeHost(factors: Factors = {}) {
   const pages = new PagePool(mem, 0, PAGES);
   const grants = new GrantTable(mem, 0);
   const store = new FakeStore();
-  const netfront = new CounterBlock(mem, PAGES * 4096, 'netfront', {}, NETFRONT_COUNTERS);
-  const driver = new CounterBlock(mem, PAGES * 4096 + 1024, 'driver', {}, DRIVER_COUNTERS);
-  const netfrontTx = new CounterBlock(mem, PAGES * 4096 + 2048, 'netfrontTx', {}, NETFRONT_TX_COUNTERS);
+  const netfront = new CounterBlock(mem, PAGES * 4096, NETFRONT_COUNTERS);
+  const driver = new CounterBlock(mem, PAGES * 4096 + 1024, DRIVER_COUNTERS);
+  const netfrontTx = new CounterBlock(mem, PAGES * 4096 + 2048, NETFRONT_TX_COUNTERS);
   const pollers = new Set<Poller>();
   const onFault = new Map<Poller, (err: unknown) => void>();
   const openPorts = new Set<number>();
@@ -212,7 +212,8 @@ export async function makeHost(factors: Factors = {}) {
     ports: openPorts.size,
     pollers: pollers.size,
   });
-  const count = (name: (typeof NETFRONT_COUNTERS)[number]): number => netfront.v[NETFRONT_COUNTERS.indexOf(name)];
+  const count = (name: keyof typeof NETFRONT_COUNTERS.counters): number =>
+    netfront.v[NETFRONT_COUNTERS.names.indexOf(name)];
   return {
     get during() {
       return hooks.during;

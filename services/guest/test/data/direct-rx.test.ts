@@ -2,7 +2,7 @@ import t from 'tap';
 import { NICQ_COMP_EOP, NICQ_COMP_ERROR, NICQ_ENTRY_BYTES, NICQ_SIZE, DeviceQueue, DriverQueue } from '@grantline/xen';
 import { DOMID_NIC } from '@grantline/base';
 import { CounterBlock, memOver } from '@grantline/machine';
-import { DRIVER_COUNTERS, NETFRONT_COUNTERS } from '@grantline/observe';
+import { NETFRONT_COUNTERS, DRIVER_COUNTERS } from '@grantline/observe';
 import { DIRECT_FAULTS, DirectRx } from '../../src/data/direct-rx.js';
 import { PagePool } from '../../src/data/page-pool.js';
 import { RxBuffers } from '../../src/data/rx-buffers.js';
@@ -26,7 +26,7 @@ function makeDirect(bytes = 2048, batching = true) {
   let length = 0;
   let first = -1;
   const faults: string[] = [];
-  const counters = new CounterBlock(mem, 1024 * 4096, 'driver', {}, DRIVER_COUNTERS);
+  const counters = new CounterBlock(mem, 1024 * 4096, DRIVER_COUNTERS);
   const rx = new DirectRx({
     mem,
     queue: new DriverQueue(mem, base),
@@ -48,7 +48,7 @@ function makeDirect(bytes = 2048, batching = true) {
     laps: { now: 0, lap: () => undefined },
     components: { queue: 0, stack: 1, application: 2 },
     counters,
-    netfront: new CounterBlock(mem, 1024 * 4096 + 1024, 'netfront', {}, NETFRONT_COUNTERS),
+    netfront: new CounterBlock(mem, 1024 * 4096 + 1024, NETFRONT_COUNTERS),
     nic: { notify: () => undefined },
     batching,
     onFault: (reason) => faults.push(reason),
@@ -65,7 +65,8 @@ function makeDirect(bytes = 2048, batching = true) {
       device.complete(part, left === 0 ? NICQ_COMP_EOP : 0);
     }
   };
-  const count = (name: (typeof DRIVER_COUNTERS)[number]): number => counters.v[DRIVER_COUNTERS.indexOf(name)];
+  const count = (name: keyof typeof DRIVER_COUNTERS.counters): number =>
+    counters.v[DRIVER_COUNTERS.names.indexOf(name)];
   return { mem, pages, free, base, buffers, rx, device, send, lengths, marks, faults, count, queuePfn };
 }
 

@@ -34,7 +34,7 @@ function make() {
     measured: { fragment: nothing, process: nothing, deliver: nothing },
     secret: knownSecret(1),
     address: { mac: MAC_A, ip: IP_A, prefix: 24 },
-    counters: new CounterBlock(space.mem, space.mapPrivate(8192), 'net', {}, NET_COUNTERS),
+    counters: new CounterBlock(space.mem, space.mapPrivate(8192), NET_COUNTERS),
     meter,
     components: { device: 0, stack: 1, application: 2 },
     settings: { memory: 1 << 20 },

@@ -50,7 +50,7 @@ function make(s: { start?: number; halves?: boolean; perFrame?: boolean } = {}) 
   if (!perFrameGrants) for (let id = 0; id < buffers.count; id++) txGrants.issue(id);
   const ring = new FrontRing(mem, 5 * PAGE, TX_RING_SIZE, TX_SLOT_BYTES, ringIdx(s.start ?? 0));
   const back = new BackRing(mem, 5 * PAGE, TX_RING_SIZE, TX_SLOT_BYTES);
-  const counters = new CounterBlock(memOver(new ArrayBuffer(1024)), 0, 'tx', {}, NETFRONT_TX_COUNTERS);
+  const counters = new CounterBlock(memOver(new ArrayBuffer(1024)), 0, NETFRONT_TX_COUNTERS);
   const faults: string[] = [];
   const peer = { rings: 0, notify: () => void peer.rings++ };
   const onFault = (reason: string): void => void faults.push(reason);

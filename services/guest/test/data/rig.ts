@@ -66,7 +66,7 @@ export function makeRig(o: RigOptions = {}) {
   const pages = new PagePool(mem, 0, PAGES);
   const grants = new GrantTable(mem, 0);
   const before = { pages: pages.free, grants: grants.free };
-  const counters = new CounterBlock(mem, PAGES * 4096, 'netfront', { vif: 'vif1.0' }, NETFRONT_COUNTERS);
+  const counters = new CounterBlock(mem, PAGES * 4096, NETFRONT_COUNTERS, { vif: 'vif1.0' });
   const buffers = new RxBuffers(pages, grants, DOMID_DRIVER, o.buffers ?? 512, o.bytes ?? 4096);
   const ringPfn = pages.alloc();
   if (ringPfn === -1) throw new Error('no page');
@@ -96,7 +96,8 @@ export function makeRig(o: RigOptions = {}) {
     onFault: (reason) => faults.push(reason),
   });
   const back = new BackRing(mem, pages.offset(ringPfn), RX_RING_SIZE, RX_SLOT_BYTES);
-  const count = (name: (typeof NETFRONT_COUNTERS)[number]): number => counters.v[NETFRONT_COUNTERS.indexOf(name)];
+  const count = (name: keyof typeof NETFRONT_COUNTERS.counters): number =>
+    counters.v[NETFRONT_COUNTERS.names.indexOf(name)];
 
   /** Back end: takes the next request. Its grant must be valid; returns the page's offset in memory, for writing. */
   const request = () => {

@@ -2,8 +2,8 @@
  *  the calling domain; what the main thread's CPU clock shows beyond them (sockets, the event loop) is charged by number
  *  of messages. The sum of all parts is the thread's CPU time exactly. docs/measuring.md tells the method. */
 import { performance } from 'node:perf_hooks';
-import { type CounterBlock, slots, threadCpuNs } from '@grantline/machine';
-import { HYPERCALL_COUNTERS, HYPERVISOR_CPU } from '@grantline/observe';
+import { type CounterBlock, slots, threadCpuNs, HYPERVISOR_CPU } from '@grantline/machine';
+import { HYPERCALL_COUNTERS } from '@grantline/observe';
 
 const C = slots(HYPERCALL_COUNTERS);
 const CPU = slots(HYPERVISOR_CPU);

@@ -64,7 +64,7 @@ export class DomainLife implements DomainWorld {
         shares.resetBurst();
         shares.renewFence();
       }
-      const block = counterFile.block('hypercalls', { domain: String(domid) }, HYPERCALL_COUNTERS);
+      const block = counterFile.block(HYPERCALL_COUNTERS, { domain: String(domid) });
       // The last step that can fail: what comes before it leaves nothing.
       memory.add(domid, base, memoryPages, block);
       this.accounts.set(domid, accounting.open(block));

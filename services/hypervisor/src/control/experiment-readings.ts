@@ -1,14 +1,6 @@
 /** The experiment as metrics. docs/wire/metrics.md section 4. */
-import {
-  DRIVER_DOMAIN_CPU,
-  GUEST_CPU,
-  HYPERVISOR_CPU,
-  NIC_CPU,
-  EXPERIMENT_DIRECTIONS,
-  snake,
-  type FamilyName,
-  type Labels,
-} from '@grantline/observe';
+import { DRIVER_DOMAIN_CPU, GUEST_CPU, HYPERVISOR_CPU, NIC_CPU, snake, type Labels } from '@grantline/machine';
+import { EXPERIMENT_DIRECTIONS, type FamilyName } from '@grantline/observe';
 import type { Reading } from '@grantline/service';
 import { CONFIG_LABELS, PER_FRAME_OPS, PHASES, type Experiment, type RunFigures, type Stage } from './experiment.js';
 

@@ -1,9 +1,9 @@
 /** Puts the parts of the hypervisor together. main.ts starts it with the environment; tests start it on a directory. */
 import { DOMID_NIC, type DomId, nowNs } from '@grantline/base';
-import { type CounterBlock, CounterFile, AddressSpace } from '@grantline/machine';
-import { CONTROL_COUNTERS, HYPERVISOR_CPU } from '@grantline/observe';
+import { type CounterBlock, CounterFile, cpuLayout, HYPERVISOR_CPU, AddressSpace } from '@grantline/machine';
+import { CONTROL_COUNTERS } from '@grantline/observe';
 import { ownPlace } from '@grantline/xen';
-import { type ListenAddress, type RoleGroups, type Log, CPU_KIND } from '@grantline/service';
+import type { ListenAddress, RoleGroups, Log } from '@grantline/service';
 import { DmaQuiesce, DmaTable } from '../data/dma-table.js';
 import { DomainDeath } from '../data/domain-death.js';
 import { DomainTable } from '../data/domain-memory.js';
@@ -183,8 +183,8 @@ export class Hypervisor {
       containers: (o.roles ?? null) !== null,
       limitMs: o.proofMs ?? PROOF_MS,
     });
-    this.accounting = new Accounting(this.counterFile.block(CPU_KIND, {}, HYPERVISOR_CPU));
-    this.control = this.counterFile.block('control', {}, CONTROL_COUNTERS);
+    this.accounting = new Accounting(this.counterFile.block(cpuLayout(HYPERVISOR_CPU)));
+    this.control = this.counterFile.block(CONTROL_COUNTERS);
     this.server = new HypercallServer(
       this.domains,
       this.runner,
@@ -257,8 +257,8 @@ export class Hypervisor {
   }
 
   /** A counter of the sockets, for tests and dumps. */
-  counter(name: (typeof CONTROL_COUNTERS)[number]): number {
-    return this.control.v[CONTROL_COUNTERS.indexOf(name)];
+  counter(name: keyof typeof CONTROL_COUNTERS.counters): number {
+    return this.control.v[CONTROL_COUNTERS.names.indexOf(name)];
   }
 
   private request(caller: DomId, op: string, args: unknown): unknown {

@@ -1,16 +1,15 @@
 import t from 'tap';
-import { memOver, CounterBlock, slots } from '@grantline/machine';
-import { HYPERCALL_COUNTERS, HYPERVISOR_CPU } from '@grantline/observe';
+import { memOver, CounterBlock, slots, type Layout, cpuLayout, HYPERVISOR_CPU } from '@grantline/machine';
+import { HYPERCALL_COUNTERS } from '@grantline/observe';
 import { Accounting } from '../../src/control/accounting.js';
 import { bed } from './bed.js';
 
 const C = slots(HYPERCALL_COUNTERS);
-const block = (names: readonly string[]): CounterBlock =>
-  new CounterBlock(memOver(new ArrayBuffer(4096)), 0, 'test', {}, names);
+const block = (layout: Layout): CounterBlock => new CounterBlock(memOver(new ArrayBuffer(4096)), 0, layout);
 
 function setUp() {
   const clock = { cpu: 1e9, active: 5e9 };
-  const cpu = block(HYPERVISOR_CPU);
+  const cpu = block(cpuLayout(HYPERVISOR_CPU));
   const accounting = new Accounting(cpu, { threadCpuNs: () => clock.cpu, activeNs: () => clock.active });
   const [a, b] = [accounting.open(block(HYPERCALL_COUNTERS)), accounting.open(block(HYPERCALL_COUNTERS))];
   return { clock, cpu, accounting, a, b };

@@ -2,8 +2,7 @@ import { readFileSync } from 'node:fs';
 import { request } from 'node:http';
 import t from 'tap';
 import { XENBUS } from '@grantline/xen';
-import { threadCpuNs } from '@grantline/machine';
-import { CPU_KIND } from '@grantline/service';
+import { threadCpuNs, CPU_COUNTERS } from '@grantline/machine';
 import { bed } from './bed.js';
 
 const FRONT = '/local/domain/1/device/vif/0';
@@ -307,7 +306,7 @@ t.test('the parts of the CPU time end where the measured time ends, however long
   const b = await bed(t);
   const { accounting } = b.hv;
   const sum = (blocks: { kind: string; values: Record<string, number> }[]): number =>
-    Object.values(blocks.find(({ kind }) => kind === CPU_KIND)!.values).reduce((x, y) => x + y, 0);
+    Object.values(blocks.find(({ kind }) => kind === CPU_COUNTERS.kind)!.values).reduce((x, y) => x + y, 0);
   accounting.settle();
   const before = accounting['lastCpu'] - sum(b.hv.counterFile.snapshot());
   const settle = accounting.settle.bind(accounting);

@@ -77,7 +77,7 @@ export class Bed {
   add(domid: DomId): Domain {
     const base = this.next;
     this.next += PAGES * PAGE_SIZE;
-    const counters = new CounterBlock(memOver(new ArrayBuffer(512)), 0, 'hypercall', {}, HYPERCALL_COUNTERS);
+    const counters = new CounterBlock(memOver(new ArrayBuffer(512)), 0, HYPERCALL_COUNTERS);
     const memory = this.domains.add(domid, base, PAGES, counters, this.options.handles);
     return { domid, memory, grants: new GrantTable(this.mem, base), port: this.port(domid) };
   }

@@ -37,12 +37,12 @@ function make() {
     moderate() {},
   };
   const cable = { nic, now: 1e9, open() {}, close() {} };
-  const out = new CableOut(new CounterBlock(mem, 64, 'egress', {}, EGRESS_COUNTERS));
+  const out = new CableOut(new CounterBlock(mem, 64, EGRESS_COUNTERS));
   const arrived: number[] = [];
   out.farEnd = { room: 64, frame: (head: number) => void arrived.push(head), settle() {} };
   const counters = {
-    in: new CounterBlock(mem, 4096, 'faults', { direction: 'in' }, FAULTS_COUNTERS),
-    out: new CounterBlock(mem, 8192, 'faults', { direction: 'out' }, FAULTS_COUNTERS),
+    in: new CounterBlock(mem, 4096, FAULTS_COUNTERS, { direction: 'in' }),
+    out: new CounterBlock(mem, 8192, FAULTS_COUNTERS, { direction: 'out' }),
   };
   const injector = new CableInjector({ space, cable: cable as unknown as Cable, out, counters });
   injector.set({ in: DELAY_ALL, out: DELAY_ALL });

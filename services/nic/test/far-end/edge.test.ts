@@ -53,7 +53,7 @@ class Inner {
 
 const C = slots(EDGE_COUNTERS);
 const counted = (): { v: Float64Array; commit(): void } => ({
-  v: new Float64Array(EDGE_COUNTERS.length),
+  v: new Float64Array(EDGE_COUNTERS.names.length),
   commit: () => {},
 });
 

@@ -12,7 +12,7 @@ const FRAMES_AT = 1 << 16;
 /** An injector over plain memory, and what came out behind it. */
 class Bench {
   readonly mem = memOver(new ArrayBuffer(4 << 20));
-  readonly counters = new CounterBlock(this.mem, 1024, 'faults', {}, FAULTS_COUNTERS);
+  readonly counters = new CounterBlock(this.mem, 1024, FAULTS_COUNTERS);
   readonly came: { flow: number; sequence: number; damaged: boolean }[] = [];
   /** Asked at each frame: whether there is room for it. */
   room = (): boolean => true;

@@ -20,7 +20,7 @@ function make(plan: Partial<RequestPlan>, buffers = 64) {
   const flows = Array.from({ length: full.flows }, (_, i) => flow(i));
   const space = { mem: kit.mem, mapPrivate: () => kit.frames };
   const templates = new FlowTemplates(space, { seed: 1, flows, sizes: [60], protocol: 'udp' });
-  const counters = kit.block('requester', REQUESTER_COUNTERS);
+  const counters = kit.block(REQUESTER_COUNTERS);
   kit.cable.start({ gbps: null, pause: true, packetMemoryBytes: 1 << 20 });
   const requester = new Requester(kit.cable, templates, counters, full, () => kit.laps.now);
   const v = () => {

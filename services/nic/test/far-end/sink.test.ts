@@ -2,7 +2,7 @@ import t from 'tap';
 import { NICTX_CSUM_TCP } from '@grantline/xen';
 import { APP_COUNTERS, STACK_COUNTERS } from '@grantline/observe';
 import { BULK_CSUM_START, BULK_HEADER, BulkTemplate, FlowTemplates } from '@grantline/frames';
-import { latencyNames, memOver, CounterBlock } from '@grantline/machine';
+import { LATENCY, memOver, CounterBlock, type Layout } from '@grantline/machine';
 import { Sink } from '../../src/far-end/data/sink.js';
 import { TSO, TxKit } from '../tx-kit.js';
 
@@ -14,12 +14,11 @@ const FLOW = {
 /** A guest, its NIC queue, and a sink; `bend` may change each frame on the cable. */
 function make(bend: (frame: Uint8Array, n: number) => void = () => {}) {
   const k = new TxKit();
-  const block = (kind: string, names: readonly string[]): CounterBlock =>
-    new CounterBlock(memOver(new ArrayBuffer(8192)), 0, kind, {}, names);
+  const block = (layout: Layout): CounterBlock => new CounterBlock(memOver(new ArrayBuffer(8192)), 0, layout);
   const counters = {
-    stack: block('stack', STACK_COUNTERS),
-    app: block('app', APP_COUNTERS),
-    latency: block('latency', latencyNames()),
+    stack: block(STACK_COUNTERS),
+    app: block(APP_COUNTERS),
+    latency: block(LATENCY),
   };
   const sink = new Sink(k.space, counters);
   sink.reset({ seed: 5 });

@@ -58,7 +58,7 @@ function setUp() {
       kit.mem,
       kit.guard,
       kit.nic,
-      new CableOut(kit.block('egress', EGRESS_COUNTERS)),
+      new CableOut(kit.block(EGRESS_COUNTERS)),
       { now: 0, lap: () => {} },
     ),
     onSender: () => void rings++,

@@ -56,7 +56,7 @@ t.test('from the wire: the frames of the address and of groups; a frame that wai
 
 t.test('onto the wire: by source address, in two pieces; refused packets of its own queue by their length', (t) => {
   const kit = new Kit();
-  const out = new CableOut(kit.block('egress', EGRESS_COUNTERS));
+  const out = new CableOut(kit.block(EGRESS_COUNTERS));
   out.tap = new MacTap(kit.mem);
   const { tap, packets } = memoryTap(kit.mem, kit.frames + (1 << 20), 1 << 20);
   out.tap.add(tap, 'vif1.0', '02:00:00:00:00:01');

@@ -8,7 +8,7 @@ import { FakeTap } from '../fake-tap.js';
 import { checksumsRight, tcpPacket } from '../tx-kit.js';
 
 const space = new AddressSpace(16 << 20);
-const counters = new CounterBlock(space.mem, space.mapPrivate(4096), 'tap', {}, TAP_COUNTERS);
+const counters = new CounterBlock(space.mem, space.mapPrivate(4096), TAP_COUNTERS);
 const tap = new FakeTap(space);
 const writer = new TapWriter(space, tap, counters);
 const cutter = new PacketCutter(space);
@@ -171,13 +171,13 @@ t.test(
     );
     writer.coalesce = true;
     tap.down = true;
-    const before = counters.v[TAP_COUNTERS.indexOf('dropRefused')];
+    const before = counters.v[TAP_COUNTERS.names.indexOf('dropRefused')];
     t.same(
       pieces(() => {}),
       [],
     );
     t.equal(
-      counters.v[TAP_COUNTERS.indexOf('dropRefused')] - before,
+      counters.v[TAP_COUNTERS.names.indexOf('dropRefused')] - before,
       5,
       'what the kernel refuses is counted in frames',
     );

@@ -3,10 +3,13 @@
  *  Hot code adds to `v[slot]`; `commit` copies all of them to the counter file in one go, between two bumps of a
  *  sequence word, so that a reader in another process gets values that belong together. */
 import type { Mem } from '../mem/address-space.js';
+import type { Declared, Layout } from './declare.js';
 
-/** Slot numbers by name: `const C = slots(['frames', 'bytes'])`, then `block.v[C.frames]++`. */
-export function slots<const N extends readonly string[]>(names: N): { readonly [K in N[number]]: number } {
-  return Object.fromEntries(names.map((name, i) => [name, i])) as { readonly [K in N[number]]: number };
+/** Slot numbers by name: `const C = slots(BRIDGE_COUNTERS)`, then `block.v[C.forwarded]++`. */
+export function slots<D extends Declared>(declared: D): { readonly [K in keyof D['counters']]: number };
+export function slots<const N extends readonly string[]>(names: N): { readonly [K in N[number]]: number };
+export function slots(of: Layout | readonly string[]): Record<string, number> {
+  return Object.fromEntries(('names' in of ? of.names : of).map((name, i) => [name, i]));
 }
 
 export class CounterBlock {
@@ -22,7 +25,7 @@ export class CounterBlock {
   private readonly seq: number;
 
   /** @param base byte offset of the block in the counter file's mapping: 8 bytes of sequence, then the values */
-  constructor(mem: Mem, base: number, kind: string, labels: Record<string, string>, names: readonly string[]) {
+  constructor(mem: Mem, base: number, { kind, names }: Layout, labels: Record<string, string> = {}) {
     this.kind = kind;
     this.labels = labels;
     this.names = names;

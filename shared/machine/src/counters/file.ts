@@ -9,6 +9,7 @@
  *  reader.ts reads it from outside. */
 import type { AddressSpace } from '../mem/address-space.js';
 import { CounterBlock } from './block.js';
+import type { Layout } from './declare.js';
 
 export const COUNTER_MAGIC = 0x746e6367; // "gcnt"
 const VERSION = 1;
@@ -46,7 +47,8 @@ export class CounterFile {
 
   /** The block of that kind and those labels: made when new, else the one that there is.
    *  @throws RangeError when there is no room for it; then nothing is left of it */
-  block(kind: string, labels: Record<string, string>, names: readonly string[]): CounterBlock {
+  block(layout: Layout, labels: Record<string, string> = {}): CounterBlock {
+    const { kind, names } = layout;
     const found = this.blocks.find((b) => b.kind === kind && sameLabels(b.labels, labels));
     if (found) return found;
     const bytes = Math.ceil((8 + names.length * 8) / 64) * 64;
@@ -54,7 +56,7 @@ export class CounterFile {
     const entry = { kind, labels, names, at: this.used };
     this.writeToc([...this.toc, entry]);
     this.toc.push(entry);
-    const block = new CounterBlock(this.space.mem, this.base + this.used, kind, labels, names);
+    const block = new CounterBlock(this.space.mem, this.base + this.used, layout, labels);
     this.blocks.push(block);
     this.used += bytes;
     return block;

@@ -2,6 +2,7 @@
  *
  *  One step up to 1.024 us, then 24 powers of two up to 17 s, then one for all that is longer. */
 import { slots, type CounterBlock } from './block.js';
+import type { Layout } from './declare.js';
 
 const HEAD = ['count', 'sumNs', 'maxNs'] as const;
 const C = slots(HEAD);
@@ -21,10 +22,11 @@ function upperNs(bucket: number): number {
   return UNIT_NS * (SUBS + ((bucket - 1) & (SUBS - 1)) + 1) * 2 ** octave;
 }
 
-/** Slot names of a latency block: count, sumNs, maxNs, then a bucket each, named by its exclusive upper end ("lt1024"). */
-export function latencyNames(): readonly string[] {
-  return [...HEAD, ...Array.from({ length: BUCKETS }, (_, i) => `lt${upperNs(i)}`)];
-}
+/** A latency block: count, sumNs, maxNs, then a bucket each, named by its exclusive upper end ("lt1024"). */
+export const LATENCY: Layout = {
+  kind: 'latency',
+  names: [...HEAD, ...Array.from({ length: BUCKETS }, (_, i) => `lt${upperNs(i)}`)],
+};
 
 /** Counts one latency. Allocates nothing. @param ns nanoseconds; what is negative (clocks) counts as 0 */
 export function recordLatency(block: CounterBlock, ns: number): void {
@@ -49,7 +51,7 @@ export function recordLatency(block: CounterBlock, ns: number): void {
 /** Adds the histograms of several receivers up. */
 export function mergeLatency(list: readonly Readonly<Record<string, number>>[]): Record<string, number> {
   const sum: Record<string, number> = {};
-  for (const name of latencyNames()) {
+  for (const name of LATENCY.names) {
     const values = list.map((one) => one[name] ?? 0);
     sum[name] = name === 'maxNs' ? Math.max(0, ...values) : values.reduce((a, b) => a + b, 0);
   }

@@ -8,6 +8,7 @@
 import { CPU_CONTROL, CPU_IDLE, CPU_WAKEUP, type CpuMeter } from './cpu-meter.js';
 import { nowNs } from '@grantline/base';
 import { type CounterBlock, slots } from '../counters/block.js';
+import { LOOP_COUNTERS } from './counters.js';
 import type { Doorbell } from '../mem/doorbell.js';
 import { yieldCore } from '../mem/libc.js';
 
@@ -42,15 +43,6 @@ const IDLE = 0;
 const HOPE = 1;
 const WORK = 2;
 
-export const LOOP_COUNTERS = [
-  'wakeups',
-  'timeouts',
-  'deepSleeps',
-  'turns',
-  'polls',
-  /** Times that a port was masked because its peer rang without reason. */
-  'damped',
-] as const;
 const C = slots(LOOP_COUNTERS);
 
 export interface LoopOptions {

@@ -12,6 +12,7 @@ import { anew } from '../../testkit/handles.js';
 const dir = mkdtempSync('/dev/shm/grantline-counters-');
 t.teardown(() => rmSync(dir, { recursive: true, force: true }));
 const names = ['frames', 'bytes'] as const;
+const vif = { kind: 'vif', names };
 const C = slots(names);
 
 /** A counter file, and where it can be read. */
@@ -22,7 +23,7 @@ function counterFile(): { file: CounterFile; path: string } {
 
 t.test('counts are private until committed, and then another process can read them', (t) => {
   const { file, path } = counterFile();
-  const block = file.block('vif', { vif: 'vif1.0' }, names);
+  const block = file.block(vif, { vif: 'vif1.0' });
   block.v[C.frames] += 3;
   t.same(readCounterFile(path), [{ kind: 'vif', labels: { vif: 'vif1.0' }, values: { frames: 0, bytes: 0 } }]);
   block.v[C.bytes] += 2 ** 40;
@@ -36,20 +37,19 @@ t.test('counts are private until committed, and then another process can read th
 
 t.test('the same kind and labels give the same block, so that a vif that comes back goes on counting', (t) => {
   const { file } = counterFile();
-  t.equal(file.block('vif', { vif: 'vif1.0' }, names), file.block('vif', { vif: 'vif1.0' }, names));
-  t.not(file.block('vif', { vif: 'vif1.0' }, names), file.block('vif', { vif: 'vif2.0' }, names));
+  t.equal(file.block(vif, { vif: 'vif1.0' }), file.block(vif, { vif: 'vif1.0' }));
+  t.not(file.block(vif, { vif: 'vif1.0' }), file.block(vif, { vif: 'vif2.0' }));
   t.end();
 });
 
 t.test('a block for which there is no room leaves nothing behind, and others still find theirs', (t) => {
   const { file, path } = counterFile();
-  file.block('vif', { vif: 'one' }, names);
+  file.block(vif, { vif: 'one' });
   const label = { vif: 'x'.repeat(BLOCKS_AT) };
-  for (let i = 0; i < 2; i++)
-    t.throws(() => file.block('vif', label, names), /table of contents/, 'also when asked again');
-  const wide = Array.from({ length: COUNTER_FILE_BYTES / 8 }, () => 'c');
-  t.throws(() => file.block('vif', {}, wide), /is full/);
-  file.block('vif', { vif: 'two' }, names);
+  for (let i = 0; i < 2; i++) t.throws(() => file.block(vif, label), /table of contents/, 'also when asked again');
+  const names = Array.from({ length: COUNTER_FILE_BYTES / 8 }, () => 'c');
+  t.throws(() => file.block({ kind: 'wide', names }), /is full/);
+  file.block(vif, { vif: 'two' });
   t.same(
     readCounterFile(path).map((b) => b.labels['vif']),
     ['one', 'two'],
@@ -63,7 +63,7 @@ t.test('a block for which there is no room leaves nothing behind, and others sti
 
 t.test('a reset empties the counters of a run, and totals go on', (t) => {
   const { file } = counterFile();
-  const block = file.block('vif', {}, names);
+  const block = file.block(vif);
   block.v[C.frames] += 3;
   block.commit();
   block.v[C.frames] += 2;
@@ -86,7 +86,7 @@ t.test('a reset empties the counters of a run, and totals go on', (t) => {
 t.test('a reader of the file gets a block as it was committed, never half of it', async (t) => {
   const { file, path } = counterFile();
   const wide = Array.from({ length: 400 }, (_, i) => `c${i}`);
-  file.block('vif', {}, wide);
+  file.block({ kind: 'wide', names: wide });
   // Another process writes all the time; every value of a commit is the same number.
   const script = `
     const { openSync, writeSync } = require('node:fs');

@@ -2,6 +2,7 @@
 import t from 'tap';
 import { CPU_COMMON, CPU_CONTROL, CpuMeter } from '../../src/loop/cpu-meter.js';
 import { CounterBlock } from '../../src/counters/block.js';
+import { cpuLayout } from '../../src/loop/counters.js';
 import { memOver } from '../../src/mem/address-space.js';
 import { threadCpuNs } from '../../src/mem/libc.js';
 
@@ -11,7 +12,7 @@ function burn(ms: number): void {
 }
 
 t.test('what the event loop used since the last stretch of work is booked when it is asked for, and once only', (t) => {
-  const block = new CounterBlock(memOver(new ArrayBuffer(256)), 0, 'cpu', {}, [...CPU_COMMON, 'work']);
+  const block = new CounterBlock(memOver(new ArrayBuffer(256)), 0, cpuLayout([...CPU_COMMON, 'work']));
   const start = threadCpuNs();
   const meter = new CpuMeter(block);
   meter.begin(CPU_CONTROL);

@@ -2,7 +2,8 @@ import t, { type Test as T } from 'tap';
 import { CPU_COMMON, CpuMeter } from '../../src/loop/cpu-meter.js';
 import { COUNTER_FILE_BYTES, CounterFile } from '../../src/counters/file.js';
 import { slots } from '../../src/counters/block.js';
-import { DataLoop, LOOP_COUNTERS, type Poller } from '../../src/loop/data-loop.js';
+import { cpuLayout, LOOP_COUNTERS } from '../../src/loop/counters.js';
+import { DataLoop, type Poller } from '../../src/loop/data-loop.js';
 import { AddressSpace } from '../../src/mem/address-space.js';
 import { Doorbell, Ringer } from '../../src/mem/doorbell.js';
 import { processCpuNs } from '../../src/mem/libc.js';
@@ -22,8 +23,8 @@ function setUp(t: T): {
 } {
   const bell = new Bell();
   const file = new CounterFile(new AddressSpace(1 << 20), makeMemory('test', COUNTER_FILE_BYTES));
-  const cpuBlock = file.block('cpu', {}, [...CPU_COMMON, 'rest']);
-  const counters = file.block('loop', {}, LOOP_COUNTERS);
+  const cpuBlock = file.block(cpuLayout([...CPU_COMMON, 'rest']));
+  const counters = file.block(LOOP_COUNTERS);
   const doorbell = new Doorbell(bell.hears);
   const ringer = new Ringer(bell.rings);
   const state: { waiting: boolean; onDispatch: (() => void) | null } = { waiting: false, onDispatch: null };

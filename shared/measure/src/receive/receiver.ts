@@ -1,7 +1,7 @@
 /** What receives the load: a stack, and behind it one of the applications that a run can want. In each guest, and for
  *  `native` in the driver domain. */
 import type { Run } from '@grantline/base';
-import { type CounterFile, latencyNames } from '@grantline/machine';
+import { type CounterFile, LATENCY } from '@grantline/machine';
 import { APP_COUNTERS, RESPONDER_COUNTERS, STACK_COUNTERS } from '@grantline/observe';
 import { PROTO_TCP, PROTO_UDP, GENERATOR_PORT, RESPOND_PORT } from '@grantline/frames';
 import { CopyApp } from './copy-app.js';
@@ -26,9 +26,9 @@ export function makeReceiver(
   addresses: Pick<RxStackOptions, 'macs' | 'ips' | 'promiscuous'>,
 ): { stack: RxStack; apps: Apps } {
   const labels = { vif };
-  const app = counters.block('app', labels, APP_COUNTERS);
-  const verify = new VerifyApp(space, app, counters.block('latency', labels, latencyNames()));
-  const responder = counters.block('responder', labels, RESPONDER_COUNTERS);
+  const app = counters.block(APP_COUNTERS, labels);
+  const verify = new VerifyApp(space, app, counters.block(LATENCY, labels));
+  const responder = counters.block(RESPONDER_COUNTERS, labels);
   const apps = {
     verify,
     respond: new RespondApp({ space, beside: verify, counters: responder }),
@@ -38,7 +38,7 @@ export function makeReceiver(
   const stack = new RxStack({
     ...addresses,
     mem: space.mem,
-    counters: counters.block('stack', labels, STACK_COUNTERS),
+    counters: counters.block(STACK_COUNTERS, labels),
     lro: false,
     app: apps.off,
   });

@@ -41,7 +41,7 @@ export class VerifyApp implements FrameApp {
 
   /** @param space where the application's private memory comes from
    *  @param counters named as APP_COUNTERS; committed once per batch
-   *  @param latency named as latencyNames(); committed likewise */
+   *  @param latency a block of LATENCY; committed likewise */
   constructor(space: PrivateMemory, counters: CounterBlock, latency: CounterBlock) {
     this.mem = space.mem;
     this.counters = counters;

@@ -1,5 +1,5 @@
 /** What the tests of the receive side share: an application that remembers, and a receiver that is fed with whole frames. */
-import { type CounterBlock, type Mem, latencyNames } from '@grantline/machine';
+import { type CounterBlock, type Mem, LATENCY } from '@grantline/machine';
 import { APP_COUNTERS, STACK_COUNTERS } from '@grantline/observe';
 import { parseMac, parseIp } from '@grantline/frames';
 import type { FrameApp, PieceList } from '../../src/receive/frame-app.js';
@@ -8,7 +8,7 @@ import { IP, MAC } from '@grantline/frames/testkit';
 import { block, type TestSpace } from '@grantline/machine/testkit';
 
 export const appBlock = (space: TestSpace): CounterBlock => block(space, APP_COUNTERS);
-export const latencyBlock = (space: TestSpace): CounterBlock => block(space, latencyNames());
+export const latencyBlock = (space: TestSpace): CounterBlock => block(space, LATENCY);
 
 /** Keeps every segment's payload. */
 export class SpyApp implements FrameApp {

@@ -1,6 +1,6 @@
 import t from 'tap';
 import { CopyApp } from '../../src/receive/copy-app.js';
-import { latencyNames, latencyPercentiles, mergeLatency, recordLatency } from '@grantline/machine';
+import { LATENCY, latencyPercentiles, mergeLatency, recordLatency } from '@grantline/machine';
 import { FrameDigest, RECORD_BYTES, RecordApp } from '../../src/receive/record-app.js';
 import { frame } from '@grantline/frames/testkit';
 import { Receiver, appBlock, latencyBlock, nonZero } from './kit.js';
@@ -89,7 +89,7 @@ t.test('each latency is counted in the bucket that it belongs to, exact to a six
   for (const ns of [0, 1, 1023, 1024, 1087, 1088, 5000, 123456, 1e6, 17e9, 17.17e9]) {
     const latency = latencyBlock(space);
     recordLatency(latency, ns);
-    const counted = latencyNames().filter((name, i) => name.startsWith('lt') && latency.v[i] === 1);
+    const counted = LATENCY.names.filter((name, i) => name.startsWith('lt') && latency.v[i] === 1);
     t.equal(counted.length, 1);
     const upper = Number(counted[0].slice(2));
     t.ok(ns < upper && (upper === 1024 || ns >= upper - Math.max(64, upper / 16)), `${ns} in ${counted[0]}`);
@@ -111,8 +111,8 @@ t.test('latencies out of range are counted at the ends, never lost', (t) => {
 
 t.test('percentiles of one snapshot and of several together', (t) => {
   const space = new TestSpace();
-  const one = block(space, latencyNames());
-  const two = block(space, latencyNames());
+  const one = block(space, LATENCY);
+  const two = block(space, LATENCY);
   for (let i = 1; i <= 1000; i++) recordLatency(i % 2 ? one : two, i * 1000);
   one.commit();
   two.commit();

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { CounterBlock, memOver, latencyNames } from '@grantline/machine';
+import { CounterBlock, type Layout, memOver, LATENCY } from '@grantline/machine';
 import { APP_COUNTERS, STACK_COUNTERS } from '@grantline/observe';
 import { BULK_HEADER, BulkTemplate, PROTO_TCP, parseIp, parseMac, GENERATOR_PORT } from '@grantline/frames';
 import { MAX_BULK_FRAMES, RX_FRAMES_SHIFT, bulkFrames } from '../../src/receive/rx-info.js';
@@ -15,10 +15,9 @@ function make(frameBytes = 1514, most = 65535) {
   const mem = memOver(new ArrayBuffer(8 << 20));
   let next = 1 << 20;
   const space = { mem, mapPrivate: (bytes: number) => (next += (bytes + 4095) & ~4095) - ((bytes + 4095) & ~4095) };
-  const block = (names: readonly string[]): CounterBlock =>
-    new CounterBlock(memOver(new ArrayBuffer(8192)), 0, 'x', {}, names);
+  const block = (layout: Layout): CounterBlock => new CounterBlock(memOver(new ArrayBuffer(8192)), 0, layout);
   const verified = block(APP_COUNTERS);
-  const app = new VerifyApp(space, verified, block(latencyNames()));
+  const app = new VerifyApp(space, verified, block(LATENCY));
   app.reset({ seed: 5, frameSizes: [frameBytes] });
   const counters = block(STACK_COUNTERS);
   const stack = new RxStack({

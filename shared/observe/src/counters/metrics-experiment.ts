@@ -1,5 +1,5 @@
 /** Metrics of the experiment under way, which the hypervisor shows. docs/wire/metrics.md section 4. */
-import { gauge, summary, type Family } from './metrics-family.js';
+import { gauge, summary, type Family } from '@grantline/machine';
 
 /** What an experiment measures, as a label: frames to the guests or from them, from guest to guest, requests and their
  *  answers, TCP streams either way, and HTTP. */

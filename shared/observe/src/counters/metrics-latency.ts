@@ -1,9 +1,6 @@
 /** The latency histogram for Prometheus, out of the log-linear block (stack/latency.ts). The block has bounds at 1.024 us
  *  and at each doubling of it up to 17.2 s; those are the `le` bounds, so the counts are exact. */
-import { latencyNames } from '@grantline/machine';
-
-/** The block of this kind holds latencies. */
-export const LATENCY_KIND = 'latency';
+import { LATENCY } from '@grantline/machine';
 
 const FIRST_NS = 1024;
 const OCTAVES = 24;
@@ -12,9 +9,8 @@ const ENDS_AT = /^lt(\d+|Infinity)$/;
 /** Upper bounds in nanoseconds, doubling; exclusive in the block. */
 export const LATENCY_BOUNDS_NS: readonly number[] = Array.from({ length: OCTAVES + 1 }, (_, k) => FIRST_NS * 2 ** k);
 
-const names = latencyNames();
 for (const ns of LATENCY_BOUNDS_NS)
-  if (!names.includes(`lt${ns}`)) throw new Error(`the latency block has no bound at ${ns} ns`);
+  if (!LATENCY.names.includes(`lt${ns}`)) throw new Error(`the latency block has no bound at ${ns} ns`);
 
 export interface LatencyHistogram {
   /** Cumulative, by bound in seconds; the last bound is +Inf and its value the count of all. */

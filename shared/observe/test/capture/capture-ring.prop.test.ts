@@ -9,8 +9,9 @@ import { parseCapture } from '../../src/capture/read-capture.js';
 import { RxTap } from '../../src/capture/rx-tap.js';
 import { FrameTap } from '../../src/capture/tap.js';
 import { CounterBlock, memOver } from '@grantline/machine';
-import { CAPTURE_COUNTERS } from '../../src/counters/names.js';
-import { COUNTER_TABLE } from '../../src/counters/metrics-counters.js';
+import { COUNTERS } from '../../src/counters/names.js';
+import { STACK_COUNTERS } from '../../src/counters/guest.js';
+import { CAPTURE_COUNTERS } from '../../src/counters/every-service.js';
 
 const FRAMES_AT = 1 << 20;
 const EPOCH = 1_795_000_000_123_456_789n;
@@ -22,7 +23,7 @@ const HEAD = Buffer.concat([
 function make(bytes: number, snaplen = 262144) {
   const mem = memOver(new ArrayBuffer(4 << 20));
   for (let i = 0; i < 1 << 19; i++) mem.u8[FRAMES_AT + i] = (i * 31 + (i >> 8)) & 255;
-  const counters = new CounterBlock(memOver(new ArrayBuffer(256)), 0, 'capture', {}, CAPTURE_COUNTERS);
+  const counters = new CounterBlock(memOver(new ArrayBuffer(256)), 0, CAPTURE_COUNTERS);
   const clock = { ns: 0 };
   const ring = new CaptureRing({ mem, at: 4096, bytes, snaplen, epochNs: EPOCH, counters, now: () => clock.ns });
   const tap = new FrameTap();
@@ -132,8 +133,8 @@ t.test('a batch: a frame that the stack drops has its reason with it, and nothin
   rx.fragment(FRAMES_AT, 100, true);
   rx.fragment(FRAMES_AT + 4096, 50, false);
   rx.fragment(FRAMES_AT + 8192, 60, false);
-  rx.dropped(FRAMES_AT + 8192, reasonOf('stack', 'dropNoSocket'));
-  rx.dropped(FRAMES_AT + 4096, reasonOf('stack', 'dropNoSocket'));
+  rx.dropped(FRAMES_AT + 8192, reasonOf(STACK_COUNTERS, 'dropNoSocket'));
+  rx.dropped(FRAMES_AT + 4096, reasonOf(STACK_COUNTERS, 'dropNoSocket'));
   x.drain();
   t.equal(x.got.length, 0);
   rx.settle();
@@ -169,9 +170,11 @@ t.test('every counter of drops on the path is a reason with a comment of its own
   t.equal(new Set(texts).size, texts.length);
   t.match(texts, [/bytes not seen here/]);
   t.ok(reasons.includes(UNSEEN));
-  for (const kind of ['nic', 'nicQueue', 'nicTx', 'netback', 'netbackTx', 'netfront', 'stack'] as const)
-    for (const name of Object.keys(COUNTER_TABLE[kind].counters).filter((n) => n.startsWith('drop')))
-      t.match(allReasons().get(reasonOf(kind, name)), /^dropped at [a-z_]+: [a-z_]+$/, `${kind}.${name}`);
+  for (const kind of ['nic', 'nicQueue', 'nicTx', 'netback', 'netbackTx', 'netfront', 'stack'] as const) {
+    const declared = COUNTERS.get(kind)!;
+    for (const name of declared.names.filter((n) => n.startsWith('drop')))
+      t.match(allReasons().get(reasonOf(declared, name)), /^dropped at [a-z_]+: [a-z_]+$/, `${kind}.${name}`);
+  }
   t.end();
 });
 

@@ -6,7 +6,7 @@ import type { NetStack } from '../stack.js';
 import type { ConnectionEvents } from '../tcp/tcb.js';
 import { ERR_NONE } from '../tcp/state.js';
 import { CHARGEN_PORT, DISCARD_PORT, ECHO_PORT } from '@grantline/base';
-import { TCP_APP_COUNTERS } from './tcp-app-counters.js';
+import { TCP_APP_COUNTERS } from '../counters.js';
 
 const C = slots(TCP_APP_COUNTERS);
 /** The application's own memory: what one read takes, and what is sent over and over. */

@@ -10,8 +10,8 @@ import {
   type DriverQueue,
 } from '@grantline/xen';
 import { PAGE_SIZE } from '@grantline/base';
-import { slots, type CounterBlock, type Poller, type Mem } from '@grantline/machine';
-import { DRIVER_COUNTERS, DRIVER_DOMAIN_CPU } from '@grantline/observe';
+import { slots, type CounterBlock, type Poller, type Mem, DRIVER_DOMAIN_CPU } from '@grantline/machine';
+import { DRIVER_COUNTERS } from '@grantline/observe';
 import type { Buffers } from './buffers.js';
 import { UPLINK, type Bridge } from './bridge.js';
 import type { Laps, Notify } from '../ports.js';

@@ -1,8 +1,8 @@
 /** Frames on their way through grant copies: which elements of which batch belong to which ring slot, and which slots
  *  to which frame. */
 import { NETBACK_BATCH } from '@grantline/xen';
-import { slots, type CounterBlock } from '@grantline/machine';
-import { DRIVER_DOMAIN_CPU, NETBACK_COUNTERS } from '@grantline/observe';
+import { slots, type CounterBlock, DRIVER_DOMAIN_CPU } from '@grantline/machine';
+import { NETBACK_COUNTERS } from '@grantline/observe';
 import { BatchTurns, type CopyBatch, type GrantCalls } from '../grants/grant-calls.js';
 import type { Laps } from '../ports.js';
 

@@ -1,8 +1,8 @@
 /** The receive queue of a vif that the bridge feeds: frames wait here in the driver domain's buffers (waiting-frames.ts),
  *  and are copied into the pages that the guest posted (frame-fill.ts). Responses go strictly in ring order. */
 import { NETBACK_BATCH, NETIF_NR_SLOTS_MIN } from '@grantline/xen';
-import { slots as counterSlots, type CounterBlock, type Poller, type Mem } from '@grantline/machine';
-import { DRIVER_DOMAIN_CPU, NETBACK_COUNTERS } from '@grantline/observe';
+import { slots as counterSlots, type CounterBlock, type Poller, type Mem, DRIVER_DOMAIN_CPU } from '@grantline/machine';
+import { NETBACK_COUNTERS } from '@grantline/observe';
 import type { BridgePort } from '../bridge/bridge.js';
 import { BridgeTap } from '../capture/bridge-tap.js';
 import type { Buffers } from '../bridge/buffers.js';

@@ -4,8 +4,8 @@
  *  A request whose grant is in the pool is posted at once and answered at once (pooled-rx.ts). Any other is pinned first
  *  and unpinned before its answer (pinned-rx.ts); while there are such, the quick loops pause. */
 import { NICQ_COMP_EOP, NICQ_SIZE, RX_RING_SIZE, type DriverQueue } from '@grantline/xen';
-import { NO_TAP, type FrameTap, DRIVER_DOMAIN_CPU, NETBACK_COUNTERS } from '@grantline/observe';
-import { slots as counterSlots, type CounterBlock, type Poller, type Mem } from '@grantline/machine';
+import { NO_TAP, type FrameTap, NETBACK_COUNTERS } from '@grantline/observe';
+import { DRIVER_DOMAIN_CPU, slots as counterSlots, type CounterBlock, type Poller, type Mem } from '@grantline/machine';
 import type { GrantCalls } from '../grants/grant-calls.js';
 import { NicCompletions } from './nic-completions.js';
 import { NicFrames } from './nic-frames.js';

@@ -13,8 +13,8 @@ import {
   type BackRing,
 } from '@grantline/xen';
 import type { DomId } from '@grantline/base';
-import { type FrameTap, DRIVER_DOMAIN_CPU, NETBACK_TX_COUNTERS } from '@grantline/observe';
-import { slots, type Poller } from '@grantline/machine';
+import { type FrameTap, NETBACK_TX_COUNTERS } from '@grantline/observe';
+import { DRIVER_DOMAIN_CPU, slots, type Poller } from '@grantline/machine';
 import type { PoolUser } from '../grants/pool.js';
 import type { Notify, Scheduler, VifPart } from '../ports.js';
 import type { TxCalls, TxWindow } from '../grants/tx-calls.js';

@@ -35,7 +35,7 @@ t.test('the bridge does what a map with times would do', (t) => {
     fc.property(fc.array(step, { maxLength: 120, size: 'max' }), (steps: Step[]) => {
       const arena = new Arena(4);
       const buffers = new Buffers(arena.pages(1), 1, 1);
-      const counters = block('bridge', BRIDGE_COUNTERS);
+      const counters = block(BRIDGE_COUNTERS);
       const bridge = new Bridge(arena.mem, buffers, counters, new BridgeTable(16), MAX_AGE_S * 1e9);
       const got: number[] = [];
       for (let p = 0; p < PORTS; p++) bridge.attach(p, { deliver: () => void got.push(p) });

@@ -13,7 +13,7 @@ const STRANGER = [2, 0, 0, 0, 0, 77];
 function make(table?: BridgeTable) {
   const arena = new Arena(4);
   const buffers = new Buffers(arena.pages(1), 1, 1);
-  const counters = block('bridge', BRIDGE_COUNTERS);
+  const counters = block(BRIDGE_COUNTERS);
   const bridge = new Bridge(arena.mem, buffers, counters, table);
   const clock = new ManualClock(1e12);
   const seen: number[] = [];

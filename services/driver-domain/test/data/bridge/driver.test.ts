@@ -17,8 +17,8 @@ function make() {
     dpn[i] = 100 + i;
     nic.table.set(100 + i, buffers.offset(i));
   }
-  const counters = block('driver', DRIVER_COUNTERS);
-  const bridge = new Bridge(arena.mem, buffers, block('bridge', BRIDGE_COUNTERS));
+  const counters = block(DRIVER_COUNTERS);
+  const bridge = new Bridge(arena.mem, buffers, block(BRIDGE_COUNTERS));
   const kept: { id: number; len: number }[] = [];
   for (const p of [1, 2])
     bridge.attach(p, {

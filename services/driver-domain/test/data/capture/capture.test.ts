@@ -91,7 +91,7 @@ t.test('from guest to guest: the receiver’s capture has the bytes that lie in 
   const buffers = new Buffers(arena.pages(1), 0, 1);
   buffers.foreign = foreign;
   const { tap, packets } = memoryTap(arena.mem, arena.pages(16), RING);
-  const bridge = new Bridge(arena.mem, buffers, block('bridge', BRIDGE_COUNTERS));
+  const bridge = new Bridge(arena.mem, buffers, block(BRIDGE_COUNTERS));
   const local = new LocalSwitch(arena.mem, bridge, foreign);
   const out = new BridgeTap(buffers);
   out.tap = tap;

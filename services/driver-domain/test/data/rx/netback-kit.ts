@@ -29,7 +29,7 @@ export class Base {
   readonly front: MockFront;
   readonly slots: RxSlots;
   readonly pool = new GrantPool();
-  readonly counters: CounterBlock = block('netback', NETBACK_COUNTERS);
+  readonly counters: CounterBlock = block(NETBACK_COUNTERS);
   readonly meter = new ManualMeter();
   readonly guest = new Bell();
   readonly faults: string[] = [];

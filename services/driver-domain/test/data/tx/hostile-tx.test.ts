@@ -242,7 +242,7 @@ t.test('H3: no byte of a transmit slot or of extra info is read twice when a pac
   const reads = readsOf(mem, x.ring.slot(ringIdx(0)), 3 * TX_SLOT_BYTES);
   const packets = new TxPackets();
   const ring = new BackRing(mem, x.ring.base, TX_RING_SIZE, TX_SLOT_BYTES);
-  const requests = new TxRequests(reads.mem, ring, packets, block('netbackTx', NETBACK_TX_COUNTERS));
+  const requests = new TxRequests(reads.mem, ring, packets, block(NETBACK_TX_COUNTERS));
   const packet = requests.take(3);
   t.ok(packet >= 0);
   t.equal(packets.total[packet], 3000);

@@ -84,7 +84,7 @@ export class TxBase {
   readonly sent: { bytes: Buffer; flags: number; mss: number; csumStart: number; header: number }[] = [];
   /** Window slots that hold a page now: address to page. */
   readonly mapped = new Map<number, number>();
-  readonly counters = block('netbackTx', NETBACK_TX_COUNTERS);
+  readonly counters = block(NETBACK_TX_COUNTERS);
   /** Elements of each hypercall, in order. */
   readonly hypercalls: { kind: string; count: number }[] = [];
   windowFree = 256;
@@ -108,9 +108,9 @@ export class TxBase {
     const driver = new TxDriverQueue(mem, queuePages, ringIdx(s.start ?? 0));
     const [header, avail, comp] = [queuePages, queuePages + PAGE_SIZE, queuePages + 2 * PAGE_SIZE];
     this.device = new TxDeviceQueue(mem, header, avail, comp, ringIdx(s.start ?? 0));
-    this.port = s.port ?? new TxPort(driver, new Bell(), loop, this.meter, block('driver', DRIVER_COUNTERS));
+    this.port = s.port ?? new TxPort(driver, new Bell(), loop, this.meter, block(DRIVER_COUNTERS));
     const buffers = new Buffers(this.own, 0, 1);
-    this.bridge = new Bridge(mem, buffers, block('bridge', BRIDGE_COUNTERS));
+    this.bridge = new Bridge(mem, buffers, block(BRIDGE_COUNTERS));
     this.bridge.setStatic('02:00:00:00:00:01', 1);
     this.bridge.setStatic('02:00:00:00:00:02', 2);
     const source = this.bridge.given.add('02:00:00:00:00:01', s.ip ?? null);

@@ -27,7 +27,7 @@ function make() {
   const frames = new ForeignFrames(segments, 500);
   const buffers = new Buffers(arena.pages(1), 0, 1);
   buffers.foreign = frames;
-  const bridge = new Bridge(mem, buffers, block('bridge', BRIDGE_COUNTERS));
+  const bridge = new Bridge(mem, buffers, block(BRIDGE_COUNTERS));
   const local = new LocalSwitch(mem, bridge, frames);
   const packets = new TxPackets();
   const copied: number[] = [];

@@ -65,7 +65,7 @@ export interface Spender {
   drop(why: 'reclaimed'): void;
 }
 
-type Counter = (typeof EDGE_COUNTERS)[number];
+type Counter = keyof typeof EDGE_COUNTERS.counters;
 export type Refusal = 'refusedAll' | 'refusedDoor' | 'refusedAddress';
 const C = slots(EDGE_COUNTERS);
 

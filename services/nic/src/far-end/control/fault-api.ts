@@ -20,8 +20,8 @@ const Direction = Type.Union([
 ]);
 const Body = Type.Object({ in: Direction, out: Direction }, { additionalProperties: false });
 const Counts = Type.Object(
-  Object.fromEntries(FAULTS_COUNTERS.map((name) => [name, Type.Number()])) as Record<
-    (typeof FAULTS_COUNTERS)[number],
+  Object.fromEntries(FAULTS_COUNTERS.names.map((name) => [name, Type.Number()])) as Record<
+    keyof typeof FAULTS_COUNTERS.counters,
     ReturnType<typeof Type.Number>
   >,
 );
@@ -38,7 +38,7 @@ export function addFaultApi(
   counters: { in: CounterBlock; out: CounterBlock },
   wake: () => void,
 ): void {
-  const read = (block: CounterBlock) => block.read() as Record<(typeof FAULTS_COUNTERS)[number], number>;
+  const read = (block: CounterBlock) => block.read() as Record<keyof typeof FAULTS_COUNTERS.counters, number>;
   const status = () => ({
     settings: injector.settings,
     counted: { in: read(counters.in), out: read(counters.out) },

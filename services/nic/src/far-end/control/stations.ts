@@ -56,7 +56,7 @@ function makeTap(host: StationHost): Pick<FarEndParts, 'station' | 'lost'> {
   if (tap === null) throw new Error('the device was not made');
   const source = tapSource(tap, host.wake, log);
   doorbell.source = source;
-  const counters = host.counters.block('tap', { device: 'far' }, TAP_COUNTERS);
+  const counters = host.counters.block(TAP_COUNTERS, { device: 'far' });
   const station = new TapStation({ space, cable, tap, counters, meter, source });
   return { station, lost: () => (source.stands ? null : tapIsGone(tap.name)) };
 }
@@ -73,16 +73,16 @@ export function makeStation(host: StationHost): FarEndParts {
     meter: host.meter,
     secret: Secret.fresh(),
     address: { mac: parseMac(OUTER_MAC), ip: parseIp(OUTER_IP), prefix: NETWORK_PREFIX },
-    counters: host.counters.block('net', { stack: 'outer' }, NET_COUNTERS),
+    counters: host.counters.block(NET_COUNTERS, { stack: 'outer' }),
     wake: host.wake,
   });
   const edge = new Edge({
     stack: outer.stack,
     listen: host.env.edge,
     log: host.log,
-    counters: host.counters.block('edge', {}, EDGE_COUNTERS),
+    counters: host.counters.block(EDGE_COUNTERS),
   });
-  const appCounters = host.counters.block('tcpApp', { stack: 'outer' }, TCP_APP_COUNTERS);
+  const appCounters = host.counters.block(TCP_APP_COUNTERS, { stack: 'outer' });
   const streams = new Streams(outer.stack, appCounters);
   const pinger = new Pinger(outer.stack, host.wake);
   outer.sockets = () => edge.connections > 0;

@@ -1,6 +1,6 @@
 /** The cable into the NIC: what every sender does around its frames. One burst is: `arrived`, `open`, frames, `close`. */
-import { slots, type CounterBlock, type Poller } from '@grantline/machine';
-import { CABLE_COUNTERS, NIC_CPU } from '@grantline/observe';
+import { slots, type CounterBlock, type Poller, NIC_CPU } from '@grantline/machine';
+import { CABLE_COUNTERS } from '@grantline/observe';
 import type { Nic } from '../../hardware/data/nic.js';
 import { WIRE_OVERHEAD_BYTES } from '@grantline/frames';
 import { Pacer, type LinkSettings } from './pacer.js';

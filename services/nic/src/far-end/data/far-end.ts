@@ -1,8 +1,8 @@
 /** Who gets the frames that come out of the cable: those for the generator's address are the measuring sink's, all others,
  *  broadcasts among them, the station's. So a measured run and a station can be side by side. */
 import type { Mac } from '@grantline/frames';
-import { slots, type CounterBlock, type Mem } from '@grantline/machine';
-import { EGRESS_COUNTERS, NIC_CPU } from '@grantline/observe';
+import { slots, type CounterBlock, type Mem, NIC_CPU } from '@grantline/machine';
+import { EGRESS_COUNTERS } from '@grantline/observe';
 import type { FarEnd } from '../../hardware/data/cable-out.js';
 
 const C = slots(EGRESS_COUNTERS);

@@ -1,8 +1,7 @@
 /** The TCP/IP stack at the far end of the cable (docs/tcp.md): a machine of its own, with its own addresses. What it
  *  receives lies in the NIC's packet memory until `settle`; what it sends goes through StationSender. Nobody verifies
  *  checksums for it: it does so itself. */
-import { slots, type CounterBlock, type Mem, type PrivateMemory } from '@grantline/machine';
-import { NIC_CPU } from '@grantline/observe';
+import { slots, type CounterBlock, type Mem, type PrivateMemory, NIC_CPU } from '@grantline/machine';
 import { type HostAddress, type NetLink, type Secret, NetStack } from '@grantline/tcpip';
 import type { Cable } from './cable.js';
 import type { Station } from './station.js';

@@ -13,8 +13,9 @@ import {
   TAP_PACKET_BYTES,
   VNET_BYTES,
   type TapDevice,
+  NIC_CPU,
 } from '@grantline/machine';
-import { CABLE_COUNTERS, NIC_CPU, TAP_COUNTERS } from '@grantline/observe';
+import { CABLE_COUNTERS, TAP_COUNTERS } from '@grantline/observe';
 import { PACKET_BLANK, PACKET_GSO, PACKET_MALFORMED, VnetHeader, TapWriter } from '@grantline/measure';
 import { PacketCutter } from '@grantline/frames';
 import { BURST_FRAMES, RETRY_NS, type Cable } from './cable.js';

@@ -240,11 +240,11 @@ export class Attachments {
   /** The counters of a queue; they are there before it is, so that nobody misses their first step. */
   private count(name: string): CounterBlock {
     this.countTx(name);
-    return this.host.counters.block('nicQueue', { queue: name }, NIC_QUEUE_COUNTERS);
+    return this.host.counters.block(NIC_QUEUE_COUNTERS, { queue: name });
   }
 
   private countTx(name: string): CounterBlock {
-    return this.host.counters.block('nicTx', { queue: name }, NIC_TX_COUNTERS);
+    return this.host.counters.block(NIC_TX_COUNTERS, { queue: name });
   }
 
   private queueOf(id: number): NicQueue | NicTxQueue | undefined {

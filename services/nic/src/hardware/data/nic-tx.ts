@@ -1,7 +1,6 @@
 /** The transmit side of the NIC: onto the cable goes a packet of each function in turn, of its queues in turn. A function
  *  is what one domain drives: more queues do not get it more of the wire. */
-import { slots, type Poller, type Mem, type PrivateMemory } from '@grantline/machine';
-import { NIC_CPU } from '@grantline/observe';
+import { slots, type Poller, type Mem, type PrivateMemory, NIC_CPU } from '@grantline/machine';
 import type { CableOut } from './cable-out.js';
 import type { BurstGuard } from './dma.js';
 import { PacketMemory } from './packet-memory.js';
