@@ -298,7 +298,7 @@ await step('the experimenter has frames delivered, in one configuration after an
   });
   await until(
     'a figure of a finished configuration',
-    async () => (await query('grantline_result_frames_per_second')).size > 0,
+    async () => (await query('grantline_result_frames_per_second{domain="experimenter"}')).size > 0,
   );
 });
 
@@ -311,6 +311,16 @@ await step('Grafana answers and has its data source and dashboards', async () =>
 await step('a comparison runs in the stack, and the cycle goes on after it', async () => {
   await compare(2, 'baseline,optimised');
   must((await exec('experimenter', 'true')).code === 0, 'the experimenter does not run');
+  // Its container had the experimenter's name meanwhile.
+  const seen = 'count by (domain) (last_over_time(grantline_result_frames_per_second{run!~"cycle-.*"}[5m]))';
+  must(
+    (await query(seen)).get('experimenter') === 2,
+    'Prometheus has seen other results than the two of the comparison',
+  );
+  await until(
+    'Prometheus reads the cycle again',
+    async () => (await query('grantline_run_info{run=~"cycle-.*"}')).size > 0,
+  );
 });
 
 await step('http loads the guests in the stack, and loopback beside them; curl reaches guest 1', async () => {

@@ -1,4 +1,4 @@
-/** The shipped Prometheus configuration for a testbed without containers: another address, everything else the same. */
+/** The shipped Prometheus configuration for a testbed without containers: other addresses, everything else the same. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse, stringify } from 'yaml';
@@ -6,6 +6,7 @@ import { PROMETHEUS_DIR } from './paths.js';
 
 interface ScrapeConfig {
   http_sd_configs?: { url: string }[];
+  static_configs?: { targets: string[] }[];
 }
 
 interface PrometheusConfig {
@@ -14,9 +15,10 @@ interface PrometheusConfig {
 }
 
 /** @param hypervisor "host:port" at which the testbed's hypervisor answers
+ *  @param page the same of its live page, which shows the experiment
  *  @param shipped the shipped configuration
  *  @returns YAML that works from any folder: the rules are named by their absolute path */
-export function embeddedConfig(hypervisor: string, shipped = readShipped()): string {
+export function embeddedConfig(hypervisor: string, page: string, shipped = readShipped()): string {
   const config = parse(shipped) as PrometheusConfig;
   config.rule_files = config.rule_files.map((path) => join(PROMETHEUS_DIR, path));
   for (const scrape of config.scrape_configs) {
@@ -25,6 +27,7 @@ export function embeddedConfig(hypervisor: string, shipped = readShipped()): str
       url.host = hypervisor;
       sd.url = url.href;
     }
+    for (const given of scrape.static_configs ?? []) given.targets = [page];
   }
   return stringify(config);
 }

@@ -134,7 +134,9 @@ t.test('the configuration for a testbed on this machine is printed, and a wrong 
   const good = print('127.0.0.1:7611');
   t.equal(good.status, 0);
   t.match(good.stdout, 'http://127.0.0.1:7611/prometheus/targets');
-  for (const bad of [['7611'], ['http://127.0.0.1:7611'], ['a:1', 'b:2']]) {
+  t.match(good.stdout, /^ +- 127\.0\.0\.1:7680$/m, 'the live page where it is served unless told otherwise');
+  t.match(print('127.0.0.1:7611', '127.0.0.1:7612').stdout, /^ +- 127\.0\.0\.1:7612$/m);
+  for (const bad of [['7611'], ['http://127.0.0.1:7611'], ['a:1', '7680'], ['a:1', 'b:2', 'c:3']]) {
     const refused = print(...bad);
     t.equal(refused.status, 2, bad.join(' '));
     t.match(refused.stderr, /^dashboards: .* is not host:port - give .*\n$/);

@@ -31,13 +31,14 @@ t.test('the configuration for a testbed without containers differs in address an
   mkdirSync(home, { recursive: true });
   t.teardown(() => rmSync(home, { recursive: true, force: true }));
   const path = join(home, 'prometheus.yml');
-  writeFileSync(path, embeddedConfig('127.0.0.1:7777'));
+  writeFileSync(path, embeddedConfig('127.0.0.1:7777', '127.0.0.1:7778'));
   const checked = promtool('check', 'config', path);
   t.equal(checked.status, 0, checked.said);
   t.match(checked.said, /3 rule files found/, 'the rules are found from there');
   const shipped = readFileSync(join(PROMETHEUS_DIR, 'prometheus.yml'), 'utf8');
   const there = parse(readFileSync(path, 'utf8')) as Record<string, unknown>;
-  const here = parse(shipped.replace('hypervisor:7600', '127.0.0.1:7777')) as Record<string, unknown>;
+  const moved = shipped.replace('hypervisor:7600', '127.0.0.1:7777').replace('experimenter:7680', '127.0.0.1:7778');
+  const here = parse(moved) as Record<string, unknown>;
   delete there['rule_files'];
   delete here['rule_files'];
   t.same(there, here);

@@ -1,10 +1,10 @@
 /** What the live page's server and the browser say to each other, as JSON over one WebSocket. Types only, used by both
  *  sides. Rates are per second over the last half second; tx and rx are the guest's view; frames without FCS. */
 
-/** As in load/src/runner/observer.ts. */
+/** As in load/src/runner/labels.ts. */
 export type PhaseName = 'idle' | 'configure' | 'warmup' | 'measure' | 'drain';
 
-/** As in shared/observe/src/counters/metrics-experiment.ts. */
+/** The same. */
 export type DirectionName = 'rx' | 'tx' | 'guest-to-guest' | 'rr' | 'tcp-rx' | 'tcp-tx' | 'http';
 
 /** A number for each name. */

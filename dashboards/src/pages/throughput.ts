@@ -7,25 +7,7 @@ import {
   ScaleDistributionConfigBuilder,
 } from '@grafana/grafana-foundation-sdk/common';
 import { assemble } from '../dashboard.js';
-import {
-  AMBER,
-  buckets,
-  coloured,
-  configColours,
-  dashed,
-  GREEN,
-  joined,
-  latest,
-  LINE_RATES,
-  marks,
-  matrix,
-  PAPER_BASELINE,
-  PAPER_OPTIMISED,
-  RED,
-  rows,
-  series,
-  UNIT,
-} from '../kit.js';
+import { AMBER, buckets, coloured, configColours, dashed, GREEN, joined, latest, LINE_RATES, marks, matrix, PAPER_BASELINE, PAPER_OPTIMISED, RED, rows, series, UNIT } from '../kit.js';
 import { bars, grid, heat, lines, number, story, withMarks } from '../panels.js';
 import { duringRun, ofRuns, result, wire } from '../queries.js';
 
@@ -121,7 +103,7 @@ export const throughput = assemble({
           marks('text'),
           () => [
             latest(
-              'max by (config, direction, phase) (grantline_phase_info) == 1 or on () vector(0)',
+              'max by (config, direction, phase) (grantline_phase_info) == 1 or on () label_replace(vector(0), "phase", "idle", "", "")',
               '{{phase}} {{config}} {{direction}}',
             ),
           ],

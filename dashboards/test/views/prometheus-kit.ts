@@ -36,6 +36,7 @@ export class Lab {
   readonly home: string;
   readonly bed: string;
   private hypervisor = '';
+  private page = '';
   private web = '';
   private readonly children: ChildProcess[] = [];
   private readonly said = new Map<ChildProcess, string>();
@@ -49,14 +50,16 @@ export class Lab {
   /** Starts a testbed and waits until all of it runs. */
   async startTestbed(guests: number): Promise<void> {
     this.hypervisor = `127.0.0.1:${await freePort()}`;
-    const up = this.grantline('up', '--guests', String(guests), '--listen', this.hypervisor);
+    this.page = `127.0.0.1:${await freePort()}`;
+    const up = this.grantline('up', '--guests', String(guests), '--listen', this.hypervisor, '--page', this.page);
     await this.until(up, () => this.said.get(up)!.includes('Running in'), 90_000);
   }
 
-  /** Starts Prometheus on the shipped configuration. @param hypervisor host:port of another than the testbed's */
-  async startPrometheus(hypervisor = this.hypervisor): Promise<void> {
+  /** Starts Prometheus on the shipped configuration. @param hypervisor host:port of another than the testbed's
+   *  @param page the same of its live page */
+  async startPrometheus(hypervisor = this.hypervisor, page = this.page): Promise<void> {
     const config = join(this.home, 'prometheus.yml');
-    writeFileSync(config, embeddedConfig(hypervisor));
+    writeFileSync(config, embeddedConfig(hypervisor, page));
     const listen = `127.0.0.1:${await freePort()}`;
     this.web = `http://${listen}`;
     const child = this.start('prometheus', [

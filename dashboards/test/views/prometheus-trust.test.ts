@@ -66,7 +66,14 @@ t.test(
       { targets: [hypervisor], labels: { domain: 'hypervisor', kind: 'hypervisor' } },
       ...guests.map((at, i) => ({ targets: [at], labels: { domain: `guest${i + 1}`, kind: 'guest' } })),
     ]);
-    await lab.startPrometheus(hypervisor);
+    // The experimenter's port may be somebody else's where no live page is served.
+    const experimenter = await serve(
+      'experimenter',
+      page(
+        `${own}up{domain="nic"} 0\ngrantline_configuration_info{config="direct"} 1\ngrantline_result_lost_frames{domain="nic"} 3\n`,
+      ),
+    );
+    await lab.startPrometheus(hypervisor, experimenter);
     interface Target {
       labels: Record<string, string>;
       health: string;
@@ -75,13 +82,14 @@ t.test(
     const all = async (): Promise<Target[]> => (await lab.ask<{ activeTargets: Target[] }>('targets')).activeTargets;
     await lab.eventually('all have been asked', async () => {
       const now = await all();
-      return now.length === 7 && now.every((x) => x.health !== 'unknown');
+      return now.length === 8 && now.every((x) => x.health !== 'unknown');
     });
     const health = Object.fromEntries(
       (await all()).map((x) => [x.labels['domain'], x.health === 'up' ? 'up' : x.lastError]),
     );
     t.match(health, {
       hypervisor: 'up',
+      experimenter: 'up',
       guest1: 'up',
       guest2: /302/,
       guest3: /sample limit/,
@@ -125,6 +133,17 @@ t.test(
         .map((s) => [s.metric['__name__'], s.value?.[1]]),
       [['up', '1']],
       'nor does it speak for Prometheus, the rules or the experiment',
+    );
+    t.same(
+      series
+        .filter((s) => s.metric['domain'] === 'experimenter' && !/^(scrape|ALERTS)_/.test(s.metric['__name__'] ?? ''))
+        .map((s) => [s.metric['__name__'], s.metric['job'], s.value?.[1]])
+        .sort(),
+      [
+        ['grantline_result_lost_frames', 'experimenter', '3'],
+        ['up', 'experimenter', '1'],
+      ],
+      'an experimenter speaks of experiments, and of nothing else',
     );
     const byHypervisor = series.filter((s) => s.metric['__name__'] === 'grantline_hypervisor_cpu_seconds_total');
     t.equal(byHypervisor[0]?.metric['domain'], 'guest1', "what the hypervisor counts for a caller is the caller's");

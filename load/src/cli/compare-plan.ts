@@ -4,25 +4,7 @@ import type { CompareSettings } from '../report/results.js';
 import { REQUEST_BYTES, REQUEST_TIMEOUT_MS, type RequestPlan } from '../runner/requests.js';
 import type { RunPlan } from '../runner/run.js';
 import { UserError } from './errors.js';
-import {
-  parseConfigs,
-  parseBeside,
-  parseDirection,
-  parseFaultsOption,
-  parseFlows,
-  parseFrame,
-  parseGuests,
-  parseInFlight,
-  parseLink,
-  parseProtocol,
-  parseRepeat,
-  parseRequestRate,
-  parseSeconds,
-  parseSeed,
-  parseSets,
-  parseWarmup,
-  parseWorkload,
-} from './options.js';
+import { parseConfigs, parseBeside, parseDirection, parseFaultsOption, parseFlows, parseFrame, parseGuests, parseInFlight, parseLink, parseProtocol, parseRepeat, parseRequestRate, parseSeconds, parseSeed, parseSets, parseWarmup, parseWorkload } from './options.js';
 import type { RemoteArguments } from './remote.js';
 
 export interface CompareArguments extends RemoteArguments {

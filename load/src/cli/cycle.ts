@@ -2,12 +2,16 @@
 import { printable, configurationNames } from '@grantline/base';
 import type { Command } from 'commander';
 import { Client } from '../runner/client.js';
+import { remotePage } from '../live/remote.js';
+import type { Shown } from '../prometheus/server.js';
 import { Cycle } from '../runner/cycle.js';
+import { observers, type Observer } from '../runner/observer.js';
 import { required } from '../testbed/discover.js';
 import { testbedDir } from '../testbed/paths.js';
 import { takeRunLock } from '../testbed/run-lock.js';
 import { parseConfigs, parseFrame, parseGuests, parseLink, parseSeconds, parseSeed, parseWarmup } from './options.js';
-import { HYPERVISOR_OPTION, TOKEN_OPTION, parseRemote, remoteClient, type RemoteArguments } from './remote.js';
+import { HYPERVISOR_OPTION, TOKEN_OPTION, parseRemote, remoteClient, shownHere, type RemoteArguments } from './remote.js';
+import { tokenAt } from './page.js';
 import { session, UNWIND_MS } from './session.js';
 
 interface CycleArguments extends RemoteArguments {
@@ -57,18 +61,23 @@ async function cycle(args: CycleArguments): Promise<void> {
     say,
   };
   let release = (): void => {};
+  let shown: Shown | null = null;
   let client: () => Client;
+  let observer: Observer;
   if (remote === null) {
     const dir = testbedDir(args.dir);
     const { file } = required(dir);
     release = takeRunLock(dir);
     client = () => Client.open(file.hypervisor, file.token);
+    observer = observers(...(file.page === undefined ? [] : [remotePage(file.page, tokenAt(file.token))]));
   } else {
+    shown = await shownHere();
     client = () => remoteClient(remote);
+    observer = observers(...(shown === null ? [] : [shown.experiment]));
   }
-  const running = new Cycle({ ...options, client });
+  const running = new Cycle({ ...options, client, observer });
   const stop = async (): Promise<void> => {
-    await running.stop(UNWIND_MS);
+    await Promise.all([running.stop(UNWIND_MS), shown?.close()]);
     release();
   };
   await session({ stop, killNow: release }, null, () => running.run());

@@ -1,10 +1,11 @@
 /** A testbed given by its hypervisor's address instead of by a directory: in containers, or on another machine. The
  *  services' own addresses must be reachable from here, too. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { BedSession } from '../runner/bed-session.js';
 import { Client } from '../runner/client.js';
 import { HttpError } from '../runner/http.js';
-import { HypervisorObserver } from '../runner/hypervisor-observer.js';
 import { observers } from '../runner/observer.js';
+import type { Shown } from '../prometheus/server.js';
 import { openBed, type Bed } from '../runner/run.js';
 import { UserError } from './errors.js';
 import { readUpTo } from '../report/user-input.js';
@@ -119,6 +120,16 @@ export function readToken(file: string): string {
   return bytes.toString('utf8').trim();
 }
 
+/** Shows the experiment to Prometheus where GRANTLINE_METRICS says that this process does: a testbed by address has no page to tell.
+ *  @returns null when it does not. @throws UserError */
+export async function shownHere(env: NodeJS.ProcessEnv = process.env): Promise<Shown | null> {
+  // Most commands need none of this.
+  return env['GRANTLINE_METRICS'] ? (await import('../prometheus/server.js')).showExperiment(env) : null;
+}
+
+/** Prometheus looks each second: so long it is still shown what has come last. */
+const LAST_LOOK_MS = 2000;
+
 /** Runs `work` on it, and leaves it as it was found. @throws UserError when it has too few guests, or is being measured */
 export async function withRemoteBed<T>(remote: Remote, guests: number, work: (bed: Bed) => Promise<T>): Promise<T> {
   const client = await reached(remote);
@@ -129,12 +140,15 @@ export async function withRemoteBed<T>(remote: Remote, guests: number, work: (be
       `the testbed at ${remote.url} has ${there} guest${there === 1 ? '' : 's'}, ${guests} are asked for`,
       `take --guests ${Math.max(1, there)} or fewer, or give it more`,
     );
-  const observer = new HypervisorObserver(client);
+  const shown = await shownHere();
   let held: BedSession | null = null;
-  const stop = (interrupted = false): Promise<void> => endHeld(held, observer, interrupted);
+  const stop = async (interrupted = false): Promise<void> => {
+    await Promise.all([endHeld(held, interrupted), shown === null || interrupted ? null : sleep(LAST_LOOK_MS)]);
+    await shown?.close();
+  };
   const closing = { stop, killNow: () => {}, unwindMs: UNWIND_MS };
   return session(closing, null, async (signal) => {
     held = await client.hold();
-    return work(await openBed(client, guests, observers(observer), signal));
+    return work(await openBed(client, guests, observers(...(shown ? [shown.experiment] : [])), signal));
   });
 }

@@ -1,6 +1,5 @@
 /** A stretch of work that signals can end: whatever it opened is closed before the command goes. */
 import type { BedSession } from '../runner/bed-session.js';
-import type { HypervisorObserver } from '../runner/hypervisor-observer.js';
 import { Interrupted } from './errors.js';
 
 export interface Closing {
@@ -87,15 +86,10 @@ export async function within(ms: number, work: Promise<unknown>): Promise<void> 
   clearTimeout(timer);
 }
 
-/** Ends a session, and with it what was measured in it. Interrupted, it does not wait longer than a user does: the hypervisor
- *  goes on with it. */
-export async function endHeld(
-  held: BedSession | null,
-  hypervisor: Pick<HypervisorObserver, 'end'> | null,
-  interrupted: boolean,
-): Promise<void> {
-  const all = Promise.allSettled([hypervisor?.end(), held?.end()]);
-  await (interrupted ? within(UNWIND_MS, all) : all);
+/** Ends a session. Interrupted, it does not wait longer than a user does: the hypervisor goes on with it. */
+export async function endHeld(held: BedSession | null, interrupted: boolean): Promise<void> {
+  const ended = Promise.allSettled([held?.end()]);
+  await (interrupted ? within(UNWIND_MS, ended) : ended);
 }
 
 const PARENT_LOOK_MS = 250;

@@ -2,7 +2,6 @@
 import type { Progress } from '../report/progress.js';
 import type { BedSession } from '../runner/bed-session.js';
 import { Client } from '../runner/client.js';
-import { HypervisorObserver } from '../runner/hypervisor-observer.js';
 import { openBed, type Bed } from '../runner/run.js';
 import { observers, type Observer } from '../runner/observer.js';
 import { remotePage } from '../live/remote.js';
@@ -59,16 +58,14 @@ export async function withBed<T>(options: BedOptions, work: (bed: Bed) => Promis
     const release = takeRunLock(dir);
     options.progress.line(`Using the testbed that runs in ${dir}.`);
     if (address !== undefined || page) options.progress.line(`Live page: ${page?.url ?? address}`);
-    const hypervisor = new HypervisorObserver(client);
     let held: BedSession | null = null;
     const stop = async (interrupted = false): Promise<void> => {
-      await endHeld(held, hypervisor, interrupted);
+      await endHeld(held, interrupted);
       release();
     };
     return session(withPage({ stop, killNow: release, unwindMs: UNWIND_MS }, page), null, async (signal) => {
       page?.attach({ client, token: tokenAt(token), keeper: null });
       const pages = [
-        hypervisor,
         ...(address === undefined ? [] : [remotePage(address, tokenAt(token))]),
         ...(page ? [page.observer] : []),
         ...(options.observer ? [options.observer] : []),
@@ -87,11 +84,7 @@ export async function withBed<T>(options: BedOptions, work: (bed: Bed) => Promis
     const client = await supervisor.start();
     page?.attach({ client, token: tokenOf(dir), keeper: null });
     if (page) options.progress.line(`Live page: ${page.url}`);
-    const pages = [
-      new HypervisorObserver(client),
-      ...(page ? [page.observer] : []),
-      ...(options.observer ? [options.observer] : []),
-    ];
+    const pages = [...(page ? [page.observer] : []), ...(options.observer ? [options.observer] : [])];
     const bed = await openBed(client, options.guests, observers(...pages));
     options.progress.line(
       `Testbed ready in ${((performance.now() - start) / 1000).toFixed(1)} s: hypervisor, driver domain, NIC, ${options.guests} guest${options.guests === 1 ? '' : 's'}.`,

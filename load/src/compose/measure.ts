@@ -91,8 +91,8 @@ async function inside<T>(
     await stack.compose(() =>
       run(EXPERIMENTER, command, {
         ...stack.engine.options,
-        // Removed by `remove`, after its log was read.
-        commandOptions: ['--no-deps', '--name', name],
+        // Removed by `remove`, after its log was read. Prometheus reads it in the place of the one that pauses.
+        commandOptions: ['--no-deps', '--use-aliases', '--name', name],
         callback: (chunk, from) => {
           if (from !== 'stderr') reader.push(chunk);
         },

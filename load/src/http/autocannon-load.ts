@@ -2,7 +2,7 @@
  *  ours: it has no schedule (a rate is sent in a burst at the start of each second), corrects for coordinated omission
  *  by a fixed millisecond, and ends in the middle of answers. */
 import autocannon, { type Client, type Instance } from 'autocannon';
-import { REQUEST_ID } from '@grantline/base';
+import { REQUEST_ID } from '@grantline/measure';
 import type { Generated, LoadPlan, PhaseTold, Scenario } from './plan.js';
 import { Questions, type Question } from './requests.js';
 import { phases, Tally } from './tally.js';

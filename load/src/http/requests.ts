@@ -1,7 +1,7 @@
 /** The requests of a connection, and what answers they must get: every answer is compared whole. */
 import type { Request } from 'autocannon';
 import { crc32 } from 'node:zlib';
-import { patternBody, patternStart, PATTERN_PERIOD, REQUEST_ID, type UploadBody } from '@grantline/base';
+import { patternBody, patternStart, PATTERN_PERIOD, REQUEST_ID, type UploadBody } from '@grantline/measure';
 import type { Scenario } from './plan.js';
 
 /** Requests that differ, of each connection. */

@@ -7,7 +7,7 @@ import { abbaOrder } from '../runner/compare.js';
 import { configure } from '../runner/configure.js';
 import { cpuPerFrame } from '../runner/figures.js';
 import { callBytes } from '../runner/http.js';
-import type { Phase } from '../runner/observer.js';
+import type { Phase } from '../runner/labels.js';
 import { checkGuests, type Bed } from '../runner/run.js';
 import { serviceIn, type Snapshot } from '../runner/snapshot.js';
 import { machineTimes, type MachineTimes } from '../testbed/proc.js';

@@ -1,6 +1,6 @@
 /** A load of WebSocket messages: each comes back, and is compared with what was sent. */
 import { WebSocket } from 'ws';
-import { patternBody } from '@grantline/base';
+import { patternBody } from '@grantline/measure';
 import type { Generated, LoadPlan, PhaseTold, Scenario } from './plan.js';
 import { phases, Tally } from './tally.js';
 import { Turns, type Turn } from './turns.js';

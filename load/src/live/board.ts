@@ -3,7 +3,7 @@
 import type { Experiment, Finished, PhaseName, Point, Sample } from '../../page/messages.js';
 import { configurationNames } from '@grantline/base';
 import { requestsTitle, summarise } from '../runner/compare.js';
-import { directionLabel } from '../runner/hypervisor-observer.js';
+import { directionLabel } from '../runner/labels.js';
 import type { Observer, Progression } from '../runner/observer.js';
 import type { Result, RunRecord } from '../runner/record.js';
 import type { Summary } from '../report/results.js';

@@ -9,8 +9,10 @@ import { COMPONENT_LABELS, COMPONENT_ORDER } from '../report/palette.js';
 import { PAPER } from '../report/paper.js';
 import type { Client } from '../runner/client.js';
 import { IMIX_BYTES, meanFrameBytes, WIRE_OVERHEAD_BYTES } from '../runner/frame-sizes.js';
-import type { Observer } from '../runner/observer.js';
+import { Experiment } from '../prometheus/experiment.js';
+import { observers, type Observer } from '../runner/observer.js';
 import type { RunRecord } from '../runner/record.js';
+import { runLockHolder } from '../testbed/run-lock.js';
 import { Board } from './board.js';
 import { Browsers } from './browsers.js';
 import { PageCaptures } from './captures.js';
@@ -51,6 +53,7 @@ export class LivePage {
   readonly observer: Observer;
   private readonly facts: Facts;
   private readonly board: Board;
+  private readonly experiment = new Experiment();
   private readonly browsers: Browsers;
   private server: LiveServer | null = null;
   private attached: Attached | null = null;
@@ -69,7 +72,7 @@ export class LivePage {
 
   private constructor(options: LivePageOptions) {
     this.board = new Board(options.mode === 'up');
-    this.observer = this.board;
+    this.observer = observers(this.board, this.experiment);
     this.board.onChange = () => {
       // Vifs change with the configuration; while it measures the hypervisor is left alone.
       if (this.board.phaseName === 'warmup' && this.browsers.size > 0) void this.watch?.look();
@@ -170,8 +173,20 @@ export class LivePage {
   private serve(at: { host: string; port: number }, names: readonly string[]): Promise<LiveServer> {
     return startServer(at, names, {
       connected: (socket) => this.browsers.add(socket),
-      phase: (body) => void this.board.phase(body),
-      finished: ({ run, record }) => void this.board.finished(run, record as unknown as RunRecord),
+      phase: (body) => this.observer.phase(body),
+      finished: async ({ run, record }) => {
+        const told = record as unknown as RunRecord;
+        await this.experiment.finished(run, told);
+        await this.board.finished(run, told);
+      },
+      answered: ({ run, ...requests }) => this.experiment.answered(run, requests),
+      experiment: this.experiment,
+      look: () => {
+        // Where experimenters are other processes, one that was killed says no more.
+        if (this.facts.mode !== 'up' || runLockHolder(this.facts.dir) !== null) return;
+        this.board.released();
+        this.experiment.released();
+      },
       key: () => (this.attached ? observerKey(this.attached.token) : ''),
       capture: (id) => this.captures?.download(id) ?? null,
     });

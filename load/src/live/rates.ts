@@ -2,23 +2,11 @@
  *
  *  Counters are emptied at the start of a run. A block that shrank was emptied in between: what it holds has then grown
  *  from zero, over less time than the looks are apart, so rates of that moment are not shown as throughput. */
-import type { ExperimentDirection } from '@grantline/observe';
+import type { ExperimentDirection } from '../runner/labels.js';
 import type { Figures, Flow, GuestRates, PathRates, PhaseName, Sample } from '../../page/messages.js';
 import { dropsOf } from '../runner/conservation.js';
 import { latencyOf } from '../runner/latency.js';
-import {
-  blocksOf,
-  everywhere,
-  inDriverDomain,
-  inGuests,
-  inHypervisor,
-  inNic,
-  sum,
-  type BlockKind,
-  type ServiceSnapshot,
-  type Snapshot,
-  type Where,
-} from '../runner/snapshot.js';
+import { blocksOf, everywhere, inDriverDomain, inGuests, inHypervisor, inNic, sum, type BlockKind, type ServiceSnapshot, type Snapshot, type Where } from '../runner/snapshot.js';
 import { cableFlow, flowOf, takersOf, wayOf, type Way } from './ways.js';
 
 /** What the counters do not tell. */

@@ -21,5 +21,6 @@ export function remotePage(page: string, token: string): Observer {
   return {
     phase: (at) => post('/observer/phase', at),
     finished: (run, record) => post('/observer/finished', { run, record: withoutRaw(record) }),
+    answered: (run, requests) => post('/observer/answered', { run, ...requests }),
   };
 }

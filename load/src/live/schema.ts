@@ -3,7 +3,7 @@ import { Type, type Static, type TSchema } from '@sinclair/typebox';
 import { TypeCompiler } from '@sinclair/typebox/compiler';
 import type { ToServer } from '../../page/messages.js';
 import { configurationNames, MAX_GUESTS } from '@grantline/base';
-import { EXPERIMENT_DIRECTIONS } from '@grantline/observe';
+import { EXPERIMENT_DIRECTIONS, PHASES } from '../runner/labels.js';
 import { CAPTURE_HOPS } from './captures.js';
 import { LINK_GBPS, MAX_FRAME_BYTES, MIN_FRAME_BYTES } from '../cli/options.js';
 
@@ -87,30 +87,36 @@ export function parseRequest(text: string): Parsed {
 }
 
 const Name = Type.String({ minLength: 1, maxLength: 200 });
+/** A results folder: a label in metrics. */
+const Run = Type.String({ pattern: '^[\\x21-\\x7e]{1,100}$' });
 const Count = Type.Number({ minimum: 0 });
 const Figures = Type.Record(Type.String({ maxLength: 100 }), Type.Number());
+/** As driverDomain.netback. */
+const Components = Type.Record(Type.String({ pattern: '^[a-zA-Z]{1,32}\\.[a-zA-Z]{1,32}$' }), Type.Number(), {
+  ...{ additionalProperties: false, maxProperties: 64 },
+});
 const Nullable = <T extends TSchema>(schema: T) => Type.Union([schema, Type.Null()]);
 const Rate = { framesPerSecond: Count, gbps: Count };
 
 /** Body of POST /observer/phase. */
 export const PhaseBody = Type.Object({
-  run: Name,
+  run: Run,
   config: Name,
   direction: Type.Optional(Type.Union(EXPERIMENT_DIRECTIONS.map((d) => Type.Literal(d)))),
   round: Type.Integer({ minimum: 0 }),
-  phase: Type.Union((['idle', 'configure', 'warmup', 'measure', 'drain'] as const).map((p) => Type.Literal(p))),
-  frameBytes: Count,
-  guests: Type.Integer({ minimum: 1 }),
-  linkGbps: Nullable(Count),
+  phase: Type.Union(PHASES.map((p) => Type.Literal(p))),
+  frameBytes: Type.Number({ minimum: 0, maximum: 65535 }),
+  guests: Type.Integer({ minimum: 1, maximum: MAX_GUESTS }),
+  linkGbps: Nullable(Type.Number({ exclusiveMinimum: 0, maximum: 1e6 })),
 });
 export type PhaseBody = Static<typeof PhaseBody>;
 
 /** Body of POST /observer/finished: a record without its raw counters. What is not named here is let through, and not shown. */
 export const FinishedBody = Type.Object({
-  run: Name,
+  run: Run,
   record: Type.Object({
     config: Name,
-    direction: Type.Optional(Name),
+    direction: Type.Union((['rx', 'tx', 'guest-to-guest', 'rr'] as const).map((d) => Type.Literal(d))),
     tcp: Type.Optional(Type.Boolean()),
     factors: Type.Record(Type.String(), Type.Union([Type.String(), Type.Number(), Type.Boolean()])),
     round: Type.Integer({ minimum: 0 }),
@@ -127,7 +133,7 @@ export const FinishedBody = Type.Object({
     conservation: Type.Union([Type.Literal('ok'), Type.Array(Type.String())]),
     cpuNsPerFrame: Type.Object({
       ...{ nic: Type.Number(), driverDomain: Type.Number(), hypervisor: Type.Number(), guest: Type.Number() },
-      ...{ total: Type.Number(), components: Figures },
+      ...{ total: Type.Number(), components: Components },
     }),
     perFrame: Type.Object({
       ...{ grantOps: Type.Number(), hypercalls: Type.Number(), copies: Type.Number(), copiedBytes: Type.Number() },
@@ -138,3 +144,13 @@ export const FinishedBody = Type.Object({
   }),
 });
 export type FinishedBody = Static<typeof FinishedBody>;
+
+/** Body of POST /observer/answered. */
+export const AnsweredBody = Type.Object({
+  run: Run,
+  config: Name,
+  scenario: Type.String({ pattern: '^[\\x21-\\x7e]{1,40}$' }),
+  round: Type.Integer({ minimum: 0 }),
+  requestsPerSecond: Count,
+});
+export type AnsweredBody = Static<typeof AnsweredBody>;

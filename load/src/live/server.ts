@@ -2,39 +2,31 @@
 import { readdirSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import type { IncomingMessage, ServerResponse } from 'node:http';
 import helmet from '@fastify/helmet';
 import fastifyStatic from '@fastify/static';
-import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
-import { fastify, type FastifyBaseLogger, type FastifyInstance, type RawServerDefault } from 'fastify';
-import {
-  isBearer,
-  refuseHost,
-  refuseOrigin,
-  answerHeadAtOnce,
-  asksForWebSocket,
-  takeUpgrades,
-  addressToBind,
-  limitListening,
-  refuseUpgrade,
-} from '@grantline/base';
+import { isBearer, refuseHost, refuseOrigin, asksForWebSocket, takeUpgrades, addressToBind, refuseUpgrade } from '@grantline/base';
 import { WebSocketServer, type WebSocket } from 'ws';
-import { Type } from '@sinclair/typebox';
+import { Type, type Static, type TSchema } from '@sinclair/typebox';
+import type { Experiment } from '../prometheus/experiment.js';
+import { addMetrics, gated, type App } from '../prometheus/server.js';
 import { REPOSITORY } from '../testbed/paths.js';
 import type { Download } from './captures.js';
 import { paletteCss } from './palette-css.js';
-import { FinishedBody, PhaseBody } from './schema.js';
+import { AnsweredBody, FinishedBody, PhaseBody } from './schema.js';
 
 /** Largest message of a browser, and largest record of another process, bytes. */
 const MESSAGE_BYTES_MAX = 4096;
 const RECORD_BYTES_MAX = 512 << 10;
-/** Connections at once, WebSockets of other pages among them: a browser opens six. */
-const CONNECTIONS_MAX = 128;
 
 export interface ServerEvents {
   connected: (socket: WebSocket) => void;
-  phase: (body: PhaseBody) => void;
-  finished: (body: FinishedBody) => void;
+  /** What experiments tell. They fail with what is not of the run under way. */
+  phase: (body: PhaseBody) => Promise<void>;
+  finished: (body: FinishedBody) => Promise<void>;
+  answered: (body: AnsweredBody) => Promise<void>;
+  /** The same for Prometheus, and what is called before it is read. */
+  experiment: Experiment;
+  look: () => void;
   /** What another process that reports shows (remote.ts); '' while the testbed starts. */
   key: () => string;
   /** The capture of that id; null: there is none. */
@@ -54,20 +46,7 @@ export async function startServer(
   on: ServerEvents,
 ): Promise<LiveServer> {
   const gate = { bound: listen.host, names };
-  const app: App = fastify({
-    logger: false,
-    forceCloseConnections: true,
-    bodyLimit: RECORD_BYTES_MAX,
-    // A null stays a null, and does not become 0.
-    ajv: { customOptions: { coerceTypes: false, removeAdditional: false } },
-  }).withTypeProvider<TypeBoxTypeProvider>();
-  limitListening(app.server, { most: CONNECTIONS_MAX });
-  app.addHook('onRoute', answerHeadAtOnce);
-  app.addHook('onRequest', (request, reply, done) => {
-    const reason = refuseHost(request.headers.host, gate);
-    if (reason === null) done();
-    else void reply.code(421).send({ statusCode: 421, error: 'Misdirected Request', message: reason });
-  });
+  const app = gated(gate, RECORD_BYTES_MAX);
   await app.register(helmet, {
     contentSecurityPolicy: {
       useDefaults: false,
@@ -95,6 +74,7 @@ export async function startServer(
   await addFiles(app);
   addObserver(app, on);
   addDownload(app, on);
+  addMetrics(app, on.experiment, on.look);
 
   const sockets = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: MESSAGE_BYTES_MAX });
   takeUpgrades(app.server, asksForWebSocket, (request, socket, head) => {
@@ -118,8 +98,6 @@ export async function startServer(
     close: () => app.close(),
   };
 }
-
-type App = FastifyInstance<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger, TypeBoxTypeProvider>;
 
 const SOURCES = join(REPOSITORY, 'load/page');
 const BUILT = join(REPOSITORY, 'load/dist/page');
@@ -156,18 +134,15 @@ function addObserver(app: App, on: ServerEvents): void {
     },
   };
   const Empty = Type.Object({});
-  app.post('/observer/phase', { ...guarded, schema: { body: PhaseBody, response: { 200: Empty } } }, (request) => {
-    on.phase(request.body);
-    return {};
-  });
-  app.post(
-    '/observer/finished',
-    { ...guarded, schema: { body: FinishedBody, response: { 200: Empty } } },
-    (request) => {
-      on.finished(request.body);
+  const add = <T extends TSchema>(path: string, body: T, tell: (told: Static<T>) => Promise<void>): void => {
+    app.post(`/observer/${path}`, { ...guarded, schema: { body, response: { 200: Empty } } }, async (request) => {
+      await tell(request.body);
       return {};
-    },
-  );
+    });
+  };
+  add('phase', PhaseBody, on.phase);
+  add('finished', FinishedBody, on.finished);
+  add('answered', AnsweredBody, on.answered);
 }
 
 /** The file of a capture. Its id is random and told to browsers that passed the checks of Host and Origin only. */

@@ -1,6 +1,6 @@
 /** Which counters tell what the live page shows, by what is measured: frames go to the guests or come from them, and
  *  streams, requests and web traffic end in other places than generated frames. Pure. */
-import type { ExperimentDirection } from '@grantline/observe';
+import type { ExperimentDirection } from '../runner/labels.js';
 import type { Flow } from '../../page/messages.js';
 import { inDriverDomain, inGuests, inNic, sum, type BlockKind, type Snapshot, type Where } from '../runner/snapshot.js';
 

@@ -3,9 +3,7 @@
 import { readFileSync } from 'node:fs';
 import type { Factors, RunSettings } from '@grantline/base';
 import { holdSession, type BedSession } from './bed-session.js';
-import type { ExperimentResult } from './hypervisor-observer.js';
 import { HttpError, Party, type Call } from './http.js';
-import type { AnsweredRequests, Progression } from './observer.js';
 import type { ServiceName, ServiceSnapshot } from './snapshot.js';
 
 export type DomainKind = 'guest' | 'driver-domain' | 'nic';
@@ -68,8 +66,8 @@ interface SessionState {
   over: boolean;
 }
 
-/** How far the experiment is, and the session itself: nothing that a session puts back. */
-const ALWAYS = /^\/api\/(session|experiment)(\/|$)/;
+/** The session itself: nothing that a session puts back. */
+const ALWAYS = /^\/api\/session(\/|$)/;
 
 /** A service with a control API of its own, at the address that the hypervisor knows it by. It is shown its own domain's control key
  *  and never the operator's token: a guest's service is no friend of the operator's. */
@@ -154,10 +152,6 @@ export class Client {
   config = (): Promise<ConfigStatus> => this.operator('GET', '/api/config');
   putRun = (run: RunSettings): Promise<unknown> => this.operator('PUT', '/api/run', run);
   run = (): Promise<{ run: RunSettings | null; ready: number[] }> => this.operator('GET', '/api/run');
-  putExperiment = (at: Progression): Promise<unknown> => this.operator('PUT', '/api/experiment', at);
-  postResult = (result: ExperimentResult): Promise<unknown> => this.operator('POST', '/api/experiment/results', result);
-  postRequests = (requests: AnsweredRequests & { run: string }): Promise<unknown> =>
-    this.operator('POST', '/api/experiment/requests', requests);
   xenstore = (path: string): Promise<unknown> => this.operator('GET', `/api/xenstore?path=${encodeURIComponent(path)}`);
   grants = (domid: number): Promise<unknown> => this.operator('GET', `/api/domains/${domid}/grants`);
   /** Where a domain's service answers, and the key of its domain, for what is no single call: a capture. */

@@ -4,9 +4,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Configuration } from '@grantline/base';
 import { silent } from '../report/progress.js';
 import type { Client } from './client.js';
-import { HypervisorObserver } from './hypervisor-observer.js';
 import type { BedSession } from './bed-session.js';
-import { observers } from './observer.js';
+import type { Observer } from './observer.js';
 import { openBed, runOnce, type Bed, type RunPlan } from './run.js';
 
 export interface CycleOptions {
@@ -16,6 +15,8 @@ export interface CycleOptions {
   /** How many guests take part; null: all that there are. */
   guests: number | null;
   plan: Omit<RunPlan, 'name'>;
+  /** Hears of phases and figures. */
+  observer: Observer;
   say: (line: string) => void;
   /** Milliseconds between two looks at a testbed that is not complete. */
   lookMs?: number;
@@ -30,7 +31,6 @@ export class Cycle {
   private bed: Bed | null = null;
   /** On the testbed as it is now; a hypervisor that starts again knows of none. */
   private held: BedSession | null = null;
-  private observer: HypervisorObserver | null = null;
   private round = 0;
   private name = '';
   private members = '';
@@ -83,10 +83,7 @@ export class Cycle {
     this.stopped = true;
     this.abort.abort();
     await Promise.race([this.underWay, sleep(STOP_LIMIT_MS, null, { ref: false })]);
-    await Promise.race([
-      Promise.allSettled([this.observer?.end(), this.held?.end()]),
-      sleep(limitMs, null, { ref: false }),
-    ]);
+    await Promise.race([this.held?.end(), sleep(limitMs, null, { ref: false })]);
   }
 
   /** The testbed as it is now, once it is complete. */
@@ -119,12 +116,11 @@ export class Cycle {
       if (members !== this.members)
         this.name = `cycle-${new Date().toISOString().slice(0, 19).replaceAll(/[-:]/g, '')}`;
       this.members = members;
-      this.observer = new HypervisorObserver(client);
       if (this.held === null || this.held.lost) {
         this.held = null;
         this.held = await client.hold();
       }
-      this.bed = await openBed(client, wanted, observers(this.observer));
+      this.bed = await openBed(client, wanted, this.o.observer);
       return null;
     } catch (error) {
       this.bed = null;

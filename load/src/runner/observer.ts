@@ -1,9 +1,6 @@
-/** Who wants to know how an experiment goes: the hypervisor (for Prometheus), the live page. */
-import type { ExperimentDirection } from '@grantline/observe';
+/** Who wants to know how an experiment goes: the live page, and whoever shows it to Prometheus. */
+import type { ExperimentDirection, Phase } from './labels.js';
 import type { RunRecord } from './record.js';
-
-/** What is being done; `measure` is the only part whose figures count. */
-export type Phase = 'idle' | 'configure' | 'warmup' | 'measure' | 'drain';
 
 /** Where an experiment is. */
 export interface Progression {

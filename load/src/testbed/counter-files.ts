@@ -3,7 +3,8 @@
 import { closeSync } from 'node:fs';
 import { join } from 'node:path';
 import { nowNs } from '@grantline/base';
-import { CounterReader, readerOf, fetchDescriptor } from '@grantline/machine';
+import { CounterReader, readerOf } from '@grantline/observe';
+import { fetchDescriptor } from '@grantline/machine';
 import { SHARED_SOCKET } from '@grantline/xen';
 import type { Client } from '../runner/client.js';
 import type { ServiceName, ServiceSnapshot } from '../runner/snapshot.js';

@@ -10,6 +10,7 @@ import type { MeasureLine } from '../../src/cli/measure.js';
 import { chooseTarget, parseRemote } from '../../src/cli/remote.js';
 import { Client } from '../../src/runner/client.js';
 import { Cycle } from '../../src/runner/cycle.js';
+import { observers } from '../../src/runner/observer.js';
 import { configurationNamed } from '@grantline/base';
 import { REPOSITORY } from '../../src/testbed/paths.js';
 
@@ -129,6 +130,20 @@ t.test('guests share memory with the others and no network but the watchers’',
   t.end();
 });
 
+t.test('Prometheus finds the experimenter where it shows what it measures, and any that takes its place', (t) => {
+  const { environment, networks } = file.services['experimenter'];
+  const { scrape_configs } = parse(read('dashboards/prometheus/prometheus.yml')) as {
+    scrape_configs: { job_name: string; static_configs?: { targets: string[] }[] }[];
+  };
+  const targets = scrape_configs.flatMap((job) => (job.static_configs ?? []).flatMap((given) => given.targets));
+  t.same(targets, [`experimenter:${environment!['GRANTLINE_METRICS'].split(':')[1]}`]);
+  t.equal(environment!['GRANTLINE_HTTP_NAMES'], 'experimenter');
+  t.match(file.services['load'], { environment, networks: { control: { aliases: ['experimenter'] } } });
+  t.ok(networks.some((name) => file.services['prometheus'].networks.includes(name)));
+  t.match(read('load/src/compose/measure.ts'), /commandOptions: \[[^\]]*'--use-aliases'/);
+  t.end();
+});
+
 t.test('what Compose says when it fails becomes one line with what to do', (t) => {
   const taken =
     'driver failed programming external connectivity: Bind for 127.0.0.1:9090 failed: port is already allocated';
@@ -187,7 +202,7 @@ t.test('the cycle says once what it waits for, and tries each time with the toke
     return Object.assign(new Client('http://127.0.0.1:1', ''), { testbed: () => Promise.resolve({ domains }) });
   };
   const cycle = new Cycle({
-    ...{ client, guests: null, lookMs: 1, configs: [configurationNamed('optimised')!] },
+    ...{ client, guests: null, lookMs: 1, configs: [configurationNamed('optimised')!], observer: observers() },
     plan: {
       ...{ frameSizes: [64], seconds: 1, warmup: 0, linkGbps: null, flowControl: true },
       ...{ protocol: 'auto', flows: 1, seed: 1 },

@@ -66,9 +66,10 @@ t.test('comparisons on a running testbed', async (t) => {
   const bench = new Bench('running');
   t.teardown(() => bench.end());
   // What is measured on it leaves it in that configuration.
-  const up = await bench.up(2, '--config', 'optimised');
+  const up = await bench.up(2, '--config', 'optimised', '--page', '127.0.0.1:0');
   const pids = bench.services().map((p) => p.pid);
   const hypervisor = /hypervisor\s+(http:\/\/[^/\s]+)/.exec(up.stdout)![1];
+  const page = /live page\s+(http:\S+)/.exec(up.stdout)![1];
   const json = join(bench.home, 'out.json');
   const measured = (): CompareFile => JSON.parse(readFileSync(json, 'utf8')) as CompareFile;
 
@@ -80,7 +81,7 @@ t.test('comparisons on a running testbed', async (t) => {
   });
 
   await t.test('a factor can be switched alone, and guests may be left out', async (t) => {
-    const before = seriesOf(await scrape(hypervisor));
+    const before = seriesOf(await scrape(hypervisor, page));
     const r = await bench.run('compare', '--set', 'lro=false', '--seconds', '0.3', '--warmup', '0.1', '--json', json);
     t.equal(r.code, 0, r.stderr);
     t.same(
@@ -91,7 +92,7 @@ t.test('comparisons on a running testbed', async (t) => {
       ],
     );
     await t.test('its metrics tell the same', async (t) =>
-      sameInMetrics(t, before, await scrape(hypervisor), measured()),
+      sameInMetrics(t, before, await scrape(hypervisor, page), measured()),
     );
     t.match((await bench.run('compare', '--guests', '3')).stderr, /has 2 guests, 3 are asked for/);
   });

@@ -6,15 +6,16 @@ import type { CompareFile } from '../../src/report/results.js';
 import { call, callBytes } from '../../src/runner/http.js';
 import { sum, type BlockKind } from '../../src/runner/snapshot.js';
 
-/** Pages as text, by domain: those that service discovery names. */
-export async function scrape(hypervisor: string): Promise<Map<string, string>> {
+/** Pages as text, by domain: those that service discovery names, and the live page's, which shows the experiment. */
+export async function scrape(hypervisor: string, page: string): Promise<Map<string, string>> {
   const groups = await call<{ targets: string[]; labels: { domain: string } }[]>(
     'hypervisor',
     hypervisor,
     '/prometheus/targets',
   );
+  const experimenter = { targets: [new URL(page).host], labels: { domain: 'experimenter' } };
   const pages = new Map<string, string>();
-  for (const { targets, labels } of groups)
+  for (const { targets, labels } of [...groups, experimenter])
     for (const target of targets)
       pages.set(labels.domain, (await callBytes(labels.domain, `http://${target}`, '/metrics')).toString('utf8'));
   return pages;
@@ -49,7 +50,7 @@ export function sameInMetrics(
   file: CompareFile,
 ): void {
   const after = seriesOf(pages);
-  t.same([...pages.keys()].sort(), ['driver-domain', 'guest1', 'guest2', 'hypervisor', 'nic']);
+  t.same([...pages.keys()].sort(), ['driver-domain', 'experimenter', 'guest1', 'guest2', 'hypervisor', 'nic']);
   t.same(badLabels(after), []);
   const grown = (name: string, labels = {}): number => total(after, name, labels) - total(before, name, labels);
   const counted = (kind: BlockKind, counter: string): number =>

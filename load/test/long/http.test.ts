@@ -4,7 +4,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import t from 'tap';
-import { patternBody } from '@grantline/base';
+import { patternBody } from '@grantline/measure';
 import { errorsOf } from '../../src/http/plan.js';
 import type { HttpFile } from '../../src/http/record.js';
 import { Bench, eventually, voided } from '../e2e/kit.js';

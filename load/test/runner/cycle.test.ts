@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net';
 import { configurationNamed } from '@grantline/base';
 import { ServiceClient, type Client } from '../../src/runner/client.js';
 import { Cycle } from '../../src/runner/cycle.js';
+import { observers } from '../../src/runner/observer.js';
 
 /** A testbed as far as a cycle asks for it: the NIC's pages are real, and `at` is called before each answer. */
 async function bed(at: (what: string) => Promise<void> | void) {
@@ -41,7 +42,6 @@ async function bed(at: (what: string) => Promise<void> | void) {
     resetCounters: () => step('resetCounters', undefined),
     snapshot: () => step('snapshot', []),
     hold: () => step('hold', { lost: false, end: () => Promise.resolve() }),
-    putExperiment: () => step('putExperiment', {}),
   } as unknown as Client;
   return { nic, client, close: () => server.close() };
 }
@@ -63,6 +63,7 @@ for (const when of ['resetCounters', 'POST /load', 'snapshot', 'putConfig'])
       client: () => client,
       configs: [configurationNamed('baseline')!],
       guests: null,
+      observer: observers(),
       plan: { ...plan, warmup: when === 'snapshot' ? 0 : 30, flows: 1, seed: 1 },
       say: (line) => void said.push(line),
       lookMs: 5,

@@ -30,7 +30,7 @@ import { Type } from '@sinclair/typebox';
 import { createHttp, listenHttp, OPEN, type ServiceHttp } from './http.js';
 import { Lifeline } from './lifeline.js';
 import { createLog, type Log } from './log.js';
-import type { Reading } from './metrics.js';
+import type { Reading } from '@grantline/observe';
 import { dropPrivileges } from './privileges.js';
 import { PROOF_PATH, proofOf, QUESTION } from './proof.js';
 import { SessionFollower } from './session.js';

@@ -23,7 +23,7 @@ import {
 import { type CounterFile, processCpuNs, threadCpuNs } from '@grantline/machine';
 import type { ListenAddress } from './env.js';
 import type { Log } from './log.js';
-import { ServiceMetrics, type Reading } from './metrics.js';
+import { METRICS_TYPE, ServiceMetrics, type Reading } from '@grantline/observe';
 
 /** A fastify server whose routes take TypeBox schemas. */
 export type ServiceHttp = FastifyInstance<
@@ -177,7 +177,7 @@ function addCounters(app: ServiceHttp, o: HttpOptions): void {
     { ...OPEN, schema: { summary: 'For Prometheus', response: { 200: Type.String() } } },
     async (_request, reply) => {
       const text = await metrics.text();
-      return reply.type(metrics.contentType).send(text);
+      return reply.type(METRICS_TYPE).send(text);
     },
   );
   app.get(

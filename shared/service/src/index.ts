@@ -4,7 +4,6 @@ export { OPEN, createHttp, listenHttp, type HttpOptions, type ServiceHttp } from
 export { HypervisorClient } from './hypervisor/client.js';
 export { Lifeline } from './lifeline.js';
 export { createLog, createLogTo, type Log } from './log.js';
-export type { Reading } from './metrics.js';
 export { dropPrivileges } from './privileges.js';
 export { PROOF_PATH, proofOf } from './proof.js';
 export { addRecordRoutes, keepRecorded } from './recorded.js';

@@ -5,7 +5,7 @@ import { readPackets, INBOUND, NOT_DROPPED } from '@grantline/observe';
 import { COUNTER_FILE_BYTES, CounterFile, AddressSpace, makeMemory } from '@grantline/machine';
 import { Captures, MAX_CAPTURES } from '../src/captures.js';
 import { createHttp, listenHttp } from '../src/http.js';
-import { quiet } from '../testkit/fake-hypervisor.js';
+import { quiet } from './fake-hypervisor.js';
 
 const KEY = 'a'.repeat(64);
 

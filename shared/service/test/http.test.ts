@@ -4,7 +4,7 @@ import { COUNTER_FILE_BYTES, CounterFile, AddressSpace, makeMemory } from '@gran
 import { NIC_QUEUE_COUNTERS } from '@grantline/observe';
 import { createHttp, listenHttp, type CountersBody, type ServiceHttp } from '../src/http.js';
 import { UsageError } from '@grantline/base';
-import { quiet } from '../testkit/fake-hypervisor.js';
+import { quiet } from './fake-hypervisor.js';
 
 const KEY = 'c'.repeat(64);
 const withKey = { authorization: `Bearer ${KEY}` };

@@ -9,10 +9,15 @@ import {
   makeMemory,
   LATENCY,
 } from '@grantline/machine';
-import { NIC_QUEUE_COUNTERS, HYPERCALL_COUNTERS, APP_COUNTERS, NETBACK_COUNTERS } from '@grantline/observe';
+import {
+  NIC_QUEUE_COUNTERS,
+  HYPERCALL_COUNTERS,
+  APP_COUNTERS,
+  NETBACK_COUNTERS,
+  type Reading,
+} from '@grantline/observe';
 import { createHttp } from '../src/http.js';
-import type { Reading } from '../src/metrics.js';
-import { quiet } from '../testkit/fake-hypervisor.js';
+import { quiet } from './fake-hypervisor.js';
 import { testDir } from '@grantline/machine/testkit';
 import { parsePage } from '@grantline/observe/testkit';
 

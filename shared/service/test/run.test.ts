@@ -2,8 +2,8 @@ import t, { type Test } from 'tap';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import { readCounterFile } from '@grantline/machine';
-import { FakeHypervisor } from '../testkit/fake-hypervisor.js';
+import { readCounterFile } from '@grantline/observe';
+import { FakeHypervisor } from './fake-hypervisor.js';
 import { until } from '@grantline/machine/testkit';
 
 // Some twenty processes start here one after the other.

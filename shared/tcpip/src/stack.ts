@@ -6,20 +6,7 @@
  *      stack.flush();                        // timers, callbacks of applications, acknowledgements and data out
  *
  *  and comes back at nextDeadlineNs, when the link has room again, or when onWork was called. */
-import {
-  ETHERTYPE_ARP,
-  ETHERTYPE_IPV4,
-  ETH_BYTES,
-  ETH_DST,
-  ETH_SRC,
-  etherType,
-  macHi,
-  macLo,
-  IP_BYTES,
-  IP_SRC,
-  PROTO_TCP,
-  PROTO_UDP,
-} from '@grantline/frames';
+import { ETHERTYPE_ARP, ETHERTYPE_IPV4, ETH_BYTES, ETH_DST, ETH_SRC, etherType, macHi, macLo, IP_BYTES, IP_SRC, PROTO_TCP, PROTO_UDP } from '@grantline/frames';
 import type { PrivateMemory } from '@grantline/machine';
 import { Arp } from './ip/arp.js';
 import type { Connection } from './tcp/connection.js';

@@ -2,8 +2,7 @@
 import { type DomId, nowNs, type Factors } from '@grantline/base';
 import { XENBUS_NAMES, backendPath, frontendPath, vifName, XenbusBackend, messageOf } from '@grantline/xen';
 import { slots, type CounterBlock } from '@grantline/machine';
-import { NETBACK_COUNTERS, NETBACK_TX_COUNTERS } from '@grantline/observe';
-import type { Reading } from '@grantline/service';
+import { NETBACK_COUNTERS, NETBACK_TX_COUNTERS, type Reading } from '@grantline/observe';
 import type { SourceRule } from '@grantline/frames';
 import { TxCredit } from '../data/tx/tx-credit.js';
 import { TxPolicy } from '../data/tx/tx-policy.js';

@@ -1,6 +1,6 @@
 /** The shared rings of a connected vif, for metrics: how large they are and how many requests wait. */
 import type { BackRing } from '@grantline/xen';
-import type { Reading } from '@grantline/service';
+import type { Reading } from '@grantline/observe';
 
 const QUEUES = ['nic', 'bridge'] as const;
 const DIRECTIONS = ['tx', 'rx'] as const;

@@ -8,14 +8,7 @@ import { NetDrops } from './net-drops.js';
 import { NO_RX_TAP, type RxTap } from '@grantline/observe';
 import type { CounterBlock, Mem, PrivateMemory } from '@grantline/machine';
 import { ETH_BYTES } from '@grantline/frames';
-import {
-  type HostAddress,
-  RX_CHECKSUM_BLANK,
-  type NetLink,
-  type NetSettings,
-  type Secret,
-  NetStack,
-} from '@grantline/tcpip';
+import { type HostAddress, RX_CHECKSUM_BLANK, type NetLink, type NetSettings, type Secret, NetStack } from '@grantline/tcpip';
 import { isMeasured, RX_CSUM_BLANK, RX_MSS_MASK, type TxDevice } from '@grantline/measure';
 
 /** Pieces of frames between two calls of `deliver`: as RxStack's. */

@@ -3,7 +3,8 @@
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import { fastify, type FastifyBaseLogger, type FastifyInstance, type RawServerDefault } from 'fastify';
-import { answerHeadAtOnce, REQUEST_ID } from '@grantline/base';
+import { answerHeadAtOnce } from '@grantline/base';
+import { REQUEST_ID } from '@grantline/measure';
 import { addBodies } from './body-routes.js';
 import { addRoot } from './root-route.js';
 import { queuePipelined } from './pipelined.js';

@@ -2,7 +2,7 @@
 import { createHash, type Hash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { crc32 } from 'node:zlib';
-import { patternChunk } from '@grantline/base';
+import { patternChunk } from '@grantline/measure';
 import type { Lane } from './turns.js';
 
 /** A body of the pattern. Holds no more than a few views, however long the body is, and makes pieces only as its lane has

@@ -1,7 +1,7 @@
 /** Bodies of a chosen size, down, up and in chunks. */
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import { Type } from '@sinclair/typebox';
-import { PATTERN_CHUNK, patternChunk, MAX_BODY_BYTES, MAX_STREAM_CHUNK, UploadBody } from '@grantline/base';
+import { PATTERN_CHUNK, patternChunk, MAX_BODY_BYTES, MAX_STREAM_CHUNK, UploadBody } from '@grantline/measure';
 import type { WebInstance } from './app.js';
 import { digest, PatternStream, TooLong } from './bodies.js';
 import type { Turns } from './turns.js';

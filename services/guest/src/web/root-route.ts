@@ -1,5 +1,5 @@
 /** GET /: the small answer. */
-import { RootBody } from '@grantline/base';
+import { RootBody } from '@grantline/measure';
 import type { WebInstance } from './app.js';
 
 export function addRoot(app: WebInstance, name: string): void {

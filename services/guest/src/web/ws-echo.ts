@@ -1,7 +1,8 @@
 /** WebSocket echo at /ws: what comes, text or bytes, goes back. */
 import type { IncomingMessage } from 'node:http';
 import { WebSocketServer, type RawData, type WebSocket } from 'ws';
-import { asksForWebSocket, takeUpgrades, MAX_MESSAGE_BYTES } from '@grantline/base';
+import { asksForWebSocket, takeUpgrades } from '@grantline/base';
+import { MAX_MESSAGE_BYTES } from '@grantline/measure';
 import type { WebInstance } from './app.js';
 import type { Lane, Turns } from './turns.js';
 

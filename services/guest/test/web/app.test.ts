@@ -7,7 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { crc32 } from 'node:zlib';
 import t, { type Test } from 'tap';
 import { WebSocket } from 'ws';
-import { patternBody, PatternReader, PATTERN_PERIOD } from '@grantline/base';
+import { patternBody, PatternReader, PATTERN_PERIOD } from '@grantline/measure';
 import { makeWebApp, type WebAppOptions } from '../../src/web/app.js';
 import { PatternStream } from '../../src/web/bodies.js';
 

@@ -6,7 +6,6 @@ import { Type } from '@sinclair/typebox';
 import { Domid, Empty, Factors, Nullable } from './api-schemas.js';
 import { DomainError } from './domains.js';
 import { addConfig } from './config-api.js';
-import { addExperiment } from './experiment-api.js';
 import { MemoryError } from './claim.js';
 import type { Hypervisor } from './hypervisor.js';
 import { addInspection } from './inspect-api.js';
@@ -45,7 +44,6 @@ export function addApi(app: ServiceHttp, hv: Hypervisor): void {
   addTestbed(app, hv);
   addConfig(app, hv);
   addRate(app, hv);
-  addExperiment(app, hv);
   addSession(app, hv);
   addInspection(app, hv);
   addTargets(app, hv);

@@ -17,7 +17,6 @@ import { Doors } from './doors.js';
 import { dump } from './dump.js';
 import { EventPages } from './event-pages.js';
 import { EventChannels, type PortInfo } from './evtchn.js';
-import { Experiment } from './experiment.js';
 import { Sessions } from './session.js';
 import { TestbedFiles } from './files.js';
 import { HypercallServer } from './hypercall-server.js';
@@ -98,7 +97,6 @@ export class Hypervisor {
   private readonly settler: NodeJS.Timeout;
   private readonly delivery: WatchDelivery;
   private readonly doors: Doors;
-  readonly experiment = new Experiment();
   readonly sessions: Sessions;
   /** How often each domain has connected. */
   readonly starts = new Map<DomId, number>();
@@ -144,7 +142,7 @@ export class Hypervisor {
     this.joins = new Joins(this.files, this.domains, (o.roles ?? null) === null ? null : places);
     this.toolstack = new Toolstack(this.store, this.domains, () => this.rights.changed());
     this.sessions = new Sessions({
-      ...{ store: this.store, domains: this.domains, toolstack: this.toolstack, experiment: this.experiment },
+      ...{ store: this.store, domains: this.domains, toolstack: this.toolstack },
       deliver: () => this.deliver(),
       log: o.log,
     });

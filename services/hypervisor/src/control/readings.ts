@@ -1,10 +1,8 @@
 /** What the hypervisor's metrics show besides counters: states and levels, read when asked. docs/wire/metrics.md. */
 import { XENBUS } from '@grantline/xen';
-import { configurationName, domainName } from '@grantline/base';
-import type { Reading } from '@grantline/service';
+import { configurationName, configurationNames, domainName } from '@grantline/base';
+import type { Reading } from '@grantline/observe';
 import { activeEntries } from '../data/inspect.js';
-import { CONFIG_LABELS } from './experiment.js';
-import { experimentReadings } from './experiment-readings.js';
 import type { Hypervisor } from './hypervisor.js';
 
 /** All that is not counted. */
@@ -14,12 +12,11 @@ export function readings(hv: Hypervisor): Reading[] {
     ...domainReadings(hv),
     ...vifReadings(hv),
     { family: 'grantline_dma_entries', value: hv.dma.used },
-    ...CONFIG_LABELS.map((config): Reading => ({
+    ...[...configurationNames, 'custom'].map((config): Reading => ({
       family: 'grantline_configuration_info',
       labels: { config },
       value: config === inForce ? 1 : 0,
     })),
-    ...experimentReadings(hv.experiment, inForce),
   ];
 }
 

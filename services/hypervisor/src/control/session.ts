@@ -1,19 +1,10 @@
 /** Sessions: one command at a time changes the testbed, and what it found is put back when it ends. That it has ended is seen
  *  here, by its connection, so that a killed one leaves no more than one that ended well. docs/wire/control-plane.md section 11. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import {
-  DOMID_CONTROL,
-  DOMID_DRIVER,
-  type RunSettings,
-  SESSION_PATH,
-  sessionAckPath,
-  sessionText,
-  type SessionStage,
-} from '@grantline/base';
+import { DOMID_CONTROL, DOMID_DRIVER, type RunSettings, SESSION_PATH, sessionAckPath, sessionText, type SessionStage } from '@grantline/base';
 import { domainPath } from '@grantline/xen';
 import type { Log } from '@grantline/service';
 import { DomainError, type Domains } from './domains.js';
-import type { Experiment } from './experiment.js';
 import type { Toolstack } from './toolstack.js';
 import type { XenStore } from './xenstore.js';
 
@@ -28,7 +19,6 @@ export interface SessionsOptions {
   store: XenStore;
   domains: Domains;
   toolstack: Toolstack;
-  experiment: Experiment;
   /** Lets watches fire. */
   deliver: () => void;
   log: Pick<Log, 'warn'>;
@@ -86,10 +76,9 @@ export class Sessions {
   }
 
   private async putBack(session: Session): Promise<void> {
-    const { toolstack, experiment, deliver, log } = this.o;
+    const { toolstack, deliver, log } = this.o;
     const { factors, limits, run } = session.found;
     await this.enter(session, 'ending');
-    if (experiment.stage !== null) experiment.enter({ ...experiment.stage, phase: 'idle' });
     toolstack.setLimits(limits);
     if (JSON.stringify(toolstack.factors) !== factors) {
       toolstack.configure(JSON.parse(factors) as Record<string, unknown>);

@@ -5,17 +5,7 @@
  *  (mac, ip) stays the toolstack's, although the directory is the guest's.
  *  Source: docs/misc/xenstore.txt; docs/wire/xenstore-paths.md has our paths. */
 import { DOMID_CONTROL, type DomId } from '@grantline/base';
-import {
-  allWritable,
-  asTree,
-  deepest,
-  makeNode,
-  mayRead,
-  mayWrite,
-  type Node,
-  type Readers,
-  type StoreTree,
-} from './store-node.js';
+import { allWritable, asTree, deepest, makeNode, mayRead, mayWrite, type Node, type Readers, type StoreTree } from './store-node.js';
 import { QUOTA_EVENTS, QUOTA_VALUE_BYTES, quotaOf } from './store-quota.js';
 import { StoreError, namesOf, parentOf, resolvePath } from './store-path.js';
 import { StoreWatches, type WatchEvent } from './store-watches.js';

@@ -30,7 +30,6 @@ t.test(
             '/api/config',
             '/api/rate',
             '/api/run',
-            '/api/experiment',
             '/api/xenstore',
             '/api/control',
             '/api/session',

@@ -39,7 +39,7 @@ async function follower(b: Bed): Promise<{ peer: Peer; told: string[] }> {
   return { peer, told };
 }
 
-t.test('a session puts back what it found, however it ends: configuration, limits, run, phase', async (t) => {
+t.test('a session puts back what it found, however it ends: configuration, limits, run', async (t) => {
   const b = await bed(t);
   await b.api('PUT', '/api/rate', { rate: '1GB/s' });
   const guest = await b.open('guest');
@@ -59,8 +59,6 @@ t.test('a session puts back what it found, however it ends: configuration, limit
       frameSizes: [60],
       guests: [guest.domid],
     });
-    const stage = { config: 'custom', round: 0, phase: 'measure', frameBytes: 60, guests: 1, linkGbps: null };
-    await b.api('PUT', '/api/experiment', { run: how, ...stage });
     // The peers are no vifs: they never settle, and are waited for as long as the limit says.
     b.hv.toolstack.settled = () => true;
     if (how === 'end') t.equal((await b.api('DELETE', `/api/session/${id}`)).status, 200);
@@ -72,7 +70,6 @@ t.test('a session puts back what it found, however it ends: configuration, limit
     t.match((await b.api('GET', '/api/rate')).body.rates, [{ rate: '50000000,50000' }]);
     const { run } = (await b.api('GET', '/api/run')).body as unknown as { run: object };
     t.match(run, { id: before + 2, mode: 'off', guests: [guest.domid] }, 'receivers let all frames pass');
-    t.match((await b.api('GET', '/api/experiment')).body, { phase: 'idle', run: how });
   }
 });
 

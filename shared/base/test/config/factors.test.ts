@@ -1,15 +1,5 @@
 import t from 'tap';
-import {
-  CONFIGURATIONS,
-  changeFactors,
-  configurationName,
-  configurationNamed,
-  configurationNames,
-  factorKeys,
-  parseFactor,
-  readFactors,
-  sampleFactors,
-} from '../../src/config/factors.js';
+import { CONFIGURATIONS, changeFactors, configurationName, configurationNamed, configurationNames, factorKeys, parseFactor, readFactors, sampleFactors } from '../../src/config/factors.js';
 
 const from =
   (keys: Record<string, string>) =>

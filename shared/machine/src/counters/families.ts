@@ -149,6 +149,7 @@ const HYPERVISOR_FAMILIES = {
   grantline_domain_up: gauge('1: the domain runs; 0: it is created or dead.'),
   grantline_domain_starts_total: counter('Connections of a domain: over 1, it has come back.'),
   grantline_vif_state: gauge('XenbusState of an end of a vif, 1 Initialising to 6 Closed.', 'vif', 'component'),
+  grantline_configuration_info: gauge('1 for the configuration in force.', 'config'),
   grantline_vif_disabled: gauge('1: netback or netfront refused the other side.', 'vif'),
   grantline_control_requests_total: counter('Control operations that domains asked for.'),
   grantline_control_events_total: counter('Events sent to domains.'),

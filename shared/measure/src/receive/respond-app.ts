@@ -5,27 +5,7 @@
  *  that the payload was read and made anew, and not only sent back. */
 import { slots, type CounterBlock, type Mem, type PrivateMemory } from '@grantline/machine';
 import { RESPONDER_COUNTERS } from '@grantline/observe';
-import {
-  foldNative,
-  nativeSum,
-  ETHERTYPE_IPV4,
-  ETH_BYTES,
-  ETH_MAX_FRAME,
-  parseMac,
-  writeEthernet,
-  IP_BYTES,
-  IP_SRC,
-  PROTO_UDP,
-  parseIp,
-  writeIpv4,
-  Pattern,
-  STAMP_FLOWS,
-  stampCheck,
-  type FlowSpec,
-  UDP_BYTES,
-  UDP_CHECK,
-  writeUdp,
-} from '@grantline/frames';
+import { foldNative, nativeSum, ETHERTYPE_IPV4, ETH_BYTES, ETH_MAX_FRAME, parseMac, writeEthernet, IP_BYTES, IP_SRC, PROTO_UDP, parseIp, writeIpv4, Pattern, STAMP_FLOWS, stampCheck, type FlowSpec, UDP_BYTES, UDP_CHECK, writeUdp } from '@grantline/frames';
 import * as frames from '@grantline/frames';
 import { MAX_IN_FLIGHT } from '@grantline/base';
 import type { TxDevice } from '../send/tx-device.js';

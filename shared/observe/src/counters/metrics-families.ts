@@ -1,6 +1,5 @@
 /** Every metric of every service, in the order of the page. docs/wire/metrics.md. */
 import { counter, gauge, TESTBED_FAMILIES, type Family } from '@grantline/machine';
-import { EXPERIMENT_FAMILIES } from './metrics-experiment.js';
 
 const PROCESS_FAMILIES = {
   grantline_build_info: gauge('What is running.', 'version', 'revision', 'node'),
@@ -13,7 +12,6 @@ const PROCESS_FAMILIES = {
 
 export const FAMILIES = {
   ...TESTBED_FAMILIES,
-  ...EXPERIMENT_FAMILIES,
   ...PROCESS_FAMILIES,
 } as const;
 export type FamilyName = keyof typeof FAMILIES;

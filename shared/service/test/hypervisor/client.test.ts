@@ -3,7 +3,7 @@ import t, { type Test } from 'tap';
 import { HypervisorClient } from '../../src/hypervisor/client.js';
 import { HypervisorError } from '@grantline/xen';
 import { UsageError } from '@grantline/base';
-import { FakeHypervisor, quiet } from '../../testkit/fake-hypervisor.js';
+import { FakeHypervisor, quiet } from '../fake-hypervisor.js';
 import { refuse, until } from '@grantline/machine/testkit';
 
 async function connected(

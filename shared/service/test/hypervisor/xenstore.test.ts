@@ -1,7 +1,7 @@
 import t from 'tap';
 import { HypervisorClient } from '../../src/hypervisor/client.js';
 import { XenstoreClient, parseNumber } from '@grantline/xen';
-import { FakeHypervisor, quiet } from '../../testkit/fake-hypervisor.js';
+import { FakeHypervisor, quiet } from '../fake-hypervisor.js';
 import { refuse, until } from '@grantline/machine/testkit';
 import type { Test } from 'tap';
 

@@ -12,16 +12,7 @@ import type { TcpContext } from './context.js';
 import { closeWith, resetFor } from './control.js';
 import { mayFollowCookie, sendCookie, takeCookie } from './cookie.js';
 import { negotiate, offer } from './negotiate.js';
-import {
-  ERR_NONE,
-  ERR_REFUSED,
-  ESTABLISHED,
-  EV_OPEN,
-  EV_WRITABLE,
-  FIN_WAIT_1,
-  SYN_RECEIVED,
-  SYN_SENT,
-} from './state.js';
+import { ERR_NONE, ERR_REFUSED, ESTABLISHED, EV_OPEN, EV_WRITABLE, FIN_WAIT_1, SYN_RECEIVED, SYN_SENT } from './state.js';
 import type { Listener } from './table.js';
 import { startKeepAlive, stopRetransmit } from './timers.js';
 import { synWindow } from './window.js';

@@ -4,14 +4,7 @@
  *  The first 128 bytes of a packet are copied, so that what was judged is what is sent; the rest stays in the guest's pages,
  *  which the NIC reads: by a grant that stands, or by one that is mapped for this packet. A slot is answered when nothing
  *  uses its page any more. */
-import {
-  GRANT_ENTRIES,
-  NETBACK_BATCH,
-  NETIF_RSP_DROPPED,
-  NETIF_RSP_OKAY,
-  NICTX_MAX_CHAIN,
-  type BackRing,
-} from '@grantline/xen';
+import { GRANT_ENTRIES, NETBACK_BATCH, NETIF_RSP_DROPPED, NETIF_RSP_OKAY, NICTX_MAX_CHAIN, type BackRing } from '@grantline/xen';
 import type { DomId } from '@grantline/base';
 import { type FrameTap, NETBACK_TX_COUNTERS } from '@grantline/observe';
 import { DRIVER_DOMAIN_CPU, slots, type Poller } from '@grantline/machine';

@@ -4,17 +4,7 @@
  *  segmentation offload would, so that frames are what goes over the wire. Out of it: frames are joined again (writer.ts), as
  *  its NIC's LRO would. A packet that the NIC at this end would have to cut only for the far end to join it again stays
  *  whole: it counts, and is paced, as the frames that it stands for. docs/adr/0019 */
-import {
-  slots,
-  type CounterBlock,
-  type AddressSpace,
-  type Mem,
-  type WakeSource,
-  TAP_PACKET_BYTES,
-  VNET_BYTES,
-  type TapDevice,
-  NIC_CPU,
-} from '@grantline/machine';
+import { slots, type CounterBlock, type AddressSpace, type Mem, type WakeSource, TAP_PACKET_BYTES, VNET_BYTES, type TapDevice, NIC_CPU } from '@grantline/machine';
 import { CABLE_COUNTERS, TAP_COUNTERS } from '@grantline/observe';
 import { PACKET_BLANK, PACKET_GSO, PACKET_MALFORMED, VnetHeader, TapWriter } from '@grantline/measure';
 import { PacketCutter } from '@grantline/frames';

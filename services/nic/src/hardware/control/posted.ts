@@ -1,7 +1,7 @@
 /** How many buffers wait in each queue, for metrics. */
 import { NICQ_AVAIL_PROD, NICQ_SIZE } from '@grantline/xen';
 import type { Mem } from '@grantline/machine';
-import type { Reading } from '@grantline/service';
+import type { Reading } from '@grantline/observe';
 import type { DmaTable } from '../data/dma.js';
 import type { NicQueue } from '../data/rx-queue.js';
 

@@ -3,7 +3,7 @@
  *
  *  The period is a prime, so that a piece that is lost, doubled or moved by any usual size (a segment, a page, a chunk)
  *  shows in the bytes behind it. Printable, since a client may look at a body as text. */
-import { Rng } from '../clock/rng.js';
+import { Rng } from '@grantline/base';
 
 /** Bytes after which a body repeats. */
 export const PATTERN_PERIOD = 65_521;

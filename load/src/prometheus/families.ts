@@ -1,26 +1,13 @@
-/** Metrics of the experiment under way, which the hypervisor shows. docs/wire/metrics.md section 4. */
+/** Metrics of the experiment under way. docs/wire/metrics.md section 4. */
 import { gauge, summary, type Family } from '@grantline/machine';
 
-/** What an experiment measures, as a label: frames to the guests or from them, from guest to guest, requests and their
- *  answers, TCP streams either way, and HTTP. */
-export const EXPERIMENT_DIRECTIONS = ['rx', 'tx', 'guest-to-guest', 'rr', 'tcp-rx', 'tcp-tx', 'http'] as const;
-export type ExperimentDirection = (typeof EXPERIMENT_DIRECTIONS)[number];
-
-/** The same web application on plain loopback: beside the configurations where requests are counted. */
-export const LOOPBACK_CONFIG = 'loopback';
-
 const RUN = ['run', 'config', 'direction'] as const;
+const PHASE = ['phase', 'config', 'direction'] as const;
 
 export const EXPERIMENT_FAMILIES = {
-  grantline_configuration_info: gauge('1 for the configuration in force.', 'config'),
   grantline_run_info: gauge('1: the run under way, and the configuration that it is at.', ...RUN),
-  grantline_phase_info: gauge('1 for the phase under way with its configuration.', 'phase', 'config', 'direction'),
-  grantline_phase_start_timestamp_seconds: gauge(
-    'When a phase was last entered; 0: never.',
-    'phase',
-    'config',
-    'direction',
-  ),
+  grantline_phase_info: gauge('1 for the phase under way with its configuration.', ...PHASE),
+  grantline_phase_start_timestamp_seconds: gauge('When a phase was last entered; 0: never.', ...PHASE),
   grantline_experiment_frame_bytes: gauge('Mean bytes of the frames of the run, without FCS; 0: no run yet.'),
   grantline_experiment_guests: gauge('Guests that take part in the run.'),
   grantline_experiment_line_rate_bytes_per_second: gauge(

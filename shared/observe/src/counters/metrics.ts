@@ -3,23 +3,16 @@
  *
  *  prom-client writes the page. Not its default metrics: those keep a timer of 10 ms running, which would wake an idle
  *  service all day. Not its counters: they cannot be set, and the registry takes anything that answers `get`. */
-import { Registry, type Metric } from 'prom-client';
-import {
-  type By,
-  type Declared,
-  type Series,
-  type Labels,
-  type BlockSnapshot,
-  type CounterFile,
-  processCpuNs,
-  LATENCY,
-} from '@grantline/machine';
-import { COUNTERS, FAMILIES, type FamilyName, latencyHistogram } from '@grantline/observe';
+import type { Metric } from 'prom-client';
+import { type By, type Declared, type Series, type Family, type Labels, type BlockSnapshot, type CounterFile, processCpuNs, LATENCY } from '@grantline/machine';
+import { COUNTERS } from './names.js';
+import { FAMILIES, type FamilyName } from './metrics-families.js';
+import { latencyHistogram } from './metrics-latency.js';
 import { buildInfo, domainName } from '@grantline/base';
 
 /** A value that the service reads when asked: ring slots, states, grants. */
-export interface Reading {
-  family: FamilyName;
+export interface Reading<F extends string = FamilyName> {
+  family: F;
   /** `domain` is the service's own unless it stands here. */
   labels?: Labels;
   value: number;
@@ -41,17 +34,19 @@ export interface MetricsOptions {
 }
 
 /** A page under construction. Series with the same labels add up. */
-class Page {
+class Page<F extends string> {
   private readonly domain: string;
-  private readonly families = new Map<FamilyName, Map<string, Sample>>();
+  private readonly families: Readonly<Record<F, Family>>;
+  private readonly samples = new Map<F, Map<string, Sample>>();
 
-  constructor(domain: string) {
+  constructor(domain: string, families: Readonly<Record<F, Family>>) {
     this.domain = domain;
+    this.families = families;
   }
 
-  add({ family, labels, value }: Reading, suffix = '', le?: string): void {
-    let samples = this.families.get(family);
-    if (samples === undefined) this.families.set(family, (samples = new Map<string, Sample>()));
+  add({ family, labels, value }: Reading<F>, suffix = '', le?: string): void {
+    let samples = this.samples.get(family);
+    if (samples === undefined) this.samples.set(family, (samples = new Map<string, Sample>()));
     const all: Record<string, string> = { domain: this.domain, ...labels, ...(le === undefined ? {} : { le }) };
     const key = `${suffix} ${JSON.stringify(all)}`;
     const there = samples.get(key);
@@ -60,12 +55,14 @@ class Page {
   }
 
   /** Families in the order in which they are declared. */
-  text(): Promise<string> {
+  async text(): Promise<string> {
+    // With the first page: what shows none, as most commands, is not to wait for it.
+    const { Registry } = await import('prom-client');
     const registry = new Registry();
-    for (const name of Object.keys(FAMILIES) as FamilyName[]) {
-      const samples = this.families.get(name);
+    for (const name of Object.keys(this.families) as F[]) {
+      const samples = this.samples.get(name);
       if (samples === undefined) continue;
-      const { help, type } = FAMILIES[name];
+      const { help, type } = this.families[name];
       const metric = { name, help, type, values: [...samples.values()], get: () => Promise.resolve(metric) };
       registry.registerMetric(metric as unknown as Metric);
     }
@@ -73,8 +70,21 @@ class Page {
   }
 }
 
+/** What a page is sent as: prom-client's PROMETHEUS_CONTENT_TYPE. */
+export const METRICS_TYPE = 'text/plain; version=0.0.4; charset=utf-8';
+
+/** A page of nothing but these readings, for what is no service. @param domain label of all series, as a service's */
+export function readingsPage<F extends string>(
+  domain: string,
+  families: Readonly<Record<F, Family>>,
+  readings: Iterable<Reading<F>>,
+): Promise<string> {
+  const page = new Page(domain, families);
+  for (const reading of readings) page.add(reading);
+  return page.text();
+}
+
 export class ServiceMetrics {
-  readonly contentType = Registry.PROMETHEUS_CONTENT_TYPE;
   private readonly o: MetricsOptions;
   private readonly startSeconds = Math.floor(Date.now() / 1000 - process.uptime());
 
@@ -84,7 +94,7 @@ export class ServiceMetrics {
 
   /** The page as it is now. */
   text(): Promise<string> {
-    const page = new Page(this.o.domain);
+    const page = new Page<FamilyName>(this.o.domain, FAMILIES);
     for (const block of this.o.counterFile?.totals() ?? []) {
       if (block.kind === LATENCY.kind) addLatency(page, block);
       else addCounters(page, block);
@@ -130,7 +140,7 @@ export function seriesLabels({ by }: Declared, block: Readonly<Record<string, st
 }
 
 /** A counter that is declared nowhere is left out: the tests find it. */
-function addCounters(page: Page, block: BlockSnapshot): void {
+function addCounters(page: Page<FamilyName>, block: BlockSnapshot): void {
   const declared = COUNTERS.get(block.kind);
   if (declared === undefined) return;
   for (const [name, value] of Object.entries(block.values))
@@ -142,7 +152,7 @@ function addCounters(page: Page, block: BlockSnapshot): void {
       });
 }
 
-function addLatency(page: Page, block: BlockSnapshot): void {
+function addLatency(page: Page<FamilyName>, block: BlockSnapshot): void {
   const family = 'grantline_frame_latency_seconds';
   const { buckets, sumSeconds } = latencyHistogram(block.values);
   for (const { le, count } of buckets) page.add({ family, value: count }, '_bucket', le);

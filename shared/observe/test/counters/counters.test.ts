@@ -2,12 +2,9 @@ import { spawn } from 'node:child_process';
 import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { slots } from '../../src/counters/block.js';
-import { BLOCKS_AT, COUNTER_FILE_BYTES, COUNTER_MAGIC, CounterFile, TOC_AT } from '../../src/counters/file.js';
+import { slots, BLOCKS_AT, COUNTER_FILE_BYTES, COUNTER_MAGIC, CounterFile, TOC_AT, AddressSpace, makeMemory } from '@grantline/machine';
 import { CounterReader, readCounterFile, readerOf, type ReadAt } from '../../src/counters/reader.js';
-import { AddressSpace } from '../../src/mem/address-space.js';
-import { makeMemory } from '../../src/mem/memory-file.js';
-import { anew } from '../../testkit/handles.js';
+import { anew } from '@grantline/machine/testkit';
 
 const dir = mkdtempSync('/dev/shm/grantline-counters-');
 t.teardown(() => rmSync(dir, { recursive: true, force: true }));
