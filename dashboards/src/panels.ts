@@ -14,7 +14,18 @@ import * as statetimeline from '@grafana/grafana-foundation-sdk/statetimeline';
 import * as table from '@grafana/grafana-foundation-sdk/table';
 import * as text from '@grafana/grafana-foundation-sdk/text';
 import * as timeseries from '@grafana/grafana-foundation-sdk/timeseries';
-import { byThresholds, DATASOURCE, freshRefs, FULL, legendList, legendTable, marks, tooltipAll, GREEN, type Told } from './kit.js';
+import {
+  byThresholds,
+  DATASOURCE,
+  freshRefs,
+  FULL,
+  legendList,
+  legendTable,
+  marks,
+  tooltipAll,
+  GREEN,
+  type Told,
+} from './kit.js';
 
 type Queries = () => Builder<Dataquery>[];
 type Thresholds = Builder<ThresholdsConfig>;

@@ -1,6 +1,20 @@
 /** The tables: measured configurations, guests, and throughput as figures. */
 import { byId, putTable, setText, type Cell } from './dom.js';
-import { clock, configOf, counted, dropName, gbps, linkText, loss, mega, micros, named, percent, small, whole } from './format.js';
+import {
+  clock,
+  configOf,
+  counted,
+  dropName,
+  gbps,
+  linkText,
+  loss,
+  mega,
+  micros,
+  named,
+  percent,
+  small,
+  whole,
+} from './format.js';
 import type { BedState, Facts, Point, Sample } from './messages.js';
 import { vifText } from './path-view.js';
 

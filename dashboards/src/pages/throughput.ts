@@ -7,7 +7,25 @@ import {
   ScaleDistributionConfigBuilder,
 } from '@grafana/grafana-foundation-sdk/common';
 import { assemble } from '../dashboard.js';
-import { AMBER, buckets, coloured, configColours, dashed, GREEN, joined, latest, LINE_RATES, marks, matrix, PAPER_BASELINE, PAPER_OPTIMISED, RED, rows, series, UNIT } from '../kit.js';
+import {
+  AMBER,
+  buckets,
+  coloured,
+  configColours,
+  dashed,
+  GREEN,
+  joined,
+  latest,
+  LINE_RATES,
+  marks,
+  matrix,
+  PAPER_BASELINE,
+  PAPER_OPTIMISED,
+  RED,
+  rows,
+  series,
+  UNIT,
+} from '../kit.js';
 import { bars, grid, heat, lines, number, story, withMarks } from '../panels.js';
 import { duringRun, ofRuns, result, wire } from '../queries.js';
 

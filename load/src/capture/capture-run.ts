@@ -1,6 +1,13 @@
 /** One capture: the streams of its hops, merged by time, into one pcapng file with an interface for each hop. */
 import { nowNs, epochOfClock } from '@grantline/base';
-import { interfaceBlock, sectionBlock, statisticsBlock, type Statistics, type Hop, sectionInfo } from '@grantline/observe';
+import {
+  interfaceBlock,
+  sectionBlock,
+  statisticsBlock,
+  type Statistics,
+  type Hop,
+  sectionInfo,
+} from '@grantline/observe';
 import { Merger } from './merge.js';
 import type { HopSource } from './plan.js';
 import { CaptureSource, type SourceSettings } from './source.js';

@@ -7,7 +7,7 @@ import type { HopSource } from './plan.js';
 
 const CONNECT_LIMIT_MS = 10_000;
 const REFUSAL_CHARS = 100_000;
-/** A block that is longer is none of ours. */
+/** A longer block was not written by a service. */
 const BLOCK_BYTES_MAX = 1 << 20;
 
 export interface SourceSettings {

@@ -4,7 +4,25 @@ import type { CompareSettings } from '../report/results.js';
 import { REQUEST_BYTES, REQUEST_TIMEOUT_MS, type RequestPlan } from '../runner/requests.js';
 import type { RunPlan } from '../runner/run.js';
 import { UserError } from './errors.js';
-import { parseConfigs, parseBeside, parseDirection, parseFaultsOption, parseFlows, parseFrame, parseGuests, parseInFlight, parseLink, parseProtocol, parseRepeat, parseRequestRate, parseSeconds, parseSeed, parseSets, parseWarmup, parseWorkload } from './options.js';
+import {
+  parseConfigs,
+  parseBeside,
+  parseDirection,
+  parseFaultsOption,
+  parseFlows,
+  parseFrame,
+  parseGuests,
+  parseInFlight,
+  parseLink,
+  parseProtocol,
+  parseRepeat,
+  parseRequestRate,
+  parseSeconds,
+  parseSeed,
+  parseSets,
+  parseWarmup,
+  parseWorkload,
+} from './options.js';
 import type { RemoteArguments } from './remote.js';
 
 export interface CompareArguments extends RemoteArguments {
@@ -116,7 +134,7 @@ function requestPlans(args: CompareArguments): RequestPlan[] {
   );
 }
 
-/** What only some workloads take; anywhere else it would be passed over in silence. */
+/** What only some workloads take; anywhere else it would be ignored in silence. */
 const TAKEN_BY: readonly [option: 'direction' | 'inflight' | 'beside' | 'rate' | 'frame' | 'protocol', string[]][] = [
   ['direction', ['load', 'tcp']],
   ['inflight', ['rr']],

@@ -10,7 +10,14 @@ import { required } from '../testbed/discover.js';
 import { testbedDir } from '../testbed/paths.js';
 import { takeRunLock } from '../testbed/run-lock.js';
 import { parseConfigs, parseFrame, parseGuests, parseLink, parseSeconds, parseSeed, parseWarmup } from './options.js';
-import { HYPERVISOR_OPTION, TOKEN_OPTION, parseRemote, remoteClient, shownHere, type RemoteArguments } from './remote.js';
+import {
+  HYPERVISOR_OPTION,
+  TOKEN_OPTION,
+  parseRemote,
+  remoteClient,
+  shownHere,
+  type RemoteArguments,
+} from './remote.js';
 import { tokenAt } from './page.js';
 import { session, UNWIND_MS } from './session.js';
 

@@ -12,7 +12,16 @@ import { terminalProgress } from '../report/progress.js';
 import { jsonOut, resultsDir, writeJson } from '../report/results.js';
 import type { Bed } from '../runner/run.js';
 import { UserError } from './errors.js';
-import { parseConfigs, parseConnections, parseGuests, parsePage, parseRates, parseRepeat, parseSeconds, parseWarmup } from './options.js';
+import {
+  parseConfigs,
+  parseConnections,
+  parseGuests,
+  parsePage,
+  parseRates,
+  parseRepeat,
+  parseSeconds,
+  parseWarmup,
+} from './options.js';
 import { NO_PAGE_OPTION, PAGE_NAME_OPTION, PAGE_OPTION } from './page.js';
 import { chooseTarget, HYPERVISOR_OPTION, TOKEN_OPTION, withRemoteBed, type RemoteArguments } from './remote.js';
 import { reportLine } from '../report/report-line.js';

@@ -1,6 +1,19 @@
 /** Checks of what the user typed. Each takes the text and gives the value, or throws a UserError that says what is
  *  wrong and what may be written instead. */
-import { parseRate, FACTOR_VALUES, changeFactors, configurationNamed, configurationNames, parseFactor, type Configuration, parseFaults, type CableFaults, MAX_IN_FLIGHT, MAX_GUESTS, NAME_FORM } from '@grantline/base';
+import {
+  parseRate,
+  FACTOR_VALUES,
+  changeFactors,
+  configurationNamed,
+  configurationNames,
+  parseFactor,
+  type Configuration,
+  parseFaults,
+  type CableFaults,
+  MAX_IN_FLIGHT,
+  MAX_GUESTS,
+  NAME_FORM,
+} from '@grantline/base';
 import { IMIX_BYTES } from '../runner/frame-sizes.js';
 import { UserError } from './errors.js';
 

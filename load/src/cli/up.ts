@@ -8,7 +8,17 @@ import { watchReadiness } from '../testbed/readiness.js';
 import { Supervisor } from '../testbed/supervisor.js';
 import { UserError } from './errors.js';
 import { openPage, tokenOf, withPage, NO_PAGE_OPTION, PAGE_NAME_OPTION, PAGE_OPTION } from './page.js';
-import { checkRate, parseConfig, parseEdge, parseFaultsOption, parseGuests, parseListen, parseNested, unheard, parsePage } from './options.js';
+import {
+  checkRate,
+  parseConfig,
+  parseEdge,
+  parseFaultsOption,
+  parseGuests,
+  parseListen,
+  parseNested,
+  unheard,
+  parsePage,
+} from './options.js';
 import { setFaults } from '../runner/faults.js';
 import { chooseTarget } from './remote.js';
 import { session } from './session.js';

@@ -26,7 +26,7 @@ class Child {
       // Ctrl-C in a terminal is for the command, which then ends this.
       detached: true,
     });
-    // It could not be started, or cannot be told any more: whoever listens for an answer hears of it.
+    // It could not be started, or cannot be told any more: the caller that waits for an answer hears of it.
     this.process.on('error', () => {});
   }
 

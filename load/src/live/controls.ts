@@ -1,6 +1,12 @@
 /** The live page's controls: what they may do on a running testbed, one thing at a time, and never during a comparison. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { configurationName, configurationNamed, FACTOR_VALUES, type Configuration, type Factors } from '@grantline/base';
+import {
+  configurationName,
+  configurationNamed,
+  FACTOR_VALUES,
+  type Configuration,
+  type Factors,
+} from '@grantline/base';
 import type { ControlState, ToServer } from '../../page/messages.js';
 import { RunError } from '../cli/errors.js';
 import type { Client } from '../runner/client.js';

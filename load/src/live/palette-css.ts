@@ -1,5 +1,15 @@
 /** The palette of the reports as custom properties, so that the live page has the same colours. Pure. */
-import { ALARM, COMPONENT_TONES, CONFIG_TONES, MARK, MUTED, RULE, SURFACE, TEXT, type Tone } from '../report/palette.js';
+import {
+  ALARM,
+  COMPONENT_TONES,
+  CONFIG_TONES,
+  MARK,
+  MUTED,
+  RULE,
+  SURFACE,
+  TEXT,
+  type Tone,
+} from '../report/palette.js';
 
 const ALL: Readonly<Record<string, Tone>> = {
   surface: SURFACE,

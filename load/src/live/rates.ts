@@ -6,7 +6,19 @@ import type { ExperimentDirection } from '../runner/labels.js';
 import type { Figures, Flow, GuestRates, PathRates, PhaseName, Sample } from '../../page/messages.js';
 import { dropsOf } from '../runner/conservation.js';
 import { latencyOf } from '../runner/latency.js';
-import { blocksOf, everywhere, inDriverDomain, inGuests, inHypervisor, inNic, sum, type BlockKind, type ServiceSnapshot, type Snapshot, type Where } from '../runner/snapshot.js';
+import {
+  blocksOf,
+  everywhere,
+  inDriverDomain,
+  inGuests,
+  inHypervisor,
+  inNic,
+  sum,
+  type BlockKind,
+  type ServiceSnapshot,
+  type Snapshot,
+  type Where,
+} from '../runner/snapshot.js';
 import { cableFlow, flowOf, takersOf, wayOf, type Way } from './ways.js';
 
 /** What the counters do not tell. */

@@ -4,7 +4,7 @@ import { Party } from '../runner/http.js';
 import type { Observer } from '../runner/observer.js';
 import { withoutRaw } from './board.js';
 
-/** What the page knows a reporter by. Made of the operator's token, which whoever reports and whoever serves the page both have: the token
+/** What the page knows a reporter by. Made of the operator's token, which the reporter and the page's server both have: the token
  *  itself does not go there, since something else may have taken the page's port. '': there is no token. */
 export const observerKey = (token: string): string =>
   token === '' ? '' : createHmac('sha256', token).update('observer of the live page').digest('hex');

@@ -4,7 +4,15 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import helmet from '@fastify/helmet';
 import fastifyStatic from '@fastify/static';
-import { isBearer, refuseHost, refuseOrigin, asksForWebSocket, takeUpgrades, addressToBind, refuseUpgrade } from '@grantline/base';
+import {
+  isBearer,
+  refuseHost,
+  refuseOrigin,
+  asksForWebSocket,
+  takeUpgrades,
+  addressToBind,
+  refuseUpgrade,
+} from '@grantline/base';
 import { WebSocketServer, type WebSocket } from 'ws';
 import { Type, type Static, type TSchema } from '@sinclair/typebox';
 import type { Experiment } from '../prometheus/experiment.js';

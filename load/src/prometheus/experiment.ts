@@ -3,7 +3,15 @@
 import { CONFIG_LABELS, configLabel, LOOPBACK_CONFIG } from '../runner/labels.js';
 import type { AnsweredRequests, Observer, Progression } from '../runner/observer.js';
 import type { Result } from '../runner/record.js';
-import { keyOf, phaseReadings, reading, resultReadings, runReadings, type ExperimentReading, type Stage } from './readings.js';
+import {
+  keyOf,
+  phaseReadings,
+  reading,
+  resultReadings,
+  runReadings,
+  type ExperimentReading,
+  type Stage,
+} from './readings.js';
 
 /** Scenarios that a run may have, of each configuration and of loopback. */
 const MAX_ANSWERED = 32 * (CONFIG_LABELS.length + 1);

@@ -3,7 +3,14 @@ import { DRIVER_DOMAIN_CPU, GUEST_CPU, HYPERVISOR_CPU, NIC_CPU, snake, type Labe
 import type { Reading } from '@grantline/observe';
 import { PAPER } from '../report/paper.js';
 import { WIRE_OVERHEAD_BYTES } from '../runner/frame-sizes.js';
-import { CONFIG_LABELS, configLabel, directionLabel, EXPERIMENT_DIRECTIONS, PHASES, type ConfigLabel } from '../runner/labels.js';
+import {
+  CONFIG_LABELS,
+  configLabel,
+  directionLabel,
+  EXPERIMENT_DIRECTIONS,
+  PHASES,
+  type ConfigLabel,
+} from '../runner/labels.js';
 import type { Progression } from '../runner/observer.js';
 import type { LatencyUs, PerFrame, Result } from '../runner/record.js';
 import type { EXPERIMENT_FAMILIES } from './families.js';

@@ -9,11 +9,30 @@ import { guestsPlot } from './plot-guests.js';
 import { latencyPlot } from './plot-latency.js';
 import { throughputPlot } from './plot-throughput.js';
 import { dateOf, factorsTable, mixLines, notedLines, notedTable, provenanceTable } from './provenance.js';
-import { bottleneckLines, faultsOf, gainLines, guestsLines, headlineOf, intervalLine, latencyLine, settingsLine, type Headline } from './story.js';
+import {
+  bottleneckLines,
+  faultsOf,
+  gainLines,
+  guestsLines,
+  headlineOf,
+  intervalLine,
+  latencyLine,
+  settingsLine,
+  type Headline,
+} from './story.js';
 import { lossTable, trustTable } from './soundness.js';
 import { requestHeadline, requestRows, requestSection } from './requests.js';
 import type { Plot } from './svg.js';
-import { componentTable, cpuTable, guestsTable, latencyTable, operationsTable, paperTable, throughputTable, type DataTable } from './tables.js';
+import {
+  componentTable,
+  cpuTable,
+  guestsTable,
+  latencyTable,
+  operationsTable,
+  paperTable,
+  throughputTable,
+  type DataTable,
+} from './tables.js';
 
 export interface Section {
   /** For links within the page. */

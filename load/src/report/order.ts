@@ -1,6 +1,15 @@
 /** Is each step of the paper's ladder a step up here too, and if not, why? From the data only. Pure. */
 import { gbps, nanos, small } from './format.js';
-import { componentNs, componentsOf, CPU_GROUPS, filledLink, rateOf, shownGroup, type Group, type Model } from './model.js';
+import {
+  componentNs,
+  componentsOf,
+  CPU_GROUPS,
+  filledLink,
+  rateOf,
+  shownGroup,
+  type Group,
+  type Model,
+} from './model.js';
 import { COMPONENT_LABELS, isComponent } from './palette.js';
 import type { RunResult } from './schema.js';
 

@@ -6,7 +6,18 @@ import { nanos } from './format.js';
 import { markup, type Markup } from './markup.js';
 import { componentNs, componentsOf, CPU_GROUPS, subjectOf, type CpuGroup, type Group, type Model } from './model.js';
 import { COMPONENT_LABELS, COMPONENT_ORDER, isComponent, type ComponentKey } from './palette.js';
-import { componentFill, fitted, legend, line, nameColumn, rect, text, textWidth, type LegendItem, type Plot } from './svg.js';
+import {
+  componentFill,
+  fitted,
+  legend,
+  line,
+  nameColumn,
+  rect,
+  text,
+  textWidth,
+  type LegendItem,
+  type Plot,
+} from './svg.js';
 
 const WIDTH = 820;
 const TOP = 44;

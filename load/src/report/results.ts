@@ -1,4 +1,4 @@
-/** Writes results: JSON of DESIGN.md section 5 into results/<date>-<commit>/ and where --json says. */
+/** Writes results: JSON (runner/record.ts has its shape) into results/<date>-<commit>/, and where --json says. */
 import { join } from 'node:path';
 import { UserError } from '../cli/errors.js';
 import type { Result, RunRecord } from '../runner/record.js';

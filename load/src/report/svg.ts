@@ -1,7 +1,18 @@
 /** What all plots share: the frame with title and description, colours as classes, axes, marks, legends. Pure; the same input
  *  gives the same bytes. */
 import { css, markup, type Markup, type Value } from './markup.js';
-import { COMPONENT_TONES, CONFIG_TONES, MARK, MUTED, RULE, SURFACE, TEXT, type ComponentKey, type ConfigKey, type Tone } from './palette.js';
+import {
+  COMPONENT_TONES,
+  CONFIG_TONES,
+  MARK,
+  MUTED,
+  RULE,
+  SURFACE,
+  TEXT,
+  type ComponentKey,
+  type ConfigKey,
+  type Tone,
+} from './palette.js';
 
 /** A plot that can stand alone or in a page. */
 export interface Plot {

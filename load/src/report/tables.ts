@@ -1,6 +1,17 @@
 /** The tables of a report as data: captions, columns and cells as text. HTML and Markdown are made from the same. Pure. */
 import { gbps, micros, nanos, percent, small, times, whole } from './format.js';
-import { baselineOf, componentNs, componentsOf, CPU_GROUPS, fairness, gainOf, rateOf, shownGroup, type Group, type Model } from './model.js';
+import {
+  baselineOf,
+  componentNs,
+  componentsOf,
+  CPU_GROUPS,
+  fairness,
+  gainOf,
+  rateOf,
+  shownGroup,
+  type Group,
+  type Model,
+} from './model.js';
 import { COMPONENT_LABELS, COMPONENT_ORDER, isComponent } from './palette.js';
 import { PAPER } from './paper.js';
 

@@ -42,7 +42,7 @@ const File = Type.Object({
   atRate: Type.Array(Summary),
 });
 
-/** @returns false also when `dir` is no directory: whoever reads it says so */
+/** @returns false also when `dir` is no directory: its reader says so */
 export function hasHttp(dir: string): boolean {
   const file = join(dir, HTTP_FILE);
   return existsSync(file) && statSync(file).isFile();

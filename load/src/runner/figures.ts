@@ -10,7 +10,18 @@ import { latencyOf } from './latency.js';
 import { injected } from './faults.js';
 import { cpuPerFrame, pairs, perFrame } from './per-frame.js';
 import type { Result } from './record.js';
-import { grew, inDriverDomain, inGuests, inNic, rate, secondsBetween, sum, type BlockKind, type Snapshot, type Where } from './snapshot.js';
+import {
+  grew,
+  inDriverDomain,
+  inGuests,
+  inNic,
+  rate,
+  secondsBetween,
+  sum,
+  type BlockKind,
+  type Snapshot,
+  type Where,
+} from './snapshot.js';
 import { voidRules } from './void-rules.js';
 
 export { cpuPerFrame } from './per-frame.js';

@@ -25,7 +25,7 @@ export interface Call {
   maxBytes?: number;
 }
 
-/** Whoever answers does not decide how much memory that takes here. */
+/** A server does not decide how much memory its answer takes here. */
 export const ANSWER_BYTES_MAX = 16 << 20;
 /** Characters of another's message that are repeated. */
 const MESSAGE_MAX = 300;

@@ -1,7 +1,17 @@
 /** What a frame, or a request, takes: CPU time by service and component, and operations. Pure. */
 import { cpuParts } from './cpu-check.js';
 import type { CpuNsPerFrame, PerFrame } from './record.js';
-import { blocksOf, everywhere, grew, inDriverDomain, inHypervisor, serviceIn, type ServiceSnapshot, type Snapshot, type Where } from './snapshot.js';
+import {
+  blocksOf,
+  everywhere,
+  grew,
+  inDriverDomain,
+  inHypervisor,
+  serviceIn,
+  type ServiceSnapshot,
+  type Snapshot,
+  type Where,
+} from './snapshot.js';
 
 /** Services that are in both. */
 export function pairs(a: Snapshot, b: Snapshot): { before: ServiceSnapshot; after: ServiceSnapshot }[] {

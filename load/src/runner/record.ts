@@ -1,4 +1,4 @@
-/** The record of one run: DESIGN.md section 5 gives the stable part of its shape; fields are added freely. */
+/** The record of one run, as result files hold it. Fields are added freely; none changes its meaning. */
 import type { Factors } from '@grantline/base';
 import type { Direction } from './hop.js';
 import type { RequestRecord } from './requests.js';

@@ -4,7 +4,25 @@
  *  that nobody here has is flooded by the bridge unless the bridge has learned it, and a guest's stack may refuse it. So
  *  frames of the first two kinds must arrive, and those of the third may. */
 import { createHash } from 'node:crypto';
-import { type Capture, LEAST_FRAME_BYTES as MIN_FRAME_BYTES, RECORD_BYTES_SURE, recordedBytes, SENT_FRAME_BYTES as MAX_FRAME_BYTES, STORE_BYTES, storedBytes, PCAP_HEADER_BYTES, PCAP_RECORD_BYTES, writePcap, type FrameRecord, formatMac, isGroup, MacRewriter, parseMac, readMac, type MacMapping } from '@grantline/observe';
+import {
+  type Capture,
+  LEAST_FRAME_BYTES as MIN_FRAME_BYTES,
+  RECORD_BYTES_SURE,
+  recordedBytes,
+  SENT_FRAME_BYTES as MAX_FRAME_BYTES,
+  STORE_BYTES,
+  storedBytes,
+  PCAP_HEADER_BYTES,
+  PCAP_RECORD_BYTES,
+  writePcap,
+  type FrameRecord,
+  formatMac,
+  isGroup,
+  MacRewriter,
+  parseMac,
+  readMac,
+  type MacMapping,
+} from '@grantline/observe';
 
 /** Frames as a multiset: how often each came. The key is the frame's SHA-256. */
 export class FrameBag {

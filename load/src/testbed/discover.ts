@@ -42,7 +42,7 @@ function look(dir: string): Found | null {
   if (names.length === 0) return { state: 'none' };
   if (text === null) return { state: 'stale', dir, file: null };
   const file = parseTestbedFile(dir, text);
-  // A number that nobody has, or somebody else by now: whoever wrote this has ended.
+  // A number that nobody has, or somebody else by now: its writer has ended.
   if (startTimeOf(file.pid) !== file.startTime) return { state: 'stale', dir, file };
   if (isSupervisor(file.pid, dir)) return { state: 'alive', dir, file };
   if (startTimeOf(file.pid) !== file.startTime || fileIdentity(path) !== identity) return null;

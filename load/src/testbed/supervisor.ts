@@ -98,7 +98,7 @@ export class Supervisor {
     const hypervisor = this.spawn('hypervisor', 'hypervisor', { GRANTLINE_HTTP: `${bracketed(host)}:${port}` });
     let url = '';
     await this.until('the hypervisor', async () => {
-      // It says itself where it listens, in a file of its own: whoever answers at a port that was free before may be a stranger.
+      // It says itself where it listens, in a file of its own: what answers at a port that was free before may be a stranger.
       const there = hypervisorIn(dir);
       if (there === null || there.pid !== hypervisor.pid || there.port === 0) return false;
       url = `http://${bracketed(reachable(host))}:${there.port}`;

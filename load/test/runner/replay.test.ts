@@ -5,7 +5,15 @@ import { readUpTo } from '../../src/report/user-input.js';
 import { readToken } from '../../src/cli/remote.js';
 import { readCapture } from '../../src/cli/replay.js';
 import { parseCapture, writePcap, parseMac, type Capture } from '@grantline/observe';
-import { compareBags, expectedOf, FrameBag, mappingsOf, sendableOf, stationsOf, tooLarge } from '../../src/runner/replay-expected.js';
+import {
+  compareBags,
+  expectedOf,
+  FrameBag,
+  mappingsOf,
+  sendableOf,
+  stationsOf,
+  tooLarge,
+} from '../../src/runner/replay-expected.js';
 
 const A = '02:00:00:00:00:0a';
 const B = '02:00:00:00:00:0b';

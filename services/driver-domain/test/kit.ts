@@ -1,5 +1,21 @@
 /** What the tests of the data path share: memory, a front end, a NIC and a hypervisor, all in one ArrayBuffer. */
-import { GNTST, CTRL_SLOT_BYTES, RX_REQ_GREF, RX_REQ_OFFSET, RX_SLOT_BYTES, NICQ_COMP_EOP, NICQ_COMP_ERROR, CTRL_RING_SIZE, RX_RING_SIZE, DeviceQueue, DriverQueue, BackRing, FrontRing, idxAdd, ringIdx } from '@grantline/xen';
+import {
+  GNTST,
+  CTRL_SLOT_BYTES,
+  RX_REQ_GREF,
+  RX_REQ_OFFSET,
+  RX_SLOT_BYTES,
+  NICQ_COMP_EOP,
+  NICQ_COMP_ERROR,
+  CTRL_RING_SIZE,
+  RX_RING_SIZE,
+  DeviceQueue,
+  DriverQueue,
+  BackRing,
+  FrontRing,
+  idxAdd,
+  ringIdx,
+} from '@grantline/xen';
 import { PAGE_SIZE } from '@grantline/base';
 import { CounterBlock, type Layout, memOver, type Mem } from '@grantline/machine';
 import type { CopyBatch, GrantBatch, GrantCalls, PinBatch, UnpinBatch } from '../src/data/grants/grant-calls.js';

@@ -5,7 +5,14 @@ import { GuestNet } from './data/guest-net.js';
 import { GuestApps } from './control/guest-apps.js';
 import { txUsers } from './control/tx-users.js';
 import { parseIp, parseMac } from '@grantline/frames';
-import { NETFRONT_COUNTERS, NETFRONT_TX_COUNTERS, SENDER_COUNTERS, WEB_COUNTERS, DRIVER_COUNTERS, RxTap } from '@grantline/observe';
+import {
+  NETFRONT_COUNTERS,
+  NETFRONT_TX_COUNTERS,
+  SENDER_COUNTERS,
+  WEB_COUNTERS,
+  DRIVER_COUNTERS,
+  RxTap,
+} from '@grantline/observe';
 import { vifName } from '@grantline/xen';
 import { startService, addRecordRoutes, keepRecorded, SendControl } from '@grantline/service';
 import { makeReceiver, SendApp } from '@grantline/measure';

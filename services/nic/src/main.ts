@@ -2,7 +2,15 @@
 import { CPU_CONTROL, slots, NIC_CPU, standBehind, setTimerSlackNs, type TapDevice, LATENCY } from '@grantline/machine';
 import { DMA_TABLE_BYTES } from '@grantline/xen';
 import { PAGE_SIZE } from '@grantline/base';
-import { CABLE_COUNTERS, EGRESS_COUNTERS, FAULTS_COUNTERS, NIC_COUNTERS, REQUESTER_COUNTERS, APP_COUNTERS, STACK_COUNTERS } from '@grantline/observe';
+import {
+  CABLE_COUNTERS,
+  EGRESS_COUNTERS,
+  FAULTS_COUNTERS,
+  NIC_COUNTERS,
+  REQUESTER_COUNTERS,
+  APP_COUNTERS,
+  STACK_COUNTERS,
+} from '@grantline/observe';
 import { parseMac, parseIp } from '@grantline/frames';
 import { startService, runMain } from '@grantline/service';
 import { Attachments } from './hardware/control/attach.js';

@@ -1,5 +1,19 @@
 /** A NIC over plain memory, with a DMA table, domains and drivers, for the tests. Not a test itself. */
-import { DMA_CONTEXT, DMA_ENTRY_BYTES, DMA_FLAGS, DMA_OWNER, dmaOwner, DMA_PFN, DMA_TABLE_BYTES, DMA_VALID, DMA_WRITE, NICQ_COMP_EOP, NICQ_COMP_ERROR, NICQ_PAGES, DriverQueue } from '@grantline/xen';
+import {
+  DMA_CONTEXT,
+  DMA_ENTRY_BYTES,
+  DMA_FLAGS,
+  DMA_OWNER,
+  dmaOwner,
+  DMA_PFN,
+  DMA_TABLE_BYTES,
+  DMA_VALID,
+  DMA_WRITE,
+  NICQ_COMP_EOP,
+  NICQ_COMP_ERROR,
+  NICQ_PAGES,
+  DriverQueue,
+} from '@grantline/xen';
 import { PAGE_SIZE, type DomId } from '@grantline/base';
 import { CounterBlock, type Layout, memOver, type Mem } from '@grantline/machine';
 import { CABLE_COUNTERS, NIC_COUNTERS, NIC_QUEUE_COUNTERS } from '@grantline/observe';

@@ -13,7 +13,15 @@ import * as stampAbi from './stamp.js';
 import { stampCheck } from './stamp.js';
 import * as tcpAbi from './tcp.js';
 import { writeTcpTs } from './tcp.js';
-import { checkSpec, fitsPerFlow, isTcpSize, slotBytes, templateBytes, type FlowSpec, type TemplateSpec } from './template-spec.js';
+import {
+  checkSpec,
+  fitsPerFlow,
+  isTcpSize,
+  slotBytes,
+  templateBytes,
+  type FlowSpec,
+  type TemplateSpec,
+} from './template-spec.js';
 import * as udpAbi from './udp.js';
 import { writeUdp } from './udp.js';
 

@@ -5,7 +5,19 @@
  *  What cannot be judged - cut short, behind more tags or in an encapsulation that some kernel may unpack - is refused. */
 import { GENERATOR_IP, GENERATOR_MAC, OUTER_IP, OUTER_MAC } from '@grantline/base';
 import type { Mem } from '@grantline/machine';
-import { ETHERTYPE_ARP, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETH_BYTES, ETH_SRC, ETH_TYPE, MAX_VLAN_TAGS, VLAN_BYTES, isVlan, parseMac, type Mac } from './ethernet.js';
+import {
+  ETHERTYPE_ARP,
+  ETHERTYPE_IPV4,
+  ETHERTYPE_IPV6,
+  ETH_BYTES,
+  ETH_SRC,
+  ETH_TYPE,
+  MAX_VLAN_TAGS,
+  VLAN_BYTES,
+  isVlan,
+  parseMac,
+  type Mac,
+} from './ethernet.js';
 import { IP_BYTES, IP_SRC, parseIp } from './ipv4.js';
 
 /** IPv4's EtherType as a half word of memory. */

@@ -1,9 +1,57 @@
 export { CounterBlock, slots } from './counters/block.js';
-export { RX, TX, both, contained, copied, copies, counters, drop, dropOf, hidden, level, named, sent, shown, snake, suppressed, type By, type Counter, type Counters, type Declared, type Entry, type Layout, type Series } from './counters/declare.js';
-export { LABEL_NAMES, TESTBED_FAMILIES, counter, gauge, summary, type Family, type Labels } from './counters/families.js';
-export { BLOCKS_AT, COUNTER_FILE_BYTES, COUNTER_MAGIC, CounterFile, TOC_AT, type BlockSnapshot, type TocEntry } from './counters/file.js';
+export {
+  RX,
+  TX,
+  both,
+  contained,
+  copied,
+  copies,
+  counters,
+  drop,
+  dropOf,
+  hidden,
+  level,
+  named,
+  sent,
+  shown,
+  snake,
+  suppressed,
+  type By,
+  type Counter,
+  type Counters,
+  type Declared,
+  type Entry,
+  type Layout,
+  type Series,
+} from './counters/declare.js';
+export {
+  LABEL_NAMES,
+  TESTBED_FAMILIES,
+  counter,
+  gauge,
+  summary,
+  type Family,
+  type Labels,
+} from './counters/families.js';
+export {
+  BLOCKS_AT,
+  COUNTER_FILE_BYTES,
+  COUNTER_MAGIC,
+  CounterFile,
+  TOC_AT,
+  type BlockSnapshot,
+  type TocEntry,
+} from './counters/file.js';
 export { LATENCY, latencyPercentiles, mergeLatency, recordLatency } from './counters/latency.js';
-export { CPU_COUNTERS, DRIVER_DOMAIN_CPU, GUEST_CPU, HYPERVISOR_CPU, LOOP_COUNTERS, NIC_CPU, cpuLayout } from './loop/counters.js';
+export {
+  CPU_COUNTERS,
+  DRIVER_DOMAIN_CPU,
+  GUEST_CPU,
+  HYPERVISOR_CPU,
+  LOOP_COUNTERS,
+  NIC_CPU,
+  cpuLayout,
+} from './loop/counters.js';
 export { CPU_COMMON, CPU_CONTROL, CPU_WAKEUP, CpuMeter } from './loop/cpu-meter.js';
 export { DataLoop, type Poller } from './loop/data-loop.js';
 export { AddressSpace, memOver, type Mem, type PrivateMemory } from './mem/address-space.js';
@@ -11,7 +59,15 @@ export { DescriptorDoor, NoDescriptor, fetchDescriptor, showDescriptor } from '.
 export { Doorbell, Ringer, WakeSource } from './mem/doorbell.js';
 export { Fence, standBehind } from './mem/fence.js';
 export { FileLock } from './mem/file-lock.js';
-export { leaveProcessGroup, makePipe, pinToCore, pokeFd, processCpuNs, setTimerSlackNs, threadCpuNs } from './mem/libc.js';
+export {
+  leaveProcessGroup,
+  makePipe,
+  pinToCore,
+  pokeFd,
+  processCpuNs,
+  setTimerSlackNs,
+  threadCpuNs,
+} from './mem/libc.js';
 export { makeMemory, sealSeals, sealWrites } from './mem/memory-file.js';
 export { ProcessHandle } from './mem/process-handle.js';
 export { openTapOr, tryTap } from './mem/tun-refusal.js';

@@ -3,7 +3,14 @@ export { isMeasured } from './receive/measured.js';
 export { makeReceiver, startApp, type Apps } from './receive/receiver.js';
 export { RecordApp } from './receive/record-app.js';
 export { RespondApp } from './receive/respond-app.js';
-export { MAX_BULK_FRAMES, RX_CSUM_BLANK, RX_FRAMES_SHIFT, RX_MSS_MASK, bulkFrames, framesOf } from './receive/rx-info.js';
+export {
+  MAX_BULK_FRAMES,
+  RX_CSUM_BLANK,
+  RX_FRAMES_SHIFT,
+  RX_MSS_MASK,
+  bulkFrames,
+  framesOf,
+} from './receive/rx-info.js';
 export { RxStack } from './receive/rx-stack.js';
 export { NicSender } from './send/nic-sender.js';
 export { SendApp, type SendRun } from './send/send-app.js';
@@ -14,5 +21,19 @@ export { IoTable } from './tap/io-table.js';
 export { tapIsGone, tapSource } from './tap/source.js';
 export { PACKET_BLANK, PACKET_GSO, PACKET_MALFORMED, PACKET_PLAIN, VnetHeader } from './tap/vnet.js';
 export { TapWriter, type TapOut } from './tap/writer.js';
-export { PATTERN_CHUNK, PATTERN_PERIOD, PatternReader, patternBody, patternChunk, patternStart } from './web/body-pattern.js';
-export { MAX_BODY_BYTES, MAX_MESSAGE_BYTES, MAX_STREAM_CHUNK, REQUEST_ID, RootBody, UploadBody } from './web/web-api.js';
+export {
+  PATTERN_CHUNK,
+  PATTERN_PERIOD,
+  PatternReader,
+  patternBody,
+  patternChunk,
+  patternStart,
+} from './web/body-pattern.js';
+export {
+  MAX_BODY_BYTES,
+  MAX_MESSAGE_BYTES,
+  MAX_STREAM_CHUNK,
+  REQUEST_ID,
+  RootBody,
+  UploadBody,
+} from './web/web-api.js';

@@ -1,22 +1,82 @@
 export { CaptureRing } from './capture/capture-ring.js';
 export { CaptureError, type Capture } from './capture/capture.js';
-export { NETBACK_DROP, NETBACK_TX_DROP, NETFRONT_DROP, NET_DROP, NIC_DROP, NIC_QUEUE_DROP, NIC_TX_DROP, NOT_DROPPED, STACK_DROP, UNSEEN } from './capture/drop-reasons.js';
-export { DEFAULT_RING_BYTES, LEAST_FRAME_BYTES, MAX_RING_BYTES, MAX_SNAPLEN, MIN_RING_BYTES, RECORD_BYTES_SURE, RECORD_CHUNKS, RECORD_CHUNK_BYTES, RECORD_LENGTH_BYTES, SENT_FRAME_BYTES, STORE_BYTES, UPLOAD_BYTES, recordedBytes, storedBytes } from './capture/limits.js';
+export {
+  NETBACK_DROP,
+  NETBACK_TX_DROP,
+  NETFRONT_DROP,
+  NET_DROP,
+  NIC_DROP,
+  NIC_QUEUE_DROP,
+  NIC_TX_DROP,
+  NOT_DROPPED,
+  STACK_DROP,
+  UNSEEN,
+} from './capture/drop-reasons.js';
+export {
+  DEFAULT_RING_BYTES,
+  LEAST_FRAME_BYTES,
+  MAX_RING_BYTES,
+  MAX_SNAPLEN,
+  MIN_RING_BYTES,
+  RECORD_BYTES_SURE,
+  RECORD_CHUNKS,
+  RECORD_CHUNK_BYTES,
+  RECORD_LENGTH_BYTES,
+  SENT_FRAME_BYTES,
+  STORE_BYTES,
+  UPLOAD_BYTES,
+  recordedBytes,
+  storedBytes,
+} from './capture/limits.js';
 export { readPackets, type Packet } from './capture/packets.js';
 export { PCAP_HEADER_BYTES, PCAP_RECORD_BYTES } from './capture/pcap.js';
-export { INBOUND, OUTBOUND, PCAPNG_STATISTICS, interfaceBlock, readStatistics, sectionBlock, statisticsBlock, type Statistics } from './capture/pcapng-blocks.js';
+export {
+  INBOUND,
+  OUTBOUND,
+  PCAPNG_STATISTICS,
+  interfaceBlock,
+  readStatistics,
+  sectionBlock,
+  statisticsBlock,
+  type Statistics,
+} from './capture/pcapng-blocks.js';
 export { PCAPNG_ENHANCED } from './capture/pcapng.js';
 export { parseCapture } from './capture/read-capture.js';
-export { MacRewriter, destinations, formatMac, isGroup, parseMac, readMac, type MacMapping } from './capture/rewrite.js';
+export {
+  MacRewriter,
+  destinations,
+  formatMac,
+  isGroup,
+  parseMac,
+  readMac,
+  type MacMapping,
+} from './capture/rewrite.js';
 export { NO_RX_TAP, RxTap } from './capture/rx-tap.js';
 export { sectionInfo } from './capture/section.js';
 export { FrameTap, HOPS, NO_TAP, type Hop } from './capture/tap.js';
 export { writePcap, type FrameRecord } from './capture/write-pcap.js';
 export { BRIDGE_COUNTERS, DRIVER_COUNTERS, NETBACK_COUNTERS, NETBACK_TX_COUNTERS } from './counters/driver-domain.js';
 export { CAPTURE_COUNTERS, TAP_COUNTERS } from './counters/every-service.js';
-export { APP_COUNTERS, NETFRONT_COUNTERS, NETFRONT_TX_COUNTERS, RESPONDER_COUNTERS, SENDER_COUNTERS, STACK_COUNTERS, WEB_COUNTERS } from './counters/guest.js';
+export {
+  APP_COUNTERS,
+  NETFRONT_COUNTERS,
+  NETFRONT_TX_COUNTERS,
+  RESPONDER_COUNTERS,
+  SENDER_COUNTERS,
+  STACK_COUNTERS,
+  WEB_COUNTERS,
+} from './counters/guest.js';
 export { CONTROL_COUNTERS, HYPERCALL_COUNTERS } from './counters/hypervisor.js';
 export { METRICS_TYPE, ServiceMetrics, readingsPage, type Reading } from './counters/metrics.js';
 export { COUNTERS, type CounterKind, type CounterName } from './counters/names.js';
-export { CABLE_COUNTERS, EDGE_COUNTERS, EGRESS_COUNTERS, FAULTS_COUNTERS, NIC_COUNTERS, NIC_QUEUE_COUNTERS, NIC_TX_COUNTERS, REQUESTER_COUNTERS } from './counters/nic.js';
+export {
+  CABLE_COUNTERS,
+  EDGE_COUNTERS,
+  EGRESS_COUNTERS,
+  FAULTS_COUNTERS,
+  NIC_COUNTERS,
+  NIC_QUEUE_COUNTERS,
+  NIC_TX_COUNTERS,
+  REQUESTER_COUNTERS,
+} from './counters/nic.js';
 export { CounterReader, readCounterFile, readerOf } from './counters/reader.js';

@@ -104,7 +104,7 @@ export async function startService(o: ServiceOptions): Promise<Service> {
   lifeline.onStop(() => client.close());
   client.onClose((reason) => void lifeline.stop(`the hypervisor closed the connection: ${reason}`));
   if (env.domid === null) {
-    // Whoever joined learns from the hypervisor who and where it is; what the environment says comes first.
+    // A service that joined learns from the hypervisor who and where it is; what the environment says comes first.
     env = { ...env, core: env.core ?? client.core, nativeCore: env.nativeCore ?? client.nativeCore };
     log = createLog({ ...env, domid: client.domid });
   }

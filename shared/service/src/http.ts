@@ -37,7 +37,7 @@ export type ServiceHttp = FastifyInstance<
 export interface HttpOptions {
   /** Name of the service, the title of its documentation. */
   name: string;
-  /** The domain that the service is, as others call it (domain-name.ts): label of its metrics. */
+  /** The domain that the service is, as others call it (`domainName`): label of its metrics. */
   domain: string;
   log: Log;
   /** Where it will listen, and what else it is called (gate.ts). */

@@ -84,7 +84,7 @@ export class Lifeline {
   }
 
   private async undoAll(): Promise<'done'> {
-    // A turn first, so that whoever called stop() from inside its own set-up is not undone under its feet.
+    // A turn first, so that a part which called stop() from inside its own set-up is not undone under its feet.
     await Promise.resolve();
     for (let fn = this.undo.pop(); fn !== undefined; fn = this.undo.pop()) await this.run(fn);
     return 'done';

@@ -40,7 +40,7 @@ export class LogLimit {
     return leftOut;
   }
 
-  /** All that was left out and has not been told. Whoever calls it tells it. */
+  /** All that was left out and has not been told. The caller tells it. */
   takeLeftOut(): { message: string; of: string; more: number }[] {
     const out: { message: string; of: string; more: number }[] = [];
     for (const [key, kind] of this.kinds) {

@@ -1,5 +1,5 @@
-/** A domain's part in a session: remembers what it had when one began, and puts it back when it ends - however whoever held
- *  it has ended. docs/wire/control-plane.md section 11. */
+/** A domain's part in a session: remembers what it had when one began, and puts it back when it ends - however its holder
+ *  has ended. docs/wire/control-plane.md section 11. */
 import { type DomId, parseSession, SESSION_PATH, sessionAckPath, sessionText, type SessionAt } from '@grantline/base';
 import { domainPath, type XenstoreClient } from '@grantline/xen';
 import type { Log } from './log.js';

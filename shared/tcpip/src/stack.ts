@@ -1,12 +1,25 @@
 /** A TCP/IP stack of one network interface: Ethernet, ARP, IPv4, ICMP, UDP, TCP. Synchronous; owns no timer, reads no
- *  clock, allocates nothing for a frame. Whoever drives it does, for each batch:
+ *  clock, allocates nothing for a frame. Its owner does, for each batch:
  *
  *      stack.poll(clock.nowNs());            // tells the time
  *      stack.input(at, bytes, flags, gso);   // for each frame
  *      stack.flush();                        // timers, callbacks of applications, acknowledgements and data out
  *
  *  and comes back at nextDeadlineNs, when the link has room again, or when onWork was called. */
-import { ETHERTYPE_ARP, ETHERTYPE_IPV4, ETH_BYTES, ETH_DST, ETH_SRC, etherType, macHi, macLo, IP_BYTES, IP_SRC, PROTO_TCP, PROTO_UDP } from '@grantline/frames';
+import {
+  ETHERTYPE_ARP,
+  ETHERTYPE_IPV4,
+  ETH_BYTES,
+  ETH_DST,
+  ETH_SRC,
+  etherType,
+  macHi,
+  macLo,
+  IP_BYTES,
+  IP_SRC,
+  PROTO_TCP,
+  PROTO_UDP,
+} from '@grantline/frames';
 import type { PrivateMemory } from '@grantline/machine';
 import { Arp } from './ip/arp.js';
 import type { Connection } from './tcp/connection.js';

@@ -1,5 +1,14 @@
 /** One stack, and its peer played by hand: segments in, segments out, in virtual time. After packetdrill. */
-import { foldSum, pseudoSum, ETHERTYPE_ARP, ETHERTYPE_IPV4, writeEthernet, type Mac, writeIpv4, fastSum } from '@grantline/frames';
+import {
+  foldSum,
+  pseudoSum,
+  ETHERTYPE_ARP,
+  ETHERTYPE_IPV4,
+  writeEthernet,
+  type Mac,
+  writeIpv4,
+  fastSum,
+} from '@grantline/frames';
 import { memOver, type Mem } from '@grantline/machine';
 import type { NetSettings } from '../src/settings.js';
 import { NetStack } from '../src/stack.js';

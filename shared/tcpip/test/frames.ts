@@ -1,4 +1,4 @@
-/** IP packets made by hand, from the peer of net-drill.ts. */
+/** IP packets made by hand, from the peer of drill.ts. */
 import { foldSum, pseudoSum, ETHERTYPE_IPV4, writeEthernet, writeIpv4, fastSum } from '@grantline/frames';
 import { memOver } from '@grantline/machine';
 import type { Drill } from './drill.js';

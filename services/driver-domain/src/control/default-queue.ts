@@ -119,7 +119,7 @@ export class DefaultQueue {
     this.onBroken(reason);
   }
 
-  /** Frames that vifs still hold come back by and by; posted buffers are free once the queue is off. */
+  /** Frames that vifs still hold come back later; posted buffers are free once the queue is off. */
   private async takeBuffersBack(): Promise<void> {
     const { driver, host } = this;
     this.driver = null;

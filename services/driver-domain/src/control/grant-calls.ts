@@ -1,6 +1,14 @@
 /** The data path's grant operations over the hypervisor socket: shared batches behind the narrow interface of
- *  data/grant-calls.ts, each with the guest's number filled in. */
-import { GNTMAP_DEVICE_MAP, NETBACK_BATCH, CopyBatch as CopyOps, MapBatch, UnmapBatch, type Batch, type HypercallPort } from '@grantline/xen';
+ *  data/grants/grant-calls.ts, each with the guest's number filled in. */
+import {
+  GNTMAP_DEVICE_MAP,
+  NETBACK_BATCH,
+  CopyBatch as CopyOps,
+  MapBatch,
+  UnmapBatch,
+  type Batch,
+  type HypercallPort,
+} from '@grantline/xen';
 import type { DomId, Dpn, GrantHandle, Gref, Pfn } from '@grantline/base';
 import type { CopyBatch, GrantBatch, GrantCalls, PinBatch, UnpinBatch } from '../data/grants/grant-calls.js';
 

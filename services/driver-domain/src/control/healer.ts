@@ -1,4 +1,4 @@
-/** Takes care of a NIC queue that gave up: whoever finds it so says `broken`, and it is attached anew. One owner, so that no two
+/** Takes care of a NIC queue that gave up: its user says `broken`, and it is attached anew. One owner, so that no two
  *  do it at once; the pause before grows as long as it does not hold, so that a NIC that is out of its mind costs little. */
 import { slots, type CounterBlock } from '@grantline/machine';
 import { DRIVER_COUNTERS } from '@grantline/observe';

@@ -71,7 +71,7 @@ export class NativeControl implements NativeGate {
     if (this.wanted.delete(vif)) void this.change().then(() => this.o.onChange());
   }
 
-  /** The NIC is gone, and the default queue with it: whoever drives it gets one of the next NIC. */
+  /** The NIC is gone, and the default queue with it: the bridge or `native`, whichever drives it, gets one of the next NIC. */
   nicGone(): void {
     this.healer.forget();
     this.renew();

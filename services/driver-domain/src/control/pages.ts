@@ -1,5 +1,12 @@
 /** The driver domain's own pages: which are free, and which the NIC may use. */
-import { DMA_WRITE, GRANT_TABLE_PAGES, HYPERCALL_MAX_COUNT, DmaMapBatch, DmaUnmapBatch, type HypercallPort } from '@grantline/xen';
+import {
+  DMA_WRITE,
+  GRANT_TABLE_PAGES,
+  HYPERCALL_MAX_COUNT,
+  DmaMapBatch,
+  DmaUnmapBatch,
+  type HypercallPort,
+} from '@grantline/xen';
 import { PAGE_SIZE, type Dpn, type Pfn } from '@grantline/base';
 import type { Mem } from '@grantline/machine';
 

@@ -2,7 +2,21 @@
  *
  *  The list page is the guest's and it is read once (pool-list.ts). Before a grant is acknowledged as
  *  removed, nothing here and nothing in the NIC can reach its page any more. */
-import { GNTMAP_DEVICE_MAP, GNTMAP_HOST_MAP, GNTMAP_READONLY, CTRL_STATUS_BUFFER_OVERFLOW, CTRL_STATUS_INVALID_PARAMETER, CTRL_STATUS_NOT_SUPPORTED, CTRL_STATUS_SUCCESS, CTRL_TYPE_ADD_GREF_MAPPING, CTRL_TYPE_DEL_GREF_MAPPING, CTRL_TYPE_GET_GREF_MAPPING_SIZE, GREF_LIST_MAX, MapBatch, UnmapBatch } from '@grantline/xen';
+import {
+  GNTMAP_DEVICE_MAP,
+  GNTMAP_HOST_MAP,
+  GNTMAP_READONLY,
+  CTRL_STATUS_BUFFER_OVERFLOW,
+  CTRL_STATUS_INVALID_PARAMETER,
+  CTRL_STATUS_NOT_SUPPORTED,
+  CTRL_STATUS_SUCCESS,
+  CTRL_TYPE_ADD_GREF_MAPPING,
+  CTRL_TYPE_DEL_GREF_MAPPING,
+  CTRL_TYPE_GET_GREF_MAPPING_SIZE,
+  GREF_LIST_MAX,
+  MapBatch,
+  UnmapBatch,
+} from '@grantline/xen';
 import type { DomId, Dpn, GrantHandle, Gref, Pfn } from '@grantline/base';
 import { slots, type CounterBlock } from '@grantline/machine';
 import { NETBACK_COUNTERS } from '@grantline/observe';

@@ -1,5 +1,14 @@
-/** The transmit path's grant operations over the hypervisor socket, for one guest: behind data/tx-calls.ts. */
-import { GNTMAP_DEVICE_MAP, GNTMAP_HOST_MAP, GNTMAP_READONLY, CopyBatch, MapBatch as MapOps, UnmapBatch as UnmapOps, type Batch, type HypercallPort } from '@grantline/xen';
+/** The transmit path's grant operations over the hypervisor socket, for one guest: behind data/grants/tx-calls.ts. */
+import {
+  GNTMAP_DEVICE_MAP,
+  GNTMAP_HOST_MAP,
+  GNTMAP_READONLY,
+  CopyBatch,
+  MapBatch as MapOps,
+  UnmapBatch as UnmapOps,
+  type Batch,
+  type HypercallPort,
+} from '@grantline/xen';
 import type { DomId, Dpn, GrantHandle, Gref, Pfn } from '@grantline/base';
 import type { GrantWindow } from './window.js';
 import type { GrantBatch } from '../data/grants/grant-calls.js';

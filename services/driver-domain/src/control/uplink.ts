@@ -54,7 +54,7 @@ export class Uplink {
     return this.port;
   }
 
-  /** The service ends: no NIC is waited for any more, and whoever waits for the queue goes on without. */
+  /** The service ends: no NIC is waited for any more, and a vif that waits for the queue goes on without. */
   giveUp(): void {
     this.ended = true;
     this.healer.forget();

@@ -1,5 +1,13 @@
 /** One connection of a vif, from the frontend's Connected to Closed: all that it takes, and all given back in reverse. */
-import { CTRL_SLOT_BYTES, RX_SLOT_BYTES, TX_SLOT_BYTES, CTRL_RING_SIZE, RX_RING_SIZE, TX_RING_SIZE, BackRing } from '@grantline/xen';
+import {
+  CTRL_SLOT_BYTES,
+  RX_SLOT_BYTES,
+  TX_SLOT_BYTES,
+  CTRL_RING_SIZE,
+  RX_RING_SIZE,
+  TX_RING_SIZE,
+  BackRing,
+} from '@grantline/xen';
 import { type DomId, type Gref, type Factors, UndoStack } from '@grantline/base';
 import { slots, type CounterBlock } from '@grantline/machine';
 import { NETBACK_COUNTERS } from '@grantline/observe';

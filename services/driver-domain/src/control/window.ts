@@ -2,7 +2,15 @@
  *  a real mapping, and so is this: what is not mapped faults. docs/adr/0006.
  *
  *  The hypervisor decides; this only does what it said yes to. */
-import { GNTMAP_HOST_MAP, GNTMAP_READONLY, GNTST, GNTST_NAMES, type HypercallPort, MapBatch, UnmapBatch } from '@grantline/xen';
+import {
+  GNTMAP_HOST_MAP,
+  GNTMAP_READONLY,
+  GNTST,
+  GNTST_NAMES,
+  type HypercallPort,
+  MapBatch,
+  UnmapBatch,
+} from '@grantline/xen';
 import { PAGE_SHIFT, PAGE_SIZE, type DomId, type GrantHandle, type Gref, type Pfn } from '@grantline/base';
 import type { AddressSpace } from '@grantline/machine';
 

@@ -1,6 +1,15 @@
 /** Netback's end of a vif's control ring: takes one request at a time, and answers it when its work is done.
  *  docs/wire/grant-pool.md. The work itself is asynchronous and lives in control/pool-control.ts. */
-import { CTRL_REQ_DATA0, CTRL_REQ_DATA1, CTRL_REQ_DATA2, CTRL_REQ_TYPE, CTRL_RSP_DATA, CTRL_RSP_STATUS, type BackRing, idxAdd } from '@grantline/xen';
+import {
+  CTRL_REQ_DATA0,
+  CTRL_REQ_DATA1,
+  CTRL_REQ_DATA2,
+  CTRL_REQ_TYPE,
+  CTRL_RSP_DATA,
+  CTRL_RSP_STATUS,
+  type BackRing,
+  idxAdd,
+} from '@grantline/xen';
 import type { Poller, Mem } from '@grantline/machine';
 import type { Notify, Scheduler, VifPart } from './ports.js';
 

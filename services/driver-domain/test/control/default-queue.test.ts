@@ -1,6 +1,13 @@
 import t from 'tap';
 import { type Pfn, DOMID_DRIVER, DOMID_NIC, PAGE_SIZE } from '@grantline/base';
-import { DMAOP_MAP_SELF, DMA_MAP_RES_BYTES, HYPERCALL_HEADER_BYTES, STATUS_RES_BYTES, NICQ_COMP_PROD, HypervisorError } from '@grantline/xen';
+import {
+  DMAOP_MAP_SELF,
+  DMA_MAP_RES_BYTES,
+  HYPERCALL_HEADER_BYTES,
+  STATUS_RES_BYTES,
+  NICQ_COMP_PROD,
+  HypervisorError,
+} from '@grantline/xen';
 import { BRIDGE_COUNTERS, DRIVER_COUNTERS } from '@grantline/observe';
 import type { Poller } from '@grantline/machine';
 import { DefaultQueue } from '../../src/control/default-queue.js';

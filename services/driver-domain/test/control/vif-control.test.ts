@@ -1,6 +1,26 @@
 import t from 'tap';
 import { PAGE_SIZE, type DomId, type Pfn } from '@grantline/base';
-import { CTRL_TYPE_ADD_GREF_MAPPING, TX_SLOT_BYTES, RING_REQ_PROD, TX_RING_SIZE, FrontRing, idxAdd, HypervisorError, DMAOP_MAP_SELF, DMAOP_UNMAP_SELF, DMA_MAP_RES_BYTES, DMA_UNMAP_BYTES, GNTTABOP_MAP, GNTTABOP_UNMAP, HYPERCALL_HEADER_BYTES, MAP_RES_BYTES, STATUS_RES_BYTES, UNMAP_BYTES, UNMAP_HANDLE, TxDriverQueue } from '@grantline/xen';
+import {
+  CTRL_TYPE_ADD_GREF_MAPPING,
+  TX_SLOT_BYTES,
+  RING_REQ_PROD,
+  TX_RING_SIZE,
+  FrontRing,
+  idxAdd,
+  HypervisorError,
+  DMAOP_MAP_SELF,
+  DMAOP_UNMAP_SELF,
+  DMA_MAP_RES_BYTES,
+  DMA_UNMAP_BYTES,
+  GNTTABOP_MAP,
+  GNTTABOP_UNMAP,
+  HYPERCALL_HEADER_BYTES,
+  MAP_RES_BYTES,
+  STATUS_RES_BYTES,
+  UNMAP_BYTES,
+  UNMAP_HANDLE,
+  TxDriverQueue,
+} from '@grantline/xen';
 import type { CounterBlock, Poller } from '@grantline/machine';
 import { BRIDGE_COUNTERS, DRIVER_COUNTERS } from '@grantline/observe';
 import type { Host } from '../../src/control/host.js';

@@ -1,5 +1,15 @@
 /** The guest's own NIC queue (`direct`) from the control side: pages into the DMA table, attach, detach. */
-import { DMA_WRITE, HYPERCALL_MAX_COUNT, NICQ_PAGES, DmaMapBatch, DmaUnmapBatch, allocNicChannel, attachQueue, detachQueue, DriverQueue } from '@grantline/xen';
+import {
+  DMA_WRITE,
+  HYPERCALL_MAX_COUNT,
+  NICQ_PAGES,
+  DmaMapBatch,
+  DmaUnmapBatch,
+  allocNicChannel,
+  attachQueue,
+  detachQueue,
+  DriverQueue,
+} from '@grantline/xen';
 import type { Dpn, Pfn, UndoStack } from '@grantline/base';
 import { slots, GUEST_CPU } from '@grantline/machine';
 import { DirectRx } from '../data/direct-rx.js';

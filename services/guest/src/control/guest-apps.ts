@@ -1,4 +1,4 @@
-/** What the guest serves on its TCP/IP stack: the web application on port 80, and what measures TCP on the ports of old. */
+/** What the guest serves on its TCP/IP stack: the web application on port 80, and what measures TCP: echo, discard, chargen (RFC 862 to 864). */
 import { WEB_PORT } from '@grantline/base';
 import { serveBulk, type AppCounters, type NetStack, accept } from '@grantline/tcpip';
 import { setFlagsFromString } from 'node:v8';

@@ -1,7 +1,14 @@
 /** A guest whose stack is a kernel's: the device, and what stands between it and the vif. docs/tap.md */
 import { NETWORK_PREFIX, UsageError } from '@grantline/base';
 import { TAP_COUNTERS } from '@grantline/observe';
-import { type CounterFile, type AddressSpace, type Doorbell, type WakeSource, type TapDevice, openTapOr } from '@grantline/machine';
+import {
+  type CounterFile,
+  type AddressSpace,
+  type Doorbell,
+  type WakeSource,
+  type TapDevice,
+  openTapOr,
+} from '@grantline/machine';
 import type { HypervisorClient, ServiceEnv } from '@grantline/service';
 import { XenstoreClient } from '@grantline/xen';
 import { tapIsGone, tapSource } from '@grantline/measure';

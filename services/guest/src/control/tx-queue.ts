@@ -1,6 +1,11 @@
 /** The transmit side of a queue from the control side: buffers, grants, and their registration as standing ones.
  *  docs/wire/transmit.md. */
-import { CTRL_STATUS_SUCCESS, CTRL_TYPE_ADD_GREF_MAPPING, GREF_LIST_ENTRY_BYTES, GREF_LIST_READONLY } from '@grantline/xen';
+import {
+  CTRL_STATUS_SUCCESS,
+  CTRL_TYPE_ADD_GREF_MAPPING,
+  GREF_LIST_ENTRY_BYTES,
+  GREF_LIST_READONLY,
+} from '@grantline/xen';
 import type { DomId, Pfn, UndoStack } from '@grantline/base';
 import { slots } from '@grantline/machine';
 import { NETFRONT_TX_COUNTERS } from '@grantline/observe';

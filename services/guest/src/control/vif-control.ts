@@ -1,6 +1,15 @@
 /** The guest's vif: the frontend's half of the handshake (shared/xen/src/xenbus/frontend.ts), and what it connects. */
 import { DOMID_DRIVER, parseDomId, type DomId, type Factors } from '@grantline/base';
-import { XENBUS, XENBUS_NAMES, frontendPath, type XenbusState, messageOf, parseNumber, type XenstoreOp, XenbusFrontend } from '@grantline/xen';
+import {
+  XENBUS,
+  XENBUS_NAMES,
+  frontendPath,
+  type XenbusState,
+  messageOf,
+  parseNumber,
+  type XenstoreOp,
+  XenbusFrontend,
+} from '@grantline/xen';
 import { slots } from '@grantline/machine';
 import { NETFRONT_COUNTERS } from '@grantline/observe';
 import { CONNECTION_KEYS, VifConnection } from './vif-connection.js';

@@ -1,6 +1,15 @@
 /** Netfront's end of a vif's control ring: puts requests, matches responses by their ids. docs/wire/grant-pool.md.
- *  Synchronous core: whoever asks gets a callback, and sets its own time limit. */
-import { CTRL_REQ_DATA0, CTRL_REQ_DATA1, CTRL_REQ_DATA2, CTRL_SLOT_BYTES, CTRL_RING_SIZE, FrontRing, idxAdd, type RingIdx } from '@grantline/xen';
+ *  Synchronous core: the caller gets a callback, and sets its own time limit. */
+import {
+  CTRL_REQ_DATA0,
+  CTRL_REQ_DATA1,
+  CTRL_REQ_DATA2,
+  CTRL_SLOT_BYTES,
+  CTRL_RING_SIZE,
+  FrontRing,
+  idxAdd,
+  type RingIdx,
+} from '@grantline/xen';
 import type { Poller, Mem } from '@grantline/machine';
 import type { Notifier } from './rx-sink.js';
 

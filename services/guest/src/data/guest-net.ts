@@ -1,4 +1,4 @@
-/** A guest's TCP/IP stack (shared/src/net) on its vif: frames come in from netfront's receive queues, packets go out through
+/** A guest's TCP/IP stack (shared/tcpip) on its vif: frames come in from netfront's receive queues, packets go out through
  *  the transmit device. A poller of the data loop.
  *
  *  Frames of measured runs (to GENERATOR_PORT, or all while a capture is replayed) are the measuring stack's, which is handed
@@ -8,7 +8,14 @@ import { NetDrops } from './net-drops.js';
 import { NO_RX_TAP, type RxTap } from '@grantline/observe';
 import type { CounterBlock, Mem, PrivateMemory } from '@grantline/machine';
 import { ETH_BYTES } from '@grantline/frames';
-import { type HostAddress, RX_CHECKSUM_BLANK, type NetLink, type NetSettings, type Secret, NetStack } from '@grantline/tcpip';
+import {
+  type HostAddress,
+  RX_CHECKSUM_BLANK,
+  type NetLink,
+  type NetSettings,
+  type Secret,
+  NetStack,
+} from '@grantline/tcpip';
 import { isMeasured, RX_CSUM_BLANK, RX_MSS_MASK, type TxDevice } from '@grantline/measure';
 
 /** Pieces of frames between two calls of `deliver`: as RxStack's. */
@@ -63,7 +70,7 @@ export class GuestNet implements NetLink {
   private readonly info = new Int32Array(PIECES);
   private pieces = 0;
   private frames = 0;
-  /** Whose the frame is whose first piece came last. */
+  /** The frame in progress is the TCP/IP stack's, not the measuring stack's; and its first piece has come, its last has not. */
   private mine = false;
   private begun = false;
   private measuredFrames = false;

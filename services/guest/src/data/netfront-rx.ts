@@ -2,11 +2,27 @@
  *
  *  Buffers are posted by rx-posting.ts; here are the responses. Netback is not trusted: each response is copied once and
  *  judged; the first one that is impossible breaks the queue for good, until the vif reconnects. */
-import { NETRXF_CSUM_BLANK, NETRXF_EXTRA_INFO, NETRXF_MORE_DATA, NETIF_NR_SLOTS_MIN, type FrontRing, idxAdd } from '@grantline/xen';
+import {
+  NETRXF_CSUM_BLANK,
+  NETRXF_EXTRA_INFO,
+  NETRXF_MORE_DATA,
+  NETIF_NR_SLOTS_MIN,
+  type FrontRing,
+  idxAdd,
+} from '@grantline/xen';
 import { NETFRONT_DROP, NO_RX_TAP, type RxTap, NETFRONT_COUNTERS } from '@grantline/observe';
 import { slots, type Poller } from '@grantline/machine';
 import { RX_CSUM_BLANK, framesOf } from '@grantline/measure';
-import { BAD_EXTRA, BAD_FLAGS, BAD_ID, BAD_INDEX, BAD_SPAN, ENDLESS_CHAIN, NETFRONT_FAULTS, STILL_IN_USE } from './rx-faults.js';
+import {
+  BAD_EXTRA,
+  BAD_FLAGS,
+  BAD_ID,
+  BAD_INDEX,
+  BAD_SPAN,
+  ENDLESS_CHAIN,
+  NETFRONT_FAULTS,
+  STILL_IN_USE,
+} from './rx-faults.js';
 import type { NetfrontRxOptions } from './rx-options.js';
 import type { RxBuffers } from './rx-buffers.js';
 import { readGso, rxInfo } from './rx-extra.js';

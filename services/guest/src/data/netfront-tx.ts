@@ -3,7 +3,20 @@
  *
  *  A packet is a chain of slots, one for each buffer; a slot's id is its buffer. Responses come in any order. Netback is not
  *  trusted: each response is copied once and judged; the first one that is impossible breaks the queue for good. */
-import { NETFRONT_TX_SPARE, NETIF_RSP_DROPPED, NETIF_RSP_NULL, NETIF_RSP_OKAY, NETTXF_CSUM_BLANK, NETTXF_DATA_VALIDATED, NETTXF_EXTRA_INFO, NETTXF_MORE_DATA, XEN_NETIF_EXTRA_TYPE_GSO, XEN_NETIF_GSO_TYPE_TCPV4, type FrontRing, idxAdd } from '@grantline/xen';
+import {
+  NETFRONT_TX_SPARE,
+  NETIF_RSP_DROPPED,
+  NETIF_RSP_NULL,
+  NETIF_RSP_OKAY,
+  NETTXF_CSUM_BLANK,
+  NETTXF_DATA_VALIDATED,
+  NETTXF_EXTRA_INFO,
+  NETTXF_MORE_DATA,
+  XEN_NETIF_EXTRA_TYPE_GSO,
+  XEN_NETIF_GSO_TYPE_TCPV4,
+  type FrontRing,
+  idxAdd,
+} from '@grantline/xen';
 import { NOT_DROPPED, OUTBOUND, NO_TAP, type FrameTap, NETFRONT_TX_COUNTERS } from '@grantline/observe';
 import { slots, type CounterBlock, type Mem } from '@grantline/machine';
 import { PAGE_SIZE } from '@grantline/base';

@@ -5,7 +5,13 @@
  *  set. So it asks (DEL), waits for the acknowledgement, and only a successful compare-exchange counts. A peer that
  *  refuses, or is silent for `ANSWER_MS`, or acknowledges and still has the page, costs us that page: it is
  *  quarantined, never used again, and the vif goes on with what is left. */
-import { CTRL_STATUS_SUCCESS, CTRL_TYPE_ADD_GREF_MAPPING, CTRL_TYPE_DEL_GREF_MAPPING, CTRL_TYPE_GET_GREF_MAPPING_SIZE, GREF_LIST_MAX } from '@grantline/xen';
+import {
+  CTRL_STATUS_SUCCESS,
+  CTRL_TYPE_ADD_GREF_MAPPING,
+  CTRL_TYPE_DEL_GREF_MAPPING,
+  CTRL_TYPE_GET_GREF_MAPPING_SIZE,
+  GREF_LIST_MAX,
+} from '@grantline/xen';
 import { slots, type CounterBlock } from '@grantline/machine';
 import { NETFRONT_COUNTERS } from '@grantline/observe';
 import { ANSWER_MS, PoolRequests, type PoolRequestOptions, type Reply } from './pool-requests.js';

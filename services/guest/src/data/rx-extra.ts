@@ -1,6 +1,11 @@
 /** The extra-info slot of a receive response, as netback writes it behind the first slot of a packet that was not cut into
  *  frames. Sources: Xen public/io/netif.h; Linux drivers/net/xen-netfront.c (xennet_get_extras, xennet_set_skb_gso). */
-import { NETRXF_CSUM_BLANK, XEN_NETIF_EXTRA_FLAG_MORE, XEN_NETIF_EXTRA_TYPE_GSO, XEN_NETIF_GSO_TYPE_TCPV4 } from '@grantline/xen';
+import {
+  NETRXF_CSUM_BLANK,
+  XEN_NETIF_EXTRA_FLAG_MORE,
+  XEN_NETIF_EXTRA_TYPE_GSO,
+  XEN_NETIF_GSO_TYPE_TCPV4,
+} from '@grantline/xen';
 import type { Mem } from '@grantline/machine';
 import { RX_CSUM_BLANK, RX_FRAMES_SHIFT, bulkFrames } from '@grantline/measure';
 

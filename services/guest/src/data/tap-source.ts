@@ -1,10 +1,28 @@
 /** The guest's stack is a kernel's: what it sends is read from a TAP device straight into transmit buffers, pages that are
  *  granted, and staged there. Long packets stay whole: netfront tells their segment size (GSO). */
 import { PAGE_SIZE } from '@grantline/base';
-import { slots, type CounterBlock, type Poller, type AddressSpace, type Mem, type WakeSource, VNET_BYTES, type TapDevice, GUEST_CPU } from '@grantline/machine';
+import {
+  slots,
+  type CounterBlock,
+  type Poller,
+  type AddressSpace,
+  type Mem,
+  type WakeSource,
+  VNET_BYTES,
+  type TapDevice,
+  GUEST_CPU,
+} from '@grantline/machine';
 import { TAP_COUNTERS } from '@grantline/observe';
 import { ipv4Start } from '@grantline/frames';
-import { type LendingTxDevice, IoTable, PACKET_BLANK, PACKET_GSO, PACKET_MALFORMED, PACKET_PLAIN, VnetHeader } from '@grantline/measure';
+import {
+  type LendingTxDevice,
+  IoTable,
+  PACKET_BLANK,
+  PACKET_GSO,
+  PACKET_MALFORMED,
+  PACKET_PLAIN,
+  VnetHeader,
+} from '@grantline/measure';
 
 const T = slots(TAP_COUNTERS);
 const CPU = slots(GUEST_CPU);

@@ -1,4 +1,4 @@
-/** The application of a guest: an ordinary fastify server. It does not listen: whoever has connections gives them to it,
+/** The application of a guest: an ordinary fastify server. It does not listen: its owner gives it connections,
  *  by server.emit('connection', socket) or by server.listen(), and it knows of no stack. docs/http.md */
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';

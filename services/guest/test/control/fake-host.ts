@@ -1,6 +1,21 @@
 /* eslint-disable @typescript-eslint/require-await -- stand-ins for calls that take a while */
 /** The hypervisor's side of a guest, in memory: a store with watches, ports, DMA mapping. The test plays netback. */
-import { DMAOP_MAP_SELF, DMA_MAP_BYTES, DMA_MAP_RES_BYTES, HYPERCALL_HEADER_BYTES, STATUS_RES_BYTES, GRANT_ENTRIES, GRANT_ENTRY_BYTES, GTF_PERMIT_ACCESS, GTF_READING, XENBUS, backendPath, frontendPath, GrantTable, type XenstoreOp } from '@grantline/xen';
+import {
+  DMAOP_MAP_SELF,
+  DMA_MAP_BYTES,
+  DMA_MAP_RES_BYTES,
+  HYPERCALL_HEADER_BYTES,
+  STATUS_RES_BYTES,
+  GRANT_ENTRIES,
+  GRANT_ENTRY_BYTES,
+  GTF_PERMIT_ACCESS,
+  GTF_READING,
+  XENBUS,
+  backendPath,
+  frontendPath,
+  GrantTable,
+  type XenstoreOp,
+} from '@grantline/xen';
 import { DOMID_DRIVER, parseDomId, type Port } from '@grantline/base';
 import { CounterBlock, type Poller, memOver } from '@grantline/machine';
 import { NETFRONT_COUNTERS, NETFRONT_TX_COUNTERS, DRIVER_COUNTERS } from '@grantline/observe';

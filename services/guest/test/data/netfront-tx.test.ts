@@ -1,6 +1,23 @@
 import fc from 'fast-check';
 import t from 'tap';
-import { NETIF_RSP_DROPPED, NETIF_RSP_ERROR, NETIF_RSP_NULL, NETIF_RSP_OKAY, NETTXF_CSUM_BLANK, NETTXF_DATA_VALIDATED, NETTXF_EXTRA_INFO, NETTXF_MORE_DATA, TX_SLOT_BYTES, RING_RSP_PROD, TX_RING_SIZE, GrantTable, BackRing, FrontRing, idxAdd, ringIdx } from '@grantline/xen';
+import {
+  NETIF_RSP_DROPPED,
+  NETIF_RSP_ERROR,
+  NETIF_RSP_NULL,
+  NETIF_RSP_OKAY,
+  NETTXF_CSUM_BLANK,
+  NETTXF_DATA_VALIDATED,
+  NETTXF_EXTRA_INFO,
+  NETTXF_MORE_DATA,
+  TX_SLOT_BYTES,
+  RING_RSP_PROD,
+  TX_RING_SIZE,
+  GrantTable,
+  BackRing,
+  FrontRing,
+  idxAdd,
+  ringIdx,
+} from '@grantline/xen';
 import type { DomId, Pfn } from '@grantline/base';
 import { CounterBlock, memOver } from '@grantline/machine';
 import { NETFRONT_TX_COUNTERS } from '@grantline/observe';

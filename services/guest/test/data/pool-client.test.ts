@@ -1,5 +1,16 @@
 import t from 'tap';
-import { CTRL_SLOT_BYTES, CTRL_STATUS_INVALID_PARAMETER, CTRL_STATUS_SUCCESS, CTRL_TYPE_ADD_GREF_MAPPING, CTRL_TYPE_DEL_GREF_MAPPING, CTRL_TYPE_GET_GREF_MAPPING_SIZE, CTRL_RING_SIZE, BackRing, idxAdd, ringIdx } from '@grantline/xen';
+import {
+  CTRL_SLOT_BYTES,
+  CTRL_STATUS_INVALID_PARAMETER,
+  CTRL_STATUS_SUCCESS,
+  CTRL_TYPE_ADD_GREF_MAPPING,
+  CTRL_TYPE_DEL_GREF_MAPPING,
+  CTRL_TYPE_GET_GREF_MAPPING_SIZE,
+  CTRL_RING_SIZE,
+  BackRing,
+  idxAdd,
+  ringIdx,
+} from '@grantline/xen';
 import { CtrlFront } from '../../src/data/ctrl-front.js';
 import { PoolClient } from '../../src/data/pool-client.js';
 import { ANSWER_MS, type After } from '../../src/data/pool-requests.js';

@@ -1,5 +1,18 @@
 /** A guest's memory with a netfront queue on it and, over the same memory, the back end's view: no processes. */
-import { GRANT_ENTRY_BYTES, GTF_PERMIT_ACCESS, GTF_READING, GTF_WRITING, NETRXF_MORE_DATA, RX_SLOT_BYTES, RX_RING_SIZE, GrantTable, BackRing, FrontRing, idxAdd, ringIdx } from '@grantline/xen';
+import {
+  GRANT_ENTRY_BYTES,
+  GTF_PERMIT_ACCESS,
+  GTF_READING,
+  GTF_WRITING,
+  NETRXF_MORE_DATA,
+  RX_SLOT_BYTES,
+  RX_RING_SIZE,
+  GrantTable,
+  BackRing,
+  FrontRing,
+  idxAdd,
+  ringIdx,
+} from '@grantline/xen';
 import { DOMID_DRIVER } from '@grantline/base';
 import { CounterBlock, memOver } from '@grantline/machine';
 import { NETFRONT_COUNTERS } from '@grantline/observe';

@@ -1,7 +1,7 @@
 /** Whether an address that a domain announces is its own: others - the operator's commands, Prometheus - will go there because the
  *  hypervisor said so. docs/wire/control-plane.md section 3.
  *
- *  Of this machine, or of where the domain connected from: whoever listens there is asked for a proof that only the domain can make.
+ *  Of this machine, or of where the domain connected from: the listener there is asked for a proof that only the domain can make.
  *  In a container, in a network that the hypervisor is no part of: it must be a container's number, which is its name unless somebody gave it
  *  another, and nobody else's. */
 import { randomBytes, timingSafeEqual } from 'node:crypto';
@@ -20,7 +20,7 @@ export interface Announcer {
 export interface AnnounceRule {
   /** Domains may be in containers. */
   containers: boolean;
-  /** Milliseconds that whoever listens has to prove it. */
+  /** Milliseconds that the listener has to prove it. */
   limitMs: number;
 }
 

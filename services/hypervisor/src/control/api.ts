@@ -110,7 +110,7 @@ const Credentials = Type.Object({
 
 function statusOf(error: Error & { statusCode?: number; validation?: unknown }): number {
   if (error instanceof StoreError) return 400;
-  // Short of shared memory; whoever asked can do something about it, and the message says what.
+  // Short of shared memory; the operator can do something about it, and the message says what.
   if (error instanceof MemoryError) return 507;
   return error.statusCode ?? (error.validation === undefined ? 500 : 400);
 }

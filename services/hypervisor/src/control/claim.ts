@@ -25,7 +25,7 @@ export function claimDirectory(dir: string, reclaim: boolean): FileLock {
   );
   const lock = locked(dir);
   if (left.length > 0 && !reclaim) {
-    // The file stays for whoever looks for the living, unless it is ours.
+    // The file stays for commands that look for the living, unless it is ours.
     lock.release(!left.includes('hypervisor.pid'));
     throw new DirectoryError(
       `${dir} was left by a run that was killed: remove it (grantline down, or rm -r ${dir}) and start again`,

@@ -172,7 +172,7 @@ export class Domains {
     if (kind === 'guest') {
       // An old number is the last resort: what others may still hold of its last owner has then long been let go of.
       if (this.nextGuest <= MAX_GUESTS) return parseDomId(this.nextGuest);
-      // Guests that died are on the list for whoever looks; a new one comes before the memory of an old one.
+      // Guests that died are on the list, to be looked at; a new one comes before the memory of an old one.
       if (this.freed.length === 0) this.forgetOldest();
       const free = this.freed[0];
       if (free !== undefined) return free;

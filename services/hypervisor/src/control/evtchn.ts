@@ -1,5 +1,5 @@
 /** Event channels: which port of which domain talks to which. Setting bits and ringing is the domains' own business
- *  (shared/src/evtchn); here ports are given out, bound and closed. Rules and errors: Xen common/event_channel.c;
+ *  (shared/xen/src/evtchn); here ports are given out, bound and closed. Rules and errors: Xen common/event_channel.c;
  *  docs/wire/event-channel.md. */
 import { EVTCHN_MAX_PORTS, type EvtchnStatus } from '@grantline/xen';
 import { DOMID_DRIVER, DOMID_NIC, type DomId, type Port } from '@grantline/base';

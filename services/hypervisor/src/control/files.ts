@@ -69,7 +69,7 @@ export class TestbedFiles {
     chmodSync(path, this.owners.socketMode);
   }
 
-  /** Says at which port it answers: whoever started it knows then that it is not a stranger who does. */
+  /** Says at which port it answers: its supervisor knows then that no stranger answers there. */
   announce(port: number): void {
     this.lock.write(holderLine(port));
   }

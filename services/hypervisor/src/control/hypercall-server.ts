@@ -21,7 +21,7 @@ const C = slots(CONTROL_COUNTERS);
 export interface ServerWorld {
   /** The domain has connected; what is sent now comes before all else. */
   connected(domain: Domain): void;
-  /** Makes a domain for whoever holds the join token of that kind. @throws Error with a statusCode */
+  /** Makes a domain for a caller with the join token of that kind. @throws Error with a statusCode */
   join(kind: string, token: string, place: string): Domain;
   /** Executes a JSON operation. */
   request(caller: DomId, op: string, args: unknown): unknown;

@@ -1,4 +1,4 @@
-/** Services that come by themselves (containers): whoever holds the join token of a kind becomes a domain of that kind by
+/** Services that come by themselves (containers): a caller with the join token of a kind becomes a domain of that kind by
  *  connecting, and stays one for as long as the connection. docs/adr/0013. */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { type DomId, allowedCores, coreFor } from '@grantline/base';
@@ -51,7 +51,7 @@ export class Joins {
     );
   }
 
-  /** Makes the domain that whoever holds the token is from now on.
+  /** Makes the domain that the caller with the token is from now on.
    *  @param place name under which it has shown where it is
    *  @throws DomainError 401 for a wrong token, 403 when it has not shown where it is, 409 when that is a container which has a guest, and
    *  what Domains.create throws */

@@ -2,7 +2,7 @@
 import { placeOf } from '@grantline/xen';
 import { nowNs } from '@grantline/base';
 
-/** Whoever joins shows its place right before. */
+/** A service that joins shows its place right before. */
 const LIFE_NS = 10e9;
 /** Shown and not used, of one place; the oldest makes room. */
 const EACH_MAX = 4;
@@ -28,7 +28,7 @@ export class Places {
       this.shown.set(name, { place, untilNs: this.now() + LIFE_NS });
   }
 
-  /** Once. @returns where whoever shows that name is; null: nobody has shown it */
+  /** Once. @returns where the process is that has shown that name; null: none has */
   take(name: string): string | null {
     const found = this.shown.get(name);
     this.shown.delete(name);

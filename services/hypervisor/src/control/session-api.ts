@@ -43,7 +43,7 @@ export function addSession(app: ServiceHttp, hv: Hypervisor): void {
       raw.once('close', end);
       raw.writeHead(200, { 'content-type': 'application/x-ndjson', 'cache-control': 'no-store' });
       raw.write(`${JSON.stringify({ id })}\n`);
-      // Whoever asked may have gone while it began.
+      // The client that asked may have gone while it began.
       if (request.raw.socket.destroyed) end();
     },
   );

@@ -1,7 +1,15 @@
 /** Sessions: one command at a time changes the testbed, and what it found is put back when it ends. That it has ended is seen
  *  here, by its connection, so that a killed one leaves no more than one that ended well. docs/wire/control-plane.md section 11. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { DOMID_CONTROL, DOMID_DRIVER, type RunSettings, SESSION_PATH, sessionAckPath, sessionText, type SessionStage } from '@grantline/base';
+import {
+  DOMID_CONTROL,
+  DOMID_DRIVER,
+  type RunSettings,
+  SESSION_PATH,
+  sessionAckPath,
+  sessionText,
+  type SessionStage,
+} from '@grantline/base';
 import { domainPath } from '@grantline/xen';
 import type { Log } from '@grantline/service';
 import { DomainError, type Domains } from './domains.js';

@@ -1,6 +1,19 @@
 /** The toolstack: writes what domains find in xenstore when they start, and reads from it how far they are.
  *  Paths, owners and values: docs/wire/xenstore-paths.md. */
-import { DOMID_CONTROL, DOMID_DRIVER, type DomId, CONFIGURATIONS, changeFactors, factorKeys, type Factors, NETWORK_PREFIX, OUTER_IP, RUN_PATH, type RunSettings, printable } from '@grantline/base';
+import {
+  DOMID_CONTROL,
+  DOMID_DRIVER,
+  type DomId,
+  CONFIGURATIONS,
+  changeFactors,
+  factorKeys,
+  type Factors,
+  NETWORK_PREFIX,
+  OUTER_IP,
+  RUN_PATH,
+  type RunSettings,
+  printable,
+} from '@grantline/base';
 import { XENBUS, XENBUS_NAMES, backendPath, domainPath, frontendPath, vifName } from '@grantline/xen';
 import type { Domain, Domains } from './domains.js';
 import type { XenStore } from './xenstore.js';

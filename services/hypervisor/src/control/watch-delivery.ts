@@ -1,5 +1,5 @@
-/** Brings watch events to whoever watches. What a domain is too slow for waits, each path once: a guest that changes its
- *  nodes must not be able to have whoever watches them cut off. */
+/** Brings watch events to the domains that watch. What a domain is too slow for waits, each path once: a guest that changes its
+ *  nodes must not be able to have a domain cut off that watches them. */
 import type { HypercallServer } from './hypercall-server.js';
 import type { XenStore } from './xenstore.js';
 

@@ -1,11 +1,21 @@
 /** xenstore: the tree in which front and back find each other. Pure and synchronous: no socket, no clock.
  *
  *  Each node has an owner and readers (Xen: "n<owner>", "r<reader>"). The owner and the toolstack may do all. A new node
- *  takes the readers of its parent; its owner is whoever makes it. So what the toolstack writes into a guest's directory
+ *  takes the readers of its parent; its owner is the domain that makes it. So what the toolstack writes into a guest's directory
  *  (mac, ip) stays the toolstack's, although the directory is the guest's.
  *  Source: docs/misc/xenstore.txt; docs/wire/xenstore-paths.md has our paths. */
 import { DOMID_CONTROL, type DomId } from '@grantline/base';
-import { allWritable, asTree, deepest, makeNode, mayRead, mayWrite, type Node, type Readers, type StoreTree } from './store-node.js';
+import {
+  allWritable,
+  asTree,
+  deepest,
+  makeNode,
+  mayRead,
+  mayWrite,
+  type Node,
+  type Readers,
+  type StoreTree,
+} from './store-node.js';
 import { QUOTA_EVENTS, QUOTA_VALUE_BYTES, quotaOf } from './store-quota.js';
 import { StoreError, namesOf, parentOf, resolvePath } from './store-path.js';
 import { StoreWatches, type WatchEvent } from './store-watches.js';
@@ -157,7 +167,7 @@ export class XenStore {
       top.children.delete(topName);
     });
     for (; depth < names.length; depth++) {
-      // Whoever owns the directory must be able to read what others (the toolstack) put there.
+      // The owner of the directory must be able to read what others (the toolstack) put there.
       const readers: Readers =
         parent.readers === 'all' || parent.owner === caller
           ? parent.readers

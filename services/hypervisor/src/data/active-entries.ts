@@ -3,7 +3,18 @@
  *
  *  The table in the granter's memory says what may be used, this record says what is used: the granter can write
  *  anything into its table while a peer has the page, so nothing that ends a use may depend on it. */
-import { GNTST, GRANT_ENTRIES, GRANT_ENTRY_BYTES, GRANT_RESERVED_ENTRIES, GRANT_TABLE_PFN, GTF_PERMIT_ACCESS, GTF_READING, GTF_READONLY, GTF_TYPE_MASK, GTF_WRITING } from '@grantline/xen';
+import {
+  GNTST,
+  GRANT_ENTRIES,
+  GRANT_ENTRY_BYTES,
+  GRANT_RESERVED_ENTRIES,
+  GRANT_TABLE_PFN,
+  GTF_PERMIT_ACCESS,
+  GTF_READING,
+  GTF_READONLY,
+  GTF_TYPE_MASK,
+  GTF_WRITING,
+} from '@grantline/xen';
 import { PAGE_SHIFT } from '@grantline/base';
 import type { Mem } from '@grantline/machine';
 

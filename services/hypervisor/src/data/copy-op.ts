@@ -1,5 +1,15 @@
 /** GNTTABOP_COPY. Source: Xen common/grant_table.c, gnttab_copy, gnttab_copy_one, gnttab_copy_claim_buf. */
-import { GNTCOPY_DEST_GREF, GNTCOPY_SOURCE_GREF, GNTST, COPY_BYTES, COPY_DST_DOMID, COPY_DST_REF, COPY_LEN, COPY_SRC_DOMID, COPY_SRC_REF } from '@grantline/xen';
+import {
+  GNTCOPY_DEST_GREF,
+  GNTCOPY_SOURCE_GREF,
+  GNTST,
+  COPY_BYTES,
+  COPY_DST_DOMID,
+  COPY_DST_REF,
+  COPY_LEN,
+  COPY_SRC_DOMID,
+  COPY_SRC_REF,
+} from '@grantline/xen';
 import { DOMID_FIRST_RESERVED, PAGE_SIZE } from '@grantline/base';
 import type { Mem } from '@grantline/machine';
 import { PIN_HOST_READ, PIN_HOST_WRITE } from './active-entries.js';

@@ -1,7 +1,18 @@
 /** The writer of the DMA translation table, and the wait for the NIC after entries were cleared. docs/wire/dma-table.md.
  *
  *  Look at an entry from a shell, where N is the descriptor `grantline:dma table`:  xxd -s $((16 * DPN)) -l 16 /proc/PID/fd/N */
-import { DMA_BURST, DMA_CONTEXT, DMA_ENTRIES, DMA_ENTRY_BYTES, DMA_FLAGS, DMA_OWNER, DMA_PFN, DMA_VALID, DMA_WRITE, dmaOwner } from '@grantline/xen';
+import {
+  DMA_BURST,
+  DMA_CONTEXT,
+  DMA_ENTRIES,
+  DMA_ENTRY_BYTES,
+  DMA_FLAGS,
+  DMA_OWNER,
+  DMA_PFN,
+  DMA_VALID,
+  DMA_WRITE,
+  dmaOwner,
+} from '@grantline/xen';
 import { DOMID_DRIVER, DOMID_FIRST_RESERVED, MAX_GUESTS } from '@grantline/base';
 import type { Mem } from '@grantline/machine';
 

@@ -10,7 +10,24 @@
  *
  *  A pending batch must be finished even when its caller has gone: pins of others hang on it. Until then its `reply`
  *  must not be used for another batch. Counters are added to, not committed: the control side adds cpuNs and commits. */
-import { GNTST_NAMES, COPY_BYTES, DMAOP_MAP_SELF, DMAOP_UNMAP_SELF, DMA_MAP_BYTES, DMA_MAP_RES_BYTES, DMA_UNMAP_BYTES, GNTTABOP_COPY, GNTTABOP_MAP, GNTTABOP_UNMAP, HYPERCALL_HEADER_BYTES, HYPERCALL_MAX_COUNT, MAP_BYTES, MAP_RES_BYTES, STATUS_RES_BYTES, UNMAP_BYTES } from '@grantline/xen';
+import {
+  GNTST_NAMES,
+  COPY_BYTES,
+  DMAOP_MAP_SELF,
+  DMAOP_UNMAP_SELF,
+  DMA_MAP_BYTES,
+  DMA_MAP_RES_BYTES,
+  DMA_UNMAP_BYTES,
+  GNTTABOP_COPY,
+  GNTTABOP_MAP,
+  GNTTABOP_UNMAP,
+  HYPERCALL_HEADER_BYTES,
+  HYPERCALL_MAX_COUNT,
+  MAP_BYTES,
+  MAP_RES_BYTES,
+  STATUS_RES_BYTES,
+  UNMAP_BYTES,
+} from '@grantline/xen';
 import { DOMID_DRIVER } from '@grantline/base';
 import { slots, type Mem } from '@grantline/machine';
 import { HYPERCALL_COUNTERS } from '@grantline/observe';

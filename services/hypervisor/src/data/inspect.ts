@@ -1,5 +1,12 @@
 /** Grants and mappings as plain objects, for GET /api/domains/:domid/grants and `grantline dump`. Not for the data path. */
-import { GNTMAP_DEVICE_MAP, GNTMAP_HOST_MAP, GNTMAP_READONLY, GRANT_ENTRIES, GRANT_ENTRY_BYTES, GRANT_TABLE_PFN } from '@grantline/xen';
+import {
+  GNTMAP_DEVICE_MAP,
+  GNTMAP_HOST_MAP,
+  GNTMAP_READONLY,
+  GRANT_ENTRIES,
+  GRANT_ENTRY_BYTES,
+  GRANT_TABLE_PFN,
+} from '@grantline/xen';
 import type { Mem } from '@grantline/machine';
 import type { DomainMemory } from './domain-memory.js';
 

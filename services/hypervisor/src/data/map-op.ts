@@ -1,5 +1,23 @@
 /** GNTTABOP_MAP and DMAOP_MAP_SELF. Source of the order of checks: Xen common/grant_table.c, map_grant_ref. */
-import { DMA_WRITE, GNTMAP_DEVICE_MAP, GNTMAP_HOST_MAP, GNTMAP_READONLY, GNTST, DMA_MAP_BYTES, DMA_MAP_FLAGS, DMA_MAP_PFN, DMA_MAP_RES_BYTES, MAP_BYTES, MAP_DOM, MAP_FLAGS, MAP_REF, MAP_RES_BYTES, MAP_RES_DPN, MAP_RES_HANDLE, MAP_RES_PFN } from '@grantline/xen';
+import {
+  DMA_WRITE,
+  GNTMAP_DEVICE_MAP,
+  GNTMAP_HOST_MAP,
+  GNTMAP_READONLY,
+  GNTST,
+  DMA_MAP_BYTES,
+  DMA_MAP_FLAGS,
+  DMA_MAP_PFN,
+  DMA_MAP_RES_BYTES,
+  MAP_BYTES,
+  MAP_DOM,
+  MAP_FLAGS,
+  MAP_REF,
+  MAP_RES_BYTES,
+  MAP_RES_DPN,
+  MAP_RES_HANDLE,
+  MAP_RES_PFN,
+} from '@grantline/xen';
 import { PIN_DEVICE_READ, PIN_DEVICE_WRITE, PIN_HOST_READ, PIN_HOST_WRITE } from './active-entries.js';
 import type { DmaTable } from './dma-table.js';
 import type { DomainMemory, DomainTable } from './domain-memory.js';

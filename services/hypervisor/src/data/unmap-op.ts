@@ -3,7 +3,18 @@
  *  In two phases, as in Xen: first the ways to the page are closed for a group of elements, then one wait (there the TLB
  *  flush, here the NIC's burst), and only then pins and GTF bits are dropped. The granter must not read "not in use"
  *  while the NIC can still write into the page. */
-import { GNTMAP_DEVICE_MAP, GNTMAP_HOST_MAP, GNTMAP_READONLY, GNTST, DMA_UNMAP_BYTES, STATUS_RES_BYTES, UNMAP_BYTES, UNMAP_DEV_BUS_ADDR, UNMAP_HANDLE, UNMAP_HOST_ADDR } from '@grantline/xen';
+import {
+  GNTMAP_DEVICE_MAP,
+  GNTMAP_HOST_MAP,
+  GNTMAP_READONLY,
+  GNTST,
+  DMA_UNMAP_BYTES,
+  STATUS_RES_BYTES,
+  UNMAP_BYTES,
+  UNMAP_DEV_BUS_ADDR,
+  UNMAP_HANDLE,
+  UNMAP_HOST_ADDR,
+} from '@grantline/xen';
 import { PAGE_SHIFT } from '@grantline/base';
 import type { DmaQuiesce, DmaTable } from './dma-table.js';
 import type { DomainMemory, DomainTable } from './domain-memory.js';

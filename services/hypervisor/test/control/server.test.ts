@@ -4,7 +4,28 @@ import { request, type IncomingMessage } from 'node:http';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { GNTMAP_DEVICE_MAP, GNTMAP_HOST_MAP, GNTST, GRANT_DOMID, GRANT_ENTRY_BYTES, GRANT_FLAGS, GRANT_FRAME, GTF_PERMIT_ACCESS, GNTTABOP_MAP, GNTTABOP_UNMAP, HYPERCALL_HEADER_BYTES, MAP_BYTES, MAP_DOM, MAP_FLAGS, MAP_REF, MAP_RES_HANDLE, MAP_RES_STATUS, UNMAP_BYTES, UNMAP_HANDLE, UNMAP_HOST_ADDR } from '@grantline/xen';
+import {
+  GNTMAP_DEVICE_MAP,
+  GNTMAP_HOST_MAP,
+  GNTST,
+  GRANT_DOMID,
+  GRANT_ENTRY_BYTES,
+  GRANT_FLAGS,
+  GRANT_FRAME,
+  GTF_PERMIT_ACCESS,
+  GNTTABOP_MAP,
+  GNTTABOP_UNMAP,
+  HYPERCALL_HEADER_BYTES,
+  MAP_BYTES,
+  MAP_DOM,
+  MAP_FLAGS,
+  MAP_REF,
+  MAP_RES_HANDLE,
+  MAP_RES_STATUS,
+  UNMAP_BYTES,
+  UNMAP_HANDLE,
+  UNMAP_HOST_ADDR,
+} from '@grantline/xen';
 import type { DomId } from '@grantline/base';
 import { Doorbell } from '@grantline/machine';
 import { bed, upgradeStatus, Peer, type Bed } from './bed.js';

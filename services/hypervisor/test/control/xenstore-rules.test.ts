@@ -1,7 +1,13 @@
 import t from 'tap';
 import type { DomId } from '@grantline/base';
 import { StoreError } from '../../src/control/store-path.js';
-import { QUOTA_DRIVER_NODES, QUOTA_DRIVER_WATCHES, QUOTA_NODES, QUOTA_VALUE_BYTES, QUOTA_WATCHES } from '../../src/control/store-quota.js';
+import {
+  QUOTA_DRIVER_NODES,
+  QUOTA_DRIVER_WATCHES,
+  QUOTA_NODES,
+  QUOTA_VALUE_BYTES,
+  QUOTA_WATCHES,
+} from '../../src/control/store-quota.js';
 import { XenStore } from '../../src/control/xenstore.js';
 
 const CONTROL = 0 as DomId;

@@ -1,7 +1,30 @@
 import t from 'tap';
-import { DMA_VALID, DMA_WRITE, GNTMAP_READONLY, GNTST, GTF_PERMIT_ACCESS, GTF_READING, GTF_WRITING } from '@grantline/xen';
+import {
+  DMA_VALID,
+  DMA_WRITE,
+  GNTMAP_READONLY,
+  GNTST,
+  GTF_PERMIT_ACCESS,
+  GTF_READING,
+  GTF_WRITING,
+} from '@grantline/xen';
 import { DRIVER_DMA_ENTRIES, GUEST_DMA_ENTRIES } from '../../src/data/dma-table.js';
-import { Bed, DEVICE, DRIVER, G1, G2, HOST, OK, PAGES, grant, map, mapSelf, unmap, unmapSelf, type BedOptions } from './grant-bed.js';
+import {
+  Bed,
+  DEVICE,
+  DRIVER,
+  G1,
+  G2,
+  HOST,
+  OK,
+  PAGES,
+  grant,
+  map,
+  mapSelf,
+  unmap,
+  unmapSelf,
+  type BedOptions,
+} from './grant-bed.js';
 
 const RW = GTF_PERMIT_ACCESS | GTF_READING | GTF_WRITING;
 

@@ -1,5 +1,21 @@
 /** A hypervisor's data path over plain memory, with guests that grant and callers that send real batches. */
-import { DMA_ENTRY_BYTES, DMA_TABLE_BYTES, GNTMAP_DEVICE_MAP, GNTMAP_HOST_MAP, GNTST, GRANT_ENTRIES, GRANT_ENTRY_BYTES, HYPERCALL_HEADER_BYTES, CopyBatch, DmaMapBatch, DmaUnmapBatch, MapBatch, UnmapBatch, GrantTable, type HypercallPort } from '@grantline/xen';
+import {
+  DMA_ENTRY_BYTES,
+  DMA_TABLE_BYTES,
+  GNTMAP_DEVICE_MAP,
+  GNTMAP_HOST_MAP,
+  GNTST,
+  GRANT_ENTRIES,
+  GRANT_ENTRY_BYTES,
+  HYPERCALL_HEADER_BYTES,
+  CopyBatch,
+  DmaMapBatch,
+  DmaUnmapBatch,
+  MapBatch,
+  UnmapBatch,
+  GrantTable,
+  type HypercallPort,
+} from '@grantline/xen';
 import { DOMID_DRIVER, PAGE_SIZE, type DomId, type Gref, type GrantHandle, type Dpn, type Pfn } from '@grantline/base';
 import { CounterBlock, memOver, type Mem } from '@grantline/machine';
 import { HYPERCALL_COUNTERS } from '@grantline/observe';

@@ -1,5 +1,14 @@
 import t from 'tap';
-import { GNTMAP_READONLY, GNTST, GTF_PERMIT_ACCESS, COPY_BYTES, COPY_DST_DOMID, COPY_FLAGS, COPY_SRC_DOMID, GNTTABOP_COPY } from '@grantline/xen';
+import {
+  GNTMAP_READONLY,
+  GNTST,
+  GTF_PERMIT_ACCESS,
+  COPY_BYTES,
+  COPY_DST_DOMID,
+  COPY_FLAGS,
+  COPY_SRC_DOMID,
+  GNTTABOP_COPY,
+} from '@grantline/xen';
 import { REPLY_MAX_BYTES } from '../../src/data/grant-ops.js';
 import { Bed, DRIVER, G1, G2, HOST, OK, PAGES, copy, grant, map, message, unmap } from './grant-bed.js';
 

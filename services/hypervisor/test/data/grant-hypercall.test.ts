@@ -1,5 +1,12 @@
 import t from 'tap';
-import { DMAOP_MAP_SELF, GNTTABOP_COPY, GNTTABOP_MAP, GNTTABOP_UNMAP, HYPERCALL_MAX_COUNT, MAP_BYTES } from '@grantline/xen';
+import {
+  DMAOP_MAP_SELF,
+  GNTTABOP_COPY,
+  GNTTABOP_MAP,
+  GNTTABOP_UNMAP,
+  HYPERCALL_MAX_COUNT,
+  MAP_BYTES,
+} from '@grantline/xen';
 import { EFAULT, EINVAL, ENOSYS, ESRCH, REPLY_MAX_BYTES } from '../../src/data/grant-ops.js';
 import { Bed, DRIVER, G1, grant, message } from './grant-bed.js';
 

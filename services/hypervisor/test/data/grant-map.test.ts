@@ -1,5 +1,14 @@
 import t, { type Test } from 'tap';
-import { GNTMAP_READONLY, GNTPIN_MAX, GNTST, GRANT_ENTRIES, GTF_PERMIT_ACCESS, GTF_READING, GTF_READONLY, GTF_WRITING } from '@grantline/xen';
+import {
+  GNTMAP_READONLY,
+  GNTPIN_MAX,
+  GNTST,
+  GRANT_ENTRIES,
+  GTF_PERMIT_ACCESS,
+  GTF_READING,
+  GTF_READONLY,
+  GTF_WRITING,
+} from '@grantline/xen';
 import type { Gref } from '@grantline/base';
 import { memOver } from '@grantline/machine';
 import { ActiveEntries, PIN_HOST_WRITE, STATUS_ATTEMPTS } from '../../src/data/active-entries.js';

@@ -5,7 +5,13 @@ import { type Connection, type NetStack, ERR_NONE } from '@grantline/tcpip';
 import { EdgeRelay } from '../../src/far-end/control/edge-relay.js';
 import { slots } from '@grantline/machine';
 import { EDGE_COUNTERS } from '@grantline/observe';
-import { addressOf, descriptorLimit, EdgeBudget, edgeLimits, type EdgeLimits } from '../../src/far-end/control/edge-budget.js';
+import {
+  addressOf,
+  descriptorLimit,
+  EdgeBudget,
+  edgeLimits,
+  type EdgeLimits,
+} from '../../src/far-end/control/edge-budget.js';
 import { Edge } from '../../src/far-end/control/edge.js';
 
 /** The inner side of a relay, played by hand. */

@@ -1,6 +1,15 @@
 /** A packet that is cut where it lies: every frame is whole and right, whatever the size of its segments. */
 import t from 'tap';
-import { internetChecksum, foldSum, pseudoSum, sumOf, writeIpv4, TCP_FIN, TCP_FLAG_ACK, TCP_PSH } from '@grantline/frames';
+import {
+  internetChecksum,
+  foldSum,
+  pseudoSum,
+  sumOf,
+  writeIpv4,
+  TCP_FIN,
+  TCP_FLAG_ACK,
+  TCP_PSH,
+} from '@grantline/frames';
 import { memOver } from '@grantline/machine';
 import { InPlaceCut } from '../../src/far-end/data/in-place-cut.js';
 

@@ -1,6 +1,13 @@
 import fc from 'fast-check';
 import t from 'tap';
-import { NICQ_AVAIL_EVENT, NICQ_AVAIL_PROD, NICQ_COMP_EVENT, NICQ_COMP_PROD, idxAdd, type RingIdx } from '@grantline/xen';
+import {
+  NICQ_AVAIL_EVENT,
+  NICQ_AVAIL_PROD,
+  NICQ_COMP_EVENT,
+  NICQ_COMP_PROD,
+  idxAdd,
+  type RingIdx,
+} from '@grantline/xen';
 import { DELIVERED, NO_BUFFER } from '../../src/hardware/data/queue-types.js';
 import { MAX_CHAIN } from '../../src/hardware/data/rx-queue.js';
 import { Kit, type TestQueue } from '../kit.js';

@@ -1,5 +1,13 @@
 import t from 'tap';
-import { NICQ_AVAIL_PROD, NICTX_COMP_BAD, NICTX_COMP_REFUSED, NICTX_COMP_SENT, NICTX_CSUM_TCP, NICTX_CSUM_UDP, NICTX_EOP } from '@grantline/xen';
+import {
+  NICQ_AVAIL_PROD,
+  NICTX_COMP_BAD,
+  NICTX_COMP_REFUSED,
+  NICTX_COMP_SENT,
+  NICTX_CSUM_TCP,
+  NICTX_CSUM_UDP,
+  NICTX_EOP,
+} from '@grantline/xen';
 import { FIRST_TX_QUEUE } from '../../src/hardware/data/nic-tx.js';
 import { readsOf } from '../kit.js';
 import { checksumsRight, plainSum, READ_WRITE, tcpPacket, TSO, TxKit } from '../tx-kit.js';

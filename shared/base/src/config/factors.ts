@@ -139,7 +139,7 @@ export type FactorSample = { generation: number } & (
   { factors: Factors; error: null } | { factors: null; error: string }
 );
 
-/** Reads the factors together with their generation. The toolstack writes both at once; whoever reads them key by key
+/** Reads the factors together with their generation. The toolstack writes both at once; a reader that takes them key by key
  *  reads the generation before and after, and begins again when it has changed.
  *  @returns null when the vif's directory is gone @throws Error when the generation is no number */
 export async function sampleFactors(read: ReadKey): Promise<FactorSample | null> {

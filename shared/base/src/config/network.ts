@@ -12,7 +12,7 @@ export const GENERATOR_IP = '10.255.255.254';
 export const OUTER_MAC = '02:00:00:ca:b1:e1';
 export const OUTER_IP = '10.77.255.254';
 
-/** Ports of what every guest serves: the web application, and what measures TCP. The discard port of old is the generator's. */
+/** Ports of what every guest serves: the web application, and what measures TCP. The classic discard port, 9, is the generator's. */
 export const WEB_PORT = 80;
 export const ECHO_PORT = 5007;
 export const DISCARD_PORT = 5009;

@@ -18,7 +18,7 @@ export interface RunSettings {
   frameSizes: number[];
   /** Domains that receive, or send. */
   guests: number[];
-  /** Given where the guests send: what, and to whom. stack/tool-run.ts reads it. */
+  /** Given where the guests send: what, and to whom. shared/measure/src/send/tool-run.ts reads it. */
   direction?: 'rx' | 'tx' | 'rr';
   protocol?: string;
   flows?: number;

@@ -1,4 +1,4 @@
-/** A TAP device as the user names it: without the C library, for whoever only reads settings. */
+/** A TAP device as the user names it: without the C library, for programs that only read settings. */
 
 /** NAME[,NETNS]: a device, and the network namespace that it is to be in. */
 export interface TapPlace {

@@ -1,6 +1,6 @@
 /** Who may talk to a server of ours: a page of another site, opened in a browser of this machine, may not. It could reach us with a
  *  WebSocket or a form (Origin tells), or under a name of its own that resolves to our address (DNS rebinding; Host tells). And who
- *  may do more than look: whoever knows a secret. */
+ *  may do more than look: a caller that knows a secret. */
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { hostname } from 'node:os';
 import { isIP } from 'node:net';

@@ -20,7 +20,7 @@ interface Taker {
 /** One listener for each server, however many take: what none of them wants is handed back once. */
 const takers = new WeakMap<Server, Taker[]>();
 
-/** Hands upgrades to whoever takes them; all other requests with an offer are ordinary ones.
+/** Hands upgrades to the handler that takes them; all other requests with an offer are ordinary ones.
  *  @param wanted which upgrades are taken; must not depend on anything but the request
  *  @param take answers them, also when it refuses */
 export function takeUpgrades(server: Server, wanted: Taker['wanted'], take: Taker['take']): void {
@@ -39,7 +39,7 @@ function takersOf(server: Server): Taker[] {
   takers.set(server, list);
   // Newer releases of Node ask, and some of them show the offer before the body has come: one with a body that nobody takes is then an ordinary
   // request at once. All others are handed back: where the answer is no, Node loses what came behind the request, so that here
-  // the connection ends with the answer, and whoever sent more knows.
+  // the connection ends with the answer, and a client that sent more knows.
   const asking: Server & { shouldUpgradeCallback?: (request: IncomingMessage) => boolean } = server;
   asking.shouldUpgradeCallback = (request) => !hasBody(request) || list.some(({ wanted }) => wanted(request));
   server.prependListener('request', (request: IncomingMessage, response: ServerResponse) => {

@@ -1,5 +1,15 @@
 import t from 'tap';
-import { CONFIGURATIONS, changeFactors, configurationName, configurationNamed, configurationNames, factorKeys, parseFactor, readFactors, sampleFactors } from '../../src/config/factors.js';
+import {
+  CONFIGURATIONS,
+  changeFactors,
+  configurationName,
+  configurationNamed,
+  configurationNames,
+  factorKeys,
+  parseFactor,
+  readFactors,
+  sampleFactors,
+} from '../../src/config/factors.js';
 
 const from =
   (keys: Record<string, string>) =>

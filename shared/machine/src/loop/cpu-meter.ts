@@ -45,7 +45,7 @@ export class CpuMeter {
   }
 
   /** Between two stretches: what the thread has used since the last one is booked now. A loop without work has no stretches for
-   *  seconds, and whoever reads the counters is to find all. */
+   *  seconds, and a reader of the counters is to find all. */
   settle(between: number): void {
     this.begin(between);
     this.block.commit();
@@ -70,7 +70,7 @@ export class CpuMeter {
     this.now = now;
   }
 
-  /** As `lap`, after giving the core away: what took longer than `ownNs` was others' time on it, and is none of ours.
+  /** As `lap`, after giving the core away: what took longer than `ownNs` was others' time on it, and is not charged to this process.
    *  @returns nanoseconds that somebody else had, 0 when nobody did */
   lapAway(component: number, ownNs: number): number {
     const now = nowNs();

@@ -7,7 +7,20 @@
  *  Look at it from a shell:  grep grantline /proc/PID/maps */
 import { closeSync } from 'node:fs';
 import { PAGE_SIZE } from '@grantline/base';
-import { MAP_ANONYMOUS, MAP_FIXED, MAP_NORESERVE, MAP_POPULATE, MAP_PRIVATE, MAP_SHARED, PROT_NONE, PROT_READ, PROT_WRITE, addressOf, mapPages, type Address } from './libc.js';
+import {
+  MAP_ANONYMOUS,
+  MAP_FIXED,
+  MAP_NORESERVE,
+  MAP_POPULATE,
+  MAP_PRIVATE,
+  MAP_SHARED,
+  PROT_NONE,
+  PROT_READ,
+  PROT_WRITE,
+  addressOf,
+  mapPages,
+  type Address,
+} from './libc.js';
 import { plainBulk, wasmMemory, type Bulk } from './bulk.js';
 
 /** Typed arrays over one address space. Byte offset b is u8[b], u16[b >> 1], u32[b >> 2]; dv for what is unaligned. */

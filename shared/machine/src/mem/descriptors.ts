@@ -1,9 +1,9 @@
-/** Descriptors from one process to another, for tickets: a socket file where whoever presents a ticket gets the descriptor
+/** Descriptors from one process to another, for tickets: a socket file where a caller with a ticket gets the descriptor
  *  that it is good for, and everybody else nothing. docs/wire/control-plane.md section 3.
  *
  *      connect; send the 16 bytes of the ticket; receive one byte with one descriptor (SCM_RIGHTS), then the end
  *
- *  Or the other way round: whoever sends a descriptor with 16 bytes of its own choice shows it, under that name, and gets the end.
+ *  Or the other way round: a caller that sends a descriptor with 16 bytes of its own choice shows it, under that name, and gets the end.
  *
  *  Raw calls on both sides: Node reads the bytes of such a message and lets the descriptor drop.
  *  Sources: man 7 unix, man 3 cmsg; the layouts are those of 64-bit Linux. */

@@ -12,7 +12,7 @@ const F_SETSIG = 10;
 const O_ASYNC = 0o20000;
 const SIGKILL = 9;
 
-/** From now on whoever writes to the other end ends this process. @param fd that the holder of a Fence handed out; to be kept open */
+/** From now on a write to the other end ends this process. @param fd that the holder of a Fence handed out; to be kept open */
 export function standBehind(fd: number): void {
   if (
     (fcntl(fd, F_SETOWN, process.pid) as number) !== 0 ||

@@ -1,4 +1,4 @@
-/** Shared memory without a name: a memfd, which whoever has its descriptor may map. Its size is sealed. On tmpfs whoever may
+/** Shared memory without a name: a memfd, which every holder of its descriptor may map. Its size is sealed. On tmpfs who may
  *  write a file may also shorten it, and a process that then touches a missing page is ended by SIGBUS, or lengthen it until
  *  the file system is full. docs/adr/0020. Sources: man 2 memfd_create, man 2 fcntl (File Sealing). */
 import { closeSync, fchmodSync, ftruncateSync } from 'node:fs';

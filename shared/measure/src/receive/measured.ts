@@ -1,5 +1,13 @@
 /** Which frames are a measured run's: those to the generator's port, and requests, which are UDP. */
-import { ETHERTYPE_IPV4, ETH_BYTES, ETH_TYPE, PROTO_TCP, PROTO_UDP, GENERATOR_PORT, RESPOND_PORT } from '@grantline/frames';
+import {
+  ETHERTYPE_IPV4,
+  ETH_BYTES,
+  ETH_TYPE,
+  PROTO_TCP,
+  PROTO_UDP,
+  GENERATOR_PORT,
+  RESPOND_PORT,
+} from '@grantline/frames';
 import type { Mem } from '@grantline/machine';
 
 const L4 = ETH_BYTES + 20;

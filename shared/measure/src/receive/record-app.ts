@@ -1,7 +1,12 @@
 /** The application of a recorded run (replay): keeps whole frames, byte for byte, for the control side to look at. */
 import { createHash } from 'node:crypto';
 import { slots, type CounterBlock, type AddressSpace, type Mem } from '@grantline/machine';
-import { RECORD_CHUNK_BYTES as CHUNK_BYTES, RECORD_CHUNKS as CHUNKS, RECORD_LENGTH_BYTES as LENGTH_BYTES, APP_COUNTERS } from '@grantline/observe';
+import {
+  RECORD_CHUNK_BYTES as CHUNK_BYTES,
+  RECORD_CHUNKS as CHUNKS,
+  RECORD_LENGTH_BYTES as LENGTH_BYTES,
+  APP_COUNTERS,
+} from '@grantline/observe';
 import type { FrameApp, PieceList } from './frame-app.js';
 
 const C = slots(APP_COUNTERS);

@@ -1,11 +1,31 @@
 /** The application of a request/response run: turns each request round with its payload verified. What is for other
  *  sockets goes to the application beside it. docs/wire/frame-stamp.md section 5.
  *
- *  A response carries flow, sequence and send time of its request, and the pattern's next variant: whoever gets it knows
+ *  A response carries flow, sequence and send time of its request, and the pattern's next variant: the requester knows
  *  that the payload was read and made anew, and not only sent back. */
 import { slots, type CounterBlock, type Mem, type PrivateMemory } from '@grantline/machine';
 import { RESPONDER_COUNTERS } from '@grantline/observe';
-import { foldNative, nativeSum, ETHERTYPE_IPV4, ETH_BYTES, ETH_MAX_FRAME, parseMac, writeEthernet, IP_BYTES, IP_SRC, PROTO_UDP, parseIp, writeIpv4, Pattern, STAMP_FLOWS, stampCheck, type FlowSpec, UDP_BYTES, UDP_CHECK, writeUdp } from '@grantline/frames';
+import {
+  foldNative,
+  nativeSum,
+  ETHERTYPE_IPV4,
+  ETH_BYTES,
+  ETH_MAX_FRAME,
+  parseMac,
+  writeEthernet,
+  IP_BYTES,
+  IP_SRC,
+  PROTO_UDP,
+  parseIp,
+  writeIpv4,
+  Pattern,
+  STAMP_FLOWS,
+  stampCheck,
+  type FlowSpec,
+  UDP_BYTES,
+  UDP_CHECK,
+  writeUdp,
+} from '@grantline/frames';
 import * as frames from '@grantline/frames';
 import { MAX_IN_FLIGHT } from '@grantline/base';
 import type { TxDevice } from '../send/tx-device.js';
@@ -32,7 +52,7 @@ export interface RespondOptions {
 
 export interface RespondRun {
   seed: number;
-  /** The flows of responses: from here to whoever asks. */
+  /** The flows of responses: from here to the requester. */
   flows: readonly FlowSpec[];
 }
 
@@ -47,7 +67,7 @@ interface Header {
 
 export class RespondApp implements FrameApp {
   readonly wantsRaw = false;
-  /** Puts whoever polls the device to work; set by its owner. */
+  /** Puts the poller of the device to work; set by its owner. */
   wake: () => void = () => {};
   private readonly o: RespondOptions;
   private readonly mem: Mem;

@@ -36,13 +36,13 @@ const SEGMENT_WORDS = 4;
 const LINE_WORDS = 16;
 
 export class RxBatch {
-  /** The frame that `take` took: its first fragment, */
+  /** Row of the first fragment of the frame that `take` took. */
   first = 0;
-  /** its length, */
+  /** Bytes of that frame. */
   bytes = 0;
-  /** and whether its last fragment is there. */
+  /** Whether its last fragment is there. */
   whole = false;
-  /** and what the driver told of it. */
+  /** What the driver told of it: rx-info.ts. */
   info = 0;
   /** Frames that were appended; those that bulk packets stand for are counted one by one. */
   frames = 0;

@@ -1,6 +1,17 @@
 /** What a driver tells the stack of a received packet besides its bytes, in one word; 0: an ordinary frame whose checksum is
  *  filled in. A bulk packet stands for frames that were never cut: TCP payload of up to 64 KiB behind one set of headers. */
-import { ETHERTYPE_IPV4, ETHERTYPE_VLAN, ETH_BYTES, ETH_TYPE, VLAN_BYTES, IP_BYTES, IP_PROTOCOL, PROTO_TCP, TCP_BYTES, TCP_OFFSET } from '@grantline/frames';
+import {
+  ETHERTYPE_IPV4,
+  ETHERTYPE_VLAN,
+  ETH_BYTES,
+  ETH_TYPE,
+  VLAN_BYTES,
+  IP_BYTES,
+  IP_PROTOCOL,
+  PROTO_TCP,
+  TCP_BYTES,
+  TCP_OFFSET,
+} from '@grantline/frames';
 import type { Mem } from '@grantline/machine';
 
 /** Bits 0 to 15: payload of each frame of a bulk packet, 0: not one. Bits 16 to 23: how many frames it stands for. */

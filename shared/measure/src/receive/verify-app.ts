@@ -87,7 +87,7 @@ export class VerifyApp implements FrameApp {
   end(): void {
     this.checker.settle();
     const v = this.counters.v;
-    // Added, not set: whoever resets the counter file must not be overruled.
+    // Added, not set: a reset of the counter file must not be overruled.
     v[C.frames] += this.frames;
     v[C.bytes] += this.bytes;
     v[C.payloadBytes] += this.payload;

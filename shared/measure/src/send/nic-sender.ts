@@ -1,6 +1,15 @@
 /** Sends through a NIC transmit queue of one's own: the guest's in `direct`, the driver domain's in `native`. Buffers are in
  *  the DMA table for as long as the queue lives; nothing is granted, and nobody is in between. */
-import { NICTX_COMP_SENT, NICTX_CSUM_TCP, NICTX_CSUM_UDP, NICTX_EOP, NICTX_MAX_CHAIN, NICTX_SIZE, NICTX_TSO, type TxDriverQueue } from '@grantline/xen';
+import {
+  NICTX_COMP_SENT,
+  NICTX_CSUM_TCP,
+  NICTX_CSUM_UDP,
+  NICTX_EOP,
+  NICTX_MAX_CHAIN,
+  NICTX_SIZE,
+  NICTX_TSO,
+  type TxDriverQueue,
+} from '@grantline/xen';
 import { PAGE_SIZE } from '@grantline/base';
 import { NOT_DROPPED, OUTBOUND, NO_TAP, type FrameTap, NETFRONT_TX_COUNTERS } from '@grantline/observe';
 import { slots, type CounterBlock, type Mem } from '@grantline/machine';

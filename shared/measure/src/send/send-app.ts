@@ -3,7 +3,17 @@
  *  transmit buffers. With segmentation offload it hands over up to 64 KiB at a time. */
 import { slots, type CounterBlock, type PrivateMemory, type Poller } from '@grantline/machine';
 import { SENDER_COUNTERS } from '@grantline/observe';
-import { BULK_BYTES, BULK_CSUM_START, BULK_HEADER, BulkTemplate, FlowTemplates, isTcpSize, type FlowSpec, type TemplateSpec, TEMPLATE_BYTES } from '@grantline/frames';
+import {
+  BULK_BYTES,
+  BULK_CSUM_START,
+  BULK_HEADER,
+  BulkTemplate,
+  FlowTemplates,
+  isTcpSize,
+  type FlowSpec,
+  type TemplateSpec,
+  TEMPLATE_BYTES,
+} from '@grantline/frames';
 import type { TxDevice } from './tx-device.js';
 
 const C = slots(SENDER_COUNTERS);
@@ -18,7 +28,7 @@ export interface SendRun {
   flows: readonly FlowSpec[];
   /** Indices into frameSizes in the order of sending; empty: the first size only. */
   order?: Uint8Array;
-  /** Nothing is sent but responses: stack/respond-app.ts. */
+  /** Nothing is sent but responses: receive/respond-app.ts. */
   responds?: boolean;
 }
 

@@ -6,7 +6,15 @@
  *  same addresses, ports, TOS, TTL, flags, acknowledgement, window and options, right IP checksum, next sequence; a short
  *  segment or PSH ends the packet. The joined packet's TCP checksum is derived from those of its segments, so it is right
  *  exactly when theirs were: the kernel verifies every byte from end to end, and nobody sums payload on the way. */
-import { type CounterBlock, slots, type AddressSpace, type Mem, VNET_BYTES, VNET_GSO_TCPV4, VNET_NEEDS_CSUM } from '@grantline/machine';
+import {
+  type CounterBlock,
+  slots,
+  type AddressSpace,
+  type Mem,
+  VNET_BYTES,
+  VNET_GSO_TCPV4,
+  VNET_NEEDS_CSUM,
+} from '@grantline/machine';
 import { TAP_COUNTERS } from '@grantline/observe';
 import { ETH_BYTES, ipv4Start, foldNative, nativeSum, Joiner, PacketCutter } from '@grantline/frames';
 import { IO_MAX, IoTable } from './io-table.js';

@@ -1,6 +1,18 @@
 import t from 'tap';
 import { RESPONDER_COUNTERS, STACK_COUNTERS } from '@grantline/observe';
-import { foldSum, pseudoSum, sumOf, PROTO_UDP, parseIp, Pattern, RESPOND_PORT, STAMP_BYTES, stampCheck, parseIp as ip, parseMac } from '@grantline/frames';
+import {
+  foldSum,
+  pseudoSum,
+  sumOf,
+  PROTO_UDP,
+  parseIp,
+  Pattern,
+  RESPOND_PORT,
+  STAMP_BYTES,
+  stampCheck,
+  parseIp as ip,
+  parseMac,
+} from '@grantline/frames';
 import type { TxDevice } from '../../src/send/tx-device.js';
 import { RESPOND_SOCKET, RespondApp } from '../../src/receive/respond-app.js';
 import { MAX_IN_FLIGHT } from '@grantline/base';

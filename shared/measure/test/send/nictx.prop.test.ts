@@ -1,6 +1,15 @@
 import fc from 'fast-check';
 import t from 'tap';
-import { NICQ_COMP_PROD, NICTX_COMP_REFUSED, NICTX_COMP_SENT, NICTX_EOP, NICTX_SIZE, TxDeviceQueue, TxDriverQueue, ringIdx } from '@grantline/xen';
+import {
+  NICQ_COMP_PROD,
+  NICTX_COMP_REFUSED,
+  NICTX_COMP_SENT,
+  NICTX_EOP,
+  NICTX_SIZE,
+  TxDeviceQueue,
+  TxDriverQueue,
+  ringIdx,
+} from '@grantline/xen';
 import { memOver } from '@grantline/machine';
 import { SendBuffers } from '../../src/send/send-buffers.js';
 

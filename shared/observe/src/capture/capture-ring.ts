@@ -1,4 +1,4 @@
-/** Where frames of a capture wait for whoever reads it: finished packet blocks of a pcapng file, one after the other, in
+/** Where frames of a capture wait for their reader: finished packet blocks of a pcapng file, one after the other, in
  *  private memory of the address space, so that a frame gets in by one copyWithin. docs/wire/capture.md.
  *
  *  One writer and one reader, on the same thread. A frame that finds no room is counted and gone: the path goes on. */

@@ -1,6 +1,13 @@
 /** Reads the packets of a little-endian pcapng file of our own writing with all that stands beside them: direction and comment,
  *  which the general reader (pcapng.ts) skips. */
-import { OPTION_COMMENT, OPTION_FLAGS, PCAPNG_STATISTICS, readStatistics, stampAt, type Statistics } from './pcapng-blocks.js';
+import {
+  OPTION_COMMENT,
+  OPTION_FLAGS,
+  PCAPNG_STATISTICS,
+  readStatistics,
+  stampAt,
+  type Statistics,
+} from './pcapng-blocks.js';
 import { PCAPNG_ENHANCED } from './pcapng.js';
 
 export interface Packet {

@@ -79,5 +79,5 @@ export class RxTap {
   }
 }
 
-/** For whoever has not been given one: never on. */
+/** For a part that has not been given one: never on. */
 export const NO_RX_TAP = new RxTap(NO_TAP);

@@ -81,5 +81,5 @@ export class FrameTap {
   }
 }
 
-/** For whoever has not been given one: never on. */
+/** For a part that has not been given one: never on. */
 export const NO_TAP = new FrameTap();

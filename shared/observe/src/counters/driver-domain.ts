@@ -1,5 +1,20 @@
 /** What the driver domain counts. tx and rx are the guest's. */
-import { contained, copied, copies, counters, drop, hidden, level, named, RX, sent, shown, suppressed, TX, type Entry } from '@grantline/machine';
+import {
+  contained,
+  copied,
+  copies,
+  counters,
+  drop,
+  hidden,
+  level,
+  named,
+  RX,
+  sent,
+  shown,
+  suppressed,
+  TX,
+  type Entry,
+} from '@grantline/machine';
 
 /** The driver of a NIC queue: in the driver domain of the default queue, in a guest of its own (`direct`). */
 export const DRIVER_COUNTERS = counters('driver', {

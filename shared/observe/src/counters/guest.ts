@@ -1,6 +1,22 @@
 /** What a guest counts; in `native` the driver domain has its stack and its applications, and the far end of the cable has a
  *  receiver too. tx and rx are the guest's. */
-import { both, contained, copied, copies, counters, drop, hidden, level, named, RX, sent, shown, suppressed, TX, type Entry } from '@grantline/machine';
+import {
+  both,
+  contained,
+  copied,
+  copies,
+  counters,
+  drop,
+  hidden,
+  level,
+  named,
+  RX,
+  sent,
+  shown,
+  suppressed,
+  TX,
+  type Entry,
+} from '@grantline/machine';
 
 const granted = (op: string): Entry => shown('grantline_netfront_grants_total', { op });
 /** What both directions of a vif cost in netfront. */

@@ -4,7 +4,17 @@
  *  prom-client writes the page. Not its default metrics: those keep a timer of 10 ms running, which would wake an idle
  *  service all day. Not its counters: they cannot be set, and the registry takes anything that answers `get`. */
 import type { Metric } from 'prom-client';
-import { type By, type Declared, type Series, type Family, type Labels, type BlockSnapshot, type CounterFile, processCpuNs, LATENCY } from '@grantline/machine';
+import {
+  type By,
+  type Declared,
+  type Series,
+  type Family,
+  type Labels,
+  type BlockSnapshot,
+  type CounterFile,
+  processCpuNs,
+  LATENCY,
+} from '@grantline/machine';
 import { COUNTERS } from './names.js';
 import { FAMILIES, type FamilyName } from './metrics-families.js';
 import { latencyHistogram } from './metrics-latency.js';

@@ -1,5 +1,18 @@
 /** What the NIC counts, and what stands at the far end of its cable. tx and rx are the guest's. */
-import { contained, counters, drop, dropOf, hidden, named, RX, sent, shown, suppressed, TX, type Entry } from '@grantline/machine';
+import {
+  contained,
+  counters,
+  drop,
+  dropOf,
+  hidden,
+  named,
+  RX,
+  sent,
+  shown,
+  suppressed,
+  TX,
+  type Entry,
+} from '@grantline/machine';
 
 /** The cable and what sends at its far end. */
 export const CABLE_COUNTERS = counters('cable', {

@@ -4,7 +4,14 @@ import { closeSync, openSync, readSync } from 'node:fs';
 import { Type } from '@sinclair/typebox';
 import { Value } from '@sinclair/typebox/value';
 import { nowNs } from '@grantline/base';
-import { BLOCKS_AT, COUNTER_FILE_BYTES, COUNTER_MAGIC, TOC_AT, type BlockSnapshot, type TocEntry } from '@grantline/machine';
+import {
+  BLOCKS_AT,
+  COUNTER_FILE_BYTES,
+  COUNTER_MAGIC,
+  TOC_AT,
+  type BlockSnapshot,
+  type TocEntry,
+} from '@grantline/machine';
 
 /** Fills the buffer with what stands at that offset; what lies beyond the end is zero. */
 export type ReadAt = (into: Buffer, at: number) => void;

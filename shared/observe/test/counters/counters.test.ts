@@ -2,7 +2,16 @@ import { spawn } from 'node:child_process';
 import { closeSync, mkdtempSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { slots, BLOCKS_AT, COUNTER_FILE_BYTES, COUNTER_MAGIC, CounterFile, TOC_AT, AddressSpace, makeMemory } from '@grantline/machine';
+import {
+  slots,
+  BLOCKS_AT,
+  COUNTER_FILE_BYTES,
+  COUNTER_MAGIC,
+  CounterFile,
+  TOC_AT,
+  AddressSpace,
+  makeMemory,
+} from '@grantline/machine';
 import { CounterReader, readCounterFile, readerOf, type ReadAt } from '../../src/counters/reader.js';
 import { anew } from '@grantline/machine/testkit';
 

@@ -1,7 +1,16 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
-import { slots, type CounterBlock, snake, type Series, LABEL_NAMES, type Labels, LATENCY, recordLatency } from '@grantline/machine';
+import {
+  slots,
+  type CounterBlock,
+  snake,
+  type Series,
+  LABEL_NAMES,
+  type Labels,
+  LATENCY,
+  recordLatency,
+} from '@grantline/machine';
 import { COUNTERS, DECLARED } from '../../src/counters/names.js';
 import { FAMILIES, type FamilyName } from '../../src/counters/metrics-families.js';
 import { LATENCY_BOUNDS_NS, latencyHistogram } from '../../src/counters/metrics-latency.js';

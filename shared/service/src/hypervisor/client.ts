@@ -23,7 +23,7 @@ export class HypervisorClient implements HypervisorPort {
   readonly guests: readonly DomId[];
   /** GRANTLINE_DIR. */
   readonly dir: string;
-  /** Of whoever may use the service's own HTTP API: the domain itself and the operator. */
+  /** Opens the service's own HTTP API: for the domain itself and the operator. */
   readonly controlKey: string;
   /** Whom a domain that joined should run as; null when the environment says it. */
   readonly identity: Identity | null;

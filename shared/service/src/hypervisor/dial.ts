@@ -65,7 +65,7 @@ export async function whileNotUp<T>(env: ServiceEnv, limitMs: number, attempt: (
     try {
       return await attempt();
     } catch (err) {
-      // Whoever joins may have come before its predecessor was buried, or with the token of a hypervisor that is gone.
+      // A service that joins may have come before its predecessor was buried, or with the token of a hypervisor that is gone.
       const final = err instanceof HttpStatusError && (env.join === null || Date.now() >= end);
       if (final && err.status < 500) throw refusal(env, err);
       const code = (err as NodeJS.ErrnoException).code ?? '';

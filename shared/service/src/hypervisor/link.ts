@@ -13,7 +13,7 @@ export interface Welcome {
   memoryPages: number;
   /** Guests that there are. */
   guests: DomId[];
-  /** Of whoever may read the domain's captures. */
+  /** Opens the service's own HTTP API: for the domain itself and the operator. */
   controlKey: string;
   /** To a domain that joined: whom to run as (uid null: as it was started), and on which core. */
   uid: number | null;

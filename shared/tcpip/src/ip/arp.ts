@@ -7,7 +7,15 @@
 import { ETHERTYPE_ARP, ETH_BYTES, isGroup, macHi, macLo, writeEthernet, writeMac, type Mac } from '@grantline/frames';
 import type { PrivateMemory } from '@grantline/machine';
 import { C, type Host } from '../host.js';
-import { NEIGHBOR_ASKED, NEIGHBOR_GONE, NEIGHBOR_KNOWN, NEIGHBOR_NEW, Neighbor, WaitingPackets, type AddressWaiter } from './neighbor.js';
+import {
+  NEIGHBOR_ASKED,
+  NEIGHBOR_GONE,
+  NEIGHBOR_KNOWN,
+  NEIGHBOR_NEW,
+  Neighbor,
+  WaitingPackets,
+  type AddressWaiter,
+} from './neighbor.js';
 
 const ARP_OP = 6;
 const ARP_SHA = 8;

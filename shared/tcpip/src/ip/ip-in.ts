@@ -1,7 +1,16 @@
 /** Receiving of IPv4: strict header checks, own addresses only, options skipped, nothing forwarded.
  *  Source: RFC 791; RFC 1122, 3.2.1. A packet for us is accepted whatever its TTL says (RFC 1122, 3.2.1.7); one with a
  *  source route is not (RFC 7126, 4.3 and 4.4). */
-import { internetChecksum, IP_BYTES, IP_DST, IP_FLAGS, IP_FRAGMENT_MASK, IP_ID, IP_PROTOCOL, IP_SRC } from '@grantline/frames';
+import {
+  internetChecksum,
+  IP_BYTES,
+  IP_DST,
+  IP_FLAGS,
+  IP_FRAGMENT_MASK,
+  IP_ID,
+  IP_PROTOCOL,
+  IP_SRC,
+} from '@grantline/frames';
 import type { PrivateMemory } from '@grantline/machine';
 import { C, type Host } from '../host.js';
 import type { Packet } from './packet.js';

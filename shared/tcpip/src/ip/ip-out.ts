@@ -1,7 +1,23 @@
 /** Sending of IPv4 packets that are not TCP data: ICMP, UDP, resets. Fragments what exceeds the MTU (RFC 791, 3.2).
  *  `open` gives room for the transport header and payload, `finish` adds the headers in front and sends. TCP data goes
- *  its own way (tcp-segment.ts), since it is never fragmented and may be a packet for the link to segment. */
-import { foldSum, internetChecksum, pseudoSum, ETHERTYPE_IPV4, ETH_BYTES, writeEthernet, IP_BYTES, IP_CHECK, IP_FLAGS, IP_ID, PROTO_TCP, writeIpv4, TCP_CHECK, UDP_CHECK, fastSum } from '@grantline/frames';
+ *  its own way (tcp/segment-writer.ts), since it is never fragmented and may be a packet for the link to segment. */
+import {
+  foldSum,
+  internetChecksum,
+  pseudoSum,
+  ETHERTYPE_IPV4,
+  ETH_BYTES,
+  writeEthernet,
+  IP_BYTES,
+  IP_CHECK,
+  IP_FLAGS,
+  IP_ID,
+  PROTO_TCP,
+  writeIpv4,
+  TCP_CHECK,
+  UDP_CHECK,
+  fastSum,
+} from '@grantline/frames';
 import type { PrivateMemory } from '@grantline/machine';
 import type { Arp } from './arp.js';
 import { C, type Host } from '../host.js';

@@ -4,7 +4,7 @@ import { ETH_BYTES, ETH_DST, writeMac } from '@grantline/frames';
 import { C, type Host } from '../host.js';
 import { Timed } from '../storage/timer-heap.js';
 
-/** Address not known; asked for; known; gone from the table (whoever holds it looks again). */
+/** Address not known; asked for; known; gone from the table (its holder looks again). */
 export const NEIGHBOR_NEW = 0;
 export const NEIGHBOR_ASKED = 1;
 export const NEIGHBOR_KNOWN = 2;

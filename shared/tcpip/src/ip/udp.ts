@@ -1,5 +1,17 @@
 /** UDP. Source: RFC 768; RFC 1122, 4.1. Datagrams are handed to the socket at once, where they lie. */
-import { foldSum, pseudoSum, PROTO_UDP, formatIp, UDP_BYTES, UDP_CHECK, UDP_DST, UDP_LENGTH, UDP_SRC, writeUdp, fastSum } from '@grantline/frames';
+import {
+  foldSum,
+  pseudoSum,
+  PROTO_UDP,
+  formatIp,
+  UDP_BYTES,
+  UDP_CHECK,
+  UDP_DST,
+  UDP_LENGTH,
+  UDP_SRC,
+  writeUdp,
+  fastSum,
+} from '@grantline/frames';
 import { C, type Host } from '../host.js';
 import type { Icmp } from './icmp.js';
 import { MAX_IP_PAYLOAD, type IpOut } from './ip-out.js';

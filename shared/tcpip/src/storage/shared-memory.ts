@@ -1,7 +1,7 @@
 /** The memory that all connections of a stack share, and what each may have of it.
  *
  *  A ring may grow to the arena's `share`: all while all is free, an eighth of what is free while half is, and so on down to
- *  the smallest block (dynamic thresholds: Choudhury and Hahne, 1998, for packet buffers). So whoever comes late finds something,
+ *  the smallest block (dynamic thresholds: Choudhury and Hahne, 1998, for packet buffers). So a connection that comes late finds something,
  *  however many have taken theirs before. What rings have beyond their need is taken back when somebody is refused.
  *
  *  While less than an eighth is left, connections are watched: one that holds data which its peer has not taken, and whose

@@ -1,4 +1,4 @@
-/** Deadlines: a binary heap that is driven by whoever knows the time.
+/** Deadlines: a binary heap that is driven by an owner that knows the time.
  *
  *  A thing stands in it once, at the earliest of its deadlines. Deadlines that move further away, as the retransmission
  *  timer does with every acknowledgement, are not moved in the heap: the thing comes up too early, looks, and goes back.

@@ -1,5 +1,5 @@
 /** Large receive offload in software: joins consecutive segments of a flow before the connection sees them, so that its
- *  work and the acknowledgement are done once for up to 64 KiB. The rules are those of stack/lro.ts (Linux's GRO).
+ *  work and the acknowledgement are done once for up to 64 KiB. The rules are those of shared/measure/src/receive/lro.ts (Linux's GRO).
  *
  *  A held segment refers to the frames' memory, so buffers may be reused only after NetStack.flush. With coalescing off
  *  everything is copied before `input` returns. */

@@ -4,7 +4,20 @@
 import { seqDist } from './seq.js';
 import type { ConnectionEvents, Tcb } from './tcb.js';
 import { closeWith } from './control.js';
-import { CLOSED, CLOSE_WAIT, ERR_ABORTED, ERR_NONE, ESTABLISHED, FIN_WAIT_1, FIN_WAIT_2, LAST_ACK, STATE_NAMES, SYN_RECEIVED, SYN_SENT, TIME_WAIT } from './state.js';
+import {
+  CLOSED,
+  CLOSE_WAIT,
+  ERR_ABORTED,
+  ERR_NONE,
+  ESTABLISHED,
+  FIN_WAIT_1,
+  FIN_WAIT_2,
+  LAST_ACK,
+  STATE_NAMES,
+  SYN_RECEIVED,
+  SYN_SENT,
+  TIME_WAIT,
+} from './state.js';
 import { startKeepAlive, startLife, startMemoryRetry } from './timers.js';
 import { windowUpdateDue } from './window.js';
 

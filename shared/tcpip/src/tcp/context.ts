@@ -1,6 +1,6 @@
 /** What all parts of TCP share: the host, the table, the arena, and two lists: connections with something to send, and
  *  connections whose application has something to hear. Both are worked off in NetStack.flush, so that nothing an
- *  application does in a callback happens in the midst of a segment's processing, and a batch of segments is answered
+ *  application does in a callback happens while a segment is being processed, and a batch of segments is answered
  *  once. */
 import type { PrivateMemory } from '@grantline/machine';
 import { Arena } from '../storage/arena.js';

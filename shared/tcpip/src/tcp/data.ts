@@ -8,7 +8,16 @@ import { seqGe, seqLe } from './seq.js';
 import type { Tcb } from './tcb.js';
 import { enterTimeWait } from './control.js';
 import { acknowledge } from './output.js';
-import { CLOSE_WAIT, CLOSING, ESTABLISHED, EV_END, EV_READABLE, FIN_WAIT_1, FIN_WAIT_2, SYN_RECEIVED } from './state.js';
+import {
+  CLOSE_WAIT,
+  CLOSING,
+  ESTABLISHED,
+  EV_END,
+  EV_READABLE,
+  FIN_WAIT_1,
+  FIN_WAIT_2,
+  SYN_RECEIVED,
+} from './state.js';
 import { startDelayedAck } from './timers.js';
 
 /** Takes payload that lies in the window, trimmed to it, and the FIN behind it. */

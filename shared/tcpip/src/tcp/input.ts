@@ -11,7 +11,19 @@ import { challengeAllowed, closeWith, enterTimeWait, resetFor, startTimeWait } f
 import { processData, trimToWindow } from './data.js';
 import { cookieInstead, establish, listenInput, synSentInput } from './listen.js';
 import { acknowledge } from './output.js';
-import { CLOSING, ERR_NONE, ERR_REFUSED, ERR_RESET, FIN_WAIT_1, FIN_WAIT_2, LAST_ACK, SYN_RECEIVED, SYN_SENT, TIME_WAIT, ESTABLISHED } from './state.js';
+import {
+  CLOSING,
+  ERR_NONE,
+  ERR_REFUSED,
+  ERR_RESET,
+  FIN_WAIT_1,
+  FIN_WAIT_2,
+  LAST_ACK,
+  SYN_RECEIVED,
+  SYN_SENT,
+  TIME_WAIT,
+  ESTABLISHED,
+} from './state.js';
 import { startLife } from './timers.js';
 
 /** A timestamp older than this says nothing (RFC 7323, 5.5). */

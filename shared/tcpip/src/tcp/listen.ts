@@ -1,6 +1,6 @@
 /** Connections being opened: passive (RFC 9293, 3.10.7.2), active and simultaneous (3.10.7.3).
  *  Data that comes with a SYN is not kept; the peer sends it again. Bounded: connections in all, and half-open ones of
- *  each listener. Nobody gives way to a newer one: a SYN that finds no room is answered by a cookie (tcp-cookie.ts). */
+ *  each listener. Nobody gives way to a newer one: a SYN that finds no room is answered by a cookie (cookie.ts). */
 import { TCP_FLAG_ACK, TCP_RST, TCP_SYN } from '@grantline/frames';
 import { C } from '../host.js';
 import { initialWindow } from './recovery.js';
@@ -12,7 +12,16 @@ import type { TcpContext } from './context.js';
 import { closeWith, resetFor } from './control.js';
 import { mayFollowCookie, sendCookie, takeCookie } from './cookie.js';
 import { negotiate, offer } from './negotiate.js';
-import { ERR_NONE, ERR_REFUSED, ESTABLISHED, EV_OPEN, EV_WRITABLE, FIN_WAIT_1, SYN_RECEIVED, SYN_SENT } from './state.js';
+import {
+  ERR_NONE,
+  ERR_REFUSED,
+  ESTABLISHED,
+  EV_OPEN,
+  EV_WRITABLE,
+  FIN_WAIT_1,
+  SYN_RECEIVED,
+  SYN_SENT,
+} from './state.js';
 import type { Listener } from './table.js';
 import { startKeepAlive, stopRetransmit } from './timers.js';
 import { synWindow } from './window.js';

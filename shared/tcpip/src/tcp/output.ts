@@ -21,7 +21,7 @@ export function output(tcb: Tcb): boolean {
   if (tcb.ackNow && tcb.gaps !== null && tcb.gaps.count > 0 && !sendSegment(tcb, bareSeq(tcb), 0, 0)) return false;
   if (tcb.state !== TIME_WAIT && !outputData(tcb)) return false;
   if (tcb.keepDue) {
-    // A byte before the window: whoever is there has to answer (RFC 9293, 3.8.4).
+    // A byte before the window: a peer that is there has to answer (RFC 9293, 3.8.4).
     if (!sendSegment(tcb, (tcb.sndUna - 1) | 0, 0, 0)) return false;
     tcb.keepDue = false;
     tcb.tcp.host.v[C.tcpKeepAlives]++;

@@ -1,5 +1,19 @@
 /** From a packet to a TCP segment: header checks and checksum. */
-import { foldSum, pseudoSum, swapSum, PROTO_TCP, TCP_ACK, TCP_BYTES, TCP_DST, TCP_OFFSET, TCP_SEQ, TCP_SRC, TCP_URG, TCP_WINDOW, fastSum } from '@grantline/frames';
+import {
+  foldSum,
+  pseudoSum,
+  swapSum,
+  PROTO_TCP,
+  TCP_ACK,
+  TCP_BYTES,
+  TCP_DST,
+  TCP_OFFSET,
+  TCP_SEQ,
+  TCP_SRC,
+  TCP_URG,
+  TCP_WINDOW,
+  fastSum,
+} from '@grantline/frames';
 import { C, type Host } from '../host.js';
 import { RX_CHECKSUM_BLANK, RX_CHECKSUM_OK } from '../link.js';
 import type { Packet } from '../ip/packet.js';

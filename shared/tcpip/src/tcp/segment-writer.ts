@@ -1,6 +1,26 @@
 /** Builds TCP segments of a connection in the link's transmit area and sends them. Payload comes straight from the send
  *  ring; up to 64 KiB in one packet where the link segments it. */
-import { foldSum, pseudoSum, ETHERTYPE_IPV4, ETH_BYTES, writeEthernet, IP_BYTES, PROTO_TCP, writeIpv4, TCP_ACK, TCP_BYTES, TCP_CHECK, TCP_DST, TCP_FLAG_ACK, TCP_OFFSET, TCP_SEQ, TCP_SRC, TCP_SYN, TCP_WINDOW, fastSum } from '@grantline/frames';
+import {
+  foldSum,
+  pseudoSum,
+  ETHERTYPE_IPV4,
+  ETH_BYTES,
+  writeEthernet,
+  IP_BYTES,
+  PROTO_TCP,
+  writeIpv4,
+  TCP_ACK,
+  TCP_BYTES,
+  TCP_CHECK,
+  TCP_DST,
+  TCP_FLAG_ACK,
+  TCP_OFFSET,
+  TCP_SEQ,
+  TCP_SRC,
+  TCP_SYN,
+  TCP_WINDOW,
+  fastSum,
+} from '@grantline/frames';
 import { C } from '../host.js';
 import { seqMax, seqMin } from './seq.js';
 import type { Tcb } from './tcb.js';

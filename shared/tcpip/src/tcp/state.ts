@@ -1,4 +1,4 @@
-/** States of a connection. Source: RFC 9293, 3.3.2. LISTEN is a state of listeners (tcp-table.ts), not of connections. */
+/** States of a connection. Source: RFC 9293, 3.3.2. LISTEN is a state of listeners (table.ts), not of connections. */
 export const CLOSED = 0;
 export const SYN_SENT = 2;
 export const SYN_RECEIVED = 3;

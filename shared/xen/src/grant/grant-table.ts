@@ -2,7 +2,15 @@
  *  drivers/xen/grant-table.c. docs/wire/grant-table.md.
  *
  *  The table lies in the domain's own memory. The hypervisor reads it when a peer maps or copies. */
-import { GRANT_ENTRIES, GRANT_ENTRY_BYTES, GRANT_RESERVED_ENTRIES, GTF_PERMIT_ACCESS, GTF_READING, GTF_READONLY, GTF_WRITING } from '../abi/grant-table.js';
+import {
+  GRANT_ENTRIES,
+  GRANT_ENTRY_BYTES,
+  GRANT_RESERVED_ENTRIES,
+  GTF_PERMIT_ACCESS,
+  GTF_READING,
+  GTF_READONLY,
+  GTF_WRITING,
+} from '../abi/grant-table.js';
 import type { DomId, Gref, Pfn } from '@grantline/base';
 import type { Mem } from '@grantline/machine';
 

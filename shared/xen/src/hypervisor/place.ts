@@ -1,4 +1,4 @@
-/** Where whoever joins is: its mount namespace, which a container has for itself and cannot make another of. Shown as a descriptor, as
+/** Where a service is that joins: its mount namespace, which a container has for itself and cannot make another of. Shown as a descriptor, as
  *  nobody can of a namespace that it is not in. docs/wire/control-plane.md section 3. */
 import { randomBytes } from 'node:crypto';
 import { closeSync, openSync, readlinkSync } from 'node:fs';

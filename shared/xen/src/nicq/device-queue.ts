@@ -1,6 +1,13 @@
 /** The NIC's side of a receive queue: takes buffers, writes completions. docs/wire/nic-queue.md. The driver may be a
  *  guest (`direct`), so nothing that it wrote is believed: entries are read once, indices are checked. */
-import { NICQ_AVAIL_EVENT, NICQ_AVAIL_PROD, NICQ_COMP_EVENT, NICQ_COMP_PROD, NICQ_ENTRY_BYTES, NICQ_SIZE } from '../abi/nic-queue.js';
+import {
+  NICQ_AVAIL_EVENT,
+  NICQ_AVAIL_PROD,
+  NICQ_COMP_EVENT,
+  NICQ_COMP_PROD,
+  NICQ_ENTRY_BYTES,
+  NICQ_SIZE,
+} from '../abi/nic-queue.js';
 import { idxAdd, passed, type RingIdx } from '../ring/indices.js';
 import type { Mem } from '@grantline/machine';
 

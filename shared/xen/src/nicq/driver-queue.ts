@@ -1,6 +1,16 @@
 /** The driver's side of a NIC receive queue: posts buffers, takes completions. docs/wire/nic-queue.md.
- *  Used by whoever drives the queue: the driver domain, or in `direct` the guest itself. */
-import { NICQ_AVAIL_DPN, NICQ_AVAIL_EVENT, NICQ_AVAIL_LEN, NICQ_AVAIL_OFFSET, NICQ_AVAIL_PROD, NICQ_COMP_EVENT, NICQ_COMP_PROD, NICQ_ENTRY_BYTES, NICQ_SIZE } from '../abi/nic-queue.js';
+ *  Used by the domain that drives the queue: the driver domain, or in `direct` the guest itself. */
+import {
+  NICQ_AVAIL_DPN,
+  NICQ_AVAIL_EVENT,
+  NICQ_AVAIL_LEN,
+  NICQ_AVAIL_OFFSET,
+  NICQ_AVAIL_PROD,
+  NICQ_COMP_EVENT,
+  NICQ_COMP_PROD,
+  NICQ_ENTRY_BYTES,
+  NICQ_SIZE,
+} from '../abi/nic-queue.js';
 import { PAGE_SIZE } from '@grantline/base';
 import type { Mem } from '@grantline/machine';
 import { idxAdd, passed, type RingIdx } from '../ring/indices.js';

@@ -1,5 +1,5 @@
 /** The driver's side of a NIC transmit queue: posts packets, takes completions. docs/wire/nic-queue.md section 8.
- *  Used by whoever drives the queue: the driver domain, or in `direct` the guest itself. */
+ *  Used by the domain that drives the queue: the driver domain, or in `direct` the guest itself. */
 import { NICQ_AVAIL_EVENT, NICQ_AVAIL_PROD, NICQ_COMP_EVENT, NICQ_COMP_PROD } from '../abi/nic-queue.js';
 import { NICTX_SIZE } from '../abi/nic-tx-queue.js';
 import { PAGE_SIZE } from '@grantline/base';

@@ -99,7 +99,7 @@ export class XenbusFrontend {
     const offer = await this.readBack(OFFER);
     // Watches may fire for nothing.
     if (this.answered !== null && this.answered === offer) return;
-    // Whoever offers anew has let go of everything.
+    // A netback that offers anew has let go of everything.
     await this.giveBack();
     const generation = offerGeneration(offer);
     if (offer === null || generation === null || generation === this.refused) return this.become(XENBUS.closed);

@@ -1,5 +1,11 @@
 import t from 'tap';
-import { GRANT_ENTRIES, GRANT_RESERVED_ENTRIES, GTF_PERMIT_ACCESS, GTF_READING, GTF_READONLY } from '../../src/abi/grant-table.js';
+import {
+  GRANT_ENTRIES,
+  GRANT_RESERVED_ENTRIES,
+  GTF_PERMIT_ACCESS,
+  GTF_READING,
+  GTF_READONLY,
+} from '../../src/abi/grant-table.js';
 import type { DomId, Gref, Pfn } from '@grantline/base';
 import { GrantTable } from '../../src/grant/grant-table.js';
 import { memOver } from '@grantline/machine';

@@ -1,5 +1,13 @@
 import t from 'tap';
-import { RX_REQ_GREF, RX_REQ_ID, RX_RSP_FLAGS, RX_RSP_ID, RX_RSP_OFFSET, RX_RSP_STATUS, RX_SLOT_BYTES } from '../../src/abi/netif.js';
+import {
+  RX_REQ_GREF,
+  RX_REQ_ID,
+  RX_RSP_FLAGS,
+  RX_RSP_ID,
+  RX_RSP_OFFSET,
+  RX_RSP_STATUS,
+  RX_SLOT_BYTES,
+} from '../../src/abi/netif.js';
 import * as netif from '../../src/abi/netif.js';
 import { RX_RING_SIZE } from '../../src/abi/ring.js';
 import { memOver } from '@grantline/machine';

@@ -28,7 +28,7 @@ export interface BridgePort {
   takesBulk?(len: number): boolean;
   /** Drops what waits there in the pages of a guest that goes. */
   dropFrom?(source: TxSource): void;
-  /** Takes what `deliver` threw. Not there: whoever delivers has it. */
+  /** Takes what `deliver` threw. Not there: it is thrown on to the caller of `deliver`. */
   failed?(err: unknown): void;
 }
 

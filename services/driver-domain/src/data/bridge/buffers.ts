@@ -1,6 +1,6 @@
 /** The driver domain's own receive buffers: pages of its memory that the NIC's default queue writes.
  *
- *  A frame is named by its first buffer; a frame longer than a page goes on in `next`. Whoever uses a frame holds a
+ *  A frame is named by its first buffer; a frame longer than a page goes on in `next`. Each user of a frame holds a
  *  reference (flooding makes several holders); with the last one the buffers are free to be posted again. */
 import { PAGE_SHIFT } from '@grantline/base';
 import { FOREIGN, type ForeignFrames } from './foreign-frames.js';

@@ -1,6 +1,14 @@
 /** The NIC driver of the driver domain: keeps the default queue full of its own buffers, takes completions, and hands
  *  the frames to the bridge. Frames longer than a page come as a chain of buffers. */
-import { NICQ_COMP_EOP, NICQ_COMP_ERROR, NICQ_COMP_FLAGS, NICQ_COMP_LEN, NICQ_COMP_LOOPBACK, NICQ_SIZE, type DriverQueue } from '@grantline/xen';
+import {
+  NICQ_COMP_EOP,
+  NICQ_COMP_ERROR,
+  NICQ_COMP_FLAGS,
+  NICQ_COMP_LEN,
+  NICQ_COMP_LOOPBACK,
+  NICQ_SIZE,
+  type DriverQueue,
+} from '@grantline/xen';
 import { PAGE_SIZE } from '@grantline/base';
 import { slots, type CounterBlock, type Poller, type Mem, DRIVER_DOMAIN_CPU } from '@grantline/machine';
 import { DRIVER_COUNTERS } from '@grantline/observe';
@@ -82,7 +90,7 @@ export class NicDriver implements Poller {
     return this.o.queue.arm();
   }
 
-  /** Posts every free buffer; called by whoever gave buffers back. */
+  /** Posts every free buffer; called by the vif that gave buffers back. */
   refill(): void {
     const { queue, buffers, dpn, counters } = this.o;
     if (this.broken) return;

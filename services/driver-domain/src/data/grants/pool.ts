@@ -7,7 +7,7 @@ import { GRANT_ENTRIES, GRANT_RESERVED_ENTRIES, GREF_LIST_MAX } from '@grantline
 /** Grants that one vif may keep active. */
 export const POOL_CAP = GREF_LIST_MAX;
 
-/** Whoever has requests of the guest under way; asked only when an entry is to be removed. */
+/** A queue that has requests of the guest under way; asked only when an entry is to be removed. */
 export interface PoolUser {
   /** Sets marks[gref] for each gref that is posted on the NIC or otherwise in use. */
   markInUse(marks: Uint8Array): void;

@@ -81,7 +81,7 @@ export class TxGrants {
     p.waiting[p.packet[s]]++;
   }
 
-  /** The slot's page shall be mapped. */
+  /** Puts an operation into the open batch that maps the page of slot `s`. */
   map(s: number): void {
     const b = this.maps.open;
     const batch = this.maps.batches[b];
@@ -96,7 +96,7 @@ export class TxGrants {
     p.waiting[p.packet[s]]++;
   }
 
-  /** Everything that the packet has mapped shall go. @returns operations begun; 0: it has nothing mapped */
+  /** Puts operations that unmap all slots of the packet. @returns operations begun; 0: it has nothing mapped */
   unmap(packet: number): number {
     const p = this.packets;
     let n = 0;

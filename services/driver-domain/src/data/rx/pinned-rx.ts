@@ -1,7 +1,18 @@
 /** Requests whose grants are not in the pool, and pooled ones among them: such a page is pinned before the NIC learns of
  *  it, and unpinned before the guest has it back, by hypercalls. Answers stand in their requests' slots, so all goes
  *  strictly in ring order, and a pooled request waits for the pins of those before it. */
-import { GRANT_ENTRIES, NETIF_RSP_ERROR, NETRXF_MORE_DATA, NICQ_COMP_EOP, NICQ_COMP_ERROR, NICQ_SIZE, RX_RING_SIZE, type DriverQueue, ringIdx, type RingIdx } from '@grantline/xen';
+import {
+  GRANT_ENTRIES,
+  NETIF_RSP_ERROR,
+  NETRXF_MORE_DATA,
+  NICQ_COMP_EOP,
+  NICQ_COMP_ERROR,
+  NICQ_SIZE,
+  RX_RING_SIZE,
+  type DriverQueue,
+  ringIdx,
+  type RingIdx,
+} from '@grantline/xen';
 import { slots as counterSlots, type CounterBlock, type Mem } from '@grantline/machine';
 import { NETBACK_COUNTERS } from '@grantline/observe';
 import type { GrantCalls } from '../grants/grant-calls.js';

@@ -1,7 +1,17 @@
 /** Requests whose grants are in the pool: posted at once, and answered at once when the NIC has filled them. This is
  *  all that happens in the steady state of `grant-reuse` and `optimised`; it may only run while no other request is
  *  unanswered (pinned-rx.ts), so that completions, posts and ring slots are in one order. */
-import { GRANT_ENTRIES, NETIF_RSP_ERROR, NETRXF_MORE_DATA, RX_SLOT_BYTES, NICQ_COMP_EOP, NICQ_COMP_ERROR, NICQ_SIZE, type DriverQueue, ringIdx } from '@grantline/xen';
+import {
+  GRANT_ENTRIES,
+  NETIF_RSP_ERROR,
+  NETRXF_MORE_DATA,
+  RX_SLOT_BYTES,
+  NICQ_COMP_EOP,
+  NICQ_COMP_ERROR,
+  NICQ_SIZE,
+  type DriverQueue,
+  ringIdx,
+} from '@grantline/xen';
 import { slots as counterSlots, type CounterBlock, type Mem } from '@grantline/machine';
 import { NETBACK_COUNTERS } from '@grantline/observe';
 import type { NicFrames } from './nic-frames.js';

@@ -1,6 +1,15 @@
 /** Requests that netback has taken from a receive ring and not yet answered, by ring slot. A slot is copied once into
  *  these arrays; from then on only the copy counts, whatever the guest writes into the page. */
-import { GRANT_ENTRIES, NETRXF_MORE_DATA, XEN_NETIF_EXTRA_TYPE_GSO, XEN_NETIF_GSO_TYPE_TCPV4, RX_RING_SIZE, type BackRing, idxAdd, idxDist } from '@grantline/xen';
+import {
+  GRANT_ENTRIES,
+  NETRXF_MORE_DATA,
+  XEN_NETIF_EXTRA_TYPE_GSO,
+  XEN_NETIF_GSO_TYPE_TCPV4,
+  RX_RING_SIZE,
+  type BackRing,
+  idxAdd,
+  idxDist,
+} from '@grantline/xen';
 import { PAGE_SIZE } from '@grantline/base';
 import type { Mem } from '@grantline/machine';
 

@@ -4,7 +4,14 @@
  *  The first 128 bytes of a packet are copied, so that what was judged is what is sent; the rest stays in the guest's pages,
  *  which the NIC reads: by a grant that stands, or by one that is mapped for this packet. A slot is answered when nothing
  *  uses its page any more. */
-import { GRANT_ENTRIES, NETBACK_BATCH, NETIF_RSP_DROPPED, NETIF_RSP_OKAY, NICTX_MAX_CHAIN, type BackRing } from '@grantline/xen';
+import {
+  GRANT_ENTRIES,
+  NETBACK_BATCH,
+  NETIF_RSP_DROPPED,
+  NETIF_RSP_OKAY,
+  NICTX_MAX_CHAIN,
+  type BackRing,
+} from '@grantline/xen';
 import type { DomId } from '@grantline/base';
 import { type FrameTap, NETBACK_TX_COUNTERS } from '@grantline/observe';
 import { DRIVER_DOMAIN_CPU, slots, type Poller } from '@grantline/machine';
@@ -124,7 +131,7 @@ export class NetbackTx implements TxOwner, PoolUser, TxSource, VifPart {
     this.grants.takeMappings(each);
   }
 
-  /** No more polls. What the NIC and the hypervisor still have of it comes back by and by. */
+  /** No more polls. What the NIC and the hypervisor still have of it comes back later. */
   stop(): void {
     if (this.stopped) return;
     this.stopped = this.path.stopped = true;

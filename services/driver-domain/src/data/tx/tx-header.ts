@@ -1,7 +1,17 @@
 /** Reads the copied header of a packet from a guest: what the NIC has to be told for checksum and segmentation. The copy is
  *  ours; its contents are the guest's. */
 import { NICTX_CSUM_TCP, NICTX_CSUM_UDP, NICTX_TSO, NETTXF_CSUM_BLANK } from '@grantline/xen';
-import { ETH_BYTES, ipv4Start, IP_BYTES, IP_PROTOCOL, PROTO_TCP, PROTO_UDP, TCP_BYTES, TCP_OFFSET, UDP_BYTES } from '@grantline/frames';
+import {
+  ETH_BYTES,
+  ipv4Start,
+  IP_BYTES,
+  IP_PROTOCOL,
+  PROTO_TCP,
+  PROTO_UDP,
+  TCP_BYTES,
+  TCP_OFFSET,
+  UDP_BYTES,
+} from '@grantline/frames';
 import type { Mem } from '@grantline/machine';
 
 export class TxHeader {

@@ -4,11 +4,33 @@
  *  A bulk packet goes as it is to a guest that takes such (feature-gso-tcpv4), with its mss as extra info; for others it is cut
  *  here, in software: a header is made for each segment; the payload stays where it is. Checksums are not filled in: the receiver is told so, as netif has it. */
 import { NETBACK_HEADER_BYTES, NETRXF_CSUM_BLANK, NETRXF_DATA_VALIDATED, NETTXF_CSUM_BLANK } from '@grantline/xen';
-import { ipv4Start, foldNative, nativeSum, IP_CHECK, IP_DST, IP_ID, IP_LENGTH, IP_SRC, PROTO_TCP, TCP_CHECK, TCP_CWR, TCP_FIN, TCP_FLAGS, TCP_PSH, TCP_SEQ } from '@grantline/frames';
+import {
+  ipv4Start,
+  foldNative,
+  nativeSum,
+  IP_CHECK,
+  IP_DST,
+  IP_ID,
+  IP_LENGTH,
+  IP_SRC,
+  PROTO_TCP,
+  TCP_CHECK,
+  TCP_CWR,
+  TCP_FIN,
+  TCP_FLAGS,
+  TCP_PSH,
+  TCP_SEQ,
+} from '@grantline/frames';
 import type { Mem } from '@grantline/machine';
 import { MAX_BULK_FRAMES } from '@grantline/measure';
 import { UPLINK, handTo, type Bridge } from '../bridge/bridge.js';
-import { FOREIGN, FOREIGN_FRAMES, FOREIGN_HEADER_BYTES, type ForeignFrames, type TxSource } from '../bridge/foreign-frames.js';
+import {
+  FOREIGN,
+  FOREIGN_FRAMES,
+  FOREIGN_HEADER_BYTES,
+  type ForeignFrames,
+  type TxSource,
+} from '../bridge/foreign-frames.js';
 import { TO_ALL } from './tx-policy.js';
 
 export type { TxSource } from '../bridge/foreign-frames.js';

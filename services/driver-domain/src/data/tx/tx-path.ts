@@ -1,6 +1,13 @@
 /** The way of a packet through netback after it was taken from the ring: header and pages at hand, judged, handed to a NIC
  *  queue or to the bridge, given back, answered. docs/wire/transmit.md. */
-import { GRANT_ENTRIES, NETBACK_HEADER_BYTES, NETIF_RSP_DROPPED, NETIF_RSP_OKAY, NICTX_EOP, NICTX_MAX_CHAIN } from '@grantline/xen';
+import {
+  GRANT_ENTRIES,
+  NETBACK_HEADER_BYTES,
+  NETIF_RSP_DROPPED,
+  NETIF_RSP_OKAY,
+  NICTX_EOP,
+  NICTX_MAX_CHAIN,
+} from '@grantline/xen';
 import { PAGE_SHIFT, PAGE_SIZE } from '@grantline/base';
 import { slots, type CounterBlock, type Mem } from '@grantline/machine';
 import { NETBACK_TX_COUNTERS } from '@grantline/observe';

@@ -12,7 +12,7 @@ const MASK = NICTX_SIZE - 1;
 /** Far longer than any wire or receiver holds a packet. */
 const STUCK_NS = 10e9;
 
-/** Whoever sends through a port. */
+/** One of the senders that share a port. */
 export interface TxOwner extends Poller {
   /** Descriptors that it has of the port: kept and posted. The port counts them. */
   held: number;
@@ -66,8 +66,8 @@ export class TxPort implements Poller {
     return this.broken ? 0 : this.queue.free() - this.promised;
   }
 
-  /** Descriptors that `owner` may take, which does not wait itself: while others wait no more than its share, or who is asked first after
-   *  each completion would have all. Always enough for a packet, as long as it has nothing. */
+  /** Descriptors that are free for an owner which is not waiting itself. While others wait it has no more than its share: else the
+   *  one that is asked first after each completion would have all. An owner that holds nothing always gets enough for a packet. */
   roomFor(owner: TxOwner): number {
     const room = this.room();
     const others = this.waiting.size;
@@ -98,7 +98,7 @@ export class TxPort implements Poller {
   }
 
   /** Keeps descriptors for a packet that is not ready; `post` uses them up. A negative number gives them back: a packet that
-   *  goes elsewhere completes nothing here, and whoever waits would hear of nothing. */
+   *  goes elsewhere completes nothing here, and an owner that waits would hear of nothing. */
   promise(owner: TxOwner, descriptors: number): void {
     this.promised += descriptors;
     owner.held += descriptors;

@@ -2,7 +2,20 @@
  *  xenvif_count_requests, xenvif_get_extras, xenvif_set_skb_gso). docs/wire/transmit.md has the table.
  *
  *  Each slot is copied once and the copy judged. What cannot be breaks the vif; what is only wrong costs the packet. */
-import { NETBACK_SLOTS_FATAL, NETBACK_SLOTS_MAX, NETIF_RSP_ERROR, NETIF_RSP_NULL, NETTXF_EXTRA_INFO, NETTXF_MORE_DATA, XEN_NETIF_EXTRA_FLAG_MORE, XEN_NETIF_EXTRA_TYPE_GSO, XEN_NETIF_EXTRA_TYPE_MAX, XEN_NETIF_GSO_TYPE_TCPV4, type BackRing, idxAdd } from '@grantline/xen';
+import {
+  NETBACK_SLOTS_FATAL,
+  NETBACK_SLOTS_MAX,
+  NETIF_RSP_ERROR,
+  NETIF_RSP_NULL,
+  NETTXF_EXTRA_INFO,
+  NETTXF_MORE_DATA,
+  XEN_NETIF_EXTRA_FLAG_MORE,
+  XEN_NETIF_EXTRA_TYPE_GSO,
+  XEN_NETIF_EXTRA_TYPE_MAX,
+  XEN_NETIF_GSO_TYPE_TCPV4,
+  type BackRing,
+  idxAdd,
+} from '@grantline/xen';
 import { PAGE_SIZE } from '@grantline/base';
 import { slots, type CounterBlock, type Mem } from '@grantline/machine';
 import { NETBACK_TX_COUNTERS } from '@grantline/observe';

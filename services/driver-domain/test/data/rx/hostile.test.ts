@@ -1,5 +1,14 @@
 import t from 'tap';
-import { GNTST, NETIF_RSP_ERROR, RING_REQ_PROD, RING_RSP_EVENT, RING_RSP_PROD, ringIdx, FrontRing, BackRing } from '@grantline/xen';
+import {
+  GNTST,
+  NETIF_RSP_ERROR,
+  RING_REQ_PROD,
+  RING_RSP_EVENT,
+  RING_RSP_PROD,
+  ringIdx,
+  FrontRing,
+  BackRing,
+} from '@grantline/xen';
 import { PoolList } from '../../../src/control/pool-list.js';
 import { CtrlBack } from '../../../src/data/ctrl-back.js';
 import { RxSlots } from '../../../src/data/rx/rx-slots.js';

@@ -1,5 +1,20 @@
 import t from 'tap';
-import { GNTST, NETIF_RSP_ERROR, NETIF_RSP_OKAY, NETTXF_CSUM_BLANK, NETTXF_EXTRA_INFO, NETTXF_MORE_DATA, TX_SLOT_BYTES, XEN_NETIF_EXTRA_FLAG_MORE, RING_REQ_PROD, RING_RSP_EVENT, RING_RSP_PROD, TX_RING_SIZE, BackRing, ringIdx } from '@grantline/xen';
+import {
+  GNTST,
+  NETIF_RSP_ERROR,
+  NETIF_RSP_OKAY,
+  NETTXF_CSUM_BLANK,
+  NETTXF_EXTRA_INFO,
+  NETTXF_MORE_DATA,
+  TX_SLOT_BYTES,
+  XEN_NETIF_EXTRA_FLAG_MORE,
+  RING_REQ_PROD,
+  RING_RSP_EVENT,
+  RING_RSP_PROD,
+  TX_RING_SIZE,
+  BackRing,
+  ringIdx,
+} from '@grantline/xen';
 import { NETBACK_TX_COUNTERS } from '@grantline/observe';
 import { TxPackets } from '../../../src/data/tx/tx-packets.js';
 import { TxRequests } from '../../../src/data/tx/tx-requests.js';

@@ -1,5 +1,14 @@
 import t from 'tap';
-import { NICTX_COMP_REFUSED, NICTX_COMP_SENT, NICTX_CSUM_TCP, NICTX_MAX_CHAIN, NICTX_TSO, NETIF_RSP_DROPPED, NETIF_RSP_NULL, NETTXF_CSUM_BLANK } from '@grantline/xen';
+import {
+  NICTX_COMP_REFUSED,
+  NICTX_COMP_SENT,
+  NICTX_CSUM_TCP,
+  NICTX_MAX_CHAIN,
+  NICTX_TSO,
+  NETIF_RSP_DROPPED,
+  NETIF_RSP_NULL,
+  NETTXF_CSUM_BLANK,
+} from '@grantline/xen';
 import { BURST_BYTES, TxCredit } from '../../../src/data/tx/tx-credit.js';
 import { STORM_BURST, STORM_PER_SECOND } from '../../../src/data/tx/tx-policy.js';
 import { Bell, frameOf } from '../../kit.js';

@@ -1,6 +1,21 @@
 /** Netback's transmit side with everything around it, in one ArrayBuffer: a guest that writes what it likes into its ring, a
  *  hypervisor, a NIC. Not a test itself. */
-import { NICTX_COMP_SENT, NICTX_EOP, NETTXF_EXTRA_INFO, NETTXF_MORE_DATA, TX_SLOT_BYTES, XEN_NETIF_EXTRA_TYPE_GSO, XEN_NETIF_GSO_TYPE_TCPV4, TX_RING_SIZE, TxDeviceQueue, TxDriverQueue, BackRing, FrontRing, idxAdd, ringIdx } from '@grantline/xen';
+import {
+  NICTX_COMP_SENT,
+  NICTX_EOP,
+  NETTXF_EXTRA_INFO,
+  NETTXF_MORE_DATA,
+  TX_SLOT_BYTES,
+  XEN_NETIF_EXTRA_TYPE_GSO,
+  XEN_NETIF_GSO_TYPE_TCPV4,
+  TX_RING_SIZE,
+  TxDeviceQueue,
+  TxDriverQueue,
+  BackRing,
+  FrontRing,
+  idxAdd,
+  ringIdx,
+} from '@grantline/xen';
 import { PAGE_SIZE, type DomId } from '@grantline/base';
 import { BRIDGE_COUNTERS, DRIVER_COUNTERS, NETBACK_TX_COUNTERS } from '@grantline/observe';
 import type { Poller } from '@grantline/machine';

@@ -4,7 +4,13 @@ import { NETRXF_CSUM_BLANK, NETRXF_DATA_VALIDATED, NETTXF_CSUM_BLANK } from '@gr
 import type { DomId } from '@grantline/base';
 import { Bridge } from '../../../src/data/bridge/bridge.js';
 import { Buffers } from '../../../src/data/bridge/buffers.js';
-import { FOREIGN, FOREIGN_FRAMES, FOREIGN_PAGES, ForeignFrames, type TxSource } from '../../../src/data/bridge/foreign-frames.js';
+import {
+  FOREIGN,
+  FOREIGN_FRAMES,
+  FOREIGN_PAGES,
+  ForeignFrames,
+  type TxSource,
+} from '../../../src/data/bridge/foreign-frames.js';
 import { ForeignPieces } from '../../../src/data/bridge/foreign-pieces.js';
 import { LocalSwitch, NOBODY, NO_ROOM, TOO_LONG } from '../../../src/data/tx/tx-local.js';
 import { TO_ALL } from '../../../src/data/tx/tx-policy.js';

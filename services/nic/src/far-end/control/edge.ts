@@ -154,7 +154,7 @@ export class Edge {
     });
   }
 
-  /** The guest is gone: its ports close, and whoever was connected sees a reset. */
+  /** The guest is gone: its ports close, and connected clients see a reset. */
   async remove(domid: number): Promise<void> {
     this.ips.delete(domid);
     const doors = [...this.doors].filter(([, door]) => door.domid === domid);

@@ -1,5 +1,12 @@
 /** The HTTP side of loads. services/nic/README.md. */
-import { CaptureError, UPLOAD_BYTES, parseCapture, MacRewriter, destinations, type MacMapping } from '@grantline/observe';
+import {
+  CaptureError,
+  UPLOAD_BYTES,
+  parseCapture,
+  MacRewriter,
+  destinations,
+  type MacMapping,
+} from '@grantline/observe';
 import type { ServiceHttp } from '@grantline/service';
 import { Type, type Static } from '@sinclair/typebox';
 import { CaptureAnswer, LoadBody, LoadStatus, parseLoad } from './load-schema.js';

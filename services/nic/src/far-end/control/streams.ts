@@ -1,7 +1,15 @@
 /** TCP streams that measure: connections of the outer stack to the guests' discard or chargen ports, as many bytes as go. */
 import { nowNs, CHARGEN_PORT, DISCARD_PORT } from '@grantline/base';
 import { parseIp } from '@grantline/frames';
-import { BulkApp, bulkMemory, type AppCounters, type BulkMemory, type Connection, type NetStack, type ConnectionEvents } from '@grantline/tcpip';
+import {
+  BulkApp,
+  bulkMemory,
+  type AppCounters,
+  type BulkMemory,
+  type Connection,
+  type NetStack,
+  type ConnectionEvents,
+} from '@grantline/tcpip';
 
 export interface StreamPlan {
   /** Addresses of the guests. */

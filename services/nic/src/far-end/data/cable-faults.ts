@@ -117,7 +117,7 @@ export class CableInjector implements Poller {
         cable.open();
         n += inward.release(cable.now);
         cable.close(n > 0, 0);
-        // Whoever sent them may be gone: nobody else would tell the driver.
+        // Their sender may be gone, and nothing else would tell the driver.
         if (n > 0) cable.nic.moderate(true);
       }
       inward.commit();

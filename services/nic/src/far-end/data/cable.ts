@@ -63,7 +63,7 @@ export class Cable {
     return this.link.gbps;
   }
 
-  /** A new load: the link starts with the first burst. Whoever calls this does so between the loop's turns, where the
+  /** A new load: the link starts with the first burst. Callers do so between the loop's turns, where the
    *  meter's time may be seconds old. */
   start(link: Readonly<LinkSettings>): void {
     this.link = link;

@@ -1,7 +1,22 @@
 /** Cuts a TCP packet of up to 64 KiB into frames without moving its payload: the headers of each frame are written right in
  *  front of its payload, over the end of the frame before, which the NIC has taken by then. What the station's own network
  *  card would do (segmenter.ts is the NIC's). Same fields as there change from frame to frame: Linux, tcp_gso_segment. */
-import { ETH_BYTES, foldNative, nativeSum, IP_CHECK, IP_ID, IP_LENGTH, IP_SRC, PROTO_TCP, TCP_CHECK, TCP_CWR, TCP_FIN, TCP_FLAGS, TCP_PSH, TCP_SEQ } from '@grantline/frames';
+import {
+  ETH_BYTES,
+  foldNative,
+  nativeSum,
+  IP_CHECK,
+  IP_ID,
+  IP_LENGTH,
+  IP_SRC,
+  PROTO_TCP,
+  TCP_CHECK,
+  TCP_CWR,
+  TCP_FIN,
+  TCP_FLAGS,
+  TCP_PSH,
+  TCP_SEQ,
+} from '@grantline/frames';
 import type { Mem, PrivateMemory } from '@grantline/machine';
 
 /** The stack's packets have no IP options. */

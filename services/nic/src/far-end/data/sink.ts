@@ -3,7 +3,20 @@
  *  known. Frames lie in the NIC's packet memory, which is private; nothing is copied. docs/wire/transmit.md. */
 import { type CounterBlock, slots, type Mem, type PrivateMemory, recordLatency } from '@grantline/machine';
 import { APP_COUNTERS, STACK_COUNTERS } from '@grantline/observe';
-import { foldNative, nativeSum, ETHERTYPE_IPV4, ETH_BYTES, ETH_TYPE, Pattern, GENERATOR_PORT, stampCheck, TCP_BYTES, TCP_OFFSET, UDP_BYTES, UDP_LENGTH } from '@grantline/frames';
+import {
+  foldNative,
+  nativeSum,
+  ETHERTYPE_IPV4,
+  ETH_BYTES,
+  ETH_TYPE,
+  Pattern,
+  GENERATOR_PORT,
+  stampCheck,
+  TCP_BYTES,
+  TCP_OFFSET,
+  UDP_BYTES,
+  UDP_LENGTH,
+} from '@grantline/frames';
 import * as frames from '@grantline/frames';
 import { FlowTracker } from '@grantline/measure';
 import type { FarEnd } from '../../hardware/data/cable-out.js';

@@ -4,7 +4,17 @@
  *  segmentation offload would, so that frames are what goes over the wire. Out of it: frames are joined again (writer.ts), as
  *  its NIC's LRO would. A packet that the NIC at this end would have to cut only for the far end to join it again stays
  *  whole: it counts, and is paced, as the frames that it stands for. docs/adr/0019 */
-import { slots, type CounterBlock, type AddressSpace, type Mem, type WakeSource, TAP_PACKET_BYTES, VNET_BYTES, type TapDevice, NIC_CPU } from '@grantline/machine';
+import {
+  slots,
+  type CounterBlock,
+  type AddressSpace,
+  type Mem,
+  type WakeSource,
+  TAP_PACKET_BYTES,
+  VNET_BYTES,
+  type TapDevice,
+  NIC_CPU,
+} from '@grantline/machine';
 import { CABLE_COUNTERS, TAP_COUNTERS } from '@grantline/observe';
 import { PACKET_BLANK, PACKET_GSO, PACKET_MALFORMED, VnetHeader, TapWriter } from '@grantline/measure';
 import { PacketCutter } from '@grantline/frames';
@@ -120,7 +130,7 @@ export class TapStation implements Station {
     this.blockedOn = -1;
     this.wireBusy = false;
     for (;;) {
-      // A burst ends with a packet, so that whoever joins its frames again has all of them.
+      // A burst ends with a packet, so that a receiver that joins its frames again has all of them.
       if (frames >= BURST_FRAMES && !(this.cutting && this.cutter.more)) break;
       if (this.bytes === 0 && !this.nextFrame()) break;
       if (!isOpen) {

@@ -1,5 +1,12 @@
 /** Queues come and go, domains come and go: the hypervisor's events to the NIC. docs/wire/control-plane.md section 3. */
-import { NICQ_SIZE, vifName, type EventChannels, type EventChannel, type AttachArgs as QueueArgs, type WireError } from '@grantline/xen';
+import {
+  NICQ_SIZE,
+  vifName,
+  type EventChannels,
+  type EventChannel,
+  type AttachArgs as QueueArgs,
+  type WireError,
+} from '@grantline/xen';
 import { DOMID_DRIVER, MAX_GUESTS, PAGE_SIZE, parseDomId, type DomId, type Port } from '@grantline/base';
 import { parseMac, NIC_QUEUE_COUNTERS, NIC_TX_COUNTERS, type Reading } from '@grantline/observe';
 import type { CounterBlock, CounterFile, AddressSpace } from '@grantline/machine';

@@ -1,6 +1,18 @@
 /** Where a DMA page number leads: the NIC's look-ups in the translation table, and the burst word beside it.
  *  docs/wire/dma-table.md. The table is mapped read-only; only the hypervisor writes it. */
-import { DMA_BURST, DMA_CONTEXT, DMA_ENTRIES, DMA_ENTRY_BYTES, DMA_FLAGS, DMA_OWNER, DMA_PFN, DMA_VALID, DMA_WRITE, DMA_OWNER_DOMID, dmaOwner } from '@grantline/xen';
+import {
+  DMA_BURST,
+  DMA_CONTEXT,
+  DMA_ENTRIES,
+  DMA_ENTRY_BYTES,
+  DMA_FLAGS,
+  DMA_OWNER,
+  DMA_PFN,
+  DMA_VALID,
+  DMA_WRITE,
+  DMA_OWNER_DOMID,
+  dmaOwner,
+} from '@grantline/xen';
 import { DOMID_DRIVER, DOMID_FIRST_RESERVED, PAGE_SHIFT, type DomId } from '@grantline/base';
 import type { Mem } from '@grantline/machine';
 

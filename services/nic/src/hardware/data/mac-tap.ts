@@ -1,6 +1,14 @@
 /** Captures at the wire: the NIC knows no vifs, so a frame is a vif's by its address, and group-addressed ones are
  *  everybody's. docs/wire/capture.md. */
-import { NIC_DROP, NIC_QUEUE_DROP, NIC_TX_DROP, NOT_DROPPED, INBOUND, OUTBOUND, type FrameTap } from '@grantline/observe';
+import {
+  NIC_DROP,
+  NIC_QUEUE_DROP,
+  NIC_TX_DROP,
+  NOT_DROPPED,
+  INBOUND,
+  OUTBOUND,
+  type FrameTap,
+} from '@grantline/observe';
 import type { Mem } from '@grantline/machine';
 
 interface Station {

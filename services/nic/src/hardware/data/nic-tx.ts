@@ -49,7 +49,7 @@ export class NicTx implements Poller {
   /** By number. */
   private readonly queues: (NicTxQueue | null)[] = [];
   private readonly functions: TxFunction[] = [];
-  /** A packet waits until another queue has buffers for it: whoever hears of buffers polls this. */
+  /** A packet waits until another queue has buffers for it: the NIC polls this when a driver has posted some. */
   held = false;
   private turn = 0;
   private lookedNs = 0;

@@ -50,7 +50,7 @@ export class Nic {
   }
 
   /** Takes a queue out of service. Bursts are synchronous, so between turns none is under way: on return no transfer
-   *  touches the queue's buffers, and none will. @returns the queue; null when there is none of that number */
+   *  touches the queue's buffers, and none will. @returns the queue; null when no queue has that id */
   detach(id: number): NicQueue | null {
     const queue = this.queues[id] ?? null;
     if (queue === null) return null;

@@ -1,5 +1,12 @@
 /** The packet that a transmit queue is at: its descriptors, each read once, where its pages are, and the transfer of it. */
-import { NICTX_COMP_BAD, NICTX_COMP_REFUSED, NICTX_COMP_SENT, NICTX_EOP, NICTX_MAX_CHAIN, type TxDeviceQueue } from '@grantline/xen';
+import {
+  NICTX_COMP_BAD,
+  NICTX_COMP_REFUSED,
+  NICTX_COMP_SENT,
+  NICTX_EOP,
+  NICTX_MAX_CHAIN,
+  type TxDeviceQueue,
+} from '@grantline/xen';
 import { PAGE_SIZE } from '@grantline/base';
 import type { Mem } from '@grantline/machine';
 import type { DmaTable } from './dma.js';

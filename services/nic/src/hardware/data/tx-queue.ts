@@ -3,7 +3,16 @@
  *  The driver may be a guest (`direct`), so nothing that it wrote is believed: a descriptor is read once and the copy is
  *  judged, each page goes through the DMA table, and the queue's own pages are looked up again in each burst. A packet is
  *  completed when it has been read as a whole: from then on nothing looks at the driver's pages. */
-import { NICTX_COMP_BAD, NICTX_COMP_REFUSED, NICTX_COMP_SENT, NICTX_CSUM_TCP, NICTX_CSUM_UDP, NICTX_TSO, TxDeviceQueue, type RingIdx } from '@grantline/xen';
+import {
+  NICTX_COMP_BAD,
+  NICTX_COMP_REFUSED,
+  NICTX_COMP_SENT,
+  NICTX_CSUM_TCP,
+  NICTX_CSUM_UDP,
+  NICTX_TSO,
+  TxDeviceQueue,
+  type RingIdx,
+} from '@grantline/xen';
 import { slots, type CounterBlock, type Mem } from '@grantline/machine';
 import { NIC_TX_COUNTERS } from '@grantline/observe';
 import type { BurstGuard, DmaTable } from './dma.js';

@@ -1,1 +1,0 @@
-export { quiet } from './fake-hypervisor.js';
