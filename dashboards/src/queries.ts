@@ -1,4 +1,5 @@
 /** Queries that several panels need. */
+import { WIRE_OVERHEAD_BYTES } from '@grantline/frames';
 
 /** The figure of the last finished run of each configuration in the direction chosen: of the run chosen, or, for all, of the latest one; where
  *  that has none yet, what the time range has. Results need no alignment of times.
@@ -17,9 +18,6 @@ export function ofRuns(metric: string, by: string, more = ''): string {
 export function duringRun(expr: string): string {
   return `${expr} and on () grantline_run_info{run=~"$run"}`;
 }
-
-/** Preamble and start (8), FCS (4), gap between frames (12): what a frame takes of a link besides itself. */
-const WIRE_OVERHEAD_BYTES = 24;
 
 /** Bits a second that the delivered frames would take on a cable, by configuration. */
 export function wire(): string {

@@ -14,11 +14,8 @@ import {
   MAX_GUESTS,
   NAME_FORM,
 } from '@grantline/base';
-import { IMIX_BYTES } from '../runner/frame-sizes.js';
+import { ETH_MAX_FRAME, ETH_MIN_FRAME, IMIX_BYTES, LINK_GBPS } from '@grantline/frames';
 import { UserError } from './errors.js';
-
-export const MIN_FRAME_BYTES = 60;
-export const MAX_FRAME_BYTES = 9014;
 
 /** A plain decimal number: "1e3", "0x10", "" and " 5" are none. */
 function decimal(text: string): number {
@@ -81,17 +78,14 @@ export function parseRates(text: string): number[] {
 export function parseFrame(text: string): number[] {
   if (text === 'imix') return [...IMIX_BYTES];
   const n = decimal(text);
-  if (!Number.isInteger(n) || n < MIN_FRAME_BYTES || n > MAX_FRAME_BYTES) {
+  if (!Number.isInteger(n) || n < ETH_MIN_FRAME || n > ETH_MAX_FRAME) {
     throw new UserError(
       `frame size "${text}" is out of range`,
-      `give ${MIN_FRAME_BYTES} to ${MAX_FRAME_BYTES} bytes (Ethernet header included, FCS not), or imix`,
+      `give ${ETH_MIN_FRAME} to ${ETH_MAX_FRAME} bytes (Ethernet header included, FCS not), or imix`,
     );
   }
   return [n];
 }
-
-/** Speeds that the NIC paces to, Gb/s. */
-export const LINK_GBPS = [1, 10, 25, 40, 100] as const;
 
 /** @returns link speed in Gb/s; null when unlimited */
 export function parseLink(text: string): number | null {

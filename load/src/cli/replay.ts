@@ -1,7 +1,8 @@
 /** grantline replay: a real capture through the path, and proof that it arrived byte for byte. */
 import { join, relative, resolve } from 'node:path';
 import type { Command } from 'commander';
-import { CaptureError, type Capture, SENT_FRAME_BYTES, parseCapture } from '@grantline/observe';
+import { CaptureError, type Capture, parseCapture } from '@grantline/observe';
+import { ETH_MAX_FRAME } from '@grantline/frames';
 import { hostInfo } from '../report/host.js';
 import { terminalProgress } from '../report/progress.js';
 import { jsonOut, resultsDir, writeJson } from '../report/results.js';
@@ -162,9 +163,9 @@ export function readCapture(path: string): Capture {
         `${file} holds no whole frame`,
         capture.cut > 0 ? 'capture again without a snap length (tcpdump -s 0)' : 'give a capture with frames in it',
       );
-    if (capture.lengths.every((n) => n > SENT_FRAME_BYTES))
+    if (capture.lengths.every((n) => n > ETH_MAX_FRAME))
       throw new UserError(
-        `${file} holds no frame of at most ${SENT_FRAME_BYTES} bytes`,
+        `${file} holds no frame of at most ${ETH_MAX_FRAME} bytes`,
         'capture again without segmentation offload (ethtool -K DEVICE gro off tso off)',
       );
     return capture;
@@ -187,7 +188,7 @@ export function replayLines(r: ReplayResult, capture: Capture): string[] {
     `${r.config}: sent ${r.sentFrames} frames, ${r.sentBytes} bytes, in ${r.seconds.toFixed(2)} s` +
       (capture.cut > 0 ? `; ${capture.cut} frames of the file were cut short and left out` : ''),
   ];
-  if (r.oversize > 0) lines.push(`  ${frames(r.oversize)} larger than ${SENT_FRAME_BYTES} bytes: not sent`);
+  if (r.oversize > 0) lines.push(`  ${frames(r.oversize)} larger than ${ETH_MAX_FRAME} bytes: not sent`);
   if (capture.foreign > 0) lines.push(`  ${frames(capture.foreign)} of interfaces that are not Ethernet: left out`);
   for (const g of r.guests) {
     const same = g.missing === 0 && g.extra === 0;

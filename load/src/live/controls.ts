@@ -11,7 +11,7 @@ import type { ControlState, ToServer } from '../../page/messages.js';
 import { RunError } from '../cli/errors.js';
 import type { Client } from '../runner/client.js';
 import { configure } from '../runner/configure.js';
-import { IMIX_BYTES } from '../runner/frame-sizes.js';
+import { IMIX_BYTES } from '@grantline/frames';
 import { startLoad, stopLoad } from '../runner/nic-load.js';
 import { announceRun, openBed } from '../runner/run.js';
 import { takeRunLock } from '../testbed/run-lock.js';

@@ -3,12 +3,12 @@
 import { randomUUID } from 'node:crypto';
 import { configurationNames, MAX_GUESTS } from '@grantline/base';
 import type { BedState, ControlState, Facts, ToBrowser } from '../../page/messages.js';
-import { LINK_GBPS, MAX_FRAME_BYTES, MIN_FRAME_BYTES } from '../cli/options.js';
+import { ETH_MAX_FRAME, ETH_MIN_FRAME, IMIX_BYTES, LINK_GBPS, WIRE_OVERHEAD_BYTES } from '@grantline/frames';
 import { UserError } from '../cli/errors.js';
 import { COMPONENT_LABELS, COMPONENT_ORDER } from '../report/palette.js';
 import { PAPER } from '../report/paper.js';
 import type { Client } from '../runner/client.js';
-import { IMIX_BYTES, meanFrameBytes, WIRE_OVERHEAD_BYTES } from '../runner/frame-sizes.js';
+import { meanFrameBytes } from '../runner/frame-sizes.js';
 import { Experiment } from '../prometheus/experiment.js';
 import { observers, type Observer } from '../runner/observer.js';
 import type { RunRecord } from '../runner/record.js';
@@ -84,7 +84,7 @@ export class LivePage {
       dir: options.dir,
       configs: [...configurationNames],
       links: [...LINK_GBPS],
-      frames: { min: MIN_FRAME_BYTES, max: MAX_FRAME_BYTES, imixMean: meanFrameBytes([...IMIX_BYTES]) },
+      frames: { min: ETH_MIN_FRAME, max: ETH_MAX_FRAME, imixMean: meanFrameBytes([...IMIX_BYTES]) },
       maxGuests: MAX_GUESTS,
       paper: { baselineGbps: PAPER.baselineGbps, optimisedGbps: PAPER.optimisedGbps },
       sampleMs: SAMPLE_MS,

@@ -5,7 +5,7 @@ import type { ToServer } from '../../page/messages.js';
 import { configurationNames, MAX_GUESTS } from '@grantline/base';
 import { EXPERIMENT_DIRECTIONS, PHASES } from '../runner/labels.js';
 import { CAPTURE_HOPS } from './captures.js';
-import { LINK_GBPS, MAX_FRAME_BYTES, MIN_FRAME_BYTES } from '../cli/options.js';
+import { ETH_MAX_FRAME, ETH_MIN_FRAME, LINK_GBPS } from '@grantline/frames';
 
 const Id = Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER });
 const closed = { additionalProperties: false } as const;
@@ -17,10 +17,7 @@ const REQUESTS = {
       op: Type.Literal('apply'),
       config: Type.Union(configurationNames.map((n) => Type.Literal(n))),
       guests: Type.Integer({ minimum: 1, maximum: MAX_GUESTS }),
-      frameBytes: Type.Union([
-        Type.Integer({ minimum: MIN_FRAME_BYTES, maximum: MAX_FRAME_BYTES }),
-        Type.Literal('imix'),
-      ]),
+      frameBytes: Type.Union([Type.Integer({ minimum: ETH_MIN_FRAME, maximum: ETH_MAX_FRAME }), Type.Literal('imix')]),
       linkGbps: Type.Union([...LINK_GBPS.map((n) => Type.Literal(n)), Type.Null()]),
     },
     closed,
@@ -53,7 +50,7 @@ const AnyRequest = TypeCompiler.Compile(
 const EXPECTED: Readonly<Record<string, string>> = {
   config: `the configuration must be one of ${configurationNames.join(', ')}`,
   guests: `the number of guests must be a whole number from 1 to ${MAX_GUESTS}`,
-  frameBytes: `the frame size must be a whole number from ${MIN_FRAME_BYTES} to ${MAX_FRAME_BYTES} bytes, or imix`,
+  frameBytes: `the frame size must be a whole number from ${ETH_MIN_FRAME} to ${ETH_MAX_FRAME} bytes, or imix`,
   vif: 'the vif must be named like vif1.0',
   hop: `the hop must be one of ${CAPTURE_HOPS.join(', ')}`,
   linkGbps: `the link speed must be ${LINK_GBPS.join(', ')} (Gb/s), or null for unlimited`,

@@ -2,7 +2,7 @@
 import { DRIVER_DOMAIN_CPU, GUEST_CPU, HYPERVISOR_CPU, NIC_CPU, snake, type Labels } from '@grantline/machine';
 import type { Reading } from '@grantline/observe';
 import { PAPER } from '../report/paper.js';
-import { WIRE_OVERHEAD_BYTES } from '../runner/frame-sizes.js';
+import { WIRE_OVERHEAD_BYTES } from '@grantline/frames';
 import {
   CONFIG_LABELS,
   configLabel,

@@ -1,11 +1,5 @@
 /** Frame sizes, with Ethernet header and without FCS, and what they need on the wire. */
-
-/** IMIX_v4_1 (RFC 6985): 28 x 64, 16 x 570, 4 x 1518 bytes with FCS; here without. */
-export const IMIX_BYTES: readonly number[] = [60, 566, 1514];
-export const IMIX_WEIGHTS: readonly number[] = [28, 16, 4];
-
-/** Preamble 8, FCS 4, gap 12. */
-export const WIRE_OVERHEAD_BYTES = 24;
+import { IMIX_WEIGHTS, WIRE_OVERHEAD_BYTES } from '@grantline/frames';
 
 /** Mean frame bytes of a set of sizes: IMIX is weighted, one size is itself. */
 export function meanFrameBytes(sizes: readonly number[]): number {

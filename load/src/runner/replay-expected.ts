@@ -6,23 +6,19 @@
 import { createHash } from 'node:crypto';
 import {
   type Capture,
-  LEAST_FRAME_BYTES as MIN_FRAME_BYTES,
   RECORD_BYTES_SURE,
   recordedBytes,
-  SENT_FRAME_BYTES as MAX_FRAME_BYTES,
   STORE_BYTES,
   storedBytes,
   PCAP_HEADER_BYTES,
   PCAP_RECORD_BYTES,
   writePcap,
   type FrameRecord,
-  formatMac,
-  isGroup,
+  keyAt,
   MacRewriter,
-  parseMac,
-  readMac,
   type MacMapping,
 } from '@grantline/observe';
+import { ETH_BYTES, ETH_MAX_FRAME, ETH_MIN_FRAME, formatMac, isGroup, keyOf, macOf, parseMac } from '@grantline/frames';
 
 /** Frames as a multiset: how often each came. The key is the frame's SHA-256. */
 export class FrameBag {
@@ -51,11 +47,11 @@ export interface Expected {
 export function stationsOf(capture: Capture): string[] {
   const seen = new Set<number>();
   for (let i = 0; i < capture.count; i++) {
-    if (capture.lengths[i] < 14) continue;
-    const mac = readMac(capture.bytes, capture.offsets[i]);
-    if (!isGroup(mac)) seen.add(mac);
+    if (capture.lengths[i] < ETH_BYTES) continue;
+    const mac = keyAt(capture.bytes, capture.offsets[i]);
+    if (!isGroup(macOf(mac).hi)) seen.add(mac);
   }
-  return [...seen].map(formatMac);
+  return [...seen].map((mac) => formatMac(macOf(mac)));
 }
 
 /** Stations in order of appearance to guests in turn; `rules` (MAC to guest number, from 1) come first.
@@ -79,23 +75,23 @@ export function expectedOf(
   loops: number,
 ): Expected {
   const rewriter = new MacRewriter(mappings);
-  const guestOf = new Map(guestMacs.map((mac, i) => [parseMac(mac), i]));
+  const guestOf = new Map(guestMacs.map((mac, i) => [keyOf(parseMac(mac)), i]));
   const must = guestMacs.map(() => new FrameBag());
   const may = new FrameBag();
   let unsendable = 0;
   for (let i = 0; i < capture.count; i++) {
     const length = capture.lengths[i];
-    if (length > MAX_FRAME_BYTES) {
+    if (length > ETH_MAX_FRAME) {
       unsendable += loops;
       continue;
     }
-    const frame = new Uint8Array(Math.max(length, MIN_FRAME_BYTES));
+    const frame = new Uint8Array(Math.max(length, ETH_MIN_FRAME));
     frame.set(capture.bytes.subarray(capture.offsets[i], capture.offsets[i] + length));
     rewriter.apply(frame, 0, frame.length);
-    const to = readMac(frame, 0);
+    const to = keyAt(frame, 0);
     const guest = guestOf.get(to);
     if (guest !== undefined) must[guest].add(frame, loops);
-    else if (isGroup(to)) for (const bag of must) bag.add(frame, loops);
+    else if (isGroup(macOf(to).hi)) for (const bag of must) bag.add(frame, loops);
     else may.add(frame, loops);
   }
   return { must, may, unsendable };
@@ -120,7 +116,7 @@ export function sendableOf(capture: Capture, mappings: readonly MacMapping[]): S
   for (let i = 0; i < capture.count; i++) {
     const length = capture.lengths[i];
     latest = Math.max(latest, capture.timesNs[i]);
-    if (length > MAX_FRAME_BYTES) continue;
+    if (length > ETH_MAX_FRAME) continue;
     if (frames.length === 0) first = latest;
     const at = capture.offsets[i];
     frames.push({ timeNs: latest - first, bytes: capture.bytes.subarray(at, at + length) });
@@ -144,15 +140,17 @@ export function tooLarge(
   rules: readonly { mac: string; guest: number }[],
   loops: number,
 ): string | null {
-  const macs = Array.from({ length: guests }, (_, i) => formatMac(STAND_IN_MAC + i));
-  const to = new Map(mappingsOf(stationsOf(capture), macs, rules).map((m) => [parseMac(m.from), macs.indexOf(m.to)]));
+  const macs = Array.from({ length: guests }, (_, i) => formatMac(macOf(STAND_IN_MAC + i)));
+  const to = new Map(
+    mappingsOf(stationsOf(capture), macs, rules).map((m) => [keyOf(parseMac(m.from)), macs.indexOf(m.to)]),
+  );
   const kept = new Float64Array(guests);
   let stored = 0;
   for (let i = 0; i < capture.count; i++) {
     const length = capture.lengths[i];
-    if (length > MAX_FRAME_BYTES) continue;
+    if (length > ETH_MAX_FRAME) continue;
     stored += storedBytes(length);
-    const guest = length < 14 ? undefined : to.get(readMac(capture.bytes, capture.offsets[i]));
+    const guest = length < ETH_BYTES ? undefined : to.get(keyAt(capture.bytes, capture.offsets[i]));
     const bytes = recordedBytes(length) * loops;
     // Others may reach everybody.
     if (guest === undefined) for (let g = 0; g < guests; g++) kept[g] += bytes;

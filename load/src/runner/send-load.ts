@@ -3,7 +3,7 @@
 import { Rng } from '@grantline/base';
 import { RunError } from '../cli/errors.js';
 import type { ServiceClient } from './client.js';
-import { IMIX_WEIGHTS } from './frame-sizes.js';
+import { IMIX_WEIGHTS } from '@grantline/frames';
 
 /** The station at the far end, as in what the generator sends. */
 export const FAR_STATION = { mac: '02:00:00:ca:b1:e0', ip: '10.255.255.254' } as const;

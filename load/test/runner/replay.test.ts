@@ -4,7 +4,8 @@ import t from 'tap';
 import { readUpTo } from '../../src/report/user-input.js';
 import { readToken } from '../../src/cli/remote.js';
 import { readCapture } from '../../src/cli/replay.js';
-import { parseCapture, writePcap, parseMac, type Capture } from '@grantline/observe';
+import { parseCapture, writePcap, type Capture } from '@grantline/observe';
+import { keyOf, parseMac } from '@grantline/frames';
 import {
   compareBags,
   expectedOf,
@@ -28,7 +29,7 @@ function frame(to: string, from: string, length: number, fill: number): Uint8Arr
     [0, to],
     [6, from],
   ] as const) {
-    const n = parseMac(mac);
+    const n = keyOf(parseMac(mac));
     for (let i = 0; i < 6; i++) f[at + i] = Math.floor(n / 2 ** (8 * (5 - i))) % 256;
   }
   return f;

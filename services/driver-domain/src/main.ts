@@ -1,8 +1,8 @@
 /** The driver domain: owns the NIC's driver, the software bridge, and one netback for each vif. */
 import { DOMID_NIC, MAX_GUESTS, type DomId, nowNs } from '@grantline/base';
-import { vifName } from '@grantline/xen';
-import { slots, DRIVER_DOMAIN_CPU, pinToCore } from '@grantline/machine';
-import { NETFRONT_TX_COUNTERS, SENDER_COUNTERS, BRIDGE_COUNTERS, DRIVER_COUNTERS } from '@grantline/observe';
+import { VIF_DEV, vifName } from '@grantline/xen';
+import { slots, pinToCore, DRIVER_DOMAIN_CPU } from '@grantline/machine';
+import { BRIDGE_COUNTERS, DRIVER_COUNTERS, NETFRONT_TX_COUNTERS, SENDER_COUNTERS } from '@grantline/observe';
 import { GrantWindow } from './control/window.js';
 import { PeerMemory } from './control/peer-memory.js';
 import { SendControl, startService, addRecordRoutes, keepRecorded, runMain } from '@grantline/service';
@@ -66,7 +66,7 @@ await runMain('driver-domain', async () => {
   const base = {
     ...{ domid, mem, pages, client, xenstore, channels, window, loop, meter, counters, driver, buffers, bridge, log },
     local: new LocalSwitch(mem, bridge, foreign),
-    tapOf: (guest: DomId) => service.captures.tap('bridge', vifName(guest, 0)),
+    tapOf: (guest: DomId) => service.captures.tap('bridge', vifName(guest, VIF_DEV)),
     refill: (): void => queue.driver?.refill(),
   };
   const uplink = new Uplink(base, driver);

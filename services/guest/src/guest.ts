@@ -13,7 +13,7 @@ import {
   DRIVER_COUNTERS,
   RxTap,
 } from '@grantline/observe';
-import { vifName } from '@grantline/xen';
+import { VIF_DEV, vifName } from '@grantline/xen';
 import { startService, addRecordRoutes, keepRecorded, SendControl } from '@grantline/service';
 import { makeReceiver, SendApp } from '@grantline/measure';
 import { AppControl } from './control/app-control.js';
@@ -51,7 +51,7 @@ export async function runGuest(): Promise<void> {
     gauges: () => [{ family: 'grantline_pool_grants', labels, value: vif.connection?.pool?.added ?? 0 }],
   });
   const { domid, mem, space, counters, xenstore, grants, client, channels, loop, log, http, meter } = service;
-  const labels = { vif: vifName(domid, 0) };
+  const labels = { vif: vifName(domid, VIF_DEV) };
   const pages = new PagePool(mem, service.memory, service.memoryPages);
   const own = await readOwnAddress(xenstore, domid);
   const addresses = { macs: [parseMac(own.mac)], ips: [parseIp(own.ip)] };

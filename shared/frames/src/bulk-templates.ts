@@ -5,15 +5,14 @@
  *  a few words of the header are written. A packet has a multiple of five segments, so variants go on in turn. */
 import type { Mem } from '@grantline/machine';
 import { foldSum, pseudoSum } from './checksum.js';
-import { ETHERTYPE_IPV4, ETH_BYTES, parseMac, writeEthernet } from './ethernet.js';
-import { IP_BYTES, PROTO_TCP, parseIp, writeIpv4 } from './ipv4.js';
+import { ETH_BYTES, ETH_MAX_PACKET } from './ethernet.js';
+import { IP_BYTES, PROTO_TCP } from './ipv4.js';
 import * as patternAbi from './pattern.js';
 import { Pattern } from './pattern.js';
 import * as stampAbi from './stamp.js';
 import { stampCheck } from './stamp.js';
 import * as tcpAbi from './tcp.js';
-import { writeTcpTs } from './tcp.js';
-import type { FlowSpec } from './template-spec.js';
+import { headerOf, writeHeaders, type FlowHeader, type FlowSpec } from './template-spec.js';
 
 const { PATTERN_MAX, PATTERN_VARIANTS } = patternAbi;
 const { STAMP_BYTES, STAMP_CHECK, STAMP_SEQ, STAMP_TIME } = stampAbi;
@@ -24,8 +23,6 @@ export const BULK_HEADER = L4 + TCP_TS_BYTES;
 export const BULK_CSUM_START = L4;
 /** Room for one template. */
 export const BULK_BYTES = 65536;
-/** netif counts a packet's bytes in 16 bits. */
-const LONGEST = 65535;
 const MOST_SEGMENTS = 60;
 
 export class BulkTemplate {
@@ -35,7 +32,7 @@ export class BulkTemplate {
   readonly bytes: number;
   private readonly mem: Mem;
   private readonly at: number;
-  private readonly flows: readonly FlowSpec[];
+  private readonly headers: readonly FlowHeader[];
   private readonly ids: Int32Array;
   private readonly sequences: Int32Array;
   private readonly tcpSequences: Int32Array;
@@ -47,12 +44,19 @@ export class BulkTemplate {
   /** @param at byte offset of BULK_BYTES of private memory, a multiple of 4
    *  @param frameBytes length of the frames that come of it, at least TCP_MIN_FRAME
    *  @param most bytes of a packet that the device takes */
-  constructor(mem: Mem, at: number, seed: number, frameBytes: number, flows: readonly FlowSpec[], most = LONGEST) {
+  constructor(
+    mem: Mem,
+    at: number,
+    seed: number,
+    frameBytes: number,
+    flows: readonly FlowSpec[],
+    most = ETH_MAX_PACKET,
+  ) {
     this.mem = mem;
     this.at = at;
-    this.flows = flows;
+    this.headers = flows.map(headerOf);
     this.mss = frameBytes - BULK_HEADER;
-    const fit = Math.min(MOST_SEGMENTS, Math.floor((Math.min(most, LONGEST) - BULK_HEADER) / this.mss));
+    const fit = Math.min(MOST_SEGMENTS, Math.floor((Math.min(most, ETH_MAX_PACKET) - BULK_HEADER) / this.mss));
     if (this.mss < STAMP_BYTES || fit < 1)
       throw new RangeError(`a frame of ${frameBytes} bytes cannot be sent in bulk`);
     this.segments = fit < PATTERN_VARIANTS ? fit : fit - (fit % PATTERN_VARIANTS);
@@ -105,13 +109,9 @@ export class BulkTemplate {
 
   private adopt(flow: number): void {
     const { mem, at, bytes } = this;
-    const f = this.flows[flow];
-    const src = parseIp(f.srcIp);
-    const dst = parseIp(f.dstIp);
+    const h = this.headers[flow];
     this.owner = flow;
-    writeEthernet(mem, at, parseMac(f.dstMac), parseMac(f.srcMac), ETHERTYPE_IPV4);
-    writeIpv4(mem, at + ETH_BYTES, bytes - ETH_BYTES, PROTO_TCP, src, dst);
-    writeTcpTs(mem, at + L4, f.srcPort, f.dstPort);
-    mem.dv.setUint16(at + L4 + TCP_CHECK, foldSum(pseudoSum(src, dst, PROTO_TCP, bytes - L4)));
+    writeHeaders(mem, at, h, true, bytes);
+    mem.dv.setUint16(at + L4 + TCP_CHECK, foldSum(pseudoSum(h.srcIp, h.dstIp, PROTO_TCP, bytes - L4)));
   }
 }

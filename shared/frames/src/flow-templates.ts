@@ -5,25 +5,26 @@
  *  TCP is never summed over the payload: the sum of the constant part is known, what changes is added (RFC 1071). */
 import type { Mem, PrivateMemory } from '@grantline/machine';
 import { foldSum, pseudoSum, sum32, sumOf } from './checksum.js';
-import { ETHERTYPE_IPV4, ETH_BYTES, parseMac, writeEthernet } from './ethernet.js';
-import { IP_BYTES, PROTO_TCP, PROTO_UDP, parseIp, writeIpv4 } from './ipv4.js';
+import { ETH_BYTES } from './ethernet.js';
+import { IP_BYTES, PROTO_TCP, PROTO_UDP } from './ipv4.js';
 import * as patternAbi from './pattern.js';
 import { Pattern } from './pattern.js';
 import * as stampAbi from './stamp.js';
 import { stampCheck } from './stamp.js';
 import * as tcpAbi from './tcp.js';
-import { writeTcpTs } from './tcp.js';
 import {
   checkSpec,
   fitsPerFlow,
+  headerOf,
   isTcpSize,
   slotBytes,
   templateBytes,
+  writeHeaders,
+  type FlowHeader,
   type FlowSpec,
   type TemplateSpec,
 } from './template-spec.js';
 import * as udpAbi from './udp.js';
-import { writeUdp } from './udp.js';
 
 // Taken out of their modules once: the engine folds constants of this module into the code of `next`, but reads
 // imported ones from memory at every use. That is a sixth of its time.
@@ -49,9 +50,6 @@ const CELL_OWNER = 3;
 const CELL_PATTERN_SUM = 4;
 const CELL_BODY_SUM = 5;
 const CELL_WORDS = 8;
-
-/** What the headers of a flow's frames say. */
-type FlowHeader = ReturnType<typeof headerOf>;
 
 export class FlowTemplates {
   /** Length in bytes by size index. */
@@ -220,17 +218,7 @@ export class FlowTemplates {
     const at = r[cell + CELL_AT];
     const length = r[cell + CELL_LENGTH];
     const tcp = r[cell + CELL_TCP] === 1;
-    const h = this.headers[flow];
     r[cell + CELL_OWNER] = flow;
-    writeEthernet(this.mem, at, h.dstMac, h.srcMac, ETHERTYPE_IPV4);
-    writeIpv4(this.mem, at + ETH_BYTES, length - ETH_BYTES, tcp ? PROTO_TCP : PROTO_UDP, h.srcIp, h.dstIp);
-    if (tcp) writeTcpTs(this.mem, at + L4, h.srcPort, h.dstPort);
-    else writeUdp(this.mem, at + L4, h.srcPort, h.dstPort, length - L4);
+    writeHeaders(this.mem, at, this.headers[flow], tcp, length);
   }
-}
-
-function headerOf(f: FlowSpec) {
-  const { srcPort, dstPort } = f;
-  const ips = { dstIp: parseIp(f.dstIp), srcIp: parseIp(f.srcIp) };
-  return { dstMac: parseMac(f.dstMac), srcMac: parseMac(f.srcMac), ...ips, srcPort, dstPort };
 }

@@ -1,17 +1,19 @@
 /** Which TCP segments may be joined to one packet, and that packet's headers. Rules and reasons: writer.ts. */
-import { ETH_BYTES, ipv4Start } from './ethernet.js';
-import { foldNative } from './fast-sum.js';
+import * as eth from './ethernet.js';
+import * as checksum from './checksum.js';
+import * as ip4 from './ipv4.js';
+import * as join from './join.js';
+import * as locate from './locate.js';
+import * as tcpAbi from './tcp.js';
 import type { Mem } from '@grantline/machine';
 
-const IP = 20;
-/** IP version 4 with a header of 20 bytes; TCP. */
-const PLAIN_IP = 0x45;
-const PROTO_TCP = 6;
-const FLAG_ACK = 0x10;
-const FLAG_PSH = 0x08;
-const MOST_IP_BYTES = 65535;
-/** More fragments, or an offset. */
-const FRAGMENT = 0x3fff;
+// Local, so that the engine folds them into the code: see flow-templates.ts.
+const { foldNative, nativePseudo, swap16 } = checksum;
+const { ETH_BYTES } = eth;
+const { IP_BYTES, IP_CHECK, IP_FLAGS, IP_FRAGMENT_MASK, IP_ID, IP_LENGTH, IP_SRC, PROTO_TCP } = ip4;
+const { endOf, ipAt, l3Of, l4Of, tcpBehind } = locate;
+const { follows, isLast, mayJoin } = join;
+const { TCP_CHECK, TCP_FLAGS, TCP_FLAG_BITS, TCP_OFFSET, TCP_PSH, TCP_SEQ } = tcpAbi;
 
 export class Joiner {
   /** Of the packet that is being joined: its first frame, segments, payload of them together and of all but the last. */
@@ -22,7 +24,7 @@ export class Joiner {
   blank = false;
   /** The last segment is shorter than the others, or has PSH: nothing may follow. */
   ends = false;
-  l4 = ETH_BYTES + IP;
+  l4 = ETH_BYTES + IP_BYTES;
   headerBytes = 0;
   private readonly mem: Mem;
   private nextSeq = 0;
@@ -46,25 +48,26 @@ export class Joiner {
   /** Looks at a frame. @param linear bytes that lie together at `at`, @param bytes of the whole frame
    *  @returns false when it is no segment that could be joined to another */
   parse(at: number, linear: number, bytes: number): boolean {
-    if (linear < ETH_BYTES + IP + 20) return false;
-    const { dv, u8 } = this.mem;
-    const l3 = ipv4Start(this.mem, at, linear);
-    const l4 = l3 + IP;
+    const { dv } = this.mem;
+    const plain = ipAt(this.mem, at, linear);
+    const l3 = l3Of(plain);
+    const l4 = l4Of(plain);
+    const end = endOf(tcpBehind(this.mem, at, linear, plain));
+    // Without options, and with payload beside its headers; where there is no header, it ends behind all that is there.
+    if (l4 - l3 !== IP_BYTES || linear <= end) return false;
     const ip = at + l3;
-    if (l3 < 0 || linear < l4 + 20 || u8[ip] !== PLAIN_IP || u8[ip + 9] !== PROTO_TCP) return false;
-    const ipBytes = dv.getUint16(ip + 2);
-    if (l3 + ipBytes !== bytes || (dv.getUint16(ip + 6) & FRAGMENT) !== 0) return false;
-    const tcp = at + l4;
-    const flags = u8[tcp + 13];
-    const thl = (u8[tcp + 12] >>> 4) << 2;
-    const part = bytes - l4 - thl;
-    if ((flags & ~FLAG_PSH) !== FLAG_ACK || thl < 20 || linear <= l4 + thl || part <= 0) return false;
+    const ipBytes = dv.getUint16(ip + IP_LENGTH);
+    if (l3 + ipBytes !== bytes || (dv.getUint16(ip + IP_FLAGS) & IP_FRAGMENT_MASK) !== 0) return false;
+    // With the reserved bits: who sets one means something by it.
+    const flags = dv.getUint16(at + l4 + TCP_OFFSET) & TCP_FLAG_BITS;
+    const part = bytes - end;
+    if (!mayJoin(flags, part)) return false;
     this.at = at;
     this.l3 = l3;
-    this.thl = thl;
+    this.thl = end - l4;
     this.part = part;
     this.flags = flags;
-    this.frameIpSum = ipBytes + dv.getUint16(ip + 4) + dv.getUint16(ip + 10);
+    this.frameIpSum = ipBytes + dv.getUint16(ip + IP_ID) + dv.getUint16(ip + IP_CHECK);
     return true;
   }
 
@@ -72,14 +75,15 @@ export class Joiner {
   joins(blank: boolean): boolean {
     const { at, first, part, thl } = this;
     const { l3, l4 } = this;
-    if (this.ends || blank !== this.blank || part > this.mss || l3 + IP + thl !== this.headerBytes) return false;
+    if (this.ends || blank !== this.blank || l3 + IP_BYTES + thl !== this.headerBytes) return false;
     // Headers of one length in all may still be of two kinds: a tag more, an option less.
-    if (l3 + IP !== l4) return false;
-    if (IP + thl + this.payload + part > MOST_IP_BYTES || (this.mss & 1) !== 0) return false;
+    if (l3 + IP_BYTES !== l4) return false;
     const { dv } = this.mem;
     const t = l4;
+    const total = IP_BYTES + thl + this.payload + part;
+    if (!follows(this.nextSeq, dv.getInt32(at + t + TCP_SEQ), part, this.mss, total) || (this.mss & 1) !== 0)
+      return false;
     const same =
-      dv.getInt32(at + t + 4) === this.nextSeq &&
       dv.getInt32(at + t) === dv.getInt32(first + t) &&
       dv.getInt32(at + t + 8) === dv.getInt32(first + t + 8) &&
       dv.getUint16(at + t + 14) === dv.getUint16(first + t + 14) &&
@@ -87,8 +91,9 @@ export class Joiner {
       dv.getInt32(at) === dv.getInt32(first) &&
       dv.getInt32(at + 4) === dv.getInt32(first + 4) &&
       dv.getInt32(at + 8) === dv.getInt32(first + 8) &&
-      dv.getInt32(at + l3 - 4) === dv.getInt32(first + l3 - 4) &&
-      dv.getInt32(at + l3 - 8) === dv.getInt32(first + l3 - 8) &&
+      (l3 === ETH_BYTES ||
+        (dv.getInt32(at + l3 - 4) === dv.getInt32(first + l3 - 4) &&
+          dv.getInt32(at + l3 - 8) === dv.getInt32(first + l3 - 8))) &&
       dv.getUint16(at + 12) === dv.getUint16(first + 12) &&
       dv.getUint16(at + l3) === dv.getUint16(first + l3) &&
       dv.getUint16(at + l3 + 6) === dv.getUint16(first + l3 + 6) &&
@@ -103,13 +108,13 @@ export class Joiner {
   /** The frame parsed last begins a packet. */
   begin(blank: boolean): void {
     this.first = this.at;
-    this.l4 = this.l3 + IP;
+    this.l4 = this.l3 + IP_BYTES;
     this.headerBytes = this.l4 + this.thl;
     this.blank = blank;
     this.segments = 1;
     this.payload = this.mss = this.part;
-    this.nextSeq = (this.mem.dv.getInt32(this.at + this.l4 + 4) + this.part) | 0;
-    this.psh = this.flags & FLAG_PSH;
+    this.nextSeq = (this.mem.dv.getInt32(this.at + this.l4 + TCP_SEQ) + this.part) | 0;
+    this.psh = this.flags & TCP_PSH;
     this.ends = this.psh !== 0;
     this.ipSum = foldNative(this.frameIpSum);
   }
@@ -121,58 +126,57 @@ export class Joiner {
       this.common = this.commonSum();
       this.terms = this.term(this.first, this.payload, this.psh);
     }
-    this.psh |= this.flags & FLAG_PSH;
-    if (!this.blank) this.terms += this.term(this.at, this.part, this.flags & FLAG_PSH);
+    this.psh |= this.flags & TCP_PSH;
+    if (!this.blank) this.terms += this.term(this.at, this.part, this.flags & TCP_PSH);
     this.segments++;
     this.payload += this.part;
     this.nextSeq = (this.nextSeq + this.part) | 0;
-    this.ends = this.psh !== 0 || this.part < this.mss;
+    this.ends = isLast(this.psh, this.part, this.mss);
   }
 
   /** Writes the headers of a packet of more than one segment. */
   writeHeader(to: number): void {
     const { mem, first, headerBytes, l4 } = this;
-    const l3 = l4 - IP;
+    const l3 = l4 - IP_BYTES;
     const { dv, u8 } = mem;
     u8.copyWithin(to, first, first + headerBytes);
     const ipBytes = headerBytes - l3 + this.payload;
-    const l4Bytes = ipBytes - IP;
-    dv.setUint16(to + l3 + 2, ipBytes);
+    const l4Bytes = ipBytes - IP_BYTES;
+    dv.setUint16(to + l3 + IP_LENGTH, ipBytes);
     // The sum over a header is 65535; what the length has gained, the checksum loses.
-    const check = foldNative(this.ipSum + 2 * 65535 - ipBytes - dv.getUint16(first + l3 + 4));
-    dv.setUint16(to + l3 + 10, check);
-    u8[to + l4 + 13] = u8[first + l4 + 13] | this.psh;
+    const check = foldNative(this.ipSum + 2 * 65535 - ipBytes - dv.getUint16(first + l3 + IP_ID));
+    dv.setUint16(to + l3 + IP_CHECK, check);
+    u8[to + l4 + TCP_FLAGS] = u8[first + l4 + TCP_FLAGS] | this.psh;
     if (this.blank) {
-      let sum = PROTO_TCP + l4Bytes;
-      for (let i = 12; i < 20; i += 2) sum += dv.getUint16(to + l3 + i);
-      dv.setUint16(to + l4 + 16, foldNative(sum));
+      const sum = nativePseudo(mem, to + l3 + IP_SRC, PROTO_TCP, l4Bytes);
+      dv.setUint16(to + l4 + TCP_CHECK, swap16(foldNative(sum)));
       return;
     }
     const own = this.common + this.sequence(first) + this.psh + l4Bytes;
-    dv.setUint16(to + l4 + 16, foldNative((this.terms % 65535) + 65535 * 64 - own) % 65535);
+    dv.setUint16(to + l4 + TCP_CHECK, foldNative((this.terms % 65535) + 65535 * 64 - own) % 65535);
   }
 
   /** Pseudo header without length, TCP header without sequence, PSH and checksum. */
   private commonSum(): number {
     const { dv } = this.mem;
     const { first, headerBytes, l4 } = this;
-    let sum = PROTO_TCP - (this.flagsOf(first) & FLAG_PSH) - this.sequence(first) - dv.getUint16(first + l4 + 16);
+    let sum =
+      PROTO_TCP -
+      (this.mem.u8[first + l4 + TCP_FLAGS] & TCP_PSH) -
+      this.sequence(first) -
+      dv.getUint16(first + l4 + TCP_CHECK);
     for (let i = l4 - 8; i < headerBytes; i += 2) sum += dv.getUint16(first + i);
     return sum;
   }
 
   /** What a segment's checksum says about its payload: the payload's sum is the complement of this. */
   private term(at: number, part: number, psh: number): number {
-    const check = this.mem.dv.getUint16(at + this.l4 + 16);
+    const check = this.mem.dv.getUint16(at + this.l4 + TCP_CHECK);
     return this.common + this.sequence(at) + psh + check + part + this.headerBytes - this.l4;
   }
 
   private sequence(at: number): number {
     const { dv } = this.mem;
-    return dv.getUint16(at + this.l4 + 4) + dv.getUint16(at + this.l4 + 6);
-  }
-
-  private flagsOf(at: number): number {
-    return this.mem.u8[at + this.l4 + 13];
+    return dv.getUint16(at + this.l4 + TCP_SEQ) + dv.getUint16(at + this.l4 + TCP_SEQ + 2);
   }
 }

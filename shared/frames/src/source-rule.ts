@@ -14,10 +14,14 @@ import {
   ETH_TYPE,
   MAX_VLAN_TAGS,
   VLAN_BYTES,
+  isGroup,
   isVlan,
+  macHi,
+  macLo,
   parseMac,
   type Mac,
 } from './ethernet.js';
+import { swap16 } from './checksum.js';
 import { IP_BYTES, IP_SRC, parseIp } from './ipv4.js';
 
 /** IPv4's EtherType as a half word of memory. */
@@ -243,11 +247,10 @@ export class SourceRule {
   }
 
   private isMac(at: number): boolean {
-    const { dv } = this.mem;
-    const hi = dv.getUint16(at);
-    const lo = dv.getUint32(at + 2);
+    const hi = macHi(this.mem, at);
+    const lo = macLo(this.mem, at);
     if (hi === this.mac.hi && lo === this.mac.lo) return true;
-    return this.nested && (hi & 0x0100) === 0 && hi + lo !== 0 && !this.given.hasMac(hi, lo, this.index);
+    return this.nested && !isGroup(hi) && (hi | lo) !== 0 && !this.given.hasMac(hi, lo, this.index);
   }
 
   /** @param free it may be any that is nobody else's */
@@ -272,5 +275,3 @@ export class SourceRule {
     );
   }
 }
-
-const swap16 = (n: number): number => ((n & 0xff) << 8) | (n >>> 8);

@@ -29,6 +29,8 @@ export const TCP_PSH = 0x08;
 export const TCP_FLAG_ACK = 0x10;
 export const TCP_URG = 0x20;
 export const TCP_CWR = 0x80;
+/** All flags and reserved bits in the word of data offset and flags. */
+export const TCP_FLAG_BITS = 0x0fff;
 
 /** Writes a header with the timestamp option; sequence, TSval and checksum are 0, to be filled in per frame. */
 export function writeTcpTs(mem: Mem, tcp: number, srcPort: number, dstPort: number): void {

@@ -1,9 +1,19 @@
 /** What a generator is asked for, and whether it can be had. */
-import { ETH_BYTES, ETH_MAX_FRAME, ETH_MIN_FRAME } from './ethernet.js';
-import { IP_BYTES } from './ipv4.js';
+import type { Mem } from '@grantline/machine';
+import {
+  ETHERTYPE_IPV4,
+  ETH_BYTES,
+  ETH_MAX_FRAME,
+  ETH_MIN_FRAME,
+  parseMac,
+  writeEthernet,
+  type Mac,
+} from './ethernet.js';
+import { IP_BYTES, PROTO_TCP, PROTO_UDP, parseIp, writeIpv4 } from './ipv4.js';
 import { PATTERN_VARIANTS } from './pattern.js';
 import { STAMP_BYTES, STAMP_FLOWS, UDP_HALF } from './stamp.js';
-import { TCP_TS_BYTES } from './tcp.js';
+import { TCP_TS_BYTES, writeTcpTs } from './tcp.js';
+import { writeUdp } from './udp.js';
 
 /** Shortest frame that can be TCP with timestamps and a stamp. */
 export const TCP_MIN_FRAME = ETH_BYTES + IP_BYTES + TCP_TS_BYTES + STAMP_BYTES;
@@ -23,6 +33,34 @@ export interface FlowSpec {
   srcIp: string;
   srcPort: number;
   dstPort: number;
+}
+
+/** What the headers of a flow's frames say. */
+export interface FlowHeader {
+  readonly dstMac: Mac;
+  readonly srcMac: Mac;
+  readonly dstIp: number;
+  readonly srcIp: number;
+  readonly srcPort: number;
+  readonly dstPort: number;
+}
+
+/** @throws RangeError when an address is none */
+export function headerOf(f: FlowSpec): FlowHeader {
+  const { srcPort, dstPort } = f;
+  const ips = { dstIp: parseIp(f.dstIp), srcIp: parseIp(f.srcIp) };
+  return { dstMac: parseMac(f.dstMac), srcMac: parseMac(f.srcMac), ...ips, srcPort, dstPort };
+}
+
+/** Writes a frame's headers; TCP's sequence and timestamp, and the checksum of either, are 0, to be filled in per frame.
+ *  @param length of the frame, bytes */
+export function writeHeaders(mem: Mem, at: number, h: FlowHeader, tcp: boolean, length: number): void {
+  const ip = at + ETH_BYTES;
+  const l4 = ip + IP_BYTES;
+  writeEthernet(mem, at, h.dstMac, h.srcMac, ETHERTYPE_IPV4);
+  writeIpv4(mem, ip, length - ETH_BYTES, tcp ? PROTO_TCP : PROTO_UDP, h.srcIp, h.dstIp);
+  if (tcp) writeTcpTs(mem, l4, h.srcPort, h.dstPort);
+  else writeUdp(mem, l4, h.srcPort, h.dstPort, length - ETH_BYTES - IP_BYTES);
 }
 
 export interface TemplateSpec {

@@ -2,7 +2,7 @@ import t from 'tap';
 import fc from 'fast-check';
 import { foldSum, internetChecksum, pseudoSum, sumOf, swapSum, updateChecksum } from '../src/checksum.js';
 import { memOver } from '@grantline/machine';
-import { formatMac, parseMac } from '../src/ethernet.js';
+import { formatMac, isGroup, keyOf, macHi, macLo, macOf, parseMac, writeMac } from '../src/ethernet.js';
 import { formatIp, parseIp } from '../src/ipv4.js';
 
 const memOf = (bytes: number[]) => {
@@ -69,6 +69,14 @@ t.test('an incremental update is the checksum of the changed range', (t) => {
 
 t.test('addresses survive parsing and formatting; what is none is refused', (t) => {
   t.equal(formatMac(parseMac('00:16:3e:ff:00:A1')), '00:16:3e:ff:00:a1');
+  const mac = parseMac('fe:ff:00:10:80:01');
+  const mem = memOf(new Array<number>(8).fill(0));
+  writeMac(mem, 2, mac);
+  t.same([...mem.u8.subarray(2, 8)], [0xfe, 0xff, 0, 0x10, 0x80, 1]);
+  t.same({ hi: macHi(mem, 2), lo: macLo(mem, 2) }, mac);
+  t.equal(keyOf(mac), 0xfeff00108001);
+  t.same(macOf(keyOf(mac)), mac);
+  t.same([isGroup(mac.hi), isGroup(parseMac('01:00:5e:00:00:01').hi)], [false, true]);
   t.equal(formatIp(parseIp('192.168.0.255')), '192.168.0.255');
   t.equal(parseIp('255.255.255.255'), 0xffffffff);
   for (const bad of ['', '1.2.3', '1.2.3.256', '1.2.3.4.5', 'a.b.c.d']) t.throws(() => parseIp(bad), RangeError);

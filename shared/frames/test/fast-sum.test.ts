@@ -1,6 +1,6 @@
 import t from 'tap';
 import { Rng } from '@grantline/base';
-import { foldNative, nativeSum } from '../src/fast-sum.js';
+import { foldNative, nativeSum } from '../src/checksum.js';
 import { AddressSpace, memOver } from '@grantline/machine';
 
 const BYTES = 160 * 1024;

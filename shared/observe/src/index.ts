@@ -14,7 +14,6 @@ export {
 } from './capture/drop-reasons.js';
 export {
   DEFAULT_RING_BYTES,
-  LEAST_FRAME_BYTES,
   MAX_RING_BYTES,
   MAX_SNAPLEN,
   MIN_RING_BYTES,
@@ -22,7 +21,6 @@ export {
   RECORD_CHUNKS,
   RECORD_CHUNK_BYTES,
   RECORD_LENGTH_BYTES,
-  SENT_FRAME_BYTES,
   STORE_BYTES,
   UPLOAD_BYTES,
   recordedBytes,
@@ -42,15 +40,7 @@ export {
 } from './capture/pcapng-blocks.js';
 export { PCAPNG_ENHANCED } from './capture/pcapng.js';
 export { parseCapture } from './capture/read-capture.js';
-export {
-  MacRewriter,
-  destinations,
-  formatMac,
-  isGroup,
-  parseMac,
-  readMac,
-  type MacMapping,
-} from './capture/rewrite.js';
+export { MacRewriter, destinations, keyAt, type MacMapping } from './capture/rewrite.js';
 export { NO_RX_TAP, RxTap } from './capture/rx-tap.js';
 export { sectionInfo } from './capture/section.js';
 export { FrameTap, HOPS, NO_TAP, type Hop } from './capture/tap.js';

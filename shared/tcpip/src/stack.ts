@@ -60,7 +60,7 @@ export interface NetStackOptions {
 }
 
 const BROADCAST_HI = 0xffff;
-const BROADCAST_LO = 0xffffffff;
+const BROADCAST_LO = -1;
 /** Default bound of half-open connections of one listener. */
 const BACKLOG = 1024;
 

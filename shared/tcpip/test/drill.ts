@@ -1,5 +1,6 @@
 /** One stack, and its peer played by hand: segments in, segments out, in virtual time. After packetdrill. */
 import {
+  fastSum,
   foldSum,
   pseudoSum,
   ETHERTYPE_ARP,
@@ -7,7 +8,6 @@ import {
   writeEthernet,
   type Mac,
   writeIpv4,
-  fastSum,
 } from '@grantline/frames';
 import { memOver, type Mem } from '@grantline/machine';
 import type { NetSettings } from '../src/settings.js';

@@ -1,5 +1,5 @@
 /** IP packets made by hand, from the peer of drill.ts. */
-import { foldSum, pseudoSum, ETHERTYPE_IPV4, writeEthernet, writeIpv4, fastSum } from '@grantline/frames';
+import { fastSum, foldSum, pseudoSum, ETHERTYPE_IPV4, writeEthernet, writeIpv4 } from '@grantline/frames';
 import { memOver } from '@grantline/machine';
 import type { Drill } from './drill.js';
 import { IP_A, IP_B, MAC_A, MAC_B, pattern } from '../testkit/peer.js';

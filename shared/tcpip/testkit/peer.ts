@@ -1,5 +1,5 @@
 /** What tests of the stack share: a link that records, what a device does with what is sent, an application. */
-import { foldSum, fastSum } from '@grantline/frames';
+import { fastSum, foldSum } from '@grantline/frames';
 import { Rng } from '@grantline/base';
 import { memOver, type Mem } from '@grantline/machine';
 import type { NetLink } from '../src/link.js';

@@ -153,6 +153,7 @@ export {
   TX_RING_SIZE,
 } from './abi/ring.js';
 export {
+  VIF_DEV,
   XENBUS,
   XENBUS_NAMES,
   backendPath,
@@ -167,7 +168,13 @@ export { EventSide } from './evtchn/event-page.js';
 export { Batch } from './grant/batch.js';
 export { CopyBatch, DmaMapBatch, DmaUnmapBatch, MapBatch, UnmapBatch } from './grant/batches.js';
 export { GrantTable } from './grant/grant-table.js';
-export { allocNicChannel, attachQueue, detachQueue, type AttachArgs } from './hypervisor/nic-queue-client.js';
+export {
+  MODERATION,
+  allocNicChannel,
+  attachQueue,
+  detachQueue,
+  type AttachArgs,
+} from './hypervisor/nic-queue-client.js';
 export { ownPlace, placeOf, showPlace } from './hypervisor/place.js';
 export type { HypercallPort, HypervisorPort } from './hypervisor/port.js';
 export {

@@ -1,12 +1,9 @@
 /** A NIC queue from the control side: its three pages, its place in the DMA table, its event channel, attach and detach.
  *  docs/wire/nic-queue.md. */
-import { NICQ_PAGES, allocNicChannel, attachQueue, detachQueue, DriverQueue } from '@grantline/xen';
+import { NICQ_PAGES, MODERATION, allocNicChannel, attachQueue, detachQueue, DriverQueue } from '@grantline/xen';
 import { type DomId, UndoStack } from '@grantline/base';
 import { dmaMap, dmaUnmap } from './pages.js';
 import { pause, type Channel, type Host } from './host.js';
-
-/** The NIC's interrupt moderation: a notification after so many frames, or so many microseconds. */
-const MODERATION = { moderationFrames: 64, moderationUs: 50 };
 
 export interface NicQueue {
   queue: DriverQueue;

@@ -1,12 +1,10 @@
 /** A NIC transmit queue from the control side: three pages, their place in the DMA table, event channel, attach, detach.
  *  docs/wire/nic-queue.md section 8. */
-import { NICQ_PAGES, allocNicChannel, attachQueue, detachQueue, TxDriverQueue } from '@grantline/xen';
+import { NICQ_PAGES, MODERATION, allocNicChannel, attachQueue, detachQueue, TxDriverQueue } from '@grantline/xen';
 import { type DomId, UndoStack } from '@grantline/base';
 import type { Channel, Host } from './host.js';
 import { untilNic } from './nic-queue.js';
 import { dmaMap, dmaUnmap } from './pages.js';
-
-const MODERATION = { moderationFrames: 64, moderationUs: 50 };
 
 export interface TxNicQueue {
   queue: TxDriverQueue;

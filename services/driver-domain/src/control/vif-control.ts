@@ -1,6 +1,6 @@
 /** One vif: the backend's half of the handshake (shared/xen/src/xenbus/backend.ts), and what it connects. */
 import { type DomId, nowNs, type Factors } from '@grantline/base';
-import { XENBUS_NAMES, backendPath, frontendPath, vifName, XenbusBackend, messageOf } from '@grantline/xen';
+import { VIF_DEV, XENBUS_NAMES, backendPath, frontendPath, vifName, XenbusBackend, messageOf } from '@grantline/xen';
 import { slots, type CounterBlock } from '@grantline/machine';
 import { NETBACK_COUNTERS, NETBACK_TX_COUNTERS, type Reading } from '@grantline/observe';
 import type { SourceRule } from '@grantline/frames';
@@ -9,18 +9,17 @@ import { TxPolicy } from '../data/tx/tx-policy.js';
 import type { Host } from './host.js';
 import { Healer } from './healer.js';
 import { VifConnection, hasOwnQueue } from './vif-connection.js';
-import { MAX_QUEUES, readFrontKeys } from './vif-keys.js';
+import { MAX_VIF_QUEUES, readFrontKeys } from './vif-keys.js';
 import { ringReadings } from './vif-rings.js';
 
 const C = slots(NETBACK_COUNTERS);
-const DEV = 0;
 const FEATURES = {
   'feature-rx-copy': 1,
   'feature-sg': 1,
   'feature-gso-tcpv4': 1,
   'feature-rx-offset': 1,
   'feature-ctrl-ring': 1,
-  'multi-queue-max-queues': MAX_QUEUES,
+  'multi-queue-max-queues': MAX_VIF_QUEUES,
 };
 
 /** Whether the driver domain itself receives; asked before each step that depends on it. */
@@ -53,9 +52,9 @@ export class VifControl {
     this.host = host;
     this.guest = guest;
     this.bridgePort = bridgePort;
-    this.name = vifName(guest, DEV);
-    this.back = backendPath(host.domid, guest, DEV);
-    this.front = frontendPath(guest, DEV);
+    this.name = vifName(guest, VIF_DEV);
+    this.back = backendPath(host.domid, guest, VIF_DEV);
+    this.front = frontendPath(guest, VIF_DEV);
     this.counters = host.counters.block(NETBACK_COUNTERS, { vif: this.name });
     this.txCounters = host.counters.block(NETBACK_TX_COUNTERS, { vif: this.name });
     this.healer = new Healer({

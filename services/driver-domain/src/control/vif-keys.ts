@@ -13,7 +13,8 @@ export interface FrontKeys {
   ctrl: { ring: Gref; port: Port } | null;
 }
 
-export const MAX_QUEUES = 2;
+/** Queues of a vif at most. */
+export const MAX_VIF_QUEUES = 2;
 
 /** Reads what the frontend offers.
  *  @param queues how many the factors want
@@ -42,8 +43,8 @@ export async function readFrontKeys(read: ReadKey, queues: number): Promise<Fron
   };
   if ((await read('request-rx-copy')) !== '1') throw new Error('request-rx-copy is not 1: pages are not flipped here');
   const offered = (await read('multi-queue-num-queues')) === null ? 1 : await number('multi-queue-num-queues');
-  if (offered < 1 || offered > MAX_QUEUES)
-    throw new Error(`multi-queue-num-queues ${offered} is not 1 to ${MAX_QUEUES}`);
+  if (offered < 1 || offered > MAX_VIF_QUEUES)
+    throw new Error(`multi-queue-num-queues ${offered} is not 1 to ${MAX_VIF_QUEUES}`);
   if (offered !== queues) throw new Error(`multi-queue-num-queues is ${offered}, the configuration has ${queues}`);
   const usesOffset = (await read('feature-rx-offset')) === '1';
   const takesGso = (await read('feature-gso-tcpv4')) === '1';

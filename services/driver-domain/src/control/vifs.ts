@@ -1,11 +1,9 @@
 /** All vifs: found in the backend directory, given a port of the bridge, let go when their guests are gone. */
 import { DOMID_FIRST_RESERVED, parseDomId, type DomId } from '@grantline/base';
-import { backendPath, domainPath, Follower } from '@grantline/xen';
+import { VIF_DEV, backendPath, domainPath, Follower } from '@grantline/xen';
 import { MAX_PORTS, UPLINK } from '../data/bridge/bridge.js';
 import type { Host } from './host.js';
 import { VifControl, type NativeGate } from './vif-control.js';
-
-const DEV = 0;
 
 interface Entry {
   control: VifControl;
@@ -103,7 +101,7 @@ export class Vifs {
 
   private async add(guest: DomId): Promise<void> {
     const { host } = this;
-    const mac = await host.xenstore.read(`${backendPath(host.domid, guest, DEV)}/mac`);
+    const mac = await host.xenstore.read(`${backendPath(host.domid, guest, VIF_DEV)}/mac`);
     if (mac === null) return;
     const taken = new Set([...this.vifs.values()].map((v) => v.port));
     let port = UPLINK + 1;

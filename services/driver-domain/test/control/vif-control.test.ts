@@ -30,7 +30,7 @@ import { Bridge, handTo } from '../../src/data/bridge/bridge.js';
 import { TxPort } from '../../src/data/tx/tx-port.js';
 import { Buffers } from '../../src/data/bridge/buffers.js';
 import { HEADER_PAGES } from '../../src/data/tx/tx-packets.js';
-import { STORM_BURST } from '../../src/data/tx/tx-policy.js';
+import { STORM_BURST } from '@grantline/frames';
 import { Arena, CTRL_RING_SIZE, CTRL_SLOT_BYTES, ManualMeter, MockFront, block } from '../kit.js';
 
 const GUEST = 3 as DomId;

@@ -5,6 +5,7 @@ import {
   NICQ_PAGES,
   DmaMapBatch,
   DmaUnmapBatch,
+  MODERATION,
   allocNicChannel,
   attachQueue,
   detachQueue,
@@ -18,9 +19,6 @@ import { makeBuffers } from './rx-queue.js';
 import type { VifHost } from './vif-host.js';
 
 const CPU = slots(GUEST_CPU);
-/** The NIC's interrupt moderation: as netback asks for its guests' queues. */
-const MODERATION = { moderationFrames: 64, moderationUs: 50 };
-
 export interface DirectSettings {
   mac: string;
   buffers: number;

@@ -1,13 +1,10 @@
 /** The guest's own NIC transmit queue (`direct`) from the control side: pages into the DMA table, attach, detach. */
-import { NICQ_PAGES, allocNicChannel, attachQueue, detachQueue, TxDriverQueue } from '@grantline/xen';
+import { NICQ_PAGES, MODERATION, allocNicChannel, attachQueue, detachQueue, TxDriverQueue } from '@grantline/xen';
 import type { Dpn, Pfn, UndoStack } from '@grantline/base';
 import { NicSender, SendBuffers } from '@grantline/measure';
 import { mapSelf, unmapSelf } from './direct-queue.js';
 import { takeSendPages } from './tx-queue.js';
 import type { VifHost } from './vif-host.js';
-
-/** As for receive: a notification after so many completions, or so many microseconds. */
-const MODERATION = { moderationFrames: 64, moderationUs: 50 };
 
 export interface DirectSenderSettings {
   halves: boolean;

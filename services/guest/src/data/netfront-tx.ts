@@ -20,6 +20,7 @@ import {
 import { NOT_DROPPED, OUTBOUND, NO_TAP, type FrameTap, NETFRONT_TX_COUNTERS } from '@grantline/observe';
 import { slots, type CounterBlock, type Mem } from '@grantline/machine';
 import { PAGE_SIZE } from '@grantline/base';
+import { ETH_MAX_PACKET } from '@grantline/frames';
 import type { SendBuffers, LendingTxDevice } from '@grantline/measure';
 import type { Notifier } from './rx-sink.js';
 import { SENT, TxChains, WAITS } from './tx-chains.js';
@@ -51,7 +52,7 @@ export interface NetfrontTxOptions {
 }
 
 export class NetfrontTx implements LendingTxDevice {
-  readonly maxBytes = 65535;
+  readonly maxBytes = ETH_MAX_PACKET;
   fault = 0;
   tap: FrameTap = NO_TAP;
   private readonly o: NetfrontTxOptions;

@@ -13,7 +13,7 @@ import {
   GUEST_CPU,
 } from '@grantline/machine';
 import { TAP_COUNTERS } from '@grantline/observe';
-import { ipv4Start } from '@grantline/frames';
+import { IP_PROTOCOL, PROTO_TCP, PROTO_UDP, ipAt, l3Of, l4Of } from '@grantline/frames';
 import {
   type LendingTxDevice,
   IoTable,
@@ -33,8 +33,6 @@ const BATCH = 64;
 const BATCH_BYTES = 256 << 10;
 /** Up to here a packet is copied out of its page, into half of one where there are halves: acknowledgements. */
 const COPY_BYTES = 512;
-const PROTO_TCP = 6;
-const PROTO_UDP = 17;
 
 export interface TapSourceOptions {
   space: AddressSpace;
@@ -161,12 +159,9 @@ export class TapSource implements Poller {
   }
 
   private isKnown(at: number, linear: number): boolean {
-    const { u8 } = this.mem;
-    const l3 = ipv4Start(this.mem, at, linear);
-    if (l3 < 0 || l3 + 20 > linear) return false;
-    const protocol = u8[at + l3 + 9];
-    const there = this.vnet.csumStart === l3 + ((u8[at + l3] & 15) << 2);
-    return there && (protocol === PROTO_TCP || protocol === PROTO_UDP);
+    const place = ipAt(this.mem, at, linear);
+    const protocol = place < 0 ? 0 : this.mem.u8[at + l3Of(place) + IP_PROTOCOL];
+    return l4Of(place) === this.vnet.csumStart && (protocol === PROTO_TCP || protocol === PROTO_UDP);
   }
 
   /** The first n buffers are the device's again: the last ones take their places. */

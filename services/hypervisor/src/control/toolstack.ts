@@ -14,12 +14,11 @@ import {
   type RunSettings,
   printable,
 } from '@grantline/base';
-import { XENBUS, XENBUS_NAMES, backendPath, domainPath, frontendPath, vifName } from '@grantline/xen';
+import { VIF_DEV, XENBUS, XENBUS_NAMES, backendPath, domainPath, frontendPath, vifName } from '@grantline/xen';
 import type { Domain, Domains } from './domains.js';
 import type { XenStore } from './xenstore.js';
 
 /** A guest has one interface. */
-const DEV = 0;
 /** What is shown of an end's error at most: it may write anything. */
 const ERROR_CHARS = 200;
 
@@ -125,7 +124,7 @@ export class Toolstack {
   }
 
   rates(): { vif: string; rate: string | null }[] {
-    return this.domains.guests().map(({ domid }) => ({ vif: vifName(domid, DEV), rate: this.rateOf(domid) }));
+    return this.domains.guests().map(({ domid }) => ({ vif: vifName(domid, VIF_DEV), rate: this.rateOf(domid) }));
   }
 
   /** Whether other stations than the guest, with addresses of their own, may send by its vif; or by all vifs, also those to come.
@@ -139,7 +138,7 @@ export class Toolstack {
     for (const domid of changed) {
       if (nested) this.nested.add(domid);
       else this.nested.delete(domid);
-      this.put(backendPath(DOMID_DRIVER, domid, DEV), { nested: nested ? '1' : '0' });
+      this.put(backendPath(DOMID_DRIVER, domid, VIF_DEV), { nested: nested ? '1' : '0' });
     }
     return changed;
   }
@@ -150,7 +149,7 @@ export class Toolstack {
 
   vifs(): VifStatus[] {
     return this.domains.guests().map(({ domid }) => ({
-      vif: vifName(domid, DEV),
+      vif: vifName(domid, VIF_DEV),
       guest: domid,
       backend: stateName(this.store.peek(this.backend(domid, 'state'))),
       frontend: stateName(this.store.peek(this.frontend(domid, 'state'))),
@@ -207,15 +206,15 @@ export class Toolstack {
   }
 
   private makeVif(guest: Domain): void {
-    const front = frontendPath(guest.domid, DEV);
+    const front = frontendPath(guest.domid, VIF_DEV);
     for (const dir of [`${domainPath(guest.domid)}/device`, `${domainPath(guest.domid)}/device/vif`])
       this.store.own(dir, DOMID_CONTROL, [guest.domid, DOMID_DRIVER]);
     this.makeBackend(guest);
     this.store.own(front, guest.domid, [DOMID_DRIVER]);
     this.put(front, {
-      backend: backendPath(DOMID_DRIVER, guest.domid, DEV),
+      backend: backendPath(DOMID_DRIVER, guest.domid, VIF_DEV),
       'backend-id': String(DOMID_DRIVER),
-      handle: String(DEV),
+      handle: String(VIF_DEV),
       mac: guest.mac ?? '',
       ip: guest.ip ?? '',
       prefix: String(NETWORK_PREFIX),
@@ -228,16 +227,16 @@ export class Toolstack {
    *  make directories for guests that are not there. */
   private makeBackend(guest: Domain): void {
     const { domid } = guest;
-    const back = backendPath(DOMID_DRIVER, domid, DEV);
+    const back = backendPath(DOMID_DRIVER, domid, VIF_DEV);
     const top = `${domainPath(DOMID_DRIVER)}/backend`;
     for (const dir of [top, `${top}/vif`]) this.store.own(dir, DOMID_CONTROL, [DOMID_DRIVER]);
     this.store.own(parentOfVif(domid), DOMID_CONTROL, [DOMID_DRIVER, domid]);
     this.store.rm(DOMID_CONTROL, back);
     this.store.own(back, DOMID_DRIVER, [domid]);
     this.put(back, {
-      frontend: frontendPath(domid, DEV),
+      frontend: frontendPath(domid, VIF_DEV),
       'frontend-id': String(domid),
-      handle: String(DEV),
+      handle: String(VIF_DEV),
       mac: guest.mac ?? '',
       ip: guest.ip ?? '',
       nested: this.nested.has(domid) ? '1' : '0',
@@ -254,11 +253,11 @@ export class Toolstack {
   private writeRate(guest: DomId): void {
     const rate = this.rateOf(guest);
     if (rate === null) this.remove(this.backend(guest, 'rate'));
-    else this.put(backendPath(DOMID_DRIVER, guest, DEV), { rate });
+    else this.put(backendPath(DOMID_DRIVER, guest, VIF_DEV), { rate });
   }
 
   private writeFactors(guest: DomId): void {
-    this.put(backendPath(DOMID_DRIVER, guest, DEV), {
+    this.put(backendPath(DOMID_DRIVER, guest, VIF_DEV), {
       ...factorKeys(this.factors),
       generation: String(this.generation),
     });
@@ -275,11 +274,11 @@ export class Toolstack {
   }
 
   private backend(guest: DomId, key: string): string {
-    return `${backendPath(DOMID_DRIVER, guest, DEV)}/${key}`;
+    return `${backendPath(DOMID_DRIVER, guest, VIF_DEV)}/${key}`;
   }
 
   private frontend(guest: DomId, key: string): string {
-    return `${frontendPath(guest, DEV)}/${key}`;
+    return `${frontendPath(guest, VIF_DEV)}/${key}`;
   }
 }
 

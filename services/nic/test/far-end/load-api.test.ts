@@ -109,7 +109,7 @@ t.test('what is no capture is refused with the reason', async (t) => {
   t.match(await upload(SAMPLE, '?map=nonsense'), { status: 400, body: { message: /map is not JSON/ } });
   t.match(await upload(SAMPLE, `?map=${encodeURIComponent('[{"from":"x","to":"y"}]')}`), {
     status: 400,
-    body: { message: /x is not a MAC/ },
+    body: { message: /x' is not a MAC/ },
   });
   await http.close();
 });

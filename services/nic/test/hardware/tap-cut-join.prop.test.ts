@@ -2,8 +2,8 @@ import t from 'tap';
 import fc from 'fast-check';
 import { CounterBlock, AddressSpace } from '@grantline/machine';
 import { TAP_COUNTERS } from '@grantline/observe';
+import { tcpAt, PacketCutter } from '@grantline/frames';
 import { TapWriter } from '@grantline/measure';
-import { PacketCutter } from '@grantline/frames';
 import { FakeTap } from '../fake-tap.js';
 import { checksumsRight, tcpPacket } from '../tx-kit.js';
 
@@ -34,10 +34,9 @@ const untag = (frame: Buffer, tags = 0): Buffer =>
 
 /** Frames of a packet, each where it lies. */
 function cut(made: Made, mss: number): { off: number; len: number }[] {
-  const more = 4 * (made.tags ?? 0);
   const packet = tag(tcpPacket(made), made.tags);
   space.mem.u8.set(packet, at);
-  cutter.begin(at, packet.length, 34 + more, 54 + more + made.options, mss);
+  cutter.begin(at, packet.length, tcpAt(space.mem, at, packet.length), mss);
   const frames: { off: number; len: number }[] = [];
   for (let to = copies; cutter.next(); to += (cutter.bytes + 3) & ~3) {
     space.mem.u8.copyWithin(to, cutter.at, cutter.at + cutter.bytes);
@@ -94,7 +93,7 @@ t.test('what is cut in place and joined again is the packet that it was, and its
 t.test('the cutter tells the last frame of a packet, with which a burst may end', (t) => {
   const told = (bytes: number): boolean[] => {
     space.mem.u8.set(tcpPacket({ payload: payloadOf(bytes), sequence: 5, id: 1, flags: 0x10, options: 0 }), at);
-    cutter.begin(at, 54 + bytes, 34, 54, 1000);
+    cutter.begin(at, 54 + bytes, tcpAt(space.mem, at, 54), 1000);
     const more: boolean[] = [];
     while (cutter.next()) more.push(cutter.more);
     return more;

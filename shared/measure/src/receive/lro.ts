@@ -1,6 +1,5 @@
-/** Large receive offload: joins consecutive segments of a TCP flow into one, as Linux does (net/ipv4/tcp_offload.c,
- *  tcp_gro_receive; for acknowledgements, windows and timestamps that move on within a segment the rules are those of
- *  its older inet_lro.c: they may not go back, and the segment has the last one's).
+/** Large receive offload: joins consecutive segments of a TCP flow into one, by the rules of frame/join.ts. Acknowledgements
+ *  and timestamps may not go back, and the segment has the last one's.
  *
  *  A held flow is only a note of what the next segment must look like; the segment itself stands in the stack's list
  *  since its first frame, in the order of arrival. So nothing has to be flushed out, forgetting the note is enough, and
@@ -10,17 +9,17 @@ import * as frames from '@grantline/frames';
 
 // Local, so that the engine folds them into the code: see flow-templates.ts.
 const { IP_BYTES, IP_DST, IP_FLAGS, IP_SRC, IP_TOS, IP_TTL } = frames;
-const { TCP_ACK, TCP_BYTES, TCP_FLAG_ACK, TCP_OFFSET, TCP_PSH, TCP_SEQ, TCP_SRC } = frames;
+const { follows, isLast, mayJoin } = frames;
+const { TCP_ACK, TCP_BYTES, TCP_FLAG_BITS, TCP_OFFSET, TCP_PSH, TCP_SEQ, TCP_SRC } = frames;
 const { TCP_TSVAL, TCP_TS_BYTES, TCP_TS_LAYOUT, TCP_TS_OPTION } = frames;
 
 /** Flows held at once (Linux: MAX_GRO_SKBS per bucket). */
 const FLOWS = 8;
-/** Longest IP packet that a coalesced segment may stand for. */
-const MAX_BYTES = 65535;
 
 /** Answers of `offer` that are no segment number. */
 const NEW = -1;
 const ALONE = -2;
+export const LRO_NEW = NEW;
 export const LRO_ALONE = ALONE;
 
 // A held flow, in 32-bit words.
@@ -41,8 +40,6 @@ const PAYLOAD = 10;
 const TOTAL = 11;
 const WORDS = 16;
 
-/** All flags and reserved bits in the word of data offset and flags, except PSH. */
-const FLAGS_BUT_PUSH = 0x0fff & ~TCP_PSH;
 /** IP_DF in the byte at IP_FLAGS. */
 const DF = 0x40;
 
@@ -67,7 +64,7 @@ export class Lro {
    *  @param bytes payload
    *  @param vlan 0x10000 | tci, or 0 without a tag
    *  @param fresh number that the segment gets if it is not joined to another
-   *  @returns the segment that this one continues; NEW: it begins one that others may continue; LRO_ALONE */
+   *  @returns the segment that this one continues; LRO_NEW: it begins one that others may continue; LRO_ALONE */
   offer(ip: number, ihl: number, tcp: number, thl: number, bytes: number, vlan: number, fresh: number): number {
     const dv = this.mem.dv;
     const rows = this.rows;
@@ -77,12 +74,10 @@ export class Lro {
     let at = (this.held - 1) * WORDS;
     while (at >= 0 && (rows[at + PORTS] !== ports || rows[at + SRC] !== src || rows[at + DST] !== dst)) at -= WORDS;
 
-    const flags = dv.getUint16(tcp + TCP_OFFSET);
-    const push = (flags & TCP_PSH) !== 0;
+    const flags = dv.getUint16(tcp + TCP_OFFSET) & TCP_FLAG_BITS;
     if (
       ihl !== IP_BYTES ||
-      bytes === 0 ||
-      (flags & FLAGS_BUT_PUSH) !== TCP_FLAG_ACK ||
+      !mayJoin(flags, bytes) ||
       (thl !== TCP_BYTES && (thl !== TCP_TS_BYTES || dv.getInt32(tcp + TCP_TS_OPTION) !== TCP_TS_LAYOUT))
     ) {
       if (at >= 0) this.drop(at);
@@ -97,17 +92,15 @@ export class Lro {
       const payload = rows[at + PAYLOAD];
       const total = rows[at + TOTAL] + bytes;
       if (
-        rows[at + NEXT] === sequence &&
+        follows(rows[at + NEXT], sequence, bytes, payload, total) &&
         rows[at + THL] === thl &&
         rows[at + VLAN] === vlan &&
         rows[at + TOS_TTL_DF] === tosTtlDf &&
-        bytes <= payload &&
-        total <= MAX_BYTES &&
         ((ack - rows[at + ACK]) | 0) >= 0 &&
         ((tsval - rows[at + TSVAL]) | 0) >= 0
       ) {
         const segment = rows[at + SEGMENT];
-        if (push || bytes < payload) {
+        if (isLast(flags, bytes, payload)) {
           this.drop(at);
         } else {
           rows[at + NEXT] = (sequence + bytes) | 0;
@@ -120,7 +113,7 @@ export class Lro {
       this.drop(at);
     }
     // What ends a merge does not begin one.
-    if (push) return ALONE;
+    if ((flags & TCP_PSH) !== 0) return ALONE;
     // The one held longest makes room, as in Linux.
     if (this.held === FLOWS) this.drop(0);
     at = this.held++ * WORDS;

@@ -6,25 +6,23 @@
 import { slots, type CounterBlock, type Mem, type PrivateMemory } from '@grantline/machine';
 import { RESPONDER_COUNTERS } from '@grantline/observe';
 import {
+  fillChecksum,
   foldNative,
-  nativeSum,
-  ETHERTYPE_IPV4,
+  nativePseudo,
   ETH_BYTES,
   ETH_MAX_FRAME,
-  parseMac,
-  writeEthernet,
   IP_BYTES,
   IP_SRC,
   PROTO_UDP,
-  parseIp,
-  writeIpv4,
   Pattern,
   STAMP_FLOWS,
   stampCheck,
+  headerOf,
+  writeHeaders,
+  type FlowHeader,
   type FlowSpec,
   UDP_BYTES,
   UDP_CHECK,
-  writeUdp,
 } from '@grantline/frames';
 import * as frames from '@grantline/frames';
 import { MAX_IN_FLIGHT } from '@grantline/base';
@@ -56,15 +54,6 @@ export interface RespondRun {
   flows: readonly FlowSpec[];
 }
 
-interface Header {
-  dstMac: ReturnType<typeof parseMac>;
-  srcMac: ReturnType<typeof parseMac>;
-  dstIp: number;
-  srcIp: number;
-  srcPort: number;
-  dstPort: number;
-}
-
 export class RespondApp implements FrameApp {
   readonly wantsRaw = false;
   /** Puts the poller of the device to work; set by its owner. */
@@ -75,7 +64,7 @@ export class RespondApp implements FrameApp {
   private readonly request: Buffer;
   private queueAt = -1;
   private pattern = new Pattern(0);
-  private readonly headers: (Header | null)[] = new Array<Header | null>(STAMP_FLOWS).fill(null);
+  private readonly headers: (FlowHeader | null)[] = new Array<FlowHeader | null>(STAMP_FLOWS).fill(null);
   private device: TxDevice | null = null;
   private readonly bytesOf = new Int32Array(MAX_IN_FLIGHT);
   private first = 0;
@@ -94,11 +83,7 @@ export class RespondApp implements FrameApp {
     if (this.queueAt < 0) this.queueAt = this.o.space.mapPrivate(MAX_IN_FLIGHT * SLOT_BYTES);
     if (this.pattern.seed !== run.seed) this.pattern = new Pattern(run.seed);
     this.headers.fill(null);
-    for (const f of run.flows) {
-      const { srcPort, dstPort } = f;
-      const ips = { dstIp: parseIp(f.dstIp), srcIp: parseIp(f.srcIp) };
-      this.headers[f.flowId] = { dstMac: parseMac(f.dstMac), srcMac: parseMac(f.srcMac), ...ips, srcPort, dstPort };
-    }
+    for (const f of run.flows) this.headers[f.flowId] = headerOf(f);
     this.first = this.waiting = 0;
     this.o.counters.reset();
   }
@@ -216,9 +201,7 @@ export class RespondApp implements FrameApp {
     const ip = at + ETH_BYTES;
     const udp = ip + IP_BYTES;
     const stamp = at + HEADERS + n;
-    writeEthernet(mem, at, h.dstMac, h.srcMac, ETHERTYPE_IPV4);
-    writeIpv4(mem, ip, IP_BYTES + UDP_BYTES + bytes, PROTO_UDP, h.srcIp, h.dstIp);
-    writeUdp(mem, udp, h.srcPort, h.dstPort, UDP_BYTES + bytes);
+    writeHeaders(mem, at, h, false, HEADERS + bytes);
     if (n > 0) u8.set(pattern.bytes.subarray(variant * PATTERN_MAX, variant * PATTERN_MAX + n), at + HEADERS);
     u8.copyWithin(stamp, from, from + STAMP_BYTES);
     dv.setUint16(stamp, id);
@@ -231,10 +214,8 @@ export class RespondApp implements FrameApp {
     );
     dv.setInt32(stamp + STAMP_CHECK, check);
     const length = UDP_BYTES + bytes;
-    const pseudo = (PROTO_UDP << 8) + (((length & 0xff) << 8) | (length >>> 8));
-    const sum = foldNative(nativeSum(mem, udp, length) + nativeSum(mem, ip + IP_SRC, 8) + pseudo);
-    // In the machine's byte order, as the sum is; a computed 0 is sent as 0xffff (RFC 768).
-    mem.u16[(udp + UDP_CHECK) >> 1] = sum === 65535 ? 0xffff : ~sum;
+    mem.u16[(udp + UDP_CHECK) >> 1] = foldNative(nativePseudo(mem, ip + IP_SRC, PROTO_UDP, length));
+    fillChecksum(mem, udp, UDP_CHECK, length);
     this.bytesOf[slot] = HEADERS + bytes;
     this.waiting++;
   }

@@ -13,7 +13,7 @@ import {
 import { PAGE_SIZE } from '@grantline/base';
 import { NOT_DROPPED, OUTBOUND, NO_TAP, type FrameTap, NETFRONT_TX_COUNTERS } from '@grantline/observe';
 import { slots, type CounterBlock, type Mem } from '@grantline/machine';
-import { UDP_CHECK } from '@grantline/frames';
+import { UDP_CHECK, ETH_MAX_PACKET } from '@grantline/frames';
 import type { SendBuffers } from './send-buffers.js';
 import type { LendingTxDevice } from './tx-device.js';
 
@@ -32,7 +32,7 @@ export interface NicSenderOptions {
 }
 
 export class NicSender implements LendingTxDevice {
-  readonly maxBytes = (NICTX_MAX_CHAIN - 2) * PAGE_SIZE < 65535 ? (NICTX_MAX_CHAIN - 2) * PAGE_SIZE : 65535;
+  readonly maxBytes = Math.min((NICTX_MAX_CHAIN - 2) * PAGE_SIZE, ETH_MAX_PACKET);
   broken = false;
   tap: FrameTap = NO_TAP;
   private readonly o: NicSenderOptions;

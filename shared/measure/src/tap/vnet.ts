@@ -1,6 +1,6 @@
 /** What stands before each packet of a TAP device with offloads (struct virtio_net_hdr, little endian), and the checksums
  *  that it may leave to us. Source: VIRTIO 1.3, 5.1.6. */
-import { ipv4Start, foldNative, nativeSum } from '@grantline/frames';
+import { fillChecksum, endOf, l4Of, tcpAt } from '@grantline/frames';
 import { type Mem, VNET_GSO_NONE, VNET_GSO_TCPV4, VNET_NEEDS_CSUM } from '@grantline/machine';
 
 /** Kinds of packets that the kernel hands over. */
@@ -11,9 +11,7 @@ export const PACKET_BLANK = 1;
 /** TCP over IPv4, to be cut by gsoSize; the checksum of each segment is to be filled in. */
 export const PACKET_GSO = 2;
 
-const ETH = 14;
 const GSO_ECN = 0x80;
-const LEAST_HEADER = ETH + 20 + 20;
 
 export class VnetHeader {
   /** Where the TCP or UDP header begins, and its checksum within it; bytes of all headers, for PACKET_GSO. */
@@ -21,6 +19,8 @@ export class VnetHeader {
   csumOffset = 0;
   headerBytes = 0;
   gsoSize = 0;
+  /** Of all headers, as `tcpAt` found them, for PACKET_GSO. */
+  place = -1;
   private readonly mem: Mem;
 
   constructor(mem: Mem) {
@@ -28,7 +28,7 @@ export class VnetHeader {
   }
 
   /** Reads a header. The kernel is not hostile, but a driver that believes lengths is one crash away from being wrong.
-   *  @param at its byte offset, even @param packet byte offset of the packet's first LEAST bytes, which lie together
+   *  @param at its byte offset, even @param packet byte offset of the packet
    *  @param linear bytes that lie together there, @param bytes of the whole packet
    *  @returns PACKET_* */
   read(at: number, packet: number, linear: number, bytes: number): number {
@@ -43,20 +43,15 @@ export class VnetHeader {
     if ((this.csumStart & 1) !== 0 || (this.csumOffset & 1) !== 0 || field + 2 > linear) return PACKET_MALFORMED;
     if (type === VNET_GSO_NONE) return PACKET_BLANK;
     this.gsoSize = u16[w + 2];
-    if (type !== VNET_GSO_TCPV4 || this.gsoSize === 0 || linear < LEAST_HEADER || this.csumStart < ETH + 20)
+    const place = (this.place = tcpAt(this.mem, packet, linear));
+    if (type !== VNET_GSO_TCPV4 || this.gsoSize === 0 || place < 0 || l4Of(place) !== this.csumStart)
       return PACKET_MALFORMED;
-    const l3 = ipv4Start(this.mem, packet, linear);
-    if (l3 < 0 || l3 + 20 > linear || u8[packet + l3 + 9] !== 6) return PACKET_MALFORMED;
-    if (l3 + ((u8[packet + l3] & 15) << 2) !== this.csumStart || this.csumStart + 20 > linear) return PACKET_MALFORMED;
-    this.headerBytes = this.csumStart + ((u8[packet + this.csumStart + 12] >>> 4) << 2);
-    if (this.headerBytes < this.csumStart + 20 || this.headerBytes > linear) return PACKET_MALFORMED;
+    this.headerBytes = endOf(place);
     return bytes > this.headerBytes + this.gsoSize ? PACKET_GSO : PACKET_BLANK;
   }
 
   /** Fills in the checksum of a packet that lies in one piece, as the last `read` found it. @param packet even */
   fill(packet: number, bytes: number): void {
-    const sum = ~foldNative(nativeSum(this.mem, packet + this.csumStart, bytes - this.csumStart)) & 0xffff;
-    // UDP has a meaning of its own for 0; the complement of a sum is never 0 otherwise.
-    this.mem.u16[(packet + this.csumStart + this.csumOffset) >> 1] = sum === 0 ? 0xffff : sum;
+    fillChecksum(this.mem, packet + this.csumStart, this.csumOffset, bytes - this.csumStart);
   }
 }

@@ -16,7 +16,26 @@ import {
   VNET_NEEDS_CSUM,
 } from '@grantline/machine';
 import { TAP_COUNTERS } from '@grantline/observe';
-import { ETH_BYTES, ipv4Start, foldNative, nativeSum, Joiner, PacketCutter } from '@grantline/frames';
+import {
+  fillChecksum,
+  foldNative,
+  nativePseudo,
+  swap16,
+  IP_LENGTH,
+  IP_PROTOCOL,
+  IP_SRC,
+  PROTO_TCP,
+  PROTO_UDP,
+  endOf,
+  ipAt,
+  l3Of,
+  l4Of,
+  tcpAt,
+  TCP_CHECK,
+  UDP_CHECK,
+  Joiner,
+  PacketCutter,
+} from '@grantline/frames';
 import { IO_MAX, IoTable } from './io-table.js';
 
 const C = slots(TAP_COUNTERS);
@@ -24,8 +43,6 @@ const C = slots(TAP_COUNTERS);
 const MAX_PIECES = 64;
 const SCRATCH_BYTES = 65536;
 const HEADER_AT = 64;
-const PROTO_TCP = 6;
-const PROTO_UDP = 17;
 
 /** What this needs of TapDevice. */
 export interface TapOut {
@@ -98,8 +115,8 @@ export class TapWriter {
    *  @param l4, headerBytes where its TCP header begins, and bytes of all headers */
   packet(at: number, bytes: number, l4: number, headerBytes: number, mss: number, frames: number): void {
     this.flush();
-    this.pseudo(at, ipv4Start(this.mem, at, headerBytes), l4, bytes - l4);
-    this.header(VNET_NEEDS_CSUM, VNET_GSO_TCPV4, headerBytes, mss, l4, 16);
+    this.pseudo(at, l3Of(ipAt(this.mem, at, headerBytes)), l4, bytes - l4);
+    this.header(VNET_NEEDS_CSUM, VNET_GSO_TCPV4, headerBytes, mss, l4, TCP_CHECK);
     this.table.set(1, at, bytes);
     this.write(this.filled, 2, bytes, frames);
   }
@@ -111,7 +128,7 @@ export class TapWriter {
     this.entries = 0;
     const bytes = joiner.headerBytes + joiner.payload;
     if (joiner.segments === 1) {
-      if (joiner.blank) this.writeBlank(entries, joiner.l4, 16, bytes);
+      if (joiner.blank) this.writeBlank(entries, joiner.l4, TCP_CHECK, bytes);
       else this.write(this.plain, entries, bytes, 1);
       return;
     }
@@ -119,7 +136,7 @@ export class TapWriter {
     joiner.writeHeader(head);
     this.table.set(1, head, joiner.headerBytes);
     const flags = joiner.blank ? VNET_NEEDS_CSUM : 0;
-    this.header(flags, VNET_GSO_TCPV4, joiner.headerBytes, joiner.mss, joiner.l4, 16);
+    this.header(flags, VNET_GSO_TCPV4, joiner.headerBytes, joiner.mss, joiner.l4, TCP_CHECK);
     this.write(this.filled, entries, bytes, joiner.segments);
   }
 
@@ -145,22 +162,22 @@ export class TapWriter {
     this.flush();
     const { off, len, pieces, table, mem, bytes, mss, frames } = this;
     const at = off[0];
-    const l3 = len[0] < ETH_BYTES + 20 ? -1 : ipv4Start(mem, at, len[0]);
-    const l4 = l3 + ((mem.u8[at + l3] & 15) << 2);
-    const header = l4 + 20 > len[0] ? 0 : l4 + ((mem.u8[at + l4 + 12] >>> 4) << 2);
-    if (l3 < 0 || l4 < l3 + 20 || header < l4 + 20 || header > len[0] || header >= bytes) {
+    const place = tcpAt(mem, at, len[0]);
+    const l4 = l4Of(place);
+    const header = endOf(place);
+    if (place < 0 || header >= bytes) {
       this.v[C.dropMalformed]++;
       return;
     }
-    if (this.vnetBytes === 0) return this.cutBulk(l4, header);
-    this.pseudo(at, l3, l4, bytes - l4);
+    if (this.vnetBytes === 0) return this.cutBulk(place);
+    this.pseudo(at, l3Of(place), l4, bytes - l4);
     for (let i = 0; i < pieces; i++) table.set(i + 1, off[i], len[i]);
-    this.header(VNET_NEEDS_CSUM, VNET_GSO_TCPV4, header, mss, l4, 16);
+    this.header(VNET_NEEDS_CSUM, VNET_GSO_TCPV4, header, mss, l4, TCP_CHECK);
     this.write(this.filled, pieces + 1, bytes, frames);
   }
 
   /** For a kernel that takes nothing longer than a frame. */
-  private cutBulk(l4: number, header: number): void {
+  private cutBulk(place: number): void {
     const { mem, scratch, off, len, pieces } = this;
     const cutter = (this.cutter ??= new PacketCutter(this.space));
     let to = scratch;
@@ -168,7 +185,7 @@ export class TapWriter {
       mem.u8.copyWithin(to, off[i], off[i] + len[i]);
       to += len[i];
     }
-    cutter.begin(scratch, to - scratch, l4, header, this.mss);
+    cutter.begin(scratch, to - scratch, place, this.mss);
     while (cutter.next()) {
       this.table.set(1, cutter.at, cutter.bytes);
       this.write(this.plain, 2, cutter.bytes, 1);
@@ -182,12 +199,11 @@ export class TapWriter {
     // Who leaves a checksum blank has a header that one can find; else the kernel shall drop it.
     const { u8 } = this.mem;
     const at = off[0];
-    const l3 = len[0] < ETH_BYTES + 20 ? -1 : ipv4Start(this.mem, at, len[0]);
-    const l4 = l3 + ((u8[at + l3] & 15) << 2);
-    const protocol = l3 < 0 || l3 + 20 > len[0] ? 0 : u8[at + l3 + 9];
-    const field = protocol === PROTO_TCP ? 16 : protocol === PROTO_UDP ? 6 : 0;
-    if (field === 0 || l4 < l3 + 20 || l4 + field + 2 > len[0])
-      return this.write(this.plain, pieces + 1, this.bytes, 1);
+    const place = ipAt(this.mem, at, len[0]);
+    const l4 = l4Of(place);
+    const protocol = place < 0 ? 0 : u8[at + l3Of(place) + IP_PROTOCOL];
+    const field = protocol === PROTO_TCP ? TCP_CHECK : protocol === PROTO_UDP ? UDP_CHECK : 0;
+    if (field === 0 || l4 + field + 2 > len[0]) return this.write(this.plain, pieces + 1, this.bytes, 1);
     this.writeBlank(pieces + 1, l4, field, this.bytes);
   }
 
@@ -206,10 +222,9 @@ export class TapWriter {
       mem.u8.copyWithin(to, off[i], off[i] + len[i]);
       to += len[i];
     }
-    const l3 = ipv4Start(mem, scratch, to - scratch);
-    const end = l3 + mem.dv.getUint16(scratch + l3 + 2);
-    const sum = ~foldNative(nativeSum(mem, scratch + l4, Math.min(end, bytes) - l4)) & 0xffff;
-    mem.u16[(scratch + l4 + field) >> 1] = sum === 0 ? 0xffff : sum;
+    const l3 = l3Of(ipAt(mem, scratch, to - scratch));
+    const end = l3 + mem.dv.getUint16(scratch + l3 + IP_LENGTH);
+    fillChecksum(mem, scratch + l4, field, Math.min(end, bytes) - l4);
     this.table.set(1, scratch, bytes);
     this.write(this.plain, Math.min(entries, 2), bytes, 1);
   }
@@ -227,10 +242,8 @@ export class TapWriter {
 
   /** Puts the sum of the pseudo header into a packet's TCP checksum, whatever stood there. */
   private pseudo(at: number, l3: number, l4: number, bytes: number): void {
-    const { dv } = this.mem;
-    let sum = PROTO_TCP + bytes;
-    for (let i = 12; i < 20; i += 2) sum += dv.getUint16(at + l3 + i);
-    dv.setUint16(at + l4 + 16, foldNative(sum));
+    const sum = nativePseudo(this.mem, at + l3 + IP_SRC, PROTO_TCP, bytes);
+    this.mem.dv.setUint16(at + l4 + TCP_CHECK, swap16(foldNative(sum)));
   }
 
   private write(vnet: number, entries: number, bytes: number, frames: number): void {

@@ -1,5 +1,6 @@
 /** How large a capture may be. Of one that is made: the ring that waits for its reader. Of one that is replayed: one fact for the
  *  command, which says so before anything starts, for the NIC, which keeps its frames, and for the guests, which keep what arrives. */
+import { ETH_MAX_FRAME, ETH_MIN_FRAME } from '@grantline/frames';
 
 /** Ring of a capture in the service that makes it, in bytes. */
 export const MAX_RING_BYTES = 16 << 20;
@@ -8,10 +9,6 @@ export const DEFAULT_RING_BYTES = 8 << 20;
 /** As large as the longest record that readers believe. */
 export const MAX_SNAPLEN = 262144;
 
-/** Longest frame that goes over the cable, without FCS. */
-export const SENT_FRAME_BYTES = 9014;
-/** Shortest; shorter ones are padded with zeros. */
-export const LEAST_FRAME_BYTES = 60;
 /** The NIC's frames start on cache lines. */
 export const STORE_ALIGN = 64;
 /** Frames of a capture as they lie in the NIC's memory. */
@@ -26,11 +23,11 @@ export const RECORD_LENGTH_BYTES = 4;
 
 /** @returns bytes that a frame takes in the NIC's store */
 export const storedBytes = (length: number): number =>
-  Math.ceil(Math.max(length, LEAST_FRAME_BYTES) / STORE_ALIGN) * STORE_ALIGN;
+  Math.ceil(Math.max(length, ETH_MIN_FRAME) / STORE_ALIGN) * STORE_ALIGN;
 
 /** @returns bytes that a frame takes in what a guest keeps */
 export const recordedBytes = (length: number): number =>
-  RECORD_LENGTH_BYTES + ((Math.max(length, LEAST_FRAME_BYTES) + 3) & ~3);
+  RECORD_LENGTH_BYTES + ((Math.max(length, ETH_MIN_FRAME) + 3) & ~3);
 
 /** What a guest can keep in any case, however frames fall into chunks. */
-export const RECORD_BYTES_SURE = RECORD_CHUNKS * (RECORD_CHUNK_BYTES - recordedBytes(SENT_FRAME_BYTES));
+export const RECORD_BYTES_SURE = RECORD_CHUNKS * (RECORD_CHUNK_BYTES - recordedBytes(ETH_MAX_FRAME));

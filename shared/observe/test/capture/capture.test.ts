@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import t from 'tap';
 import { CaptureError } from '../../src/capture/capture.js';
 import { parseCapture } from '../../src/capture/read-capture.js';
-import { MacRewriter, destinations, formatMac, parseMac } from '../../src/capture/rewrite.js';
+import { MacRewriter, destinations } from '../../src/capture/rewrite.js';
 import { writePcap } from '../../src/capture/write-pcap.js';
 
 const SAMPLE = new URL('../../../../../load/captures/lan-http.pcap', import.meta.url);
@@ -161,8 +161,7 @@ t.test('a mapped host has its new address as destination and as source; nothing 
   const short = hex('3afd147939');
   t.equal(rewriter.apply(short, 0, short.length), false);
   t.throws(() => new MacRewriter([{ from: 'ff:ff:ff:ff:ff:ff', to: '02:00:00:00:00:01' }]), RangeError);
-  t.throws(() => parseMac('02:00'), RangeError);
-  t.equal(formatMac(parseMac('FE:ff:00:10:80:01')), 'fe:ff:00:10:80:01');
+  t.throws(() => new MacRewriter([{ from: '02:00', to: '02:00:00:00:00:01' }]), RangeError);
   t.end();
 });
 

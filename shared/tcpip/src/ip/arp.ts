@@ -28,7 +28,7 @@ const ARP_HEAD_0 = 0x00010800;
 const ARP_HEAD_1 = 0x0604;
 const REQUEST = 1;
 const REPLY = 2;
-const BROADCAST: Mac = { hi: 0xffff, lo: 0xffffffff };
+const BROADCAST: Mac = { hi: 0xffff, lo: -1 };
 const NOBODY: Mac = { hi: 0, lo: 0 };
 
 const RETRY_MS = 1000;

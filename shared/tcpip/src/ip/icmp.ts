@@ -2,7 +2,7 @@
  *  Source: RFC 792; RFC 1122, 3.2.2; RFC 5927 for what TCP may believe of errors.
  *    0      1      2       4        8
  *    | type | code | check | rest   | data ... */
-import { foldSum, updateChecksum, IP_BYTES, IP_DST, IP_PROTOCOL, IP_SRC, PROTO_TCP, fastSum } from '@grantline/frames';
+import { fastSum, foldSum, updateChecksum, IP_BYTES, IP_DST, IP_PROTOCOL, IP_SRC, PROTO_TCP } from '@grantline/frames';
 import { C, type Host } from '../host.js';
 import { MAX_IP_PAYLOAD, type IpOut } from './ip-out.js';
 import { Limiter } from './limiter.js';

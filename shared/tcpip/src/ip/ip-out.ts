@@ -2,6 +2,7 @@
  *  `open` gives room for the transport header and payload, `finish` adds the headers in front and sends. TCP data goes
  *  its own way (tcp/segment-writer.ts), since it is never fragmented and may be a packet for the link to segment. */
 import {
+  fastSum,
   foldSum,
   internetChecksum,
   pseudoSum,
@@ -16,7 +17,6 @@ import {
   writeIpv4,
   TCP_CHECK,
   UDP_CHECK,
-  fastSum,
 } from '@grantline/frames';
 import type { PrivateMemory } from '@grantline/machine';
 import type { Arp } from './arp.js';

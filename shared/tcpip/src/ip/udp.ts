@@ -1,5 +1,6 @@
 /** UDP. Source: RFC 768; RFC 1122, 4.1. Datagrams are handed to the socket at once, where they lie. */
 import {
+  fastSum,
   foldSum,
   pseudoSum,
   PROTO_UDP,
@@ -10,7 +11,6 @@ import {
   UDP_LENGTH,
   UDP_SRC,
   writeUdp,
-  fastSum,
 } from '@grantline/frames';
 import { C, type Host } from '../host.js';
 import type { Icmp } from './icmp.js';

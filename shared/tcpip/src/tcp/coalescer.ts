@@ -1,9 +1,9 @@
 /** Large receive offload in software: joins consecutive segments of a flow before the connection sees them, so that its
- *  work and the acknowledgement are done once for up to 64 KiB. The rules are those of shared/measure/src/receive/lro.ts (Linux's GRO).
+ *  work and the acknowledgement are done once for up to 64 KiB. The rules: shared/frames/src/join.ts.
  *
  *  A held segment refers to the frames' memory, so buffers may be reused only after NetStack.flush. With coalescing off
  *  everything is copied before `input` returns. */
-import { TCP_FLAG_ACK, TCP_PSH } from '@grantline/frames';
+import { IP_BYTES, follows, isLast, mayJoin, TCP_BYTES, TCP_PSH } from '@grantline/frames';
 import { C, type Host } from '../host.js';
 import { MAX_PARTS, type Packet } from '../ip/packet.js';
 import { Segment } from './segment.js';
@@ -12,7 +12,6 @@ import { parseTcp } from './parse.js';
 
 /** Flows held at once, as in Linux. */
 const FLOWS = 8;
-const MAX_BYTES = 65535 - 40;
 
 export class Coalescer {
   /** May be changed between batches. */
@@ -39,12 +38,12 @@ export class Coalescer {
     }
     if (this.enabled) {
       const { held } = this;
-      const plain = (seg.flags & ~TCP_PSH) === TCP_FLAG_ACK && seg.bytes > 0 && seg.sackBlocks === 0;
+      const plain = mayJoin(seg.flags, seg.bytes) && seg.sackBlocks === 0;
       let at = held.length - 1;
       while (at >= 0 && !isSameFlow(held[at], seg)) at--;
       if (at >= 0) {
         if (plain && continues(held[at], seg)) {
-          const last = (seg.flags & TCP_PSH) !== 0 || seg.bytes < unitOf(held[at]);
+          const last = isLast(seg.flags, seg.bytes, unitOf(held[at]));
           merge(held[at], seg);
           this.host.v[C.tcpCoalesced]++;
           this.free.push(seg);
@@ -84,10 +83,9 @@ const isSameFlow = (a: Segment, b: Segment): boolean =>
   a.srcPort === b.srcPort && a.dstPort === b.dstPort && a.src === b.src && a.dst === b.dst;
 
 function continues(held: Segment, seg: Segment): boolean {
+  const total = IP_BYTES + TCP_BYTES + held.bytes + seg.bytes;
   return (
-    ((held.seq + held.bytes) | 0) === seg.seq &&
-    unitOf(seg) <= unitOf(held) &&
-    held.bytes + seg.bytes <= MAX_BYTES &&
+    follows((held.seq + held.bytes) | 0, seg.seq, unitOf(seg), unitOf(held), total) &&
     held.parts + seg.parts <= MAX_PARTS &&
     held.hasTs === seg.hasTs &&
     seqGe(seg.ack, held.ack) &&

@@ -1,5 +1,6 @@
 /** From a packet to a TCP segment: header checks and checksum. */
 import {
+  fastSum,
   foldSum,
   pseudoSum,
   swapSum,
@@ -12,7 +13,6 @@ import {
   TCP_SRC,
   TCP_URG,
   TCP_WINDOW,
-  fastSum,
 } from '@grantline/frames';
 import { C, type Host } from '../host.js';
 import { RX_CHECKSUM_BLANK, RX_CHECKSUM_OK } from '../link.js';

@@ -1,6 +1,7 @@
 /** Builds TCP segments of a connection in the link's transmit area and sends them. Payload comes straight from the send
  *  ring; up to 64 KiB in one packet where the link segments it. */
 import {
+  fastSum,
   foldSum,
   pseudoSum,
   ETHERTYPE_IPV4,
@@ -19,7 +20,6 @@ import {
   TCP_SRC,
   TCP_SYN,
   TCP_WINDOW,
-  fastSum,
 } from '@grantline/frames';
 import { C } from '../host.js';
 import { seqMax, seqMin } from './seq.js';

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import t from 'tap';
-import { sumOf, foldSum, fastSum } from '@grantline/frames';
+import { fastSum, foldSum, sumOf } from '@grantline/frames';
 import { Rng } from '@grantline/base';
 import { memOver } from '@grantline/machine';
 import { Arena } from '../../src/storage/arena.js';

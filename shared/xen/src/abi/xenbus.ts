@@ -17,5 +17,7 @@ export const domainPath = (domid: DomId): string => `/local/domain/${domid}`;
 export const frontendPath = (front: DomId, dev: number): string => `${domainPath(front)}/device/vif/${dev}`;
 export const backendPath = (back: DomId, front: DomId, dev: number): string =>
   `${domainPath(back)}/backend/vif/${front}/${dev}`;
+/** Number of a guest's vif: each has one. */
+export const VIF_DEV = 0;
 /** Printed name of an interface, e.g. vif1.0. */
 export const vifName = (front: DomId, dev: number): string => `vif${front}.${dev}`;

@@ -22,6 +22,9 @@ export interface AttachArgs {
   direction?: 'rx' | 'tx';
 }
 
+/** The NIC's interrupt moderation, as all drivers ask for it: a notification after so many frames, or so many microseconds. */
+export const MODERATION = { moderationFrames: 64, moderationUs: 50 };
+
 type Requests = Pick<HypervisorPort, 'request'>;
 
 /** Makes the port that the NIC rings. A domain may be there before the NIC is: services start in any order.

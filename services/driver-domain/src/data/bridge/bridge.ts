@@ -4,11 +4,14 @@
 import { PAGE_SHIFT } from '@grantline/base';
 import { slots, type CounterBlock, type Mem } from '@grantline/machine';
 import { BRIDGE_COUNTERS } from '@grantline/observe';
-import { GivenAddresses } from '@grantline/frames';
-import { BridgeTable, macKey, type BridgeEntry } from './bridge-table.js';
+import * as frames from '@grantline/frames';
+import { parseMac, GivenAddresses } from '@grantline/frames';
+import { BridgeTable, type BridgeEntry } from './bridge-table.js';
 import type { Buffers } from './buffers.js';
 import type { TxSource } from './foreign-frames.js';
 
+// Local, so that the engine folds them into the code: see flow-templates.ts.
+const { ETH_DST, ETH_SRC, isGroup, macHi, macLo } = frames;
 const C = slots(BRIDGE_COUNTERS);
 
 /** The NIC's port; vifs have the numbers after it. */
@@ -46,7 +49,7 @@ export class Bridge {
   readonly table: BridgeTable;
   /** What the toolstack gave to whom. */
   readonly given: GivenAddresses;
-  private readonly u16: Uint16Array;
+  private readonly mem: Mem;
   private readonly base: number;
   private readonly counters: CounterBlock;
   private readonly maxAgeNs: number;
@@ -54,16 +57,16 @@ export class Bridge {
   /** Highest port that was ever attached. */
   lastPort = 0;
   // The source and the destination seen last: frames come in trains. Any change of the table forgets both.
-  private srcA = 0;
-  private srcB = 0;
+  private srcHi = 0;
+  private srcLo = 0;
   private srcPort = -1;
   private srcSlot = -1;
-  private dstA = 0;
-  private dstB = 0;
+  private dstHi = 0;
+  private dstLo = 0;
   private dstPort = -1;
 
   constructor(mem: Mem, buffers: Buffers, counters: CounterBlock, table = new BridgeTable(), maxAgeNs = MAX_AGE_NS) {
-    this.u16 = mem.u16;
+    this.mem = mem;
     this.given = new GivenAddresses(mem);
     this.base = buffers.base;
     this.counters = counters;
@@ -91,14 +94,14 @@ export class Bridge {
 
   /** Binds an address to a port, whether the port is attached or not. */
   setStatic(mac: string, port: number): void {
-    const { a, b } = macKey(mac);
-    this.table.setStatic(a, b, port);
+    const { hi, lo } = parseMac(mac);
+    this.table.setStatic(hi, lo, port);
     this.forgetLast();
   }
 
   removeStatic(mac: string): void {
-    const { a, b } = macKey(mac);
-    this.table.remove(a, b);
+    const { hi, lo } = parseMac(mac);
+    this.table.remove(hi, lo);
     this.forgetLast();
   }
 
@@ -107,25 +110,25 @@ export class Bridge {
    *  is, it does not tell: what is not bound to a port may be behind that guest, and the uplink's is what the cable brings for it */
   forward(ids: Int16Array, lens: Uint16Array, n: number, ingress: number, nowNs: number, looped = NONE): void {
     const v = this.counters.v;
-    const u16 = this.u16;
+    const { mem } = this;
     const mayLoop = looped.length > 0;
     for (let i = 0; i < n; i++) {
       const id = ids[i];
-      const at = (this.base + (id << PAGE_SHIFT)) >> 1;
-      const sa = u16[at + 3] | (u16[at + 4] << 16);
-      const sb = u16[at + 5];
+      const at = this.base + (id << PAGE_SHIFT);
+      const sHi = macHi(mem, at + ETH_SRC);
+      const sLo = macLo(mem, at + ETH_SRC);
       const loop = mayLoop && looped[i] > 0;
       if (loop) {
         // Nothing is learned, nor is what was learned confirmed.
-      } else if (sa === this.srcA && sb === this.srcB && ingress === this.srcPort)
+      } else if (sHi === this.srcHi && sLo === this.srcLo && ingress === this.srcPort)
         this.table.seenNs[this.srcSlot] = nowNs;
-      else this.learn(sa, sb, ingress, nowNs);
+      else this.learn(sHi, sLo, ingress, nowNs);
 
-      const a = u16[at] | (u16[at + 1] << 16);
-      const b = u16[at + 2];
+      const hi = macHi(mem, at + ETH_DST);
+      const lo = macLo(mem, at + ETH_DST);
       let port = this.dstPort;
-      if (port < 0 || a !== this.dstA || b !== this.dstB) port = this.lookup(a, b);
-      if (port < 0) this.flood(id, lens[i], ingress, loop ? this.homeOf(sa, sb, ingress) : ingress);
+      if (port < 0 || hi !== this.dstHi || lo !== this.dstLo) port = this.lookup(hi, lo);
+      if (port < 0) this.flood(id, lens[i], ingress, loop ? this.homeOf(sHi, sLo, ingress) : ingress);
       else if (port === ingress) v[C.dropHairpin]++;
       else {
         const to = this.ports[port];
@@ -153,36 +156,36 @@ export class Bridge {
     return this.table.entries(nowNs);
   }
 
-  /** The address, as the table has it, was seen as a source at that port. */
-  learn(a: number, b: number, ingress: number, nowNs: number): void {
+  /** The address was seen as a source at that port. */
+  learn(hi: number, lo: number, ingress: number, nowNs: number): void {
     // A group address is nobody's source.
-    if ((a & 1) !== 0 || (a === 0 && b === 0)) return;
-    const known = this.table.find(a, b);
+    if (isGroup(hi) || (hi === 0 && lo === 0)) return;
+    const known = this.table.find(hi, lo);
     const moved = known >= 0 && this.table.port[known] !== ingress;
-    const slot = this.table.learn(a, b, ingress, nowNs);
+    const slot = this.table.learn(hi, lo, ingress, nowNs);
     if (slot < 0) return;
     if (known < 0) this.counters.v[C.learned]++;
     if (known < 0 || moved) this.dstPort = -1;
-    this.srcA = a;
-    this.srcB = b;
+    this.srcHi = hi;
+    this.srcLo = lo;
     this.srcPort = ingress;
     this.srcSlot = slot;
   }
 
   /** @returns the port of a station; -1: flood */
-  private lookup(a: number, b: number): number {
-    if ((a & 1) !== 0) return -1;
-    const slot = this.table.find(a, b);
+  private lookup(hi: number, lo: number): number {
+    if (isGroup(hi)) return -1;
+    const slot = this.table.find(hi, lo);
     if (slot < 0) return -1;
-    this.dstA = a;
-    this.dstB = b;
+    this.dstHi = hi;
+    this.dstLo = lo;
     this.dstPort = this.table.port[slot];
     return this.dstPort;
   }
 
   /** The port of the source of a looped frame: a guest that sends past the bridge gets nothing back. */
-  private homeOf(a: number, b: number, ingress: number): number {
-    const slot = this.table.find(a, b);
+  private homeOf(hi: number, lo: number, ingress: number): number {
+    const slot = this.table.find(hi, lo);
     return slot < 0 ? ingress : this.table.port[slot];
   }
 

@@ -12,6 +12,7 @@ import {
 import { PAGE_SIZE } from '@grantline/base';
 import { slots, type CounterBlock, type Poller, type Mem, DRIVER_DOMAIN_CPU } from '@grantline/machine';
 import { DRIVER_COUNTERS } from '@grantline/observe';
+import { ETH_BYTES, ETH_MAX_PACKET } from '@grantline/frames';
 import type { Buffers } from './buffers.js';
 import { UPLINK, type Bridge } from './bridge.js';
 import type { Laps, Notify } from '../ports.js';
@@ -20,9 +21,6 @@ const C = slots(DRIVER_COUNTERS);
 const CPU = slots(DRIVER_DOMAIN_CPU);
 /** Completions taken in one poll. */
 const BATCH = 64;
-/** Ethernet header: what the bridge reads. */
-const MIN_FRAME = 14;
-const MAX_FRAME = 65535;
 
 export interface DriverOptions {
   mem: Mem;
@@ -134,9 +132,9 @@ export class NicDriver implements Poller {
       else buffers.next[this.tail] = id;
       this.tail = id;
       this.chained += len;
-      const bad = (flags & NICQ_COMP_ERROR) !== 0 || len > PAGE_SIZE || this.chained > MAX_FRAME;
+      const bad = (flags & NICQ_COMP_ERROR) !== 0 || len > PAGE_SIZE || this.chained > ETH_MAX_PACKET;
       if (!bad && (flags & NICQ_COMP_EOP) === 0) continue;
-      if (bad || this.chained < MIN_FRAME) {
+      if (bad || this.chained < ETH_BYTES) {
         v[C.errors]++;
         buffers.release(this.head);
       } else {

@@ -2,6 +2,9 @@
  *  put elements, send, and when the reply is there read each element's own status. Replies come in the order of the
  *  sends. Tests put a hypervisor in memory behind this; control/grant-calls.ts puts the real one. */
 
+/** Batches of one kind that a queue has under way at most. */
+export const BATCHES = 8;
+
 /** What all batches have in common. */
 export interface GrantBatch {
   /** Elements put since the last clear. */

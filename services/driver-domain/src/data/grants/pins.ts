@@ -3,12 +3,11 @@
 import { NETBACK_BATCH, RX_RING_SIZE } from '@grantline/xen';
 import { type CounterBlock, slots, DRIVER_DOMAIN_CPU } from '@grantline/machine';
 import { NETBACK_COUNTERS } from '@grantline/observe';
-import { BatchTurns, type GrantCalls, type PinBatch, type UnpinBatch } from './grant-calls.js';
+import { BATCHES, BatchTurns, type GrantCalls, type PinBatch, type UnpinBatch } from './grant-calls.js';
 import type { Laps } from '../ports.js';
 
 const C = slots(NETBACK_COUNTERS);
 const CPU = slots(DRIVER_DOMAIN_CPU);
-const BATCHES = 8;
 
 /** Who is told how each slot fared. */
 export interface PinSink {

@@ -3,14 +3,13 @@
 import { GNTST } from '@grantline/xen';
 import { slots, type CounterBlock, DRIVER_DOMAIN_CPU } from '@grantline/machine';
 import { NETBACK_TX_COUNTERS } from '@grantline/observe';
-import { BatchTurns } from './grant-calls.js';
+import { BATCHES, BatchTurns } from './grant-calls.js';
 import type { Laps } from '../ports.js';
 import type { HeadBatch, MapBatch, TxCalls, TxWindow, UnmapBatch } from './tx-calls.js';
 import { MAX_PENDING, type TxPackets } from '../tx/tx-packets.js';
 
 const C = slots(NETBACK_TX_COUNTERS);
 const CPU = slots(DRIVER_DOMAIN_CPU);
-const BATCHES = 8;
 /** Elements in a batch: 64 packets, most of one slot. */
 const N = 128;
 

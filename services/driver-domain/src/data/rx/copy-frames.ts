@@ -3,12 +3,11 @@
 import { NETBACK_BATCH } from '@grantline/xen';
 import { slots, type CounterBlock, DRIVER_DOMAIN_CPU } from '@grantline/machine';
 import { NETBACK_COUNTERS } from '@grantline/observe';
-import { BatchTurns, type CopyBatch, type GrantCalls } from '../grants/grant-calls.js';
+import { BATCHES, BatchTurns, type CopyBatch, type GrantCalls } from '../grants/grant-calls.js';
 import type { Laps } from '../ports.js';
 
 const C = slots(NETBACK_COUNTERS);
 const CPU = slots(DRIVER_DOMAIN_CPU);
-const BATCHES = 8;
 const N = NETBACK_BATCH;
 
 export class CopyFrames {

@@ -4,23 +4,7 @@
  *  A bulk packet goes as it is to a guest that takes such (feature-gso-tcpv4), with its mss as extra info; for others it is cut
  *  here, in software: a header is made for each segment; the payload stays where it is. Checksums are not filled in: the receiver is told so, as netif has it. */
 import { NETBACK_HEADER_BYTES, NETRXF_CSUM_BLANK, NETRXF_DATA_VALIDATED, NETTXF_CSUM_BLANK } from '@grantline/xen';
-import {
-  ipv4Start,
-  foldNative,
-  nativeSum,
-  IP_CHECK,
-  IP_DST,
-  IP_ID,
-  IP_LENGTH,
-  IP_SRC,
-  PROTO_TCP,
-  TCP_CHECK,
-  TCP_CWR,
-  TCP_FIN,
-  TCP_FLAGS,
-  TCP_PSH,
-  TCP_SEQ,
-} from '@grantline/frames';
+import { Cutter, ETH_MAX_FRAME, tcpAt, TO_ALL } from '@grantline/frames';
 import type { Mem } from '@grantline/machine';
 import { MAX_BULK_FRAMES } from '@grantline/measure';
 import { UPLINK, handTo, type Bridge } from '../bridge/bridge.js';
@@ -31,7 +15,6 @@ import {
   type ForeignFrames,
   type TxSource,
 } from '../bridge/foreign-frames.js';
-import { TO_ALL } from './tx-policy.js';
 
 export type { TxSource } from '../bridge/foreign-frames.js';
 
@@ -40,17 +23,15 @@ export const NOBODY = 0;
 export const NO_ROOM = -1;
 export const TOO_LONG = -2;
 
-/** Longest frame that a bridge passes on: segmentation is the sender's, or ours, not the receiver's. */
-const MAX_FRAME = 9014;
 /** Frames that wait for one sender, for each that is left to the others. */
 const SHARE = 3;
 
 export interface TxLocal {
   /** Takes a packet whose header and pages are at hand; `from.copied` is called when it is done with it.
    *  @param to port of the bridge, or TO_ALL: all vifs but `ingress`
-   *  @param csumStart, headerBytes where its TCP header begins, and bytes of all headers, when it has an mss
+   *  @param headerBytes of all its headers, when it has an mss
    *  @returns frames that were handed to vifs; NOBODY; NO_ROOM: too many are under way; or TOO_LONG */
-  take(from: TxSource, packet: number, to: number, ingress: number, csumStart: number, headerBytes: number): number;
+  take(from: TxSource, packet: number, to: number, ingress: number, headerBytes: number): number;
   /** The sender goes: what of it waits anywhere is dropped. Copies that are under way end first (`packets.lent`). */
   leave(from: TxSource): void;
 }
@@ -59,16 +40,18 @@ export class LocalSwitch implements TxLocal {
   private readonly mem: Mem;
   private readonly bridge: Bridge;
   private readonly frames: ForeignFrames;
+  private readonly cutter: Cutter;
   private readonly indices = new Int16Array(FOREIGN_FRAMES);
 
   constructor(mem: Mem, bridge: Bridge, frames: ForeignFrames) {
     this.mem = mem;
     this.bridge = bridge;
     this.frames = frames;
+    this.cutter = new Cutter(mem);
   }
 
-  take(from: TxSource, packet: number, to: number, ingress: number, csumStart: number, headerBytes: number): number {
-    const { frames, bridge } = this;
+  take(from: TxSource, packet: number, to: number, ingress: number, headerBytes: number): number {
+    const { mem, frames, bridge, cutter } = this;
     const p = from.packets;
     const total = p.total[packet];
     const mss = p.mss[packet];
@@ -78,7 +61,8 @@ export class LocalSwitch implements TxLocal {
     const whole = bulk && to !== TO_ALL && stands <= MAX_BULK_FRAMES && bridge.portAt(to)?.takesBulk?.(total) === true;
     const cut = bulk && !whole;
     const count = cut ? stands : 1;
-    if ((bulk ? headerBytes + mss : total) > MAX_FRAME) return TOO_LONG;
+    // Segmentation is the sender's, or ours, not the receiver's.
+    if ((bulk ? headerBytes + mss : total) > ETH_MAX_FRAME) return TOO_LONG;
     const first = to === TO_ALL ? UPLINK + 1 : to;
     const last = to === TO_ALL ? bridge.lastPort : to;
     let receivers = 0;
@@ -88,6 +72,9 @@ export class LocalSwitch implements TxLocal {
     if (p.lent + count > SHARE * (frames.room - count)) return NO_ROOM;
     const blank = mss > 0 || (p.flags[packet] & NETTXF_CSUM_BLANK) !== 0;
     const flags = blank ? NETRXF_CSUM_BLANK | NETRXF_DATA_VALIDATED : NETRXF_DATA_VALIDATED;
+    const headers = from.headersAt + packet * NETBACK_HEADER_BYTES;
+    // TxHeader has found them there: they are our copy.
+    if (cut) cutter.begin(headers, total, tcpAt(mem, headers, headerBytes), mss);
     frames.begin();
     // All are made before one is handed on: a receiver that drops it lets go of it at once.
     let made = 0;
@@ -96,7 +83,12 @@ export class LocalSwitch implements TxLocal {
       const bytes = cut ? Math.min(mss, total - at) : total;
       const i = frames.make(from, packet, cut ? headerBytes : 0, at, bytes, flags);
       if (whole) frames.bulk(i, mss, stands);
-      if (cut) this.makeHeader(i, from, packet, csumStart, headerBytes, k, bytes, at + bytes === total);
+      if (cut) {
+        const h = frames.headersAt + i * FOREIGN_HEADER_BYTES;
+        mem.u8.copyWithin(h, headers, headers + headerBytes);
+        cutter.write(h, k, k * mss, bytes, 0);
+        cutter.blank(h, bytes);
+      }
       this.indices[made++] = i;
     }
     for (let k = 0; k < count; k++) {
@@ -113,38 +105,5 @@ export class LocalSwitch implements TxLocal {
   leave(from: TxSource): void {
     const { bridge } = this;
     for (let port = UPLINK + 1; port <= bridge.lastPort; port++) bridge.portAt(port)?.dropFrom?.(from);
-  }
-
-  /** The headers of segment k: IP length, id, checksum; TCP sequence, flags, and in its checksum the pseudo header's sum. */
-  private makeHeader(
-    i: number,
-    from: TxSource,
-    packet: number,
-    tcp: number,
-    header: number,
-    k: number,
-    bytes: number,
-    last: boolean,
-  ): void {
-    const { mem, frames } = this;
-    const { dv, u8, u16 } = mem;
-    const source = from.headersAt + packet * NETBACK_HEADER_BYTES;
-    const h = frames.headersAt + i * FOREIGN_HEADER_BYTES;
-    u8.copyWithin(h, source, source + header);
-    // `tcp` was found behind it.
-    const ihl = tcp - ipv4Start(mem, source, header);
-    const ip = h + tcp - ihl;
-    dv.setUint16(ip + IP_LENGTH, header - (tcp - ihl) + bytes);
-    dv.setUint16(ip + IP_ID, (dv.getUint16(ip + IP_ID) + k) & 0xffff);
-    u16[(ip + IP_CHECK) >> 1] = 0;
-    u16[(ip + IP_CHECK) >> 1] = ~foldNative(nativeSum(mem, ip, ihl)) & 0xffff;
-    const l4 = h + tcp;
-    dv.setUint32(l4 + TCP_SEQ, (dv.getUint32(l4 + TCP_SEQ) + k * from.packets.mss[packet]) >>> 0);
-    if (!last) u8[l4 + TCP_FLAGS] &= ~(TCP_FIN | TCP_PSH);
-    if (k > 0) u8[l4 + TCP_FLAGS] &= ~TCP_CWR;
-    const length = header - tcp + bytes;
-    const sum =
-      nativeSum(mem, ip + IP_SRC, IP_DST - IP_SRC + 4) + (PROTO_TCP << 8) + (((length & 0xff) << 8) | (length >>> 8));
-    u16[(l4 + TCP_CHECK) >> 1] = foldNative(sum);
   }
 }

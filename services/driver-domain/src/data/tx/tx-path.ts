@@ -19,7 +19,8 @@ import type { TxGrants, TxGrantSink } from '../grants/tx-grants.js';
 import { TxHeader } from './tx-header.js';
 import { NO_ROOM, TOO_LONG, type TxLocal, type TxSource } from './tx-local.js';
 import { MAX_PENDING, type TxPackets } from './tx-packets.js';
-import { REFUSAL_COUNTERS, TO_ALL, type TxPolicy } from './tx-policy.js';
+import { TO_ALL } from '@grantline/frames';
+import { REFUSAL_COUNTERS, type TxPolicy } from './tx-policy.js';
 import type { TxOwner, TxPort } from './tx-port.js';
 import type { TxRequests } from './tx-requests.js';
 import { TxTap } from '../capture/tx-tap.js';
@@ -160,12 +161,12 @@ export class TxPath implements TxGrantSink {
     port.promise(this.owner, -p.pieces[packet]);
     if (to < TO_ALL) return this.drop(packet, REFUSAL_COUNTERS[-to], NETIF_RSP_DROPPED);
     if (!fine) return this.drop(packet, C.dropBadHeader, NETIF_RSP_DROPPED);
-    const { csumStart, headerBytes } = header;
+    const { headerBytes } = header;
     const { tap } = this;
     const bytes = p.total[packet];
     // Its pieces are named before: when `take` returns, it may be over.
     if (tap.on) tap.name(packet);
-    const taken = local.take(this.owner, packet, to, ingress, csumStart, headerBytes);
+    const taken = local.take(this.owner, packet, to, ingress, headerBytes);
     if (taken > 0) {
       v[C.toVif]++;
       v[C.vifFrames] += taken;
@@ -185,8 +186,7 @@ export class TxPath implements TxGrantSink {
     v[C.floodUplink]++;
     p.users[packet] = 2;
     this.post(packet);
-    const { csumStart, headerBytes } = this.header;
-    const frames = local.take(this.owner, packet, TO_ALL, ingress, csumStart, headerBytes);
+    const frames = local.take(this.owner, packet, TO_ALL, ingress, this.header.headerBytes);
     if (frames > 0) v[C.vifFrames] += frames;
     else p.users[packet] = 1;
   }

@@ -79,14 +79,14 @@ t.test('the table finds exactly what was put and not removed, in whatever order'
       const model = new Map<number, number>();
       for (const { mac, put } of ops) {
         if (put && (model.has(mac) || model.size < table.maxLearned)) {
-          table.learn(mac * 0x10001, mac, mac % 5, 0);
+          table.learn(mac, mac * 0x10001, mac % 5, 0);
           model.set(mac, mac % 5);
         } else if (!put) {
-          table.remove(mac * 0x10001, mac);
+          table.remove(mac, mac * 0x10001);
           model.delete(mac);
         }
         for (let m = 0; m <= 40; m++) {
-          const slot = table.find(m * 0x10001, m);
+          const slot = table.find(m, m * 0x10001);
           if ((slot >= 0 ? table.port[slot] : undefined) !== model.get(m)) throw new Error(`address ${m}`);
         }
       }

@@ -2,7 +2,7 @@ import t from 'tap';
 import { BRIDGE_COUNTERS } from '@grantline/observe';
 import { ManualClock } from '@grantline/base';
 import { Bridge, UPLINK } from '../../../src/data/bridge/bridge.js';
-import { BridgeTable, macKey } from '../../../src/data/bridge/bridge-table.js';
+import { BridgeTable } from '../../../src/data/bridge/bridge-table.js';
 import { Buffers } from '../../../src/data/bridge/buffers.js';
 import { Arena, block, frameOf } from '../../kit.js';
 
@@ -147,11 +147,5 @@ t.test('invented sources fill half of the table at most, and static entries stay
   for (let i = 0; i < 200; i++) forward(GUEST, [2, 1, 1, 1, 1, i]);
   t.equal(bridge.table.learnedCount, 32);
   t.same(forward(OTHER, STRANGER), [2]);
-  t.end();
-});
-
-t.test('a MAC address is read as memory holds it', (t) => {
-  t.same(macKey('02:00:00:00:00:01'), { a: 2, b: 0x100 });
-  t.throws(() => macKey('02:00'), RangeError);
   t.end();
 });

@@ -10,7 +10,7 @@ import {
   NETTXF_CSUM_BLANK,
 } from '@grantline/xen';
 import { BURST_BYTES, TxCredit } from '../../../src/data/tx/tx-credit.js';
-import { STORM_BURST, STORM_PER_SECOND } from '../../../src/data/tx/tx-policy.js';
+import { STORM_BURST, STORM_PER_SECOND } from '@grantline/frames';
 import { Bell, frameOf } from '../../kit.js';
 import { FIRST_GREF as G, GUEST_MAC, TxBase } from './tx-kit.js';
 

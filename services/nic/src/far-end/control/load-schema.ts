@@ -1,11 +1,18 @@
 /** Bodies of /load, and their checks beyond the schema. services/nic/README.md has examples. */
 import { MAX_GUESTS } from '@grantline/base';
-import { parseMac } from '@grantline/observe';
-import { TCP_MIN_FRAME, UDP_HALF } from '@grantline/frames';
+import {
+  TCP_MIN_FRAME,
+  UDP_HALF,
+  ETH_MAX_FRAME,
+  ETH_MIN_FRAME,
+  LINK_GBPS,
+  MAC_FORM,
+  keyOf,
+  parseMac,
+} from '@grantline/frames';
 import { Type, type Static, type TSchema } from '@sinclair/typebox';
 import { Value } from '@sinclair/typebox/value';
-import { MAX_FRAME_BYTES, MIN_FRAME_BYTES } from '../../hardware/data/nic.js';
-import { LINK_GBPS, PACKET_MEMORY_BYTES } from '../data/pacer.js';
+import { PACKET_MEMORY_BYTES } from '../data/pacer.js';
 
 const link = {
   linkGbps: Type.Union([Type.Null(), ...LINK_GBPS.map((g) => Type.Literal(g))], {
@@ -24,12 +31,12 @@ export const GenerateBody = Type.Object({
   guests: Type.Array(
     Type.Object({
       domid: Type.Integer({ minimum: 1 }),
-      mac: Type.String({ pattern: '^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$' }),
+      mac: Type.String({ pattern: MAC_FORM }),
       ip: Type.String({ pattern: '^[0-9]{1,3}([.][0-9]{1,3}){3}$' }),
     }),
     { minItems: 1, maxItems: MAX_GUESTS },
   ),
-  frameBytes: Type.Union([Type.Integer({ minimum: MIN_FRAME_BYTES, maximum: MAX_FRAME_BYTES }), Type.Literal('imix')]),
+  frameBytes: Type.Union([Type.Integer({ minimum: ETH_MIN_FRAME, maximum: ETH_MAX_FRAME }), Type.Literal('imix')]),
   protocol: Type.Union([Type.Literal('auto'), Type.Literal('tcp'), Type.Literal('udp')], { default: 'auto' }),
   flowsPerGuest: Type.Integer({ minimum: 1, maximum: UDP_HALF, default: 4 }),
   maxFrames: Type.Optional(Type.Integer({ minimum: 1, maximum: 2 ** 48 })),
@@ -78,7 +85,7 @@ function judged<T extends TSchema>(schema: T, body: unknown): Static<T> | string
 /** What a field must be, for the line that refuses it. */
 const EXPECTED: Record<string, string> = {
   guests: `guests must list 1 to ${MAX_GUESTS} guests as {domid, mac: aa:bb:cc:dd:ee:ff, ip: a.b.c.d}`,
-  frameBytes: `frameBytes must be ${MIN_FRAME_BYTES} to ${MAX_FRAME_BYTES} (without FCS), or 'imix'`,
+  frameBytes: `frameBytes must be ${ETH_MIN_FRAME} to ${ETH_MAX_FRAME} (without FCS), or 'imix'`,
   protocol: "protocol must be 'auto', 'tcp' or 'udp'",
   flowsPerGuest: `flowsPerGuest must be 1 to ${UDP_HALF}`,
   maxFrames: 'maxFrames must be a whole number from 1',
@@ -120,7 +127,7 @@ export const CaptureAnswer = Type.Object({
 
 /** What the schema cannot say. @returns null, or what is wrong */
 function wrongWith(body: GenerateBody): string | null {
-  const shortest = body.frameBytes === 'imix' ? MIN_FRAME_BYTES : body.frameBytes;
+  const shortest = body.frameBytes === 'imix' ? ETH_MIN_FRAME : body.frameBytes;
   if (body.protocol === 'tcp' && shortest < TCP_MIN_FRAME)
     return `frameBytes ${body.frameBytes} cannot be TCP: at least ${TCP_MIN_FRAME} bytes, or protocol auto or udp`;
   if (body.guests.length * body.flowsPerGuest > UDP_HALF)
@@ -129,7 +136,7 @@ function wrongWith(body: GenerateBody): string | null {
   const badIp = body.guests.find(({ ip }) => ip.split('.').some((part) => Number(part) > 255));
   if (badIp !== undefined) return `${badIp.ip} is not an IPv4 address`;
   for (const { mac } of body.guests) {
-    const n = parseMac(mac);
+    const n = keyOf(parseMac(mac));
     if (macs.has(n)) return `two guests have the address ${mac}`;
     macs.add(n);
   }

@@ -1,12 +1,12 @@
 /** The load under way: at most one. Builds senders, puts them on the loop and takes them off. */
 import { GENERATOR_IP, GENERATOR_MAC } from '@grantline/base';
 import type { Capture, MacRewriter } from '@grantline/observe';
-import { FlowTemplates, type FlowSpec, GENERATOR_PORT } from '@grantline/frames';
+import { FlowTemplates, type FlowSpec, GENERATOR_PORT, IMIX_BYTES } from '@grantline/frames';
 import type { DataLoop, AddressSpace } from '@grantline/machine';
 import type { Cable } from '../data/cable.js';
 import { FrameStore } from '../data/frame-store.js';
 import { Generator } from '../data/generator.js';
-import { IMIX_BYTES, imixOrder } from '../data/imix.js';
+import { imixOrder } from '../data/imix.js';
 import { Replay, type LoadedCapture } from '../data/replay.js';
 import type { GenerateBody, LoadStatus, ReplayBody } from './load-schema.js';
 

@@ -2,8 +2,7 @@
 import { MAX_GUESTS, MAX_IN_FLIGHT } from '@grantline/base';
 import type { ServiceHttp } from '@grantline/service';
 import { Type, type Static } from '@sinclair/typebox';
-import { MAX_FRAME_BYTES, MIN_FRAME_BYTES } from '../../hardware/data/nic.js';
-import { LINK_GBPS } from '../data/pacer.js';
+import { ETH_MAX_FRAME, ETH_MIN_FRAME, LINK_GBPS, MAC_FORM } from '@grantline/frames';
 import type { Requests } from './requests.js';
 
 export const RequestBody = Type.Object(
@@ -11,12 +10,12 @@ export const RequestBody = Type.Object(
     seed: Type.Integer({ minimum: 0, maximum: 2 ** 32 - 1 }),
     guests: Type.Array(
       Type.Object({
-        mac: Type.String({ pattern: '^[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}$' }),
+        mac: Type.String({ pattern: MAC_FORM }),
         ip: Type.String({ pattern: '^[0-9]{1,3}([.][0-9]{1,3}){3}$' }),
       }),
       { minItems: 1, maxItems: MAX_GUESTS, description: 'asked in turn; flow n of the stamps is guest n' },
     ),
-    frameBytes: Type.Integer({ minimum: MIN_FRAME_BYTES, maximum: MAX_FRAME_BYTES }),
+    frameBytes: Type.Integer({ minimum: ETH_MIN_FRAME, maximum: ETH_MAX_FRAME }),
     inFlight: Type.Integer({ minimum: 1, maximum: MAX_IN_FLIGHT, description: 'most requests that are out at once' }),
     perSecond: Type.Union([Type.Null(), Type.Number({ minimum: 1, maximum: 1e6 })], {
       description: 'open loop: requests per second, times from when each was due; null: closed loop',

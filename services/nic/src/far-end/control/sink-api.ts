@@ -3,13 +3,16 @@
 import type { ServiceHttp } from '@grantline/service';
 import { Type } from '@sinclair/typebox';
 import type { CableOut } from '../../hardware/data/cable-out.js';
-import { LINK_GBPS } from '../data/pacer.js';
+import { ETH_MAX_FRAME, ETH_MIN_FRAME, LINK_GBPS } from '@grantline/frames';
 import type { Sink } from '../data/sink.js';
 
 const Body = Type.Object(
   {
     seed: Type.Integer({ minimum: 0, maximum: 2 ** 32 - 1 }),
-    frameSizes: Type.Array(Type.Integer({ minimum: 60, maximum: 9014 }), { minItems: 1, maxItems: 64 }),
+    frameSizes: Type.Array(Type.Integer({ minimum: ETH_MIN_FRAME, maximum: ETH_MAX_FRAME }), {
+      minItems: 1,
+      maxItems: 64,
+    }),
     linkGbps: Type.Union([Type.Null(), ...LINK_GBPS.map((g) => Type.Literal(g))], {
       description: 'Gb/s; null: unlimited',
     }),

@@ -1,7 +1,7 @@
 /** The HTTP side of what the outer stack does by itself: TCP streams that measure, and pings. services/nic/README.md */
 import type { ServiceHttp } from '@grantline/service';
 import { Type } from '@sinclair/typebox';
-import { LINK_GBPS } from '../data/pacer.js';
+import { LINK_GBPS } from '@grantline/frames';
 import type { Loads } from './loads.js';
 import { PING_BYTES_MAX } from './pinger.js';
 import type { FarEndParts } from './stations.js';

@@ -1,17 +1,13 @@
 /** The cable into the NIC: what every sender does around its frames. One burst is: `arrived`, `open`, frames, `close`. */
 import { slots, type CounterBlock, type Poller, NIC_CPU } from '@grantline/machine';
 import { CABLE_COUNTERS } from '@grantline/observe';
-import type { Nic } from '../../hardware/data/nic.js';
 import { WIRE_OVERHEAD_BYTES } from '@grantline/frames';
+import type { Nic } from '../../hardware/data/nic.js';
 import { Pacer, type LinkSettings } from './pacer.js';
 
 const C = slots(CABLE_COUNTERS);
 const CPU = slots(NIC_CPU);
 
-/** Frames in a burst at most: some 40 us at 25 Gb/s, so that a driver is told in good time. */
-export const BURST_FRAMES = 64;
-/** A sender that waits for buffers looks again at least this often. */
-export const RETRY_NS = 2e6;
 /** What a station may make up for when nobody looked at the wire for a moment. */
 const STATION_SLACK_NS = 100e3;
 

@@ -1,6 +1,6 @@
 /** Who gets the frames that come out of the cable: those for the generator's address are the measuring sink's, all others,
  *  broadcasts among them, the station's. So a measured run and a station can be side by side. */
-import type { Mac } from '@grantline/frames';
+import { isMacAt, type Mac } from '@grantline/frames';
 import { slots, type CounterBlock, type Mem, NIC_CPU } from '@grantline/machine';
 import { EGRESS_COUNTERS } from '@grantline/observe';
 import type { FarEnd } from '../../hardware/data/cable-out.js';
@@ -11,10 +11,9 @@ const CPU = slots(NIC_CPU);
 export class FarEndSwitch implements FarEnd {
   /** Who stands there by default. */
   station: FarEnd;
-  private readonly dv: DataView;
+  private readonly mem: Mem;
   private readonly sink: FarEnd;
-  private readonly hi: number;
-  private readonly lo: number;
+  private readonly mac: Mac;
   private readonly counters: CounterBlock;
   private readonly meter: { lap(component: number): void };
   private forStation = false;
@@ -28,11 +27,10 @@ export class FarEndSwitch implements FarEnd {
     counters: CounterBlock,
     meter: { lap(component: number): void },
   ) {
-    this.dv = mem.dv;
+    this.mem = mem;
     this.sink = sink;
     this.station = station;
-    this.hi = mac.hi;
-    this.lo = mac.lo;
+    this.mac = mac;
     this.counters = counters;
     this.meter = meter;
   }
@@ -43,7 +41,7 @@ export class FarEndSwitch implements FarEnd {
   }
 
   takesPackets(at: number): boolean {
-    return this.station.takesPackets?.(at) === true && !this.isForSink(at);
+    return this.station.takesPackets?.(at) === true && !isMacAt(this.mem, at, this.mac);
   }
 
   wholePacket(at: number, bytes: number, l4: number, header: number, mss: number): void {
@@ -53,7 +51,7 @@ export class FarEndSwitch implements FarEnd {
   }
 
   frame(head: number, headBytes: number, body: number, bodyBytes: number): void {
-    if (this.isForSink(head)) {
+    if (isMacAt(this.mem, head, this.mac)) {
       this.sink.frame(head, headBytes, body, bodyBytes);
       return;
     }
@@ -69,9 +67,5 @@ export class FarEndSwitch implements FarEnd {
     this.meter.lap(CPU.farEnd);
     this.station.settle(nowNs);
     this.meter.lap(CPU.outer);
-  }
-
-  private isForSink(at: number): boolean {
-    return this.dv.getUint32(at + 2) === this.lo && this.dv.getUint16(at) === this.hi;
   }
 }

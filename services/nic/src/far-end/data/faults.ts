@@ -8,7 +8,19 @@ import { FAULTS_COUNTERS } from '@grantline/observe';
 import * as dice from './dice.js';
 import { FaultDice } from './dice.js';
 import type { FaultSettings } from '@grantline/base';
-import { ETHERTYPE_IPV4, ETH_BYTES, ETH_TYPE, IP_LENGTH, PROTO_TCP, TCP_OFFSET, UDP_BYTES } from '@grantline/frames';
+import {
+  ETHERTYPE_IPV4,
+  ETH_BYTES,
+  ETH_TYPE,
+  IP_BYTES,
+  IP_DST,
+  IP_LENGTH,
+  IP_PROTOCOL,
+  IP_SRC,
+  PROTO_TCP,
+  TCP_OFFSET,
+  UDP_BYTES,
+} from '@grantline/frames';
 import { HeldFrames } from './held-frames.js';
 
 export const F = slots(FAULTS_COUNTERS);
@@ -198,7 +210,7 @@ export class Faults {
 function isInHeader(mem: Mem, at: number, byte: number): boolean {
   const ip = at + ETH_BYTES;
   const ihl = (mem.u8[ip] & 15) << 2;
-  const bytes = mem.u8[ip + 9] === PROTO_TCP ? (mem.u8[ip + ihl + TCP_OFFSET] >>> 4) << 2 : UDP_BYTES;
+  const bytes = mem.u8[ip + IP_PROTOCOL] === PROTO_TCP ? (mem.u8[ip + ihl + TCP_OFFSET] >>> 4) << 2 : UDP_BYTES;
   return byte >= ihl && byte < ihl + bytes;
 }
 
@@ -208,8 +220,8 @@ function flowOf(mem: Mem, at: number, bytes: number): number {
   let h = dv.getInt32(at + 2) ^ Math.imul(dv.getInt32(at + 8), 0x9e3779b1);
   if (bytes < ETH_BYTES + 24 || dv.getUint16(at + ETH_TYPE) !== ETHERTYPE_IPV4) return h;
   const ip = at + ETH_BYTES;
-  h = Math.imul(h ^ dv.getInt32(ip + 12), 0x85ebca6b);
-  h = Math.imul((h ^ (h >>> 15) ^ dv.getInt32(ip + 16)) + u8[ip + 9], 0xc2b2ae35);
-  h = Math.imul(h ^ (h >>> 13) ^ dv.getInt32(ip + 20), 0x27d4eb2f);
+  h = Math.imul(h ^ dv.getInt32(ip + IP_SRC), 0x85ebca6b);
+  h = Math.imul((h ^ (h >>> 15) ^ dv.getInt32(ip + IP_DST)) + u8[ip + IP_PROTOCOL], 0xc2b2ae35);
+  h = Math.imul(h ^ (h >>> 13) ^ dv.getInt32(ip + IP_BYTES), 0x27d4eb2f);
   return h ^ (h >>> 16);
 }

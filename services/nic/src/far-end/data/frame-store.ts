@@ -1,10 +1,9 @@
 /** Private memory that frames are sent from: the generator's templates, held frames, and a loaded capture. */
 import { type Capture, STORE_BYTES, storedBytes, type MacRewriter } from '@grantline/observe';
-import { TEMPLATE_BYTES } from '@grantline/frames';
+import { TEMPLATE_BYTES, ETH_MIN_FRAME } from '@grantline/frames';
 import { MAX_GUESTS, PAGE_SIZE } from '@grantline/base';
 import type { AddressSpace } from '@grantline/machine';
 import { HOLD_BYTES } from './generator.js';
-import { MIN_FRAME_BYTES } from '../../hardware/data/nic.js';
 import type { LoadedCapture } from './replay.js';
 
 export class FrameStore {
@@ -40,7 +39,7 @@ export class FrameStore {
     const timesNs = new Float64Array(count);
     let bytes = 0;
     for (let i = 0; i < count; i++) {
-      lengths[i] = Math.max(capture.lengths[i], MIN_FRAME_BYTES);
+      lengths[i] = Math.max(capture.lengths[i], ETH_MIN_FRAME);
       bytes += storedBytes(lengths[i]);
     }
     if (bytes > STORE_BYTES)

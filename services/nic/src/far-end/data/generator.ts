@@ -3,14 +3,14 @@
  *  A guest whose queue is full keeps its frame and is passed over; the others go on. The same seed gives the same frames
  *  in the same order, as long as no guest is passed over. */
 import { nowNs } from '@grantline/base';
-import type { FlowTemplates } from '@grantline/frames';
-import { BURST_FRAMES, RETRY_NS, type Cable, type Sender } from './cable.js';
+import { type FlowTemplates, ETH_MAX_FRAME } from '@grantline/frames';
+import type { Cable, Sender } from './cable.js';
+import { BURST_FRAMES, RETRY_NS } from '../../hardware/data/nic.js';
 import { GuestTurns } from './guest-turns.js';
-import { MAX_FRAME_BYTES } from '../../hardware/data/nic.js';
 import { DELIVERED, NO_BUFFER } from '../../hardware/data/queue-types.js';
 
 /** Room for one held frame. */
-export const HOLD_BYTES = Math.ceil(MAX_FRAME_BYTES / 64) * 64;
+export const HOLD_BYTES = Math.ceil(ETH_MAX_FRAME / 64) * 64;
 /** Frames that are made and lost in one poll at most when the packet memory overran. */
 const OVERRUN_FRAMES = 4096;
 /** One burst in so many tells apart, by the clock, what making frames and transferring them take. */

@@ -1,9 +1,9 @@
 /** A mix of frame sizes as on the Internet. */
 import { Rng } from '@grantline/base';
+import { IMIX_WEIGHTS } from '@grantline/frames';
 
-/** IMIX: lengths without FCS, and how often each stands in twelve. */
-export const IMIX_BYTES = [60, 566, 1514] as const;
-const IMIX_TIMES = [7, 4, 1] as const;
+/** How often each of IMIX_BYTES stands in twelve. */
+const IMIX_TIMES = IMIX_WEIGHTS.map((n) => n / 4);
 const IMIX_ROUNDS = 100;
 /** Size indices for IMIX, shuffled by the seed: exactly 7:4:1 in each round of 1200. */
 export function imixOrder(seed: number): Uint8Array {

@@ -2,16 +2,16 @@
  *
  *  Everything counts in bytes of wire time since the start, in whole numbers: adding nanoseconds frame by frame to a
  *  clock of 10^15 would lose the fraction of each. */
-import { WIRE_OVERHEAD_BYTES } from '@grantline/frames';
+import * as frames from '@grantline/frames';
 
-/** Link rates that there are; null: unlimited. */
-export const LINK_GBPS = [1, 10, 25, 40, 100] as const;
+// Local, so that the engine folds it into the code: see flow-templates.ts.
+const { WIRE_OVERHEAD_BYTES } = frames;
 /** Frames that arrive while nobody looks are kept here: what a NIC has as packet memory. */
 export const PACKET_MEMORY_BYTES = 1 << 20;
 /** Least frames and least time between two wake-ups for a paced link; most buffers, a quarter of a queue. */
-const BURST_FRAMES = 64;
-const BURST_NS = 100e3;
-const BURST_BUFFERS = 128;
+const WAKE_FRAMES = 64;
+const WAKE_NS = 100e3;
+const WAKE_BUFFERS = 128;
 const SMALLEST_BUFFER = 2048;
 
 /** How a link behaves. */
@@ -80,8 +80,8 @@ export class Pacer {
   dueNs(nowNs: number, len: number): number {
     if (this.bytesPerNs === Infinity) return 0;
     const wire = len + WIRE_OVERHEAD_BYTES;
-    const most = Math.max(1, Math.floor(BURST_BUFFERS / Math.ceil(len / SMALLEST_BUFFER)));
-    const bytes = Math.min(Math.max(BURST_FRAMES * wire, BURST_NS * this.bytesPerNs), most * wire);
+    const most = Math.max(1, Math.floor(WAKE_BUFFERS / Math.ceil(len / SMALLEST_BUFFER)));
+    const bytes = Math.min(Math.max(WAKE_FRAMES * wire, WAKE_NS * this.bytesPerNs), most * wire);
     return (this.used + bytes) / this.bytesPerNs - (nowNs - this.startNs);
   }
 }

@@ -8,7 +8,8 @@ import { nowNs } from '@grantline/base';
 import { slots, type CounterBlock } from '@grantline/machine';
 import { REQUESTER_COUNTERS } from '@grantline/observe';
 import type { FlowTemplates } from '@grantline/frames';
-import { RETRY_NS, type Cable, type Sender } from './cable.js';
+import type { Cable, Sender } from './cable.js';
+import { RETRY_NS } from '../../hardware/data/nic.js';
 import { InFlight } from './in-flight.js';
 import { NO_BUFFER } from '../../hardware/data/queue-types.js';
 

@@ -5,6 +5,7 @@ import { type CounterBlock, slots, type Mem, type PrivateMemory, recordLatency }
 import { APP_COUNTERS, STACK_COUNTERS } from '@grantline/observe';
 import {
   foldNative,
+  nativePseudo,
   nativeSum,
   ETHERTYPE_IPV4,
   ETH_BYTES,
@@ -22,7 +23,7 @@ import { FlowTracker } from '@grantline/measure';
 import type { FarEnd } from '../../hardware/data/cable-out.js';
 import { PatternSums } from './pattern-sums.js';
 
-const { IP_BYTES, IP_DST, IP_FLAGS, IP_FRAGMENT_MASK, IP_LENGTH, IP_PROTOCOL, IP_SRC, PROTO_TCP, PROTO_UDP } = frames;
+const { IP_BYTES, IP_FLAGS, IP_FRAGMENT_MASK, IP_LENGTH, IP_PROTOCOL, IP_SRC, PROTO_TCP, PROTO_UDP } = frames;
 const { PATTERN_MAX, PATTERN_SUMS, PATTERN_VARIANTS } = frames;
 const { STAMP_BYTES, STAMP_CHECK, STAMP_SEQ, STAMP_TIME } = frames;
 const A = slots(APP_COUNTERS);
@@ -141,8 +142,8 @@ export class Sink implements FarEnd {
     const known = this.verify(payload, rest - thl, bytes);
     // Only of a payload that is known to be right is the sum known; any other is counted as it is found.
     if (known < 0) return -1;
-    const head = nativeSum(mem, l4, thl) + nativeSum(mem, ip + IP_SRC, IP_DST - IP_SRC + 4);
-    if (foldNative(head + known + pseudo(protocol, rest)) !== 65535) this.counters.app.v[A.corrupt]++;
+    const head = nativeSum(mem, l4, thl) + nativePseudo(mem, ip + IP_SRC, protocol, rest);
+    if (foldNative(head + known) !== 65535) this.counters.app.v[A.corrupt]++;
     else if (this.onRight !== null) this.onRight(this.flow, this.sequence);
     return -1;
   }
@@ -192,6 +193,3 @@ export class Sink implements FarEnd {
     return (n & 1) === 0 ? even + odd * 256 : odd + even * 256;
   }
 }
-
-/** Protocol and length of the pseudo header as little-endian words. */
-const pseudo = (protocol: number, bytes: number): number => (protocol << 8) + (((bytes & 0xff) << 8) | (bytes >>> 8));

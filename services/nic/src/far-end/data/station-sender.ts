@@ -7,9 +7,9 @@
 import { nowNs } from '@grantline/base';
 import { slots, type Mem, type PrivateMemory } from '@grantline/machine';
 import { CABLE_COUNTERS } from '@grantline/observe';
-import { InPlaceCut } from './in-place-cut.js';
-import { BURST_FRAMES, RETRY_NS, type Cable } from './cable.js';
-import { MAX_QUEUES, MIN_FRAME_BYTES } from '../../hardware/data/nic.js';
+import { tcpAt, ETH_MIN_FRAME, PacketCutter } from '@grantline/frames';
+import type { Cable } from './cable.js';
+import { BURST_FRAMES, RETRY_NS, MAX_QUEUES } from '../../hardware/data/nic.js';
 import { NO_BUFFER } from '../../hardware/data/queue-types.js';
 
 const C = slots(CABLE_COUNTERS);
@@ -29,7 +29,7 @@ export class StationSender {
   private readonly cable: Cable;
   private readonly mem: Mem;
   private readonly base: number;
-  private readonly cut: InPlaceCut;
+  private readonly cut: PacketCutter;
   // By place in the queue: where the packet lies, its bytes, and its mss; 0: it is a frame.
   private readonly at = new Int32Array(PACKETS);
   private readonly len = new Int32Array(PACKETS);
@@ -52,7 +52,7 @@ export class StationSender {
     this.cable = cable;
     this.mem = space.mem;
     this.base = space.mapPrivate(RING_BYTES);
-    this.cut = new InPlaceCut(space);
+    this.cut = new PacketCutter(space);
   }
 
   /** Packets that wait. */
@@ -77,13 +77,13 @@ export class StationSender {
   }
 
   /** Queues the packet that was written where `reserve` said. Short ones are padded.
-   *  @param mss 0: it is a frame; else payload bytes of the frames that it is to be cut into: it is TCP, without
-   *    IP options, and its checksum is not filled in */
+   *  @param mss 0: it is a frame; else payload bytes of the frames that it is to be cut into: it is TCP, and its
+   *    checksum is not filled in */
   send(at: number, bytes: number, mss = 0): void {
     let n = bytes;
-    if (n < MIN_FRAME_BYTES) {
-      this.mem.u8.fill(0, at + n, at + MIN_FRAME_BYTES);
-      n = MIN_FRAME_BYTES;
+    if (n < ETH_MIN_FRAME) {
+      this.mem.u8.fill(0, at + n, at + ETH_MIN_FRAME);
+      n = ETH_MIN_FRAME;
     }
     if (at === this.base && this.count > 0) this.wrapped = true;
     const slot = (this.head + this.count++) & (PACKETS - 1);
@@ -111,7 +111,9 @@ export class StationSender {
       const { head } = this;
       if (this.mss[head] > 0 && !this.cutting) {
         this.cutting = true;
-        cut.begin(this.at[head], this.len[head], this.mss[head]);
+        const packet = this.at[head];
+        cut.begin(packet, this.len[head], tcpAt(this.mem, packet, this.len[head]), this.mss[head]);
+        cut.next();
       }
       const at = this.cutting ? cut.at : this.at[head];
       const bytes = this.cutting ? cut.bytes : this.len[head];
@@ -179,4 +181,4 @@ export class StationSender {
   }
 }
 
-const roomFor = (bytes: number): number => (Math.max(bytes, MIN_FRAME_BYTES) + 63) & ~63;
+const roomFor = (bytes: number): number => (Math.max(bytes, ETH_MIN_FRAME) + 63) & ~63;

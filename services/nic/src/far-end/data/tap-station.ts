@@ -16,10 +16,10 @@ import {
   NIC_CPU,
 } from '@grantline/machine';
 import { CABLE_COUNTERS, TAP_COUNTERS } from '@grantline/observe';
+import { ETH_MIN_FRAME, PacketCutter } from '@grantline/frames';
 import { PACKET_BLANK, PACKET_GSO, PACKET_MALFORMED, VnetHeader, TapWriter } from '@grantline/measure';
-import { PacketCutter } from '@grantline/frames';
-import { BURST_FRAMES, RETRY_NS, type Cable } from './cable.js';
-import { MAX_QUEUES, MIN_FRAME_BYTES } from '../../hardware/data/nic.js';
+import type { Cable } from './cable.js';
+import { BURST_FRAMES, RETRY_NS, MAX_QUEUES } from '../../hardware/data/nic.js';
 import { NO_BUFFER } from '../../hardware/data/queue-types.js';
 import type { Station } from './station.js';
 
@@ -31,7 +31,7 @@ const ROOM = 256;
 /** Longest that a frame waits for a buffer, and those behind it with it: when all of a window is lost, a kernel sends again
  *  after 200 ms at the earliest, so until then waiting costs less. On two cores with many processes beside ours a guest's
  *  turn was seen to take more than 100 ms. */
-const HOLD_NS = 200e6;
+const KERNEL_HOLD_NS = 200e6;
 /** What cutting and summing a frame takes of it and its transfer together: 0.21 of 0.5 us. */
 const CUT_SHARE = 0.4;
 /** A read finds its packet here, 4-byte aligned, with the vnet header right before it. */
@@ -222,14 +222,14 @@ export class TapStation implements Station {
       return false;
     }
     if (kind === PACKET_GSO) {
-      this.cutter.begin(packet, bytes, vnet.csumStart, vnet.headerBytes, vnet.gsoSize);
+      this.cutter.begin(packet, bytes, vnet.place, vnet.gsoSize);
       this.cutting = true;
       return false;
     }
     if (kind === PACKET_BLANK) vnet.fill(packet, bytes);
-    if (bytes < MIN_FRAME_BYTES) this.mem.u8.fill(0, packet + bytes, packet + MIN_FRAME_BYTES);
+    if (bytes < ETH_MIN_FRAME) this.mem.u8.fill(0, packet + bytes, packet + ETH_MIN_FRAME);
     this.at = packet;
-    this.bytes = bytes < MIN_FRAME_BYTES ? MIN_FRAME_BYTES : bytes;
+    this.bytes = bytes < ETH_MIN_FRAME ? ETH_MIN_FRAME : bytes;
     v[T.fromFrames]++;
     return true;
   }
@@ -247,7 +247,7 @@ export class TapStation implements Station {
     const c = cable.counters.v;
     if (status === NO_BUFFER) {
       if (refusedSince[queue] === 0) refusedSince[queue] = cable.now;
-      if (cable.now - refusedSince[queue] < HOLD_NS) {
+      if (cable.now - refusedSince[queue] < KERNEL_HOLD_NS) {
         this.blockedOn = queue;
         return false;
       }

@@ -1,6 +1,7 @@
 /** Queues come and go, domains come and go: the hypervisor's events to the NIC. docs/wire/control-plane.md section 3. */
 import {
   NICQ_SIZE,
+  VIF_DEV,
   vifName,
   type EventChannels,
   type EventChannel,
@@ -8,9 +9,9 @@ import {
   type WireError,
 } from '@grantline/xen';
 import { DOMID_DRIVER, MAX_GUESTS, PAGE_SIZE, parseDomId, type DomId, type Port } from '@grantline/base';
-import { parseMac, NIC_QUEUE_COUNTERS, NIC_TX_COUNTERS, type Reading } from '@grantline/observe';
+import { keyOf, parseMac, formatIp, type SourceRule } from '@grantline/frames';
 import type { CounterBlock, CounterFile, AddressSpace } from '@grantline/machine';
-import { formatIp, type SourceRule } from '@grantline/frames';
+import { NIC_QUEUE_COUNTERS, NIC_TX_COUNTERS, type Reading } from '@grantline/observe';
 import type { HypervisorClient } from '@grantline/service';
 import { closeSync } from 'node:fs';
 import type { DmaTable } from '../data/dma.js';
@@ -172,11 +173,12 @@ export class Attachments {
   private async attach(a: AttachArgs): Promise<{ queue: number }> {
     const { channels } = this.host;
     const tx = a.direction === 'tx';
-    const mac = a.mac === null || a.mac === undefined ? null : parseMac(a.mac);
+    const mac = a.mac === null || a.mac === undefined ? null : keyOf(parseMac(a.mac));
     const vlan = a.vlan ?? null;
     if (vlan !== null && !(Number.isInteger(vlan) && vlan >= 0 && vlan <= 4095))
       throw new Refused('EINVAL', `VLAN ${vlan} is not 0 to 4095`);
-    const name = tx && a.target !== a.context ? vifName(parseDomId(a.target), 0) : queueName(a, tx ? null : mac, vlan);
+    const name =
+      tx && a.target !== a.context ? vifName(parseDomId(a.target), VIF_DEV) : queueName(a, tx ? null : mac, vlan);
     const channel = await channels.bindInterdomain(parseDomId(a.context), a.port as Port);
     const onStop = (fault: QueueFault, err?: unknown): void => this.stopped(name, channel, fault, err);
     try {
@@ -278,7 +280,7 @@ export class Attachments {
     }
     dma.addDomain(id, generation, at, memoryPages);
     if (id > MAX_GUESTS) return;
-    const name = vifName(id, 0);
+    const name = vifName(id, VIF_DEV);
     this.names.set(id, name);
     this.count(name);
   }
@@ -303,5 +305,5 @@ export class Attachments {
 /** Label of the queue's counters: 'default', or the vif that it belongs to. */
 function queueName(a: AttachArgs, mac: number | null, vlan: number | null): string {
   if (mac === null) return 'default';
-  return vifName(parseDomId(a.target), 0) + (vlan === null ? '' : `-vlan${vlan}`);
+  return vifName(parseDomId(a.target), VIF_DEV) + (vlan === null ? '' : `-vlan${vlan}`);
 }

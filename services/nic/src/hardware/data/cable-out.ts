@@ -1,8 +1,8 @@
 /** The cable out of the NIC: paced like the one into it, and at its far end somebody who takes the frames. */
 import { slots, type CounterBlock } from '@grantline/machine';
 import { EGRESS_COUNTERS } from '@grantline/observe';
-import { NO_MAC_TAP, type MacTap } from './mac-tap.js';
 import { WIRE_OVERHEAD_BYTES } from '@grantline/frames';
+import { NO_MAC_TAP, type MacTap } from './mac-tap.js';
 
 const C = slots(EGRESS_COUNTERS);
 

@@ -9,33 +9,30 @@ import {
   OUTBOUND,
   type FrameTap,
 } from '@grantline/observe';
-import type { Mem } from '@grantline/machine';
+import { ETH_BYTES, ETH_SRC, isGroup, isMacAt, macHi, parseMac, type Mac } from '@grantline/frames';
+import { memOver, type Mem } from '@grantline/machine';
 
 interface Station {
   tap: FrameTap;
   vif: string;
-  /** The address as six bytes. */
-  mac: Uint8Array;
+  mac: Mac;
 }
-
-/** Bytes of an Ethernet header. */
-const ETH_BYTES = 14;
 
 export class MacTap {
   /** Somebody captures: the only thing that the path asks. */
   on = false;
   /** Why the frame at hand was dropped: set where it is counted, used by `rx`. */
   reason = NOT_DROPPED;
-  private readonly u8: Uint8Array;
+  private readonly mem: Mem;
   private readonly stations: Station[] = [];
 
-  constructor(mem: Pick<Mem, 'u8'>) {
-    this.u8 = mem.u8;
+  constructor(mem: Mem) {
+    this.mem = mem;
   }
 
   /** A tap for the frames of one vif. @param mac aa:bb:cc:dd:ee:ff */
   add(tap: FrameTap, vif: string, mac: string): void {
-    this.stations.push({ tap, vif, mac: Uint8Array.from(mac.split(':'), (b) => Number.parseInt(b, 16)) });
+    this.stations.push({ tap, vif, mac: parseMac(mac) });
     tap.onChange = () => {
       this.on = this.stations.some((s) => s.tap.on);
       this.reason = NOT_DROPPED;
@@ -54,10 +51,10 @@ export class MacTap {
 
   /** A frame from the wire has been dealt with. */
   rx(at: number, bytes: number): void {
-    const isGroup = (this.u8[at] & 1) !== 0;
+    const { mem } = this;
     for (let i = 0; i < this.stations.length; i++) {
       const s = this.stations[i];
-      if (s.tap.on && bytes >= ETH_BYTES && (isGroup || this.isAt(at, s.mac)))
+      if (s.tap.on && bytes >= ETH_BYTES && (isGroup(macHi(mem, at)) || isMacAt(mem, at, s.mac)))
         s.tap.frame(at, bytes, INBOUND, this.reason);
     }
     this.reason = NOT_DROPPED;
@@ -67,7 +64,7 @@ export class MacTap {
   tx(head: number, headBytes: number, body: number, bodyBytes: number): void {
     for (let i = 0; i < this.stations.length; i++) {
       const { tap, mac } = this.stations[i];
-      if (!tap.on || headBytes < ETH_BYTES || !this.isAt(head + 6, mac)) continue;
+      if (!tap.on || headBytes < ETH_BYTES || !isMacAt(this.mem, head + ETH_SRC, mac)) continue;
       tap.begin();
       tap.piece(head, headBytes);
       tap.piece(body, bodyBytes);
@@ -85,12 +82,7 @@ export class MacTap {
       tap.end(bytes, OUTBOUND, NIC_TX_DROP + slot);
     }
   }
-
-  private isAt(at: number, mac: Uint8Array): boolean {
-    for (let i = 0; i < 6; i++) if (this.u8[at + i] !== mac[i]) return false;
-    return true;
-  }
 }
 
 /** For whoever has not been given one: never on. */
-export const NO_MAC_TAP = new MacTap({ u8: new Uint8Array(0) });
+export const NO_MAC_TAP = new MacTap(memOver(new ArrayBuffer(0)));

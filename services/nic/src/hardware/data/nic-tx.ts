@@ -1,20 +1,16 @@
 /** The transmit side of the NIC: onto the cable goes a packet of each function in turn, of its queues in turn. A function
  *  is what one domain drives: more queues do not get it more of the wire. */
 import { slots, type Poller, type Mem, type PrivateMemory, NIC_CPU } from '@grantline/machine';
+import { BURST_FRAMES, RETRY_NS, type Nic } from './nic.js';
 import type { CableOut } from './cable-out.js';
 import type { BurstGuard } from './dma.js';
 import { PacketMemory } from './packet-memory.js';
 import { Segmenter } from './segmenter.js';
 import { HELD, MEMORY_FULL, NOTHING, REFUSED, WIRE_BUSY, type NicTxQueue } from './tx-queue.js';
-import type { Nic } from './nic.js';
 import { contained, endBurst, moderate, moderateAll } from './queue-types.js';
 import { TxSwitch } from './tx-switch.js';
 
 const CPU = slots(NIC_CPU);
-/** Frames in a burst, a packet that is refused counting as one: it ends at the packet that passes this. */
-const BURST_FRAMES = 64;
-/** A packet that waits for another queue's buffers is looked at again at least this often. */
-const RETRY_NS = 2e6;
 /** Longest that a paced wire makes up for not having been looked at. */
 const MOST_SLACK_NS = 2e6;
 /** Two for each guest that drives its own, and those of the driver domain. */

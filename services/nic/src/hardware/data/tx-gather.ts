@@ -8,16 +8,11 @@ import {
   type TxDeviceQueue,
 } from '@grantline/xen';
 import { PAGE_SIZE } from '@grantline/base';
+import { ETH_BYTES, ETH_MAX_PACKET, ETH_MIN_FRAME } from '@grantline/frames';
 import type { Mem } from '@grantline/machine';
 import type { DmaTable } from './dma.js';
 import type { PacketMemory } from './packet-memory.js';
 import type { QueueSettings } from './queue-types.js';
-
-/** An Ethernet header must be there. */
-const SHORTEST = 14;
-const LONGEST = 65535;
-/** Shortest frame, for which there must be room: short ones are padded. */
-const MIN_FRAME = 60;
 
 export class TxGather {
   /** Descriptors, bytes, and NICTX_COMP_*: whether the packet may be read at all. */
@@ -69,19 +64,19 @@ export class TxGather {
       this.places[n] = page + offset;
     }
     this.chain = n;
-    if (this.bytes < SHORTEST || this.bytes > LONGEST) this.status = NICTX_COMP_BAD;
+    if (this.bytes < ETH_BYTES || this.bytes > ETH_MAX_PACKET) this.status = NICTX_COMP_BAD;
     return true;
   }
 
   /** As if it had not been read. */
   unread(memory: PacketMemory): void {
-    memory.giveBack(Math.max(this.bytes, MIN_FRAME));
+    memory.giveBack(Math.max(this.bytes, ETH_MIN_FRAME));
   }
 
   /** The transfer: all pieces into packet memory. @returns where the packet lies now */
   read(memory: PacketMemory): number {
     const { bulk } = this.mem;
-    const at = memory.packet(Math.max(this.bytes, MIN_FRAME));
+    const at = memory.packet(Math.max(this.bytes, ETH_MIN_FRAME));
     let to = at;
     for (let i = 0; i < this.chain; i++) {
       const from = this.places[i];

@@ -15,18 +15,17 @@ import {
 } from '@grantline/xen';
 import { slots, type CounterBlock, type Mem } from '@grantline/machine';
 import { NIC_TX_COUNTERS } from '@grantline/observe';
+import { ETH_MAX_FRAME, ETH_MIN_FRAME, SPOOFED, STORM, TO_ALL } from '@grantline/frames';
+import { MAX_BULK_FRAMES } from '@grantline/measure';
 import type { BurstGuard, DmaTable } from './dma.js';
 import { Moderation } from './moderation.js';
 import type { TxLine } from './nic-tx.js';
 import { QueuePages } from './queue-pages.js';
 import type { Notifier, QueueFault, QueueSettings } from './queue-types.js';
-import { MAX_SEGMENTS } from './segmenter.js';
-import { type FunctionPort, SPOOFED, STORM, TO_ALL, TO_CABLE } from './tx-switch.js';
+import { type FunctionPort, TO_CABLE } from './tx-switch.js';
 import { TxGather } from './tx-gather.js';
 
 const C = slots(NIC_TX_COUNTERS);
-const MIN_FRAME = 60;
-const MAX_FRAME = 9014;
 
 /** What `transmit` returns when it sent no frames. */
 export const NOTHING = 0;
@@ -191,8 +190,8 @@ export class NicTxQueue {
     const v = this.counters.v;
     const cut = (flags & NICTX_TSO) !== 0 && bytes > header + mss;
     const segments = cut ? Math.ceil((bytes - header) / mss) : 1;
-    if (segments > MAX_SEGMENTS) return this.bad(C.dropBadDescriptor);
-    if ((cut ? header + mss : bytes) > MAX_FRAME) return this.bad(C.dropOversize);
+    if (segments > MAX_BULK_FRAMES) return this.bad(C.dropBadDescriptor);
+    if ((cut ? header + mss : bytes) > ETH_MAX_FRAME) return this.bad(C.dropOversize);
     if (!line.memory.fits(bytes, segments) || segments > line.out.farEnd.room) return MEMORY_FULL;
     const at = this.packet.read(line.memory);
     const to = this.port === null ? TO_CABLE : line.local.judge(at, bytes, this.port, this.guard.nowNs, segments);
@@ -205,15 +204,15 @@ export class NicTxQueue {
     }
     const out = to >= 0 ? line.local : to === TO_ALL ? line.local.toAll : line.out;
     if (cut) {
-      const ip = line.segmenter.ipStart(at, bytes, csumStart, header);
-      if (ip < 0) return this.bad(C.dropBadDescriptor);
+      const place = line.segmenter.placeOf(at, bytes, csumStart, header);
+      if (place < 0) return this.bad(C.dropBadDescriptor);
       this.finish(NICTX_COMP_SENT);
       const { slackNs } = line;
       const { nowNs } = this.guard;
       const n =
         to === TO_CABLE && line.out.takesPackets(at)
           ? line.out.sendWhole(at, bytes, csumStart, header, mss, nowNs, slackNs)
-          : line.segmenter.segment(out, at, bytes, ip, csumStart, header, mss, nowNs, slackNs);
+          : line.segmenter.segment(out, at, bytes, place, mss, nowNs, slackNs);
       v[C.segmented]++;
       return this.count(n, bytes + (n - 1) * header, to);
     }
@@ -225,9 +224,9 @@ export class NicTxQueue {
     }
     this.finish(NICTX_COMP_SENT);
     let len = bytes;
-    if (len < MIN_FRAME) {
-      this.mem.u8.fill(0, at + len, at + MIN_FRAME);
-      len = MIN_FRAME;
+    if (len < ETH_MIN_FRAME) {
+      this.mem.u8.fill(0, at + len, at + ETH_MIN_FRAME);
+      len = ETH_MIN_FRAME;
     }
     out.send(at, len, 0, 0, this.guard.nowNs, line.slackNs);
     return this.count(1, len, to);

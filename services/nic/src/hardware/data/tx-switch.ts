@@ -3,53 +3,28 @@
  *  spoofchk`): the source must be the function's own address, group addresses are limited, unknown ones go to the cable. Read
  *  by DMA from the sender's pages, written by DMA into the receiver's buffers. docs/wire/transmit.md section 8. */
 import { NICQ_COMP_LOOPBACK, NICQ_COMP_MULTICAST } from '@grantline/xen';
-import { parseMac, GivenAddresses, type SourceRule } from '@grantline/frames';
+import * as frames from '@grantline/frames';
+import { formatMac, macOf, type Mac, SenderRule, GivenAddresses } from '@grantline/frames';
 import type { Mem, PrivateMemory } from '@grantline/machine';
 import type { CableOut, FrameOut } from './cable-out.js';
 import { NO_QUEUE } from './filter.js';
-import { MAX_FRAME_BYTES, type Nic } from './nic.js';
+import type { Nic } from './nic.js';
 import { NO_BUFFER } from './queue-types.js';
 
-/** Verdicts; the number of a queue otherwise. */
-export const TO_CABLE = -1;
-export const TO_ALL = -2;
-export const SPOOFED = -3;
-export const STORM = -4;
-export const HAIRPIN = -5;
+// Local, so that the engine folds them into the code: see flow-templates.ts.
+const { ETH_DST, ETH_MAX_FRAME, isMacAt, macHi, macLo } = frames;
+const { HAIRPIN, TO_ONE } = frames;
+/** What `judge` says of a packet for an address that no queue takes. */
+export const TO_CABLE = TO_ONE;
 
-/** Group-addressed frames of one function: so many at once, and so many a second, as for a vif of the bridge. */
-const STORM_BURST = 256;
-const STORM_PER_SECOND = 1000;
 /** Smallest buffers that drivers post. */
 const BUFFER_BYTES = 2048;
 
 /** A sender with an address of its own. All its transmit queues share it, and it outlives them: neither more queues nor
  *  new ones are a way around its limits. */
-export class FunctionPort {
-  /** The address as the frame has it: first four bytes, last two. */
-  readonly a: number;
-  readonly b: number;
-  /** What its frames may say about where they come from. */
-  source: SourceRule;
-  private tokens = STORM_BURST;
-  private filledNs = 0;
-
-  /** @param mac below 2^48 */
-  constructor(mac: number, source: SourceRule) {
-    this.source = source;
-    const byte = (i: number): number => Math.floor(mac / 2 ** (40 - 8 * i)) % 256;
-    this.a = (byte(0) | (byte(1) << 8) | (byte(2) << 16) | (byte(3) << 24)) >>> 0;
-    this.b = byte(4) | (byte(5) << 8);
-  }
-
-  /** @param frames that the packet is cut into: each costs a copy for every receiver */
-  mayFlood(nowNs: number, frames: number): boolean {
-    this.tokens = Math.min(STORM_BURST, this.tokens + ((nowNs - this.filledNs) * STORM_PER_SECOND) / 1e9);
-    this.filledNs = nowNs;
-    if (this.tokens < frames) return false;
-    this.tokens -= frames;
-    return true;
-  }
+export interface FunctionPort {
+  readonly mac: Mac;
+  readonly rule: SenderRule;
 }
 
 /** To a group: out of the cable, and to all behind the default queue. */
@@ -65,7 +40,7 @@ export class ToAll implements FrameOut {
     this.mem = mem;
     this.local = local;
     this.cable = cable;
-    this.whole = space.mapPrivate(MAX_FRAME_BYTES);
+    this.whole = space.mapPrivate(ETH_MAX_FRAME);
   }
 
   send(head: number, headBytes: number, body: number, bodyBytes: number, nowNs: number, slackNs: number): void {
@@ -99,31 +74,25 @@ export class TxSwitch implements FrameOut {
     this.toAll = new ToAll(space, mem, this, cable);
   }
 
-  /** The function with that address. The toolstack gives few addresses, so they are kept. @param mac below 2^48 */
-  functionOf(mac: number): FunctionPort {
-    const text = mac
-      .toString(16)
-      .padStart(12, '0')
-      .replace(/..(?=.)/g, '$&:');
-    const source = this.given.ruleOf(parseMac(text)) ?? this.given.add(text, null);
-    let port = this.functions.get(mac);
-    if (port === undefined) this.functions.set(mac, (port = new FunctionPort(mac, source)));
-    port.source = source;
+  /** The function with that address. The toolstack gives few addresses, so they are kept. @param key of the address */
+  functionOf(key: number): FunctionPort {
+    const mac = macOf(key);
+    const source = this.given.ruleOf(mac) ?? this.given.add(formatMac(mac), null);
+    let port = this.functions.get(key);
+    if (port === undefined) this.functions.set(key, (port = { mac, rule: new SenderRule(this.mem, source) }));
+    port.rule.source = source;
     return port;
   }
 
   /** @param at byte offset of the packet in the NIC's memory, two bytes behind a multiple of 4
    *  @param frames that it is cut into
-   *  @returns the queue that takes it, or a verdict */
+   *  @returns the queue that takes it, TO_CABLE, or another verdict of sender-rule.ts */
   judge(at: number, bytes: number, from: FunctionPort, nowNs: number, frames: number): number {
-    const { u16 } = this.mem;
-    const h = at >> 1;
-    if (!from.source.allows(at, bytes)) return SPOOFED;
-    const a = (u16[h] | (u16[h + 1] << 16)) >>> 0;
-    const b = u16[h + 2];
-    if ((a & 1) !== 0) return from.mayFlood(nowNs, frames) ? TO_ALL : STORM;
-    if (a === from.a && b === from.b) return HAIRPIN;
-    const queue = this.nic.queueOf(a, b);
+    const verdict = from.rule.judge(at, bytes, nowNs, frames);
+    if (verdict !== TO_ONE) return verdict;
+    const { mem, nic } = this;
+    if (isMacAt(mem, at + ETH_DST, from.mac)) return HAIRPIN;
+    const queue = nic.queueOf(macHi(mem, at + ETH_DST), macLo(mem, at + ETH_DST));
     return queue === NO_QUEUE ? TO_CABLE : queue;
   }
 

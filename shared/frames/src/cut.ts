@@ -1,0 +1,103 @@
+/** The headers of the segments that a TCP packet is cut into. What changes from segment to segment is as in Linux's
+ *  net/ipv4/tcp_offload.c (tcp_gso_segment): IP length, id, checksum; TCP sequence, checksum; FIN and PSH on the last, CWR on the
+ *  first only. Further sources: RFC 1071, 9293.
+ *
+ *  Where headers and payload lie is the caller's: the NIC makes headers beside the packet (segmenter.ts), a station's card over
+ *  payload that has gone (packet-cutter.ts), the bridge for payload that stays in a guest's pages (tx-local.ts). */
+import type { Mem } from '@grantline/machine';
+import * as checksum from './checksum.js';
+import * as ip4 from './ipv4.js';
+import * as locate from './locate.js';
+import * as tcpAbi from './tcp.js';
+
+// Local, so that the engine folds them into the code: see flow-templates.ts.
+const { foldNative, nativePseudo, nativeSum, swap16 } = checksum;
+const { IP_CHECK, IP_ID, IP_LENGTH, IP_SRC, PROTO_TCP } = ip4;
+const { endOf, l3Of, l4Of } = locate;
+const { TCP_CHECK, TCP_CWR, TCP_FIN, TCP_FLAGS, TCP_PSH, TCP_SEQ } = tcpAbi;
+
+export class Cutter {
+  /** Bytes of all headers, of the payload, and of the payload of each segment but the last. */
+  header = 0;
+  payload = 0;
+  mss = 0;
+  private readonly mem: Mem;
+  private l3 = 0;
+  private l4 = 0;
+  private id = 0;
+  private sequence = 0;
+  private flags = 0;
+  private ipSum = 0;
+  private tcpSum = 0;
+  private pseudoSum = 0;
+
+  constructor(mem: Mem) {
+    this.mem = mem;
+  }
+
+  /** Begins with a packet, whose headers are read now and not written. @param at their byte offset, even
+   *  @param bytes of the packet @param place of its headers, as `tcpAt` found them */
+  begin(at: number, bytes: number, place: number, mss: number): void {
+    const { mem } = this;
+    const { dv, u8, u16 } = mem;
+    const l3 = (this.l3 = l3Of(place));
+    const l4 = (this.l4 = l4Of(place));
+    const header = (this.header = endOf(place));
+    this.payload = bytes - header;
+    this.mss = mss;
+    const ip = at + l3;
+    const tcp = at + l4;
+    this.id = dv.getUint16(ip + IP_ID);
+    this.sequence = dv.getInt32(tcp + TCP_SEQ);
+    const flags = (this.flags = u8[tcp + TCP_FLAGS]);
+    // What stands still is summed once: to take a word out of a sum is to add its complement.
+    this.ipSum =
+      nativeSum(mem, ip, l4 - l3) +
+      (3 * 65535 - u16[(ip + IP_LENGTH) >> 1] - u16[(ip + IP_ID) >> 1] - u16[(ip + IP_CHECK) >> 1]);
+    this.pseudoSum = nativePseudo(mem, ip + IP_SRC, PROTO_TCP, 0);
+    // The flags are the low byte of a big-endian word: the high one of a little-endian.
+    this.tcpSum =
+      nativeSum(mem, tcp, header - l4) +
+      this.pseudoSum +
+      (4 * 65535 -
+        u16[(tcp + TCP_SEQ) >> 1] -
+        u16[(tcp + TCP_SEQ + 2) >> 1] -
+        (flags << 8) -
+        u16[(tcp + TCP_CHECK) >> 1]);
+  }
+
+  /** Writes what is a segment's own into a copy of the packet's headers. @param to the copy's byte offset, even
+   *  @param n number of the segment @param done payload before it @param part its payload, bytes
+   *  @param sum of its payload, in the machine's byte order
+   *
+   *  No longer than what the engine puts into its callers' code (460 bytecodes): a call costs 3 ns of 70. */
+  write(to: number, n: number, done: number, part: number, sum: number): void {
+    const { u8, u16 } = this.mem;
+    const { header, l3, l4 } = this;
+    const ip = (to + l3) >> 1;
+    const tcp = (to + l4) >> 1;
+    // In the machine's byte order, as they are summed, words are stored too: that is quicker than by a DataView.
+    const total = swap16(header - l3 + part);
+    const id = swap16((this.id + n) & 0xffff);
+    u16[ip + (IP_LENGTH >> 1)] = total;
+    u16[ip + (IP_ID >> 1)] = id;
+    u16[ip + (IP_CHECK >> 1)] = ~foldNative(this.ipSum + total + id) & 0xffff;
+    const sequence = (this.sequence + done) | 0;
+    const high = swap16(sequence >>> 16);
+    const low = swap16(sequence & 0xffff);
+    let { flags } = this;
+    if (done + part < this.payload) flags &= ~(TCP_FIN | TCP_PSH);
+    if (n > 0) flags &= ~TCP_CWR;
+    u16[tcp + (TCP_SEQ >> 1)] = high;
+    u16[tcp + (TCP_SEQ >> 1) + 1] = low;
+    u8[to + l4 + TCP_FLAGS] = flags;
+    const tcpSum = this.tcpSum + (flags << 8) + high + low + swap16(header - l4 + part) + sum;
+    u16[tcp + (TCP_CHECK >> 1)] = ~foldNative(tcpSum) & 0xffff;
+  }
+
+  /** Leaves the TCP checksum of a segment to somebody else: only the sum of the pseudo header is in it. After `write` */
+  blank(to: number, part: number): void {
+    const sum = foldNative(this.pseudoSum + swap16(this.header - this.l4 + part));
+    this.mem.u16[(to + this.l4 + TCP_CHECK) >> 1] = sum;
+  }
+}
