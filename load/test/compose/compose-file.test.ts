@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { parse } from 'yaml';
@@ -43,6 +43,21 @@ const file = parse(read('docker-compose.yml'), { merge: true }) as {
 };
 const services = Object.entries(file.services);
 const ours = services.filter(([, s]) => s.image === 'grantline-testbed');
+
+t.test('the image has every package that runs, and every script that the file names is one of theirs', (t) => {
+  const image = read('Dockerfile');
+  const below = (dir: string): string[] => readdirSync(join(REPOSITORY, dir)).map((name) => `${dir}/${name}`);
+  for (const dir of [...below('shared'), ...below('services'), 'load']) {
+    t.match(image, `COPY ${dir}/package.json ${dir}/\n`, dir);
+    t.match(image, `--workspace ${dir}`, dir);
+    t.match(image, `COPY --from=build /grantline/${dir}/dist/src ${dir}/dist/src\n`, dir);
+  }
+  const scripts = [...read('docker-compose.yml').matchAll(/\b((?:shared|services|load)\/[\w/.-]+\.m?js)\b/g)];
+  t.ok(scripts.length > 5);
+  for (const [, script = ''] of scripts)
+    t.ok(existsSync(join(REPOSITORY, script.replace('/dist/', '/').replace(/\.js$/, '.ts'))), script);
+  t.end();
+});
 
 t.test('no container has rights that it does not need, and each has its limits', (t) => {
   t.same(services.map(([name]) => name).sort(), [
