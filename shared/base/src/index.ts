@@ -1,3 +1,4 @@
+/** What everything else stands on: page and domain numbers, time and chance, settings, directories, gates of HTTP servers. */
 export { ManualClock, epochOfClock, nowNs, systemClock, type Clock } from './clock/clock.js';
 export { Rng } from './clock/rng.js';
 export {

@@ -1,3 +1,4 @@
+/** What a process does with its machine: memory and doorbells of others, native calls, the data loop, counters in shared memory. */
 export { CounterBlock, slots } from './counters/block.js';
 export {
   RX,

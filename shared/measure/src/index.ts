@@ -1,3 +1,4 @@
+/** The ends of a measured run: receivers that prove every byte, senders, and the kernel's end of a TAP device. */
 export { FlowTracker } from './receive/flow-tracker.js';
 export { isMeasured } from './receive/measured.js';
 export { makeReceiver, startApp, type Apps } from './receive/receiver.js';

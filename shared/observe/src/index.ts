@@ -1,3 +1,4 @@
+/** What can be seen: every counter and metric, and captures. */
 export { CaptureRing } from './capture/capture-ring.js';
 export { CaptureError, type Capture } from './capture/capture.js';
 export {

@@ -1,3 +1,4 @@
+/** What every service is: environment, the hypervisor's client, HTTP, logs, sessions, and its end. */
 export { startService } from './app.js';
 export { readEnv, type ListenAddress, type RoleGroups, type ServiceEnv } from './env.js';
 export { OPEN, createHttp, listenHttp, type HttpOptions, type ServiceHttp } from './http.js';

@@ -1,3 +1,4 @@
+/** A TCP/IP stack that is driven: make a NetStack over a NetLink, give it what arrives, poll it. README.md has an example. */
 export { BulkApp, bulkMemory, serveBulk, type AppCounters, type BulkMemory } from './apps/bulk.js';
 export { NET_COUNTERS, TCP_APP_COUNTERS } from './counters.js';
 export type { HostAddress } from './host.js';

@@ -1,3 +1,4 @@
+/** The interfaces between domains: layouts, rings, NIC queues, grants, event channels, the hypervisor's client side, xenbus. */
 export {
   DMA_BURST,
   DMA_CONTEXT,
