@@ -3,7 +3,7 @@ import { configurationNames, type Configuration } from '@grantline/base';
 import type { CompareSettings } from '../report/results.js';
 import { REQUEST_BYTES, REQUEST_TIMEOUT_MS, type RequestPlan } from '../runner/requests.js';
 import type { RunPlan } from '../runner/run.js';
-import { UserError } from './errors.js';
+import { UserError } from '../base/errors.js';
 import {
   parseConfigs,
   parseBeside,

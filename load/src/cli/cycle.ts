@@ -1,7 +1,7 @@
 /** grantline cycle: comparisons on a running testbed, one after another, until it is interrupted. */
 import { printable, configurationNames } from '@grantline/base';
 import type { Command } from 'commander';
-import { Client } from '../runner/client.js';
+import { Client } from '../control/client.js';
 import { remotePage } from '../live/remote.js';
 import type { Shown } from '../prometheus/server.js';
 import { Cycle } from '../runner/cycle.js';
@@ -18,8 +18,8 @@ import {
   shownHere,
   type RemoteArguments,
 } from './remote.js';
-import { tokenAt } from './page.js';
-import { session, UNWIND_MS } from './session.js';
+import { tokenAt } from '../bed/page.js';
+import { session, UNWIND_MS } from '../control/session.js';
 
 interface CycleArguments extends RemoteArguments {
   seconds: string;

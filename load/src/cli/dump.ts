@@ -2,12 +2,12 @@
  *  while a run is under way. */
 import type { Command } from 'commander';
 import { dumpText } from '../report/dump-text.js';
-import { Client, type ServiceClient } from '../runner/client.js';
+import { Client, type ServiceClient } from '../control/client.js';
 import { printableLines } from '@grantline/base';
-import { HttpError } from '../runner/http.js';
+import { HttpError } from '../base/http.js';
 import { required } from '../testbed/discover.js';
 import { testbedDir } from '../testbed/paths.js';
-import { UserError } from './errors.js';
+import { UserError } from '../base/errors.js';
 import { parseVif } from './options.js';
 import { chooseTarget, HYPERVISOR_OPTION, reached, TOKEN_OPTION, type RemoteArguments } from './remote.js';
 

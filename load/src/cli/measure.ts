@@ -4,11 +4,11 @@ import type { Command } from 'commander';
 import type { Configuration } from '@grantline/base';
 import type { HttpRun, HttpSettings } from '../http/record.js';
 import { runHttp } from '../http/runs.js';
-import type { Progress } from '../report/progress.js';
+import type { Progress } from '../base/progress.js';
 import { compareAll } from '../runner/compare.js';
 import type { RunRecord } from '../runner/record.js';
 import type { RunPlan } from '../runner/run.js';
-import { RunError, UserError } from './errors.js';
+import { RunError, UserError } from '../base/errors.js';
 import { parseRemote, withRemoteBed } from './remote.js';
 
 /** What is to be measured. */

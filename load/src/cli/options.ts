@@ -15,7 +15,7 @@ import {
   NAME_FORM,
 } from '@grantline/base';
 import { ETH_MAX_FRAME, ETH_MIN_FRAME, IMIX_BYTES, LINK_GBPS } from '@grantline/frames';
-import { UserError } from './errors.js';
+import { UserError } from '../base/errors.js';
 
 /** A plain decimal number: "1e3", "0x10", "" and " 5" are none. */
 function decimal(text: string): number {

@@ -6,8 +6,8 @@ import { bringDown } from '../testbed/cleanup.js';
 import { testbedDir } from '../testbed/paths.js';
 import { watchReadiness } from '../testbed/readiness.js';
 import { Supervisor } from '../testbed/supervisor.js';
-import { UserError } from './errors.js';
-import { openPage, tokenOf, withPage, NO_PAGE_OPTION, PAGE_NAME_OPTION, PAGE_OPTION } from './page.js';
+import { UserError } from '../base/errors.js';
+import { openPage, tokenOf, withPage, NO_PAGE_OPTION, PAGE_NAME_OPTION, PAGE_OPTION } from '../bed/page.js';
 import {
   checkRate,
   parseConfig,
@@ -21,9 +21,9 @@ import {
 } from './options.js';
 import { setFaults } from '../runner/faults.js';
 import { chooseTarget } from './remote.js';
-import { session } from './session.js';
-import { rootLines } from './with-bed.js';
-import { checkTaps, farTapEnv, guestTapEnv, parseTaps, tapLines } from './taps.js';
+import { session } from '../control/session.js';
+import { rootLines } from '../bed/with-bed.js';
+import { checkTaps, farTapEnv, guestTapEnv, parseTaps, tapLines } from '../testbed/taps.js';
 
 interface UpArguments {
   guests: string;

@@ -1,7 +1,7 @@
 /** http --compose: the load runs in a container beside the NIC, as the comparison does (measure.ts). */
 import type { HttpRun } from '../http/record.js';
 import type { HttpPlan } from '../cli/measure.js';
-import type { Progress } from '../report/progress.js';
+import type { Progress } from '../base/progress.js';
 import { measureInStack } from './measure.js';
 
 /** @throws UserError, RunError */

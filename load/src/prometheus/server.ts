@@ -6,7 +6,7 @@ import { fastify, type FastifyBaseLogger, type FastifyInstance, type RawServerDe
 import { refuseHost, type Gate, answerHeadAtOnce, addressToBind, limitListening } from '@grantline/base';
 import { METRICS_TYPE, readingsPage } from '@grantline/observe';
 import { parseListen } from '../cli/options.js';
-import { UserError } from '../cli/errors.js';
+import { UserError } from '../base/errors.js';
 import { Experiment } from './experiment.js';
 import { EXPERIMENT_FAMILIES } from './families.js';
 

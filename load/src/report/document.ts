@@ -1,5 +1,5 @@
 /** A report as data: sections of sentences, a figure and tables. HTML and Markdown are made from the same. Pure. */
-import { counted, listed } from './format.js';
+import { counted, listed } from '../base/format.js';
 import type { Model } from './model.js';
 import { orderLines } from './order.js';
 import { PAPER_ORDER, PAPER_TITLE } from './paper.js';

@@ -1,10 +1,10 @@
 /** Writes results: JSON (runner/record.ts has its shape) into results/<date>-<commit>/, and where --json says. */
 import { join } from 'node:path';
-import { UserError } from '../cli/errors.js';
+import { UserError } from '../base/errors.js';
 import type { Result, RunRecord } from '../runner/record.js';
 import { resultsRoot } from '../testbed/paths.js';
-import type { HostInfo } from './host.js';
-import { checkTarget, replaceFile, tryToMakeBeside, writeUserFile } from './user-file.js';
+import type { HostInfo } from '../testbed/host.js';
+import { checkTarget, replaceFile, tryToMakeBeside, writeUserFile } from '../base/user-file.js';
 
 export interface CompareSettings {
   /** What carried the load: frames, or streams or requests (--workload). */

@@ -1,10 +1,10 @@
 /** Several configurations, one after another, each several times. */
 import type { Configuration } from '@grantline/base';
-import type { Progress } from '../report/progress.js';
+import type { Progress } from '../base/progress.js';
 import type { Summary } from '../report/results.js';
-import { counted } from '../report/format.js';
-import { medianIndex } from '../report/stats.js';
-import { RunError } from '../cli/errors.js';
+import { counted } from '../base/format.js';
+import { medianIndex } from '../base/stats.js';
+import { RunError } from '../base/errors.js';
 import { observers } from './observer.js';
 import type { RequestPlan } from './requests.js';
 import type { Result, RunRecord } from './record.js';

@@ -2,7 +2,7 @@
 import type { Factors } from '@grantline/base';
 import type { Direction } from './hop.js';
 import type { RequestRecord } from './requests.js';
-import type { Snapshot } from './snapshot.js';
+import type { Snapshot } from '../control/snapshot.js';
 
 export interface LatencyUs {
   p50: number;

@@ -1,21 +1,21 @@
 /** One run: load on, warm up, measure between two snapshots, load off, let everything come to rest, look again. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Configuration, CableFaults, RunSettings } from '@grantline/base';
-import { RunError } from '../cli/errors.js';
-import type { Progress } from '../report/progress.js';
+import { RunError } from '../base/errors.js';
+import type { Progress } from '../base/progress.js';
 import { cpuTimes } from '../testbed/proc.js';
-import type { Client, DomainInfo, ServiceClient } from './client.js';
-import { configure } from './configure.js';
+import type { Client, DomainInfo, ServiceClient } from '../control/client.js';
+import { configure } from '../control/configure.js';
 import type { Direction } from './conservation.js';
 import { directionLabel, type Phase } from './labels.js';
 import { figures } from './figures.js';
 import { observers, type Observer, type Progression } from './observer.js';
-import { startSink } from './send-load.js';
+import { startSink } from '../control/send-load.js';
 import { meanFrameBytes } from './frame-sizes.js';
 import { measureRequests, requestRecord, requestStatus, type RequestPlan } from './requests.js';
 import type { RunRecord } from './record.js';
 import { RunLoad, sendPart } from './run-load.js';
-import { inDriverDomain, inGuests, inNic, rate, sum, type Snapshot } from './snapshot.js';
+import { inDriverDomain, inGuests, inNic, rate, sum, type Snapshot } from '../control/snapshot.js';
 import type { Protocol } from '../cli/options.js';
 
 export interface RunPlan {

@@ -2,7 +2,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { NotOursError, openOwnDir, readOwnFile, startTimeOf } from '@grantline/base';
-import { UserError } from '../cli/errors.js';
+import { UserError } from '../base/errors.js';
 import { quoted } from '../report/provenance.js';
 import { isUsualDir } from './paths.js';
 import { fileIdentity, isSupervisor } from './proc.js';

@@ -5,7 +5,7 @@ import { compareTable, paperLines } from '../../src/report/table.js';
 import type { CompareSettings, Summary } from '../../src/report/results.js';
 import { condense, ranges, readable } from '../../src/report/text.js';
 import { flagNames } from '../../src/report/dump-text.js';
-import { medianIndex } from '../../src/report/stats.js';
+import { medianIndex } from '../../src/base/stats.js';
 import { abbaOrder, summarise, verdict } from '../../src/runner/compare.js';
 import { figures } from '../../src/runner/figures.js';
 import type { RunRecord } from '../../src/runner/record.js';

@@ -1,6 +1,6 @@
 import { planOf, type CompareArguments } from '../../src/cli/compare-plan.js';
 import t, { type Test } from 'tap';
-import { UserError } from '../../src/cli/errors.js';
+import { UserError } from '../../src/base/errors.js';
 import * as o from '../../src/cli/options.js';
 import { lineRate, meanFrameBytes } from '../../src/runner/frame-sizes.js';
 

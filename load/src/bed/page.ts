@@ -2,8 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { LivePage } from '../live/live-page.js';
-import type { PageChoice } from './options.js';
-import type { Closing } from './session.js';
+import type { PageChoice } from '../cli/options.js';
+import type { Closing } from '../control/session.js';
 
 /** For commander's option(). */
 export const PAGE_OPTION = [
