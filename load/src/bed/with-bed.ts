@@ -5,6 +5,7 @@ import { Client } from '../control/client.js';
 import { openBed, type Bed } from '../runner/run.js';
 import { observers, type Observer } from '../runner/observer.js';
 import { remotePage } from '../live/remote.js';
+import { parseEdge, unheard } from '../testbed/command-env.js';
 import { usable } from '../testbed/discover.js';
 import { testbedDir } from '../testbed/paths.js';
 import { takeRunLock } from '../testbed/run-lock.js';
@@ -12,8 +13,7 @@ import { closedFor, separateUsers } from '../testbed/service-env.js';
 import { Supervisor } from '../testbed/supervisor.js';
 import { UserError } from '../base/errors.js';
 import { endHeld, session, UNWIND_MS } from '../control/session.js';
-import { openPage, tokenAt, tokenOf, withPage } from './page.js';
-import { parseEdge, unheard, type PageChoice } from '../cli/options.js';
+import { openPage, tokenAt, tokenOf, withPage, type PageChoice } from './page.js';
 
 export interface BedOptions {
   dir: string | undefined;

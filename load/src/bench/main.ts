@@ -2,7 +2,7 @@
 import { join, relative } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { exitCodeOf, RunError, UserError } from '../base/errors.js';
-import { parseRepeat, parseSeconds } from '../cli/options.js';
+import { parseRepeat, parseSeconds } from '../base/option-values.js';
 import { withBed } from '../bed/with-bed.js';
 import { hostInfo } from '../testbed/host.js';
 import { terminalProgress } from '../base/progress.js';

@@ -2,7 +2,7 @@
 import { HOPS, type Hop } from '@grantline/observe';
 import { configurationName, type Factors } from '@grantline/base';
 import { UserError } from '../base/errors.js';
-import { parseVif } from '../cli/options.js';
+import { parseVif } from '../base/option-values.js';
 import { serviceName, type Client, type DomainInfo } from '../control/client.js';
 import { HttpError } from '../base/http.js';
 

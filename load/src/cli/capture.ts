@@ -9,7 +9,7 @@ import { Client } from '../control/client.js';
 import { required } from '../testbed/discover.js';
 import { testbedDir } from '../testbed/paths.js';
 import { RunError, UserError } from '../base/errors.js';
-import { integerIn, parseSeconds } from './options.js';
+import { integerIn, parseSeconds } from '../base/option-values.js';
 import { chooseTarget, HYPERVISOR_OPTION, reached, TOKEN_OPTION, type RemoteArguments } from './remote.js';
 import { watchParent } from '../control/session.js';
 

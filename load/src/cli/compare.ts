@@ -10,9 +10,8 @@ import { compareAll, summarise, verdict, warmUp } from '../runner/compare.js';
 import type { RunRecord } from '../runner/record.js';
 import type { Bed, RunPlan } from '../runner/run.js';
 import { planOf, type CompareArguments } from './compare-plan.js';
-import { parsePage } from './options.js';
+import { NO_PAGE_OPTION, PAGE_NAME_OPTION, PAGE_OPTION, parsePage } from './options.js';
 import { chooseTarget, HYPERVISOR_OPTION, TOKEN_OPTION, withRemoteBed } from './remote.js';
-import { NO_PAGE_OPTION, PAGE_NAME_OPTION, PAGE_OPTION } from '../bed/page.js';
 import { reportLine } from '../report/report-line.js';
 import { OWN_TESTBED, withBed } from '../bed/with-bed.js';
 

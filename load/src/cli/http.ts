@@ -12,17 +12,18 @@ import { terminalProgress } from '../base/progress.js';
 import { jsonOut, resultsDir, writeJson } from '../report/results.js';
 import type { Bed } from '../runner/run.js';
 import { UserError } from '../base/errors.js';
+import { parseRepeat, parseSeconds } from '../base/option-values.js';
 import {
+  NO_PAGE_OPTION,
+  PAGE_NAME_OPTION,
+  PAGE_OPTION,
   parseConfigs,
   parseConnections,
   parseGuests,
   parsePage,
   parseRates,
-  parseRepeat,
-  parseSeconds,
   parseWarmup,
 } from './options.js';
-import { NO_PAGE_OPTION, PAGE_NAME_OPTION, PAGE_OPTION } from '../bed/page.js';
 import { chooseTarget, HYPERVISOR_OPTION, TOKEN_OPTION, withRemoteBed, type RemoteArguments } from './remote.js';
 import { reportLine } from '../report/report-line.js';
 import { withBed } from '../bed/with-bed.js';

@@ -2,7 +2,7 @@
 import Table from 'cli-table3';
 import { requestsTitle } from '../runner/compare.js';
 import { micros } from '../base/format.js';
-import type { Summary } from './results.js';
+import type { Summary } from '../runner/record.js';
 
 /** A table for each number in flight and each company, under a line that says which. */
 export function requestLadders(results: readonly Summary[], options: { colour: boolean }): string[] {

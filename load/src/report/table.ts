@@ -4,8 +4,8 @@ import { counted, loadText, loss, micros, small } from '../base/format.js';
 import { requestsTitle } from '../runner/compare.js';
 import { requestLadders, requestLine, requestRunLine } from './request-table.js';
 import { PAPER, PAPER_ORDER } from './paper.js';
-import type { Result } from '../runner/record.js';
-import type { CompareSettings, Summary } from './results.js';
+import type { Result, Summary } from '../runner/record.js';
+import type { CompareSettings } from './results.js';
 
 export interface TableOptions {
   /** Terminal colours. */

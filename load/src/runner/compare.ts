@@ -1,13 +1,12 @@
 /** Several configurations, one after another, each several times. */
 import type { Configuration } from '@grantline/base';
 import type { Progress } from '../base/progress.js';
-import type { Summary } from '../report/results.js';
 import { counted } from '../base/format.js';
 import { medianIndex } from '../base/stats.js';
 import { RunError } from '../base/errors.js';
 import { observers } from './observer.js';
 import type { RequestPlan } from './requests.js';
-import type { Result, RunRecord } from './record.js';
+import type { Result, RunRecord, Summary } from './record.js';
 import { placeOf, runOnce, type Bed, type RunPlan } from './run.js';
 
 /** The order of runs: A B C, C B A, A B C ... so that a machine that gets slower or faster favours none.

@@ -86,6 +86,12 @@ export interface Result {
   notes: string[];
 }
 
+/** The median run of a configuration. */
+export interface Summary extends Result {
+  runs: number;
+  spread: { gbps: { min: number; max: number }; framesPerSecond: { min: number; max: number } };
+}
+
 /** A run with everything needed to work its figures out again. */
 export interface RunRecord extends Result {
   raw: { a: Snapshot; b: Snapshot; c: Snapshot };

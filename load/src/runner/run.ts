@@ -6,6 +6,7 @@ import type { Progress } from '../base/progress.js';
 import { cpuTimes } from '../testbed/proc.js';
 import type { Client, DomainInfo, ServiceClient } from '../control/client.js';
 import { configure } from '../control/configure.js';
+import type { Protocol } from '../control/nic-load.js';
 import type { Direction } from './conservation.js';
 import { directionLabel, type Phase } from './labels.js';
 import { figures } from './figures.js';
@@ -16,7 +17,6 @@ import { measureRequests, requestRecord, requestStatus, type RequestPlan } from 
 import type { RunRecord } from './record.js';
 import { RunLoad, sendPart } from './run-load.js';
 import { inDriverDomain, inGuests, inNic, rate, sum, type Snapshot } from '../control/snapshot.js';
-import type { Protocol } from '../cli/options.js';
 
 export interface RunPlan {
   /** Which way frames go, as the guest sees it; rx when not given. */

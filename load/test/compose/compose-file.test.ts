@@ -6,7 +6,7 @@ import { isAtLeast } from '../../src/compose/engine.js';
 import { LineReader } from '../../src/compose/measure.js';
 import { failureOf } from '../../src/compose/stack.js';
 import { UserError } from '../../src/base/errors.js';
-import type { MeasureLine } from '../../src/cli/measure.js';
+import type { MeasureLine } from '../../src/compose/measure-plan.js';
 import { chooseTarget, parseRemote } from '../../src/cli/remote.js';
 import { Client } from '../../src/control/client.js';
 import { Cycle } from '../../src/runner/cycle.js';
