@@ -9,6 +9,8 @@ import { root } from './setup.mjs';
 
 /** @type {string[]} */
 const floors = JSON.parse(readFileSync(join(root, 'tools', 'floors.json'), 'utf8'));
+/** @type {string[]} */
+const loadFloors = JSON.parse(readFileSync(join(root, 'tools', 'load-floors.json'), 'utf8'));
 /** For each rule: a module, what it imports, and a module that is imported so. */
 const offences = {
   ...Object.fromEntries(
@@ -18,6 +20,12 @@ const offences = {
         `floor-of-${name}`,
         [`shared/${name}/src/up.ts`, `import '../../../${above.replace('.ts', '.js')}';`, above],
       ];
+    }),
+  ),
+  ...Object.fromEntries(
+    loadFloors.map((name, i) => {
+      const above = i + 1 < loadFloors.length ? `${loadFloors[i + 1]}/ok` : 'ok';
+      return [`load-floor-of-${name}`, [`load/src/${name}/up.ts`, `import '../${above}.js';`, `load/src/${above}.ts`]];
     }),
   ),
   'packages-have-doors': [
