@@ -2,7 +2,7 @@
 import type { Progress } from '../base/progress.js';
 import type { BedSession } from '../control/bed-session.js';
 import { Client } from '../control/client.js';
-import { openBed, type Bed } from '../runner/run.js';
+import { openBed, type Bed } from '../runner/bed.js';
 import { observers, type Observer } from '../runner/observer.js';
 import { remotePage } from '../live/remote.js';
 import { parseEdge, unheard } from '../testbed/command-env.js';

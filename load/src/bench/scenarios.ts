@@ -4,7 +4,7 @@ import { abbaOrder } from '../runner/compare.js';
 import { configure } from '../control/configure.js';
 import { lineRate } from '../runner/frame-sizes.js';
 import type { RunRecord } from '../runner/record.js';
-import { openBed } from '../runner/run.js';
+import { openBed } from '../runner/bed.js';
 import { secondsBetween, serviceIn } from '../control/snapshot.js';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { gbps, honesty, named, one, plan, type Scenario } from './scenario.js';

@@ -4,7 +4,7 @@ import { RunError } from '../base/errors.js';
 import type { Progress } from '../base/progress.js';
 import { abbaOrder } from '../runner/compare.js';
 import type { Observer } from '../runner/observer.js';
-import type { Bed } from '../runner/run.js';
+import type { Bed } from '../runner/bed.js';
 import { inGuests, rate } from '../control/snapshot.js';
 import { honesty, one, plan, type Scenario } from './scenario.js';
 import { median, type Check } from './targets.js';

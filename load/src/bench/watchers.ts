@@ -5,7 +5,7 @@ import { WebSocket } from 'ws';
 import { RunError } from '../base/errors.js';
 import { LivePage } from '../live/live-page.js';
 import { callBytes } from '../base/http.js';
-import type { Bed } from '../runner/run.js';
+import type { Bed } from '../runner/bed.js';
 
 /** Looking at a testbed, under way. */
 export interface Watching {

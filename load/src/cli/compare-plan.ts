@@ -2,7 +2,7 @@
 import { configurationNames, type Configuration } from '@grantline/base';
 import type { CompareSettings } from '../report/results.js';
 import { REQUEST_BYTES, REQUEST_TIMEOUT_MS, type RequestPlan } from '../runner/requests.js';
-import type { RunPlan } from '../runner/run.js';
+import type { RunPlan } from '../runner/run-plan.js';
 import { UserError } from '../base/errors.js';
 import { parseRepeat, parseSeconds } from '../base/option-values.js';
 import {

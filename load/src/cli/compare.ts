@@ -8,7 +8,8 @@ import { jsonOut, resultsDir, writeJson, type CompareFile } from '../report/resu
 import { compareTable, runLine } from '../report/table.js';
 import { compareAll, summarise, verdict, warmUp } from '../runner/compare.js';
 import type { RunRecord } from '../runner/record.js';
-import type { Bed, RunPlan } from '../runner/run.js';
+import type { Bed } from '../runner/bed.js';
+import type { RunPlan } from '../runner/run-plan.js';
 import { planOf, type CompareArguments } from './compare-plan.js';
 import { NO_PAGE_OPTION, PAGE_NAME_OPTION, PAGE_OPTION, parsePage } from './options.js';
 import { chooseTarget, HYPERVISOR_OPTION, TOKEN_OPTION, withRemoteBed } from './remote.js';

@@ -10,7 +10,7 @@ import { hostInfo } from '../testbed/host.js';
 import { httpTable } from '../report/http-table.js';
 import { terminalProgress } from '../base/progress.js';
 import { jsonOut, resultsDir, writeJson } from '../report/results.js';
-import type { Bed } from '../runner/run.js';
+import type { Bed } from '../runner/bed.js';
 import { UserError } from '../base/errors.js';
 import { parseRepeat, parseSeconds } from '../base/option-values.js';
 import {

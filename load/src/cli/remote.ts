@@ -6,7 +6,7 @@ import { Client } from '../control/client.js';
 import { HttpError } from '../base/http.js';
 import { observers } from '../runner/observer.js';
 import type { Shown } from '../prometheus/server.js';
-import { openBed, type Bed } from '../runner/run.js';
+import { openBed, type Bed } from '../runner/bed.js';
 import { UserError } from '../base/errors.js';
 import { readUpTo } from '../base/user-input.js';
 import { endHeld, session, UNWIND_MS } from '../control/session.js';

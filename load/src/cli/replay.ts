@@ -7,7 +7,7 @@ import { hostInfo } from '../testbed/host.js';
 import { terminalProgress } from '../base/progress.js';
 import { jsonOut, resultsDir, writeJson } from '../report/results.js';
 import { mappingsOf, stationsOf, tooLarge } from '../runner/replay-expected.js';
-import type { Bed } from '../runner/run.js';
+import type { Bed } from '../runner/bed.js';
 import { replayOnce, type ReplayResult } from '../runner/replay.js';
 import { RunError, UserError } from '../base/errors.js';
 import { parseConfig, parseGuests, parseLoops, parseMap, parsePace, type MacRule } from './options.js';

@@ -3,7 +3,7 @@
 import type { Configuration } from '@grantline/base';
 import type { HttpRun, HttpSettings } from '../http/record.js';
 import type { RunRecord } from '../runner/record.js';
-import type { RunPlan } from '../runner/run.js';
+import type { RunPlan } from '../runner/run-plan.js';
 
 /** What is to be measured. */
 export interface MeasurePlan {

@@ -3,7 +3,7 @@ import { WEB_PORT } from '@grantline/base';
 import { RunError } from '../base/errors.js';
 import type { ServiceClient } from '../control/client.js';
 import { edgeDoors, type EdgeDoor } from '../control/edge.js';
-import type { Bed } from '../runner/run.js';
+import type { Bed } from '../runner/bed.js';
 
 /** The web doors of all guests, as addresses that are good from here; null: it does not listen. */
 export async function webDoors(nic: ServiceClient): Promise<(EdgeDoor & { url: string | null })[]> {

@@ -8,7 +8,7 @@ import { configure } from '../control/configure.js';
 import { cpuPerFrame } from '../runner/figures.js';
 import { callBytes } from '../base/http.js';
 import type { Phase } from '../runner/labels.js';
-import { checkGuests, type Bed } from '../runner/run.js';
+import { checkGuests, type Bed } from '../runner/bed.js';
 import { serviceIn, type Snapshot } from '../control/snapshot.js';
 import { machineTimes, type MachineTimes } from '../testbed/proc.js';
 import { Generator, Loopback, type Usage } from './child.js';

@@ -13,7 +13,7 @@ import type { Client } from '../control/client.js';
 import { configure } from '../control/configure.js';
 import { IMIX_BYTES } from '@grantline/frames';
 import { startLoad, stopLoad } from '../control/nic-load.js';
-import { announceRun, openBed } from '../runner/run.js';
+import { announceRun, openBed } from '../runner/bed.js';
 import { takeRunLock } from '../testbed/run-lock.js';
 import type { Seen } from './watch.js';
 

@@ -7,7 +7,9 @@ import { RunError } from '../base/errors.js';
 import { observers } from './observer.js';
 import type { RequestPlan } from './requests.js';
 import type { Result, RunRecord, Summary } from './record.js';
-import { placeOf, runOnce, type Bed, type RunPlan } from './run.js';
+import type { Bed } from './bed.js';
+import { placeOf, runOnce } from './run.js';
+import type { RunPlan } from './run-plan.js';
 
 /** The order of runs: A B C, C B A, A B C ... so that a machine that gets slower or faster favours none.
  *  @returns indices of configurations, a row per round */

@@ -6,7 +6,9 @@ import { silent } from '../base/progress.js';
 import type { Client } from '../control/client.js';
 import type { BedSession } from '../control/bed-session.js';
 import type { Observer } from './observer.js';
-import { openBed, runOnce, type Bed, type RunPlan } from './run.js';
+import { openBed, type Bed } from './bed.js';
+import { runOnce } from './run.js';
+import type { RunPlan } from './run-plan.js';
 
 export interface CycleOptions {
   /** Called at each look at the testbed: its token may be new. */

@@ -9,7 +9,7 @@ import { checkConservation, dropsOf } from './conservation.js';
 import { loadCapture, loadStatus, startLoad, stopLoad } from '../control/nic-load.js';
 import { recordedBy } from './recorded.js';
 import { compareBags, expectedOf, sendableOf, type Difference } from './replay-expected.js';
-import { announceRun, checkGuests, drain, type Bed } from './run.js';
+import { announceRun, checkGuests, drain, type Bed } from './bed.js';
 import { sum } from '../control/snapshot.js';
 
 export interface ReplayPlan {

@@ -5,7 +5,8 @@ import { startStreams, stopStreams } from '../control/edge.js';
 import { faultsOf, setFaults } from './faults.js';
 import { startLoad, stopLoad, type GeneratorLoad } from '../control/nic-load.js';
 import { startRequests, stopRequests } from './requests.js';
-import type { Bed, RunPlan } from './run.js';
+import type { Bed } from './bed.js';
+import type { RunPlan } from './run-plan.js';
 import { FAR_STATION, sendOrder, startSending, stopSending } from '../control/send-load.js';
 
 /** Frames of the load beside requests. */

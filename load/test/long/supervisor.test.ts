@@ -4,7 +4,7 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, wr
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Client } from '../../src/control/client.js';
-import { checkGuests, openBed } from '../../src/runner/run.js';
+import { checkGuests, openBed } from '../../src/runner/bed.js';
 import { serviceProcesses } from '../../src/testbed/proc.js';
 import { discover } from '../../src/testbed/discover.js';
 import { closedBelow, closedToOthers, inheritedEnv, separateUsers, startAs } from '../../src/testbed/service-env.js';
