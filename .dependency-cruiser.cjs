@@ -2,6 +2,8 @@
 
 /** The packages of shared/, the lowest first: each may use those before it. */
 const floors = require('./tools/floors.json');
+/** The rooms of load/src, the same way. */
+const loadFloors = require('./tools/load-floors.json');
 
 module.exports = {
   forbidden: [
@@ -11,6 +13,13 @@ module.exports = {
       severity: 'error',
       from: { path: `^shared/${name}/(src|testkit)/` },
       to: { path: '^(shared|services|load|dashboards)/', pathNot: `^shared/(${floors.slice(0, i + 1).join('|')})/` },
+    })),
+    ...loadFloors.map((name, i) => ({
+      name: `load-floor-of-${name}`,
+      comment: `load/src/${name} uses of load's rooms only ${loadFloors.slice(0, i).join(', ') || 'itself'}`,
+      severity: 'error',
+      from: { path: `^load/src/${name}/` },
+      to: { path: '^load/src/', pathNot: `^load/src/(${loadFloors.slice(0, i + 1).join('|')})/` },
     })),
     {
       name: 'packages-have-doors',
@@ -92,10 +101,10 @@ module.exports = {
     },
     {
       name: 'no-circular',
-      comment: 'types may refer to each other, code may not',
+      comment: 'neither code nor types: what two files need of each other is in a third, or they are one',
       severity: 'error',
       from: {},
-      to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } },
+      to: { circular: true },
     },
   ],
   options: {

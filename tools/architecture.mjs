@@ -9,6 +9,8 @@ import { root } from './setup.mjs';
 
 /** @type {string[]} */
 const floors = JSON.parse(readFileSync(join(root, 'tools', 'floors.json'), 'utf8'));
+/** @type {string[]} */
+const loadFloors = JSON.parse(readFileSync(join(root, 'tools', 'load-floors.json'), 'utf8'));
 /** For each rule: a module, what it imports, and a module that is imported so. */
 const offences = {
   ...Object.fromEntries(
@@ -18,6 +20,12 @@ const offences = {
         `floor-of-${name}`,
         [`shared/${name}/src/up.ts`, `import '../../../${above.replace('.ts', '.js')}';`, above],
       ];
+    }),
+  ),
+  ...Object.fromEntries(
+    loadFloors.map((name, i) => {
+      const above = i + 1 < loadFloors.length ? `${loadFloors[i + 1]}/ok` : 'ok';
+      return [`load-floor-of-${name}`, [`load/src/${name}/up.ts`, `import '../${above}.js';`, `load/src/${above}.ts`]];
     }),
   ),
   'packages-have-doors': [
@@ -47,7 +55,13 @@ const offences = {
   'services-are-isolated': ['services/guest/src/bad.ts', "import '../../nic/src/ok.js';", 'services/nic/src/ok.ts'],
   'load-imports-no-service': ['load/src/bad.ts', "import '../../services/nic/src/ok.js';", 'services/nic/src/ok.ts'],
   'dashboards-import-no-service': ['dashboards/src/bad.ts', "import '../../load/src/ok.js';", 'load/src/ok.ts'],
-  'no-circular': ['load/src/one.ts', "import './two.js';", 'load/src/two.ts', "import './one.js';"],
+  // Types alone are enough.
+  'no-circular': [
+    'load/src/one.ts',
+    "import type { ok } from './two.js'; export type Ok = typeof ok;",
+    'load/src/two.ts',
+    "import type { bad } from './one.js'; export type Bad = typeof bad;",
+  ],
 };
 const dir = mkdtempSync(join(tmpdir(), 'grantline-architecture-'));
 const put = (path, text) => {

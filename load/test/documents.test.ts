@@ -256,6 +256,21 @@ t.test('the packages of shared/ stand in ARCHITECTURE.md from the lowest floor u
   t.end();
 });
 
+t.test('the rooms of load/src stand in ARCHITECTURE.md and in its README from the lowest floor up', (t) => {
+  const floors = JSON.parse(text('tools/load-floors.json')) as string[];
+  t.same(
+    [...floors].sort(),
+    files(/^load\/src\/[^/]+\/$/).map((path) => path.split('/')[2]),
+  );
+  t.same(
+    [...text('ARCHITECTURE.md').matchAll(/^\| `load\/src\/(\w+)` \|/gm)].map(([, name]) => name),
+    floors,
+  );
+  const told = [...text('load/README.md').matchAll(/^\|.*?\|/gm)].join('\n').matchAll(/`src\/(\w+)\/`/g);
+  t.same([...new Set([...told].map(([, name]) => name))], floors);
+  t.end();
+});
+
 /** What pages say in numbers: page, words with the number in parentheses, constant (with its file, where others have one of that
  *  name), and how many of its units make one of the page's. */
 const NUMBERS: readonly (readonly [string, RegExp, string, number?])[] = [

@@ -1,13 +1,13 @@
 /** npm run bench: all scenarios, one table of what was asked for and what was reached, JSON with every run. */
 import { join, relative } from 'node:path';
 import { Command, CommanderError } from 'commander';
-import { exitCodeOf, RunError, UserError } from '../cli/errors.js';
-import { parseRepeat, parseSeconds } from '../cli/options.js';
-import { withBed } from '../cli/with-bed.js';
-import { hostInfo } from '../report/host.js';
-import { terminalProgress } from '../report/progress.js';
+import { exitCodeOf, RunError, UserError } from '../base/errors.js';
+import { parseRepeat, parseSeconds } from '../base/option-values.js';
+import { withBed } from '../bed/with-bed.js';
+import { hostInfo } from '../testbed/host.js';
+import { terminalProgress } from '../base/progress.js';
 import { jsonOut, resultsDir, writeJson } from '../report/results.js';
-import { writeUserFile } from '../report/user-file.js';
+import { writeUserFile } from '../base/user-file.js';
 import { warmUp } from '../runner/compare.js';
 import { named, plan, type BenchSettings, type Measured } from './scenario.js';
 import { SCENARIOS } from './scenarios.js';

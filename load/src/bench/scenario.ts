@@ -1,10 +1,12 @@
 /** What a scenario of the benchmark is, and what all of them share. */
 import { configurationNamed, type Configuration } from '@grantline/base';
 import type { HttpRun } from '../http/record.js';
-import type { Progress } from '../report/progress.js';
+import type { Progress } from '../base/progress.js';
 import { runLine } from '../report/table.js';
 import type { RunRecord } from '../runner/record.js';
-import { runOnce, type Bed, type RunPlan } from '../runner/run.js';
+import type { Bed } from '../runner/bed.js';
+import { runOnce } from '../runner/run.js';
+import type { RunPlan } from '../runner/run-plan.js';
 import type { Check } from './targets.js';
 
 export interface BenchSettings {

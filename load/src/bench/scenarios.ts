@@ -1,11 +1,11 @@
 /** The runs of the benchmark: each scenario on a testbed of its own, and the checks that come of it. */
 import { configurationNames } from '@grantline/base';
 import { abbaOrder } from '../runner/compare.js';
-import { configure } from '../runner/configure.js';
+import { configure } from '../control/configure.js';
 import { lineRate } from '../runner/frame-sizes.js';
 import type { RunRecord } from '../runner/record.js';
-import { openBed } from '../runner/run.js';
-import { secondsBetween, serviceIn } from '../runner/snapshot.js';
+import { openBed } from '../runner/bed.js';
+import { secondsBetween, serviceIn } from '../control/snapshot.js';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { gbps, honesty, named, one, plan, type Scenario } from './scenario.js';
 import { checkOf } from './targets.js';

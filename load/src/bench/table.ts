@@ -1,6 +1,6 @@
 /** What the benchmark came to, for the screen and as the Markdown file that the documents point to. Pure. */
 import Table from 'cli-table3';
-import type { HostInfo } from '../report/host.js';
+import type { HostInfo } from '../testbed/host.js';
 import { escapeMarkdown } from '../report/markdown.js';
 import type { BenchSettings } from './scenario.js';
 import { figure, judgeCheck, wantedText, type Check } from './targets.js';

@@ -1,11 +1,11 @@
 /** What it costs to be watched: `optimised` with nobody looking and with each watcher, in turn, on the same testbed. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { RunError } from '../cli/errors.js';
-import type { Progress } from '../report/progress.js';
+import { RunError } from '../base/errors.js';
+import type { Progress } from '../base/progress.js';
 import { abbaOrder } from '../runner/compare.js';
 import type { Observer } from '../runner/observer.js';
-import type { Bed } from '../runner/run.js';
-import { inGuests, rate } from '../runner/snapshot.js';
+import type { Bed } from '../runner/bed.js';
+import { inGuests, rate } from '../control/snapshot.js';
 import { honesty, one, plan, type Scenario } from './scenario.js';
 import { median, type Check } from './targets.js';
 import { WATCHERS, type Watcher, type Watching } from './watchers.js';

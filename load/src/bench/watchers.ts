@@ -2,10 +2,10 @@
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { WebSocket } from 'ws';
-import { RunError } from '../cli/errors.js';
+import { RunError } from '../base/errors.js';
 import { LivePage } from '../live/live-page.js';
-import { callBytes } from '../runner/http.js';
-import type { Bed } from '../runner/run.js';
+import { callBytes } from '../base/http.js';
+import type { Bed } from '../runner/bed.js';
 
 /** Looking at a testbed, under way. */
 export interface Watching {

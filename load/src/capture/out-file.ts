@@ -14,8 +14,8 @@ import { randomUUID } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { UserError } from '../cli/errors.js';
-import { checkTarget, codeOf, openStream, refusal, type UserStream } from '../report/user-file.js';
+import type { UserError } from '../base/errors.js';
+import { checkTarget, codeOf, openStream, refusal, type UserStream } from '../base/user-file.js';
 import type { BlockSink } from './capture-run.js';
 
 /** Buffers that the system takes in one call. */

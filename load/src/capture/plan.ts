@@ -1,10 +1,10 @@
 /** Which services are asked for which hop of a vif, and whether the hop exists in the configuration in force. */
 import { HOPS, type Hop } from '@grantline/observe';
 import { configurationName, type Factors } from '@grantline/base';
-import { UserError } from '../cli/errors.js';
-import { parseVif } from '../cli/options.js';
-import { serviceName, type Client, type DomainInfo } from '../runner/client.js';
-import { HttpError } from '../runner/http.js';
+import { UserError } from '../base/errors.js';
+import { parseVif } from '../base/option-values.js';
+import { serviceName, type Client, type DomainInfo } from '../control/client.js';
+import { HttpError } from '../base/http.js';
 
 /** One hop, and where it is captured. */
 export interface HopSource {

@@ -1,8 +1,8 @@
 /** The stream of one hop: connects, cuts it into blocks, and tells when it has ended. docs/wire/capture.md. */
 import { request, type ClientRequest, type IncomingMessage } from 'node:http';
 import { readStatistics, PCAPNG_STATISTICS, type Statistics, PCAPNG_ENHANCED } from '@grantline/observe';
-import { RunError, UserError } from '../cli/errors.js';
-import { messageOf } from '../runner/http.js';
+import { RunError, UserError } from '../base/errors.js';
+import { messageOf } from '../base/http.js';
 import type { HopSource } from './plan.js';
 
 const CONNECT_LIMIT_MS = 10_000;

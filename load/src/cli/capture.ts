@@ -4,14 +4,14 @@ import { DEFAULT_RING_BYTES, MAX_RING_BYTES, MAX_SNAPLEN, MIN_RING_BYTES, HOPS, 
 import { CaptureRun, type Ended, type HopTotals } from '../capture/capture-run.js';
 import { openOut, type CaptureOut } from '../capture/out-file.js';
 import { planCapture } from '../capture/plan.js';
-import { targetOf } from '../report/user-file.js';
-import { Client } from '../runner/client.js';
+import { targetOf } from '../base/user-file.js';
+import { Client } from '../control/client.js';
 import { required } from '../testbed/discover.js';
 import { testbedDir } from '../testbed/paths.js';
-import { RunError, UserError } from './errors.js';
-import { integerIn, parseSeconds } from './options.js';
+import { RunError, UserError } from '../base/errors.js';
+import { integerIn, parseSeconds } from '../base/option-values.js';
 import { chooseTarget, HYPERVISOR_OPTION, reached, TOKEN_OPTION, type RemoteArguments } from './remote.js';
-import { watchParent } from './session.js';
+import { watchParent } from '../control/session.js';
 
 interface CaptureArguments extends RemoteArguments {
   hop?: string;

@@ -2,8 +2,9 @@
 import { configurationNames, type Configuration } from '@grantline/base';
 import type { CompareSettings } from '../report/results.js';
 import { REQUEST_BYTES, REQUEST_TIMEOUT_MS, type RequestPlan } from '../runner/requests.js';
-import type { RunPlan } from '../runner/run.js';
-import { UserError } from './errors.js';
+import type { RunPlan } from '../runner/run-plan.js';
+import { UserError } from '../base/errors.js';
+import { parseRepeat, parseSeconds } from '../base/option-values.js';
 import {
   parseConfigs,
   parseBeside,
@@ -15,9 +16,7 @@ import {
   parseInFlight,
   parseLink,
   parseProtocol,
-  parseRepeat,
   parseRequestRate,
-  parseSeconds,
   parseSeed,
   parseSets,
   parseWarmup,

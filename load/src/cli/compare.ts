@@ -2,19 +2,19 @@
 import { basename, relative, join } from 'node:path';
 import type { Command } from 'commander';
 import { configurationNames } from '@grantline/base';
-import { hostInfo } from '../report/host.js';
-import { terminalProgress } from '../report/progress.js';
+import { hostInfo } from '../testbed/host.js';
+import { terminalProgress } from '../base/progress.js';
 import { jsonOut, resultsDir, writeJson, type CompareFile } from '../report/results.js';
 import { compareTable, runLine } from '../report/table.js';
 import { compareAll, summarise, verdict, warmUp } from '../runner/compare.js';
 import type { RunRecord } from '../runner/record.js';
-import type { Bed, RunPlan } from '../runner/run.js';
+import type { Bed } from '../runner/bed.js';
+import type { RunPlan } from '../runner/run-plan.js';
 import { planOf, type CompareArguments } from './compare-plan.js';
-import { parsePage } from './options.js';
+import { NO_PAGE_OPTION, PAGE_NAME_OPTION, PAGE_OPTION, parsePage } from './options.js';
 import { chooseTarget, HYPERVISOR_OPTION, TOKEN_OPTION, withRemoteBed } from './remote.js';
-import { NO_PAGE_OPTION, PAGE_NAME_OPTION, PAGE_OPTION } from './page.js';
 import { reportLine } from '../report/report-line.js';
-import { OWN_TESTBED, withBed } from './with-bed.js';
+import { OWN_TESTBED, withBed } from '../bed/with-bed.js';
 
 const collect = (value: string, all: string[]): string[] => [...all, value];
 

@@ -1,7 +1,8 @@
 /** grantline cycle: comparisons on a running testbed, one after another, until it is interrupted. */
 import { printable, configurationNames } from '@grantline/base';
 import type { Command } from 'commander';
-import { Client } from '../runner/client.js';
+import { Client } from '../control/client.js';
+import { parseSeconds } from '../base/option-values.js';
 import { remotePage } from '../live/remote.js';
 import type { Shown } from '../prometheus/server.js';
 import { Cycle } from '../runner/cycle.js';
@@ -9,7 +10,7 @@ import { observers, type Observer } from '../runner/observer.js';
 import { required } from '../testbed/discover.js';
 import { testbedDir } from '../testbed/paths.js';
 import { takeRunLock } from '../testbed/run-lock.js';
-import { parseConfigs, parseFrame, parseGuests, parseLink, parseSeconds, parseSeed, parseWarmup } from './options.js';
+import { parseConfigs, parseFrame, parseGuests, parseLink, parseSeed, parseWarmup } from './options.js';
 import {
   HYPERVISOR_OPTION,
   TOKEN_OPTION,
@@ -18,8 +19,8 @@ import {
   shownHere,
   type RemoteArguments,
 } from './remote.js';
-import { tokenAt } from './page.js';
-import { session, UNWIND_MS } from './session.js';
+import { tokenAt } from '../bed/page.js';
+import { session, UNWIND_MS } from '../control/session.js';
 
 interface CycleArguments extends RemoteArguments {
   seconds: string;

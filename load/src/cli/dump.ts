@@ -1,24 +1,15 @@
 /** grantline dump vif1.0: rings, grants, ports and store paths of one vif, as text. Changes nothing: it can be called
  *  while a run is under way. */
 import type { Command } from 'commander';
-import { dumpText } from '../report/dump-text.js';
-import { Client, type ServiceClient } from '../runner/client.js';
+import { dumpText, type VifDump } from '../report/dump-text.js';
+import { Client, type ServiceClient } from '../control/client.js';
 import { printableLines } from '@grantline/base';
-import { HttpError } from '../runner/http.js';
+import { HttpError } from '../base/http.js';
 import { required } from '../testbed/discover.js';
 import { testbedDir } from '../testbed/paths.js';
-import { UserError } from './errors.js';
-import { parseVif } from './options.js';
+import { UserError } from '../base/errors.js';
+import { parseVif } from '../base/option-values.js';
 import { chooseTarget, HYPERVISOR_OPTION, reached, TOKEN_OPTION, type RemoteArguments } from './remote.js';
-
-export interface VifDump {
-  vif: string;
-  states: unknown;
-  rings: { driverDomain: unknown; guest: unknown; nic: unknown };
-  grants: unknown;
-  ports: unknown;
-  xenstore: { backend: unknown; frontend: unknown };
-}
 
 /** Asks all services for what they know of a vif. A part that cannot be had is an object with `error`. */
 export async function collectDump(client: Client, name: string, guest: number, device: number): Promise<VifDump> {

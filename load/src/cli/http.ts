@@ -6,26 +6,27 @@ import { runHttp } from '../http/runs.js';
 import { parseScenarios } from '../http/scenario.js';
 import { httpVerdict, summariseHttp } from '../http/summary.js';
 import type { HttpFile, HttpRun, HttpSettings } from '../http/record.js';
-import { hostInfo } from '../report/host.js';
+import { hostInfo } from '../testbed/host.js';
 import { httpTable } from '../report/http-table.js';
-import { terminalProgress } from '../report/progress.js';
+import { terminalProgress } from '../base/progress.js';
 import { jsonOut, resultsDir, writeJson } from '../report/results.js';
-import type { Bed } from '../runner/run.js';
-import { UserError } from './errors.js';
+import type { Bed } from '../runner/bed.js';
+import { UserError } from '../base/errors.js';
+import { parseRepeat, parseSeconds } from '../base/option-values.js';
 import {
+  NO_PAGE_OPTION,
+  PAGE_NAME_OPTION,
+  PAGE_OPTION,
   parseConfigs,
   parseConnections,
   parseGuests,
   parsePage,
   parseRates,
-  parseRepeat,
-  parseSeconds,
   parseWarmup,
 } from './options.js';
-import { NO_PAGE_OPTION, PAGE_NAME_OPTION, PAGE_OPTION } from './page.js';
 import { chooseTarget, HYPERVISOR_OPTION, TOKEN_OPTION, withRemoteBed, type RemoteArguments } from './remote.js';
 import { reportLine } from '../report/report-line.js';
-import { withBed } from './with-bed.js';
+import { withBed } from '../bed/with-bed.js';
 
 interface HttpArguments extends RemoteArguments {
   configs?: string;

@@ -1,5 +1,5 @@
 /** The grantline command as a process. */
-import { unwritten } from '../report/user-file.js';
+import { unwritten } from '../base/user-file.js';
 import { flushed, watchOutput } from './flush.js';
 import { run } from './program.js';
 

@@ -1,41 +1,12 @@
 /** grantline measure: the inside half of `compare --compose`. It runs where the services can be reached, and tells what
  *  happens as lines of JSON; the outside half (compose/measure.ts) shows and keeps it. Not meant to be typed. */
 import type { Command } from 'commander';
-import type { Configuration } from '@grantline/base';
-import type { HttpRun, HttpSettings } from '../http/record.js';
+import type { HttpPlan, MeasureLine, MeasurePlan } from '../compose/measure-plan.js';
 import { runHttp } from '../http/runs.js';
-import type { Progress } from '../report/progress.js';
+import type { Progress } from '../base/progress.js';
 import { compareAll } from '../runner/compare.js';
-import type { RunRecord } from '../runner/record.js';
-import type { RunPlan } from '../runner/run.js';
-import { RunError, UserError } from './errors.js';
+import { RunError, UserError } from '../base/errors.js';
 import { parseRemote, withRemoteBed } from './remote.js';
-
-/** What is to be measured. */
-export interface MeasurePlan {
-  configs: Configuration[];
-  plan: RunPlan;
-  guests: number;
-  repeat: number;
-  /** Somebody sees the live line. */
-  live: boolean;
-}
-
-/** The same for a load by HTTP. */
-export interface HttpPlan {
-  kind: 'http';
-  configs: Configuration[];
-  settings: HttpSettings;
-  guests: number;
-  live: boolean;
-}
-
-/** A line of output. */
-export type MeasureLine =
-  | { live: string }
-  | { line: string }
-  | { record: RunRecord | HttpRun }
-  | { error: { kind: 'user'; what: string; remedy: string } | { kind: 'run'; what: string } };
 
 export function addMeasure(program: Command): void {
   program

@@ -15,20 +15,10 @@ import {
   NAME_FORM,
 } from '@grantline/base';
 import { ETH_MAX_FRAME, ETH_MIN_FRAME, IMIX_BYTES, LINK_GBPS } from '@grantline/frames';
-import { UserError } from './errors.js';
-
-/** A plain decimal number: "1e3", "0x10", "" and " 5" are none. */
-function decimal(text: string): number {
-  return /^\d+(\.\d+)?$/.test(text) ? Number(text) : NaN;
-}
-
-export function integerIn(text: string, what: string, low: number, high: number): number {
-  const n = decimal(text);
-  if (!Number.isInteger(n) || n < low || n > high) {
-    throw new UserError(`${what} "${text}" is out of range`, `give a whole number from ${low} to ${high}`);
-  }
-  return n;
-}
+import { UserError } from '../base/errors.js';
+import { decimal, integerIn, parseListen } from '../base/option-values.js';
+import type { PageChoice } from '../bed/page.js';
+import type { Protocol } from '../control/nic-load.js';
 
 export const parseGuests = (text: string): number => integerIn(text, 'the number of guests', 1, MAX_GUESTS);
 /** --nested: guest1,guest2 or all. @returns domids; null: all */
@@ -42,20 +32,10 @@ export function parseNested(text: string, guests: number): number[] | null {
     return guest;
   });
 }
-export const parseRepeat = (text: string): number => integerIn(text, 'repeat', 1, 100);
 export const parseFlows = (text: string): number => integerIn(text, 'the number of flows', 1, 1024);
 export const parseLoops = (text: string): number => integerIn(text, 'loops', 1, 1_000_000);
 export const parseConnections = (text: string): number => integerIn(text, 'the number of connections', 1, 1000);
 export const parseSeed = (text: string): number => integerIn(text, 'the seed', 1, 0xffffffff);
-
-/** Measured seconds. */
-export function parseSeconds(text: string): number {
-  const n = decimal(text);
-  if (!(n >= 0.1 && n <= 86_400)) {
-    throw new UserError(`seconds "${text}" is out of range`, 'give a number from 0.1 to 86400');
-  }
-  return n;
-}
 
 /** Seconds of load before measuring starts; 0 is allowed. */
 export function parseWarmup(text: string): number {
@@ -138,8 +118,6 @@ export function parseFaultsOption(text: string | undefined): CableFaults | null 
   }
 }
 
-export type Protocol = 'auto' | 'tcp' | 'udp';
-
 export function parseProtocol(text: string): Protocol {
   if (text === 'auto' || text === 'tcp' || text === 'udp') return text;
   throw new UserError(`unknown protocol "${text}"`, 'give auto, tcp or udp');
@@ -214,44 +192,16 @@ export function parseMap(text: string): MacRule {
   return { mac, guest: integerIn(m[2], 'the guest in --map', 1, MAX_GUESTS) };
 }
 
-/** --listen HOST:PORT. */
-export function parseListen(text: string): { host: string; port: number } {
-  const m = /^(\[[0-9a-f:]+\]|[\w.-]+):(\d{1,5})$/i.exec(text);
-  const port = m ? Number(m[2]) : NaN;
-  if (!m || !(port <= 65535)) throw new UserError(`"${text}" is not HOST:PORT`, 'write for example 127.0.0.1:7600');
-  return { host: m[1].replace(/^\[|\]$/g, ''), port };
-}
-
-/** --edge HOST:PORT, or PORT of the loopback address; GRANTLINE_EDGE says it for all commands. @returns null: free ports */
-export function parseEdge(
-  option: string | undefined,
-  env: NodeJS.ProcessEnv = process.env,
-): { host: string; port: number } | null {
-  const text = option ?? env['GRANTLINE_EDGE'];
-  if (text === undefined || text === '') return null;
-  return parseListen(/^\d+$/.test(text) ? `127.0.0.1:${text}` : text);
-}
-
-/** Settings that commands take from the environment. */
-const HEARD = new Set(
-  'DIR RESULTS HTTP EDGE LOG NODE_FLAGS REVISION HYPERVISOR_URL TOKEN TOKEN_FILE PORT'
-    .split(' ')
-    .map((n) => `GRANTLINE_${n}`),
-);
-
-/** @returns a line about each setting of a service that does nothing when given to a command that starts them */
-export function unheard(env: NodeJS.ProcessEnv = process.env): string[] {
-  return Object.keys(env)
-    .filter((name) => name.startsWith('GRANTLINE_') && !HEARD.has(name) && env[name] !== '')
-    .map((name) => `${name} has no effect here: it is a setting of a service that is started by itself`);
-}
-
-/** Where a live page is served, and under which names. */
-export interface PageChoice {
-  /** null: not said; the usual port, or a free one. */
-  at: { host: string; port: number } | null;
-  names: readonly string[];
-}
+/** Of commands with a live page, for commander's option(). */
+export const PAGE_OPTION = [
+  '--page <host:port>',
+  'where the live page is served; who can reach it can use its controls (default: 127.0.0.1:7680, or a free port)',
+] as const;
+export const PAGE_NAME_OPTION = [
+  '--page-name <names>',
+  'names under which the live page may be opened beside its address, with commas: lab1.example.org; behind a TLS proxy with its port, where that is not 443',
+] as const;
+export const NO_PAGE_OPTION = ['--no-page', 'no live page'] as const;
 
 /** --page HOST:PORT, --no-page and --page-name NAME[:PORT],... @returns null when there is to be no page */
 export function parsePage(option: string | false | undefined, names?: string): PageChoice | null {
@@ -264,13 +214,6 @@ export function parsePage(option: string | false | undefined, names?: string): P
     );
   if (option === false) return null;
   return { at: option === undefined ? null : parseListen(option), names: list };
-}
-
-/** vif1.0 → guest domain and device. */
-export function parseVif(text: string): { guest: number; device: number } {
-  const m = /^vif(\d{1,4})\.(\d{1,2})$/.exec(text);
-  if (!m) throw new UserError(`"${text}" is not the name of a vif`, 'write for example vif1.0: domain 1, device 0');
-  return { guest: Number(m[1]), device: Number(m[2]) };
 }
 
 /** @throws UserError when it is no limit that a vif can have */

@@ -1,8 +1,8 @@
 /** What the grantline command does with its line: finds the subcommand, runs it, turns errors into one line and an exit code. */
 import { Command, CommanderError } from 'commander';
 import { UsageError, printable, printableLines } from '@grantline/base';
-import { exitCodeOf, Interrupted, RunError, UserError } from './errors.js';
-import { HttpError } from '../runner/http.js';
+import { exitCodeOf, Interrupted, RunError, UserError } from '../base/errors.js';
+import { HttpError } from '../base/http.js';
 
 /** Adds a command to the program. */
 type Add = (program: Command) => void;

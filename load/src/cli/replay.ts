@@ -3,17 +3,17 @@ import { join, relative, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { CaptureError, type Capture, parseCapture } from '@grantline/observe';
 import { ETH_MAX_FRAME } from '@grantline/frames';
-import { hostInfo } from '../report/host.js';
-import { terminalProgress } from '../report/progress.js';
+import { hostInfo } from '../testbed/host.js';
+import { terminalProgress } from '../base/progress.js';
 import { jsonOut, resultsDir, writeJson } from '../report/results.js';
 import { mappingsOf, stationsOf, tooLarge } from '../runner/replay-expected.js';
-import type { Bed } from '../runner/run.js';
+import type { Bed } from '../runner/bed.js';
 import { replayOnce, type ReplayResult } from '../runner/replay.js';
-import { RunError, UserError } from './errors.js';
+import { RunError, UserError } from '../base/errors.js';
 import { parseConfig, parseGuests, parseLoops, parseMap, parsePace, type MacRule } from './options.js';
 import { chooseTarget, HYPERVISOR_OPTION, TOKEN_OPTION, withRemoteBed, type RemoteArguments } from './remote.js';
-import { readUpTo } from '../report/user-input.js';
-import { withBed } from './with-bed.js';
+import { readUpTo } from '../base/user-input.js';
+import { withBed } from '../bed/with-bed.js';
 
 interface ReplayArguments extends RemoteArguments {
   pace: string;

@@ -1,7 +1,7 @@
 /** grantline up --compose, grantline down --compose: the testbed in containers. */
-import { terminalProgress } from '../report/progress.js';
+import { terminalProgress } from '../base/progress.js';
 import { PORTS, Stack, urlOf } from '../compose/stack.js';
-import { session } from './session.js';
+import { session } from '../control/session.js';
 
 /** Starts the containers and returns once all answer: from then on they run by themselves.
  *  @throws UserError, RunError; then what was started by this is gone again */

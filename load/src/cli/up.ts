@@ -1,29 +1,31 @@
 /** grantline up: a testbed that stays. grantline down: the end of it, and of what a killed one left. */
 import type { Command } from 'commander';
 import { webDoors } from '../http/edges.js';
+import { parseEdge, unheard } from '../testbed/command-env.js';
 import { usable } from '../testbed/discover.js';
 import { bringDown } from '../testbed/cleanup.js';
 import { testbedDir } from '../testbed/paths.js';
 import { watchReadiness } from '../testbed/readiness.js';
 import { Supervisor } from '../testbed/supervisor.js';
-import { UserError } from './errors.js';
-import { openPage, tokenOf, withPage, NO_PAGE_OPTION, PAGE_NAME_OPTION, PAGE_OPTION } from './page.js';
+import { UserError } from '../base/errors.js';
+import { parseListen } from '../base/option-values.js';
+import { openPage, tokenOf, withPage } from '../bed/page.js';
 import {
+  NO_PAGE_OPTION,
+  PAGE_NAME_OPTION,
+  PAGE_OPTION,
   checkRate,
   parseConfig,
-  parseEdge,
   parseFaultsOption,
   parseGuests,
-  parseListen,
   parseNested,
-  unheard,
   parsePage,
 } from './options.js';
 import { setFaults } from '../runner/faults.js';
 import { chooseTarget } from './remote.js';
-import { session } from './session.js';
-import { rootLines } from './with-bed.js';
-import { checkTaps, farTapEnv, guestTapEnv, parseTaps, tapLines } from './taps.js';
+import { session } from '../control/session.js';
+import { rootLines } from '../bed/with-bed.js';
+import { checkTaps, farTapEnv, guestTapEnv, parseTaps, tapLines } from '../testbed/taps.js';
 
 interface UpArguments {
   guests: string;

@@ -2,7 +2,7 @@
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { version, type IDockerComposeOptions } from 'docker-compose';
-import { UserError } from '../cli/errors.js';
+import { UserError } from '../base/errors.js';
 import { REPOSITORY } from '../testbed/paths.js';
 
 const run = promisify(execFile);

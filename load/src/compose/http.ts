@@ -1,8 +1,8 @@
 /** http --compose: the load runs in a container beside the NIC, as the comparison does (measure.ts). */
 import type { HttpRun } from '../http/record.js';
-import type { HttpPlan } from '../cli/measure.js';
-import type { Progress } from '../report/progress.js';
+import type { Progress } from '../base/progress.js';
 import { measureInStack } from './measure.js';
+import type { HttpPlan } from './measure-plan.js';
 
 /** @throws UserError, RunError */
 export function httpInStack(

@@ -3,11 +3,11 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { run } from 'docker-compose';
-import { RunError, UserError } from '../cli/errors.js';
-import type { HttpPlan, MeasureLine, MeasurePlan } from '../cli/measure.js';
-import { session } from '../cli/session.js';
-import type { Progress } from '../report/progress.js';
+import { RunError, UserError } from '../base/errors.js';
+import { session } from '../control/session.js';
+import type { Progress } from '../base/progress.js';
 import { containerLog, docker } from './engine.js';
+import type { HttpPlan, MeasureLine, MeasurePlan } from './measure-plan.js';
 import { CORE_SERVICES, Stack } from './stack.js';
 
 const EXPERIMENTER = 'experimenter';

@@ -1,10 +1,10 @@
 /** The testbed in containers, as docker-compose.yml describes it: up, ready, down. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { buildOne, downAll, execCompose, upAll, upMany, type IDockerComposeOptions } from 'docker-compose';
-import { RunError, UserError } from '../cli/errors.js';
-import { call, callBytes } from '../runner/http.js';
-import type { Progress } from '../report/progress.js';
-import { within } from '../cli/session.js';
+import { RunError, UserError } from '../base/errors.js';
+import { call, callBytes } from '../base/http.js';
+import type { Progress } from '../base/progress.js';
+import { within } from '../control/session.js';
 import { checkPort } from '../testbed/preflight.js';
 import { descendants } from '../testbed/proc.js';
 import { docker, findEngine, type Engine } from './engine.js';

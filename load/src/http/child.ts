@@ -3,7 +3,7 @@ import { fork, type ChildProcess } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { RunError, UserError } from '../cli/errors.js';
+import { RunError, UserError } from '../base/errors.js';
 import { REPOSITORY } from '../testbed/paths.js';
 import type { Generated, GeneratorSays, LoadPlan, PhaseTold } from './plan.js';
 

@@ -1,9 +1,9 @@
 /** Where the guests' applications are reached: GET /edge of the NIC. */
 import { WEB_PORT } from '@grantline/base';
-import { RunError } from '../cli/errors.js';
-import type { ServiceClient } from '../runner/client.js';
-import { edgeDoors, type EdgeDoor } from '../runner/edge.js';
-import type { Bed } from '../runner/run.js';
+import { RunError } from '../base/errors.js';
+import type { ServiceClient } from '../control/client.js';
+import { edgeDoors, type EdgeDoor } from '../control/edge.js';
+import type { Bed } from '../runner/bed.js';
 
 /** The web doors of all guests, as addresses that are good from here; null: it does not listen. */
 export async function webDoors(nic: ServiceClient): Promise<(EdgeDoor & { url: string | null })[]> {

@@ -1,7 +1,7 @@
 /** A run by HTTP, and the file of all of them. */
 import type { Factors } from '@grantline/base';
 import { LOOPBACK_CONFIG } from '../runner/labels.js';
-import type { HostInfo } from '../report/host.js';
+import type { HostInfo } from '../testbed/host.js';
 import type { CpuNsPerFrame } from '../runner/record.js';
 import type { Generated, LoadMode, Scenario } from './plan.js';
 

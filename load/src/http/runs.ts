@@ -1,15 +1,15 @@
 /** Runs of all scenarios on all targets, interleaved: loopback takes its turn among the configurations, so that a machine
  *  that gets slower or faster favours none. */
 import { allowedCores, coreFor, type Configuration } from '@grantline/base';
-import { RunError } from '../cli/errors.js';
-import type { Progress } from '../report/progress.js';
+import { RunError } from '../base/errors.js';
+import type { Progress } from '../base/progress.js';
 import { abbaOrder } from '../runner/compare.js';
-import { configure } from '../runner/configure.js';
+import { configure } from '../control/configure.js';
 import { cpuPerFrame } from '../runner/figures.js';
-import { callBytes } from '../runner/http.js';
+import { callBytes } from '../base/http.js';
 import type { Phase } from '../runner/labels.js';
-import { checkGuests, type Bed } from '../runner/run.js';
-import { serviceIn, type Snapshot } from '../runner/snapshot.js';
+import { checkGuests, type Bed } from '../runner/bed.js';
+import { serviceIn, type Snapshot } from '../control/snapshot.js';
 import { machineTimes, type MachineTimes } from '../testbed/proc.js';
 import { Generator, Loopback, type Usage } from './child.js';
 import { edgesOf } from './edges.js';

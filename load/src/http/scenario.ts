@@ -1,6 +1,6 @@
 /** Scenarios as they are typed: json, bytes:1M, upload:1M, chunked:1M/16K, ws:128. */
 import { MAX_MESSAGE_BYTES, MAX_STREAM_CHUNK } from '@grantline/measure';
-import { UserError } from '../cli/errors.js';
+import { UserError } from '../base/errors.js';
 import type { Scenario } from './plan.js';
 
 /** The generator keeps a body for each connection. */

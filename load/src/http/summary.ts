@@ -1,6 +1,6 @@
 /** From all runs to what is told of them. Pure. */
-import { RunError } from '../cli/errors.js';
-import { medianIndex } from '../report/stats.js';
+import { RunError } from '../base/errors.js';
+import { medianIndex } from '../base/stats.js';
 import { LOOPBACK, type HttpRun, type HttpSummary } from './record.js';
 import { faultOf } from './verdict.js';
 

@@ -5,8 +5,7 @@ import { configurationNames } from '@grantline/base';
 import { requestsTitle, summarise } from '../runner/compare.js';
 import { directionLabel } from '../runner/labels.js';
 import type { Observer, Progression } from '../runner/observer.js';
-import type { Result, RunRecord } from '../runner/record.js';
-import type { Summary } from '../report/results.js';
+import type { Result, RunRecord, Summary } from '../runner/record.js';
 
 /** A quarter of an hour at two points a second. */
 const HISTORY_POINTS = 1800;

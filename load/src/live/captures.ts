@@ -7,8 +7,8 @@ import type { CaptureState, ToServer } from '../../page/messages.js';
 import { CaptureRun, type BlockSink, type HopTotals } from '../capture/capture-run.js';
 import { OutFile } from '../capture/out-file.js';
 import { hopsOf, planCapture } from '../capture/plan.js';
-import { RunError } from '../cli/errors.js';
-import type { Client } from '../runner/client.js';
+import { RunError } from '../base/errors.js';
+import type { Client } from '../control/client.js';
 import type { Seen } from './watch.js';
 
 /** A capture ends by itself when its file has so many bytes, and leaves so much of the disk as there is beyond it. */

@@ -8,12 +8,12 @@ import {
   type Factors,
 } from '@grantline/base';
 import type { ControlState, ToServer } from '../../page/messages.js';
-import { RunError } from '../cli/errors.js';
-import type { Client } from '../runner/client.js';
-import { configure } from '../runner/configure.js';
+import { RunError } from '../base/errors.js';
+import type { Client } from '../control/client.js';
+import { configure } from '../control/configure.js';
 import { IMIX_BYTES } from '@grantline/frames';
-import { startLoad, stopLoad } from '../runner/nic-load.js';
-import { announceRun, openBed } from '../runner/run.js';
+import { startLoad, stopLoad } from '../control/nic-load.js';
+import { announceRun, openBed } from '../runner/bed.js';
 import { takeRunLock } from '../testbed/run-lock.js';
 import type { Seen } from './watch.js';
 

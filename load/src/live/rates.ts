@@ -18,7 +18,7 @@ import {
   type ServiceSnapshot,
   type Snapshot,
   type Where,
-} from '../runner/snapshot.js';
+} from '../control/snapshot.js';
 import { cableFlow, flowOf, takersOf, wayOf, type Way } from './ways.js';
 
 /** What the counters do not tell. */

@@ -1,6 +1,6 @@
 /** Tells the live page of a testbed that another process runs (`grantline up`) how an experiment goes. */
 import { createHmac } from 'node:crypto';
-import { Party } from '../runner/http.js';
+import { Party } from '../base/http.js';
 import type { Observer } from '../runner/observer.js';
 import { withoutRaw } from './board.js';
 

@@ -3,9 +3,9 @@
  *  looking takes time of cores that are busy. Only while a browser is connected. */
 import { configurationName, configurationNamed } from '@grantline/base';
 import type { Sample } from '../../page/messages.js';
-import { type Client, type ConfigStatus, type TestbedInfo, serviceName } from '../runner/client.js';
-import { loadStatus } from '../runner/nic-load.js';
-import type { Snapshot } from '../runner/snapshot.js';
+import { type Client, type ConfigStatus, type TestbedInfo, serviceName } from '../control/client.js';
+import { loadStatus } from '../control/nic-load.js';
+import type { Snapshot } from '../control/snapshot.js';
 import { CounterFiles, type CounterOwner } from '../testbed/counter-files.js';
 import { runLockHolder } from '../testbed/run-lock.js';
 import type { Board } from './board.js';

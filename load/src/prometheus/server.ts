@@ -5,8 +5,8 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import { fastify, type FastifyBaseLogger, type FastifyInstance, type RawServerDefault } from 'fastify';
 import { refuseHost, type Gate, answerHeadAtOnce, addressToBind, limitListening } from '@grantline/base';
 import { METRICS_TYPE, readingsPage } from '@grantline/observe';
-import { parseListen } from '../cli/options.js';
-import { UserError } from '../cli/errors.js';
+import { parseListen } from '../base/option-values.js';
+import { UserError } from '../base/errors.js';
 import { Experiment } from './experiment.js';
 import { EXPERIMENT_FAMILIES } from './families.js';
 

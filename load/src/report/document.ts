@@ -1,5 +1,5 @@
 /** A report as data: sections of sentences, a figure and tables. HTML and Markdown are made from the same. Pure. */
-import { counted, listed } from './format.js';
+import { counted, listed } from '../base/format.js';
 import type { Model } from './model.js';
 import { orderLines } from './order.js';
 import { PAPER_ORDER, PAPER_TITLE } from './paper.js';
@@ -22,7 +22,7 @@ import {
 } from './story.js';
 import { lossTable, trustTable } from './soundness.js';
 import { requestHeadline, requestRows, requestSection } from './requests.js';
-import type { Plot } from './svg.js';
+import type { Section } from './section.js';
 import {
   componentTable,
   cpuTable,
@@ -31,18 +31,7 @@ import {
   operationsTable,
   paperTable,
   throughputTable,
-  type DataTable,
 } from './tables.js';
-
-export interface Section {
-  /** For links within the page. */
-  id: string;
-  title: string;
-  /** A paragraph each; before the figure. */
-  lines: readonly string[];
-  figure: { plot: Plot; caption: string } | null;
-  tables: readonly DataTable[];
-}
 
 export interface ReportDocument {
   title: string;

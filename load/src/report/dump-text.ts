@@ -1,8 +1,17 @@
 /** The dump of a vif as text: a heading for each part, rings with raw and derived indices as the services give them,
  *  grants with flags in words and pools as ranges. Pure. */
 import { GTF_PERMIT_ACCESS, GTF_READING, GTF_READONLY, GTF_TYPE_MASK, GTF_WRITING } from '@grantline/xen';
-import type { VifDump } from '../cli/dump.js';
 import { condense, readable } from './text.js';
+
+/** What all services know of a vif. A part that could not be had is an object with `error`. */
+export interface VifDump {
+  vif: string;
+  states: unknown;
+  rings: { driverDomain: unknown; guest: unknown; nic: unknown };
+  grants: unknown;
+  ports: unknown;
+  xenstore: { backend: unknown; frontend: unknown };
+}
 
 export function dumpText(d: VifDump): string {
   const parts: [string, unknown][] = [

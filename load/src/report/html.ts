@@ -1,7 +1,8 @@
 /** report.html: one file with everything in it, no script, nothing fetched. Pure. */
 import { css, markup, type Markup } from './markup.js';
 import { MUTED, RULE, SURFACE, TEXT, type Tone } from './palette.js';
-import { linkTo, type ReportDocument, type Section } from './document.js';
+import { linkTo, type ReportDocument } from './document.js';
+import type { Section } from './section.js';
 import { FONT, plotStyle, renderPlot } from './svg.js';
 import type { DataTable } from './tables.js';
 

@@ -2,8 +2,9 @@
 import { cpuPartsOf, ratioText } from './http-table.js';
 import { errorsOf } from '../http/plan.js';
 import { LOOPBACK, type HttpFile, type HttpSummary } from '../http/record.js';
-import type { ReportDocument, Section } from './document.js';
-import { counted, gbps, listed, micros, percent, whole } from './format.js';
+import type { ReportDocument } from './document.js';
+import type { Section } from './section.js';
+import { counted, gbps, listed, micros, percent, whole } from '../base/format.js';
 import { httpPlot } from './plot-http.js';
 import { dateOf } from './provenance.js';
 import { figures, words, type DataTable } from './tables.js';

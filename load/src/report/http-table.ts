@@ -2,7 +2,7 @@
 import Table from 'cli-table3';
 import { errorsOf } from '../http/plan.js';
 import { LOOPBACK, type HttpFile, type HttpSummary } from '../http/record.js';
-import { micros } from './format.js';
+import { micros } from '../base/format.js';
 
 const STYLE = { head: [], border: [], compact: true };
 

@@ -1,5 +1,6 @@
 /** report.md: the same report with links to the plots. Pure. */
-import { linkTo, type ReportDocument, type Section } from './document.js';
+import { linkTo, type ReportDocument } from './document.js';
+import type { Section } from './section.js';
 import type { DataTable } from './tables.js';
 
 /** Text that Markdown shows as it is, on one line: no element, link, table cell or emphasis comes of it. */

@@ -1,12 +1,12 @@
 /** What a report speaks of, worked out from the results files: runs grouped by configuration and number of guests. Pure. */
 import { configurationNames } from '@grantline/base';
 import { requestsTitle } from '../runner/compare.js';
-import { counted } from './format.js';
+import { counted } from '../base/format.js';
 import { lineRate } from '../runner/frame-sizes.js';
 import { configKey, type ConfigKey } from './palette.js';
 import type { Source } from './read.js';
 import type { CompareResults, RunResult } from './schema.js';
-import { median, medianIndex, medianInterval, spreadOf, type MedianInterval, type Spread } from './stats.js';
+import { median, medianIndex, medianInterval, spreadOf, type MedianInterval, type Spread } from '../base/stats.js';
 
 /** Behind the name of a configuration whose runs were of what guests send. */
 const TRANSMIT = ' (transmit)';

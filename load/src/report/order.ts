@@ -1,5 +1,5 @@
 /** Is each step of the paper's ladder a step up here too, and if not, why? From the data only. Pure. */
-import { gbps, nanos, small } from './format.js';
+import { gbps, nanos, small } from '../base/format.js';
 import {
   componentNs,
   componentsOf,

@@ -2,7 +2,7 @@
  *  So a bottleneck that moves from one domain to another is seen to move. Pure. */
 import { scaleLinear } from 'd3-scale';
 import { stack } from 'd3-shape';
-import { nanos } from './format.js';
+import { nanos } from '../base/format.js';
 import { markup, type Markup } from './markup.js';
 import { componentNs, componentsOf, CPU_GROUPS, subjectOf, type CpuGroup, type Group, type Model } from './model.js';
 import { COMPONENT_LABELS, COMPONENT_ORDER, isComponent, type ComponentKey } from './palette.js';

@@ -1,10 +1,10 @@
 /** Throughput of all guests together against their number. Pure. */
 import { scaleLinear, scaleLog } from 'd3-scale';
 import { line as path } from 'd3-shape';
-import { gbps } from './format.js';
+import { gbps } from '../base/format.js';
 import { markup, type Markup } from './markup.js';
 import { byGuests, rateOf, type Group, type Model } from './model.js';
-import { spreadOf } from './stats.js';
+import { spreadOf } from '../base/stats.js';
 import { at, configStroke, dot, fitted, line, text, type Plot } from './svg.js';
 
 const WIDTH = 820;

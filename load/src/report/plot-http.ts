@@ -1,7 +1,7 @@
 /** Requests per second by scenario and configuration, with loopback for comparison. Each scenario has a scale of its own: a
  *  small answer and a megabyte do not stand on one. Pure. */
 import { LOOPBACK, type HttpSettings, type HttpSummary } from '../http/record.js';
-import { counted, percent, whole } from './format.js';
+import { counted, percent, whole } from '../base/format.js';
 import { markup, type Markup } from './markup.js';
 import { configKey } from './palette.js';
 import { at, configFill, fitted, line, rect, text, type Plot } from './svg.js';

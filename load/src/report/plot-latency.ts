@@ -1,7 +1,7 @@
 /** Latency percentiles by configuration, on a logarithmic axis. Pure. */
 import { scaleLog } from 'd3-scale';
 import { symbol, symbolCircle, symbolDiamond, symbolSquare, symbolTriangle, type SymbolType } from 'd3-shape';
-import { micros } from './format.js';
+import { micros } from '../base/format.js';
 import { markup, type Markup } from './markup.js';
 import { subjectOf, type Group, type Model } from './model.js';
 import type { RunResult } from './schema.js';

@@ -2,7 +2,7 @@
 import { scaleLog } from 'd3-scale';
 import { symbol, symbolCircle, symbolDiamond, symbolSquare, symbolTriangle, type SymbolType } from 'd3-shape';
 import { requestsTitle } from '../runner/compare.js';
-import { micros } from './format.js';
+import { micros } from '../base/format.js';
 import { markup, type Markup } from './markup.js';
 import { configKey } from './palette.js';
 import type { RunResult } from './schema.js';

@@ -1,6 +1,6 @@
 /** Throughput by configuration: a dot for each run, the median, its interval, and the marks to compare with. Pure. */
 import { scaleLinear } from 'd3-scale';
-import { gbps } from './format.js';
+import { gbps } from '../base/format.js';
 import { markup, type Markup } from './markup.js';
 import { rateOf, subjectOf, type Group, type Model } from './model.js';
 import { configFill, dot, fitted, line, nameColumn, rect, text, type Plot } from './svg.js';

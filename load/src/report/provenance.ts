@@ -1,8 +1,8 @@
 /** The tables that say what was measured, on what, and what is doubtful. Pure. */
-import { counted, gbps, mebibytes, percent } from './format.js';
+import { counted, gbps, mebibytes, percent, quoted } from '../base/format.js';
 import { withoutNoted, type Model } from './model.js';
 import type { Source } from './read.js';
-import { spreadOf } from './stats.js';
+import { spreadOf } from '../base/stats.js';
 import type { DataTable } from './tables.js';
 
 /** Runs that carry notes; null when none does. */
@@ -147,7 +147,3 @@ export function repeatLine(words: readonly string[]): string {
   }
   return ['npx grantline', ...out].join(' ');
 }
-
-/** A word as a shell takes it. */
-export const quoted = (word: string): string =>
-  /^[\w./:=,+@%-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;

@@ -1,9 +1,9 @@
 /** Finds and reads the results files of a folder. Every fault is one line for the operator. */
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { UserError } from '../cli/errors.js';
+import { UserError } from '../base/errors.js';
 import { asResults, faultIn, type CompareResults } from './schema.js';
-import { readJson } from './user-input.js';
+import { readJson } from '../base/user-input.js';
 
 /** A results file, and where it lies below the folder that the report is made for. */
 export interface Source {

@@ -1,8 +1,8 @@
 /** The tables of round trips at the end of a comparison. Pure: records in, text out. */
 import Table from 'cli-table3';
 import { requestsTitle } from '../runner/compare.js';
-import { micros } from './format.js';
-import type { Summary } from './results.js';
+import { micros } from '../base/format.js';
+import type { Summary } from '../runner/record.js';
 
 /** A table for each number in flight and each company, under a line that says which. */
 export function requestLadders(results: readonly Summary[], options: { colour: boolean }): string[] {

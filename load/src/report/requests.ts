@@ -1,7 +1,7 @@
 /** The report of a comparison of round trips: its headline, and the section with the figure and the tables. Pure. */
 import { requestsTitle } from '../runner/compare.js';
-import type { Section } from './document.js';
-import { micros, whole } from './format.js';
+import type { Section } from './section.js';
+import { micros, whole } from '../base/format.js';
 import { plainName, type Model } from './model.js';
 import { requestsPlot, type RequestRow } from './plot-requests.js';
 import type { Headline } from './story.js';

@@ -1,10 +1,10 @@
 /** Writes results: JSON (runner/record.ts has its shape) into results/<date>-<commit>/, and where --json says. */
 import { join } from 'node:path';
-import { UserError } from '../cli/errors.js';
-import type { Result, RunRecord } from '../runner/record.js';
+import { UserError } from '../base/errors.js';
+import type { RunRecord, Summary } from '../runner/record.js';
 import { resultsRoot } from '../testbed/paths.js';
-import type { HostInfo } from './host.js';
-import { checkTarget, replaceFile, tryToMakeBeside, writeUserFile } from './user-file.js';
+import type { HostInfo } from '../testbed/host.js';
+import { checkTarget, replaceFile, tryToMakeBeside, writeUserFile } from '../base/user-file.js';
 
 export interface CompareSettings {
   /** What carried the load: frames, or streams or requests (--workload). */
@@ -39,12 +39,6 @@ export interface CompareFile {
   results: Summary[];
   /** Every run in the order in which it was made, with the raw counters. */
   runs: RunRecord[];
-}
-
-/** The median run of a configuration. */
-export interface Summary extends Result {
-  runs: number;
-  spread: { gbps: { min: number; max: number }; framesPerSecond: { min: number; max: number } };
 }
 
 /** results/2026-01-31T120000-0123abc, made when something is put there.

@@ -1,7 +1,7 @@
 /** The tables that say whether the counts can be trusted: loss, conservation, CPU accounting. Pure. */
-import { loss, percent, whole } from './format.js';
+import { loss, percent, whole } from '../base/format.js';
 import type { Group, Model } from './model.js';
-import { spreadOf } from './stats.js';
+import { spreadOf } from '../base/stats.js';
 import { figures, words, type DataTable } from './tables.js';
 
 /** Sums over all runs: nothing that was lost once is to be hidden by a median. */

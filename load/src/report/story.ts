@@ -1,9 +1,9 @@
 /** What the figures say, in sentences. Each is made from the data and made only when the data bear it out. Pure. */
-import { counted, gbps, listed, loadText, micros, nanos, percent, times } from './format.js';
+import { counted, gbps, listed, loadText, micros, nanos, percent, times } from '../base/format.js';
 import { byGuests, filledLink, gainOf, rateOf, shownGroup, type Model } from './model.js';
 import { PAPER } from './paper.js';
 import type { RunResult } from './schema.js';
-import { medianInterval } from './stats.js';
+import { medianInterval } from '../base/stats.js';
 
 /** What was measured, in a line. */
 export function settingsLine(m: Model): string {

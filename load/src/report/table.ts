@@ -1,11 +1,11 @@
 /** The table at the end of a comparison, and what the paper measured beside it. Pure: records in, text out. */
 import Table from 'cli-table3';
-import { counted, loadText, loss, micros, small } from './format.js';
+import { counted, loadText, loss, micros, small } from '../base/format.js';
 import { requestsTitle } from '../runner/compare.js';
 import { requestLadders, requestLine, requestRunLine } from './request-table.js';
 import { PAPER, PAPER_ORDER } from './paper.js';
-import type { Result } from '../runner/record.js';
-import type { CompareSettings, Summary } from './results.js';
+import type { Result, Summary } from '../runner/record.js';
+import type { CompareSettings } from './results.js';
 
 export interface TableOptions {
   /** Terminal colours. */

@@ -1,5 +1,5 @@
 /** The tables of a report as data: captions, columns and cells as text. HTML and Markdown are made from the same. Pure. */
-import { gbps, micros, nanos, percent, small, times, whole } from './format.js';
+import { gbps, micros, nanos, percent, small, times, whole } from '../base/format.js';
 import {
   baselineOf,
   componentNs,

@@ -3,14 +3,14 @@ import { existsSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { Type } from '@sinclair/typebox';
 import { Value } from '@sinclair/typebox/value';
-import { UserError } from '../cli/errors.js';
+import { UserError } from '../base/errors.js';
 import type { HttpFile } from '../http/record.js';
 import { reportHtml } from './html.js';
 import { HTTP_FILE, httpDocument } from './http-report.js';
 import { reportMarkdown } from './markdown.js';
 import { renderPlot } from './svg.js';
-import { replaceFile } from './user-file.js';
-import { readJson } from './user-input.js';
+import { replaceFile } from '../base/user-file.js';
+import { readJson } from '../base/user-input.js';
 
 const Summary = Type.Object({
   target: Type.String(),

@@ -1,7 +1,7 @@
 /** Puts a report into a results folder: report.html, report.md, the plots, report.csv. Each file whole or not at all. */
 import { rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { UserError } from '../cli/errors.js';
+import { UserError } from '../base/errors.js';
 import { reportCsv } from './csv.js';
 import { documentOf } from './document.js';
 import { reportHtml } from './html.js';
@@ -9,7 +9,7 @@ import { reportMarkdown } from './markdown.js';
 import { LADDER_FILES, laddersOf, modelOf } from './model.js';
 import { readSources, type Source } from './read.js';
 import { renderPlot } from './svg.js';
-import { stageFile, type Staged } from './user-file.js';
+import { stageFile, type Staged } from '../base/user-file.js';
 
 export interface ReportOptions {
   csv: boolean;

@@ -1,14 +1,15 @@
 /** Several configurations, one after another, each several times. */
 import type { Configuration } from '@grantline/base';
-import type { Progress } from '../report/progress.js';
-import type { Summary } from '../report/results.js';
-import { counted } from '../report/format.js';
-import { medianIndex } from '../report/stats.js';
-import { RunError } from '../cli/errors.js';
+import type { Progress } from '../base/progress.js';
+import { counted } from '../base/format.js';
+import { medianIndex } from '../base/stats.js';
+import { RunError } from '../base/errors.js';
 import { observers } from './observer.js';
 import type { RequestPlan } from './requests.js';
-import type { Result, RunRecord } from './record.js';
-import { placeOf, runOnce, type Bed, type RunPlan } from './run.js';
+import type { Result, RunRecord, Summary } from './record.js';
+import type { Bed } from './bed.js';
+import { placeOf, runOnce } from './run.js';
+import type { RunPlan } from './run-plan.js';
 
 /** The order of runs: A B C, C B A, A B C ... so that a machine that gets slower or faster favours none.
  *  @returns indices of configurations, a row per round */

@@ -3,7 +3,7 @@ import { foundHops } from './faults.js';
 import type { Direction, Hop, Term } from './hop.js';
 import { requestHops } from './request-conservation.js';
 import { hops } from './rx-conservation.js';
-import type { Snapshot } from './snapshot.js';
+import type { Snapshot } from '../control/snapshot.js';
 import { betweenHops, txHops } from './tx-conservation.js';
 
 export { hops } from './rx-conservation.js';

@@ -4,7 +4,7 @@
  *  collection and compiler. The latter is processCpu - dataThreadCpu; so what is checked is that the components
  *  together are the data thread's time. */
 import type { CpuAccounted } from './record.js';
-import { serviceIn, sum, type ServiceSnapshot, type Snapshot } from './snapshot.js';
+import { serviceIn, sum, type ServiceSnapshot, type Snapshot } from '../control/snapshot.js';
 
 /** "The parts add up to the measured CPU of each process within 5 %." */
 export const CPU_TOLERANCE = 0.05;

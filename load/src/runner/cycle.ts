@@ -2,11 +2,13 @@
  *  Guests may come and go between runs, and services may be started again: the cycle waits and goes on. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Configuration } from '@grantline/base';
-import { silent } from '../report/progress.js';
-import type { Client } from './client.js';
-import type { BedSession } from './bed-session.js';
+import { silent } from '../base/progress.js';
+import type { Client } from '../control/client.js';
+import type { BedSession } from '../control/bed-session.js';
 import type { Observer } from './observer.js';
-import { openBed, runOnce, type Bed, type RunPlan } from './run.js';
+import { openBed, type Bed } from './bed.js';
+import { runOnce } from './run.js';
+import type { RunPlan } from './run-plan.js';
 
 export interface CycleOptions {
   /** Called at each look at the testbed: its token may be new. */

@@ -1,8 +1,8 @@
 /** Faults on the cable in a run: sets them, and holds what receivers found against what was injected. */
 import type { CableFaults } from '@grantline/base';
-import type { ServiceClient } from './client.js';
+import type { ServiceClient } from '../control/client.js';
 import { terms, type Direction, type Hop, type Term } from './hop.js';
-import { blocksOf, inDriverDomain, inGuests, inNic, sum, type Snapshot } from './snapshot.js';
+import { blocksOf, inDriverDomain, inGuests, inNic, sum, type Snapshot } from '../control/snapshot.js';
 
 /** Faults from the next frame on; null: none. */
 export const setFaults = (nic: ServiceClient, faults: CableFaults | null): Promise<unknown> =>

@@ -21,7 +21,7 @@ import {
   type BlockKind,
   type Snapshot,
   type Where,
-} from './snapshot.js';
+} from '../control/snapshot.js';
 import { voidRules } from './void-rules.js';
 
 export { cpuPerFrame } from './per-frame.js';

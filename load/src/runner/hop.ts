@@ -1,6 +1,6 @@
 /** What an equation of conservation is made of. */
 import { COUNTERS, type CounterKind, type CounterName } from '@grantline/observe';
-import { sum, type Snapshot, type Where } from './snapshot.js';
+import { sum, type Snapshot, type Where } from '../control/snapshot.js';
 
 /** Which way frames go, as a guest sees it; rr: requests to it, and its answers. */
 export type Direction = 'rx' | 'tx' | 'guest-to-guest' | 'rr';

@@ -1,7 +1,7 @@
 /** Latency, from the send time in the frame to the copy in the application's private memory. Pure. */
 import { latencyPercentiles, mergeLatency } from '@grantline/machine';
 import type { LatencyUs } from './record.js';
-import { blocksOf, type Snapshot, type Where } from './snapshot.js';
+import { blocksOf, type Snapshot, type Where } from '../control/snapshot.js';
 
 const FRACTIONS = [0.5, 0.9, 0.99, 0.999, 1];
 

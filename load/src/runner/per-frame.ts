@@ -11,7 +11,7 @@ import {
   type ServiceSnapshot,
   type Snapshot,
   type Where,
-} from './snapshot.js';
+} from '../control/snapshot.js';
 
 /** Services that are in both. */
 export function pairs(a: Snapshot, b: Snapshot): { before: ServiceSnapshot; after: ServiceSnapshot }[] {

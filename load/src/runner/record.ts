@@ -2,7 +2,7 @@
 import type { Factors } from '@grantline/base';
 import type { Direction } from './hop.js';
 import type { RequestRecord } from './requests.js';
-import type { Snapshot } from './snapshot.js';
+import type { Snapshot } from '../control/snapshot.js';
 
 export interface LatencyUs {
   p50: number;
@@ -84,6 +84,12 @@ export interface Result {
   /** What the injector on the cable made, by direction and kind; not given when it was off. */
   faults?: Record<string, number>;
   notes: string[];
+}
+
+/** The median run of a configuration. */
+export interface Summary extends Result {
+  runs: number;
+  spread: { gbps: { min: number; max: number }; framesPerSecond: { min: number; max: number } };
 }
 
 /** A run with everything needed to work its figures out again. */

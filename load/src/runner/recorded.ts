@@ -1,7 +1,7 @@
 /** The frames that a guest's application kept in a run of mode `record`. */
 import { UPLOAD_BYTES, parseCapture } from '@grantline/observe';
-import { RunError } from '../cli/errors.js';
-import type { ServiceClient } from './client.js';
+import { RunError } from '../base/errors.js';
+import type { ServiceClient } from '../control/client.js';
 import { FrameBag } from './replay-expected.js';
 
 interface Summary {

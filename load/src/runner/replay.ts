@@ -2,15 +2,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Capture, MacMapping } from '@grantline/observe';
 import type { Configuration } from '@grantline/base';
-import { RunError } from '../cli/errors.js';
-import type { Progress } from '../report/progress.js';
-import { configure } from './configure.js';
+import { RunError } from '../base/errors.js';
+import type { Progress } from '../base/progress.js';
+import { configure } from '../control/configure.js';
 import { checkConservation, dropsOf } from './conservation.js';
-import { loadCapture, loadStatus, startLoad, stopLoad } from './nic-load.js';
+import { loadCapture, loadStatus, startLoad, stopLoad } from '../control/nic-load.js';
 import { recordedBy } from './recorded.js';
 import { compareBags, expectedOf, sendableOf, type Difference } from './replay-expected.js';
-import { announceRun, checkGuests, drain, type Bed } from './run.js';
-import { sum } from './snapshot.js';
+import { announceRun, checkGuests, drain, type Bed } from './bed.js';
+import { sum } from '../control/snapshot.js';
 
 export interface ReplayPlan {
   capture: Capture;

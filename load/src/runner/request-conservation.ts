@@ -1,6 +1,6 @@
 /** What becomes of requests and of their answers, where the path alone does not tell. See rx-conservation.ts. */
 import { terms, type Hop } from './hop.js';
-import { inDriverDomain, inGuests, inNic, type Snapshot } from './snapshot.js';
+import { inDriverDomain, inGuests, inNic, type Snapshot } from '../control/snapshot.js';
 
 /** The hops that a run of requests has on top of both directions. */
 export function requestHops(c: Snapshot, path: 'split' | 'direct' | 'native'): Hop[] {

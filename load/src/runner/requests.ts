@@ -1,6 +1,6 @@
 /** A run of requests and their answers: what the nic is told, and what it measured. The only place that knows the form of
  *  /requests. services/nic/README.md. */
-import type { ServiceClient } from './client.js';
+import type { ServiceClient } from '../control/client.js';
 
 /** What a run of requests adds to its plan. */
 export interface RequestPlan {

@@ -1,12 +1,13 @@
 /** The load of a run: what of it is announced, how it begins, and how all of it ends. */
 import type { RunSettings } from '@grantline/base';
-import type { DomainInfo, ServiceClient } from './client.js';
-import { startStreams, stopStreams } from './edge.js';
+import type { DomainInfo, ServiceClient } from '../control/client.js';
+import { startStreams, stopStreams } from '../control/edge.js';
 import { faultsOf, setFaults } from './faults.js';
-import { startLoad, stopLoad, type GeneratorLoad } from './nic-load.js';
+import { startLoad, stopLoad, type GeneratorLoad } from '../control/nic-load.js';
 import { startRequests, stopRequests } from './requests.js';
-import type { Bed, RunPlan } from './run.js';
-import { FAR_STATION, sendOrder, startSending, stopSending } from './send-load.js';
+import type { Bed } from './bed.js';
+import type { RunPlan } from './run-plan.js';
+import { FAR_STATION, sendOrder, startSending, stopSending } from '../control/send-load.js';
 
 /** Frames of the load beside requests. */
 const BULK_BYTES = 1514;

@@ -1,140 +1,22 @@
 /** One run: load on, warm up, measure between two snapshots, load off, let everything come to rest, look again. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Configuration, CableFaults, RunSettings } from '@grantline/base';
-import { RunError } from '../cli/errors.js';
-import type { Progress } from '../report/progress.js';
+import type { Configuration } from '@grantline/base';
+import type { Progress } from '../base/progress.js';
 import { cpuTimes } from '../testbed/proc.js';
-import type { Client, DomainInfo, ServiceClient } from './client.js';
-import { configure } from './configure.js';
-import type { Direction } from './conservation.js';
+import { configure } from '../control/configure.js';
+import { announceRun, checkGuests, drain, type Bed } from './bed.js';
 import { directionLabel, type Phase } from './labels.js';
 import { figures } from './figures.js';
-import { observers, type Observer, type Progression } from './observer.js';
-import { startSink } from './send-load.js';
+import type { Progression } from './observer.js';
+import { startSink } from '../control/send-load.js';
 import { meanFrameBytes } from './frame-sizes.js';
-import { measureRequests, requestRecord, requestStatus, type RequestPlan } from './requests.js';
+import { measureRequests, requestRecord, requestStatus } from './requests.js';
 import type { RunRecord } from './record.js';
 import { RunLoad, sendPart } from './run-load.js';
-import { inDriverDomain, inGuests, inNic, rate, sum, type Snapshot } from './snapshot.js';
-import type { Protocol } from '../cli/options.js';
+import type { RunPlan } from './run-plan.js';
+import { inDriverDomain, inGuests, inNic, rate, type Snapshot } from '../control/snapshot.js';
 
-export interface RunPlan {
-  /** Which way frames go, as the guest sees it; rx when not given. */
-  direction?: Direction;
-  /** TCP streams to each guest carry the load, between the outer stack and its applications; not given: frames do. */
-  streams?: number;
-  /** Name of the comparison that the run is part of: its results folder. */
-  name: string;
-  frameSizes: number[];
-  seconds: number;
-  warmup: number;
-  linkGbps: number | null;
-  flowControl: boolean;
-  protocol: Protocol;
-  flows: number;
-  seed: number;
-  /** Given where the direction is rr; frameSizes[0] is the size of requests. */
-  rr?: RequestPlan;
-  /** Faults on the cable for as long as the run goes. */
-  faults?: CableFaults | null;
-  /** Aborted: no load is started any more, and one that runs is stopped. */
-  signal?: AbortSignal;
-}
-
-/** A testbed with the guests that take part. */
-export interface Bed {
-  client: Client;
-  services: ServiceClient[];
-  nic: ServiceClient;
-  guests: DomainInfo[];
-  observer: Observer;
-  /** Whose testbed it is, for results. */
-  testbed?: string;
-  /** Aborted: whatever goes on with it is to end, and to leave it as it was. */
-  signal?: AbortSignal;
-}
-
-const READY_LIMIT_MS = 10_000;
-const DRAIN_LIMIT_MS = 2000;
-const DRAIN_LOOK_MS = 40;
 const LIVE_MS = 500;
-
-/** @param guests how many of the running guests take part. @throws RunError when there are fewer */
-export async function openBed(
-  client: Client,
-  guests: number,
-  observer: Observer = observers(),
-  signal?: AbortSignal,
-): Promise<Bed> {
-  const { domains } = await client.testbed();
-  const running = domains.filter((d) => d.kind === 'guest' && d.state === 'running').sort((x, y) => x.domid - y.domid);
-  if (running.length < guests) throw new RunError(`the testbed has ${running.length} guests, ${guests} are asked for`);
-  const services = await client.services();
-  const nic = services.find((s) => s.kind === 'nic');
-  if (!nic) throw new RunError('the testbed has no NIC');
-  return { client, services, nic, guests: running.slice(0, guests), observer, ...(signal ? { signal } : {}) };
-}
-
-/** Tells the receivers what comes and waits until they are ready. @returns the run's id */
-export async function announceRun(bed: Bed, native: boolean, run: Omit<RunSettings, 'id' | 'guests'>): Promise<string> {
-  const id = ((await bed.client.run()).run?.id ?? 0) + 1;
-  const guests = bed.guests.map((g) => g.domid);
-  await bed.client.putRun({ ...run, id, guests });
-  const wanted = native ? bed.services.filter((s) => s.kind === 'driver-domain').map((s) => s.domid) : guests;
-  const end = performance.now() + READY_LIMIT_MS;
-  for (;;) {
-    const { ready } = await bed.client.run();
-    const missing = wanted.filter((d) => !ready.includes(d));
-    if (missing.length === 0) return String(id);
-    if (performance.now() > end)
-      throw new RunError(
-        `domain ${missing.join(', ')} did not get ready for the run within ${READY_LIMIT_MS / 1000} s`,
-      );
-    await sleep(10);
-  }
-}
-
-/** @throws RunError when a guest of the run has ended meanwhile: what was measured is not what was asked for */
-export async function checkGuests(bed: Pick<Bed, 'client' | 'guests'>): Promise<void> {
-  const { domains } = await bed.client.testbed();
-  const running = new Set(domains.filter((d) => d.state === 'running').map((d) => d.domid));
-  const dead = bed.guests.filter((g) => !running.has(g.domid)).map((g) => `guest${g.domid}`);
-  if (dead.length > 0) throw new RunError(`${dead.join(', ')} died during the run`);
-}
-
-/** Waits until no frame moves any more. @returns the snapshot in which all is at rest
- *  @throws RunError when something still moves after the limit */
-export async function drain(bed: Bed): Promise<Snapshot> {
-  const end = performance.now() + DRAIN_LIMIT_MS;
-  let before = '';
-  for (;;) {
-    const snap = await bed.client.snapshot(bed.services);
-    const now = movement(snap);
-    if (now === before) return snap;
-    if (performance.now() > end)
-      throw new RunError(`frames were still moving ${DRAIN_LIMIT_MS / 1000} s after the load stopped`);
-    before = now;
-    await sleep(DRAIN_LOOK_MS);
-  }
-}
-
-function movement(snap: Snapshot): string {
-  return [
-    sum(snap, 'cable', 'sentFrames') + sum(snap, 'cable', 'stationFrames'),
-    sum(snap, 'net', 'inPackets') + sum(snap, 'net', 'outPackets'),
-    sum(snap, 'nic', 'inFrames'),
-    sum(snap, 'driver', 'frames'),
-    sum(snap, 'netback', 'outFrames'),
-    sum(snap, 'netfront', 'frames'),
-    sum(snap, 'stack', 'inFrames'),
-    sum(snap, 'app', 'frames'),
-    sum(snap, 'sender', 'frames'),
-    sum(snap, 'netfrontTx', 'sent') + sum(snap, 'netfrontTx', 'dropError'),
-    sum(snap, 'egress', 'frames'),
-    sum(snap, 'responder', 'requests'),
-    sum(snap, 'faults', 'held'),
-  ].join(' ');
-}
 
 /** Where in an experiment a run stands, for observers. */
 export function placeOf(bed: Bed, config: Configuration, round: number, plan: RunPlan): Omit<Progression, 'phase'> {

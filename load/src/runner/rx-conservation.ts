@@ -3,7 +3,7 @@
  *  different services counted on their own: an error in one of them, or a frame that got lost silently, shows. */
 import { injectedHere } from './faults.js';
 import { terms, type Hop, type Term } from './hop.js';
-import { blocksOf, inDriverDomain, inGuests, inNic, type Snapshot } from './snapshot.js';
+import { blocksOf, inDriverDomain, inGuests, inNic, type Snapshot } from '../control/snapshot.js';
 
 /** The hops of a snapshot with their numbers: for the check, and for `dump`. */
 export function hops(c: Snapshot, path: 'split' | 'direct' | 'native'): Hop[] {

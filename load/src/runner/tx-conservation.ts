@@ -1,6 +1,6 @@
 /** in = out + drops by reason, at each hop of what guests send, from the application to the far end of the cable. Up to the
  *  NIC what is counted are packets, which segmentation cuts there; behind it, frames. See rx-conservation.ts. */
-import { inDriverDomain, inGuests, inNic, type Snapshot } from './snapshot.js';
+import { inDriverDomain, inGuests, inNic, type Snapshot } from '../control/snapshot.js';
 import { injectedHere } from './faults.js';
 import { terms, type Hop } from './hop.js';
 import { hops } from './rx-conservation.js';

@@ -3,7 +3,7 @@ import { rmSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ProcessHandle } from '@grantline/machine';
 import { openOwnDir, startTimeOf } from '@grantline/base';
-import { UserError } from '../cli/errors.js';
+import { UserError } from '../base/errors.js';
 import { discover, looksLikeTestbed } from './discover.js';
 import { serviceProcess, serviceProcesses } from './proc.js';
 import type { TestbedFile } from './testbed-file.js';

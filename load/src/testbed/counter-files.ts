@@ -6,8 +6,8 @@ import { nowNs } from '@grantline/base';
 import { CounterReader, readerOf } from '@grantline/observe';
 import { fetchDescriptor } from '@grantline/machine';
 import { SHARED_SOCKET } from '@grantline/xen';
-import type { Client } from '../runner/client.js';
-import type { ServiceName, ServiceSnapshot } from '../runner/snapshot.js';
+import type { Client } from '../control/client.js';
+import type { ServiceName, ServiceSnapshot } from '../control/snapshot.js';
 
 /** Which domain's counters. */
 export interface CounterOwner {

@@ -2,8 +2,8 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { NotOursError, openOwnDir, readOwnFile, startTimeOf } from '@grantline/base';
-import { UserError } from '../cli/errors.js';
-import { quoted } from '../report/provenance.js';
+import { UserError } from '../base/errors.js';
+import { quoted } from '../base/format.js';
 import { isUsualDir } from './paths.js';
 import { fileIdentity, isSupervisor } from './proc.js';
 import { isDraft, parseTestbedFile, TESTBED_FILE, type TestbedFile } from './testbed-file.js';

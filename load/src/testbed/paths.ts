@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { canonical, usualDir } from '@grantline/base';
-import { UserError } from '../cli/errors.js';
+import { UserError } from '../base/errors.js';
 
 /** dist/src/testbed/ → the repository. */
 export const REPOSITORY = resolve(dirname(fileURLToPath(import.meta.url)), '../../../..');

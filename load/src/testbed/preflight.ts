@@ -2,7 +2,7 @@
 import { lookup } from 'node:dns/promises';
 import { createServer } from 'node:net';
 import { availableMemory, NotOursError, openOwnDir } from '@grantline/base';
-import { UserError } from '../cli/errors.js';
+import { UserError } from '../base/errors.js';
 
 const PAGE_BYTES = 4096;
 /** docs/wire/control-plane.md, section 2. */

@@ -1,7 +1,7 @@
 /** Tells on the terminal when a service that has worked is of no use any more, and why: its TAP device was removed. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { printable } from '@grantline/base';
-import { callBytes, HttpError } from '../runner/http.js';
+import { callBytes, HttpError } from '../base/http.js';
 
 const EVERY_MS = 2000;
 

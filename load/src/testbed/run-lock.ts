@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { FileLock } from '@grantline/machine';
 import { readOwnFile, startTimeOf } from '@grantline/base';
-import { UserError } from '../cli/errors.js';
+import { UserError } from '../base/errors.js';
 
 /** Takes the lock; the kernel gives up that of a dead holder. @returns how to give it back. @throws UserError when held */
 export function takeRunLock(dir: string): () => void {

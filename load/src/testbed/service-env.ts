@@ -2,7 +2,7 @@
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { dirname, isAbsolute, join } from 'node:path';
 import { coreFor } from '@grantline/base';
-import type { DomainKind, NewDomain } from '../runner/client.js';
+import type { DomainKind, NewDomain } from '../control/client.js';
 import { REPOSITORY, SERVICES } from './paths.js';
 
 /** @param nth how many of its kind there were before it @param cores those that this process may use */

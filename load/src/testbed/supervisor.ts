@@ -3,9 +3,9 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { RunError, UserError } from '../cli/errors.js';
-import { Client, serviceName, type DomainKind, type NewDomain } from '../runner/client.js';
-import { call } from '../runner/http.js';
+import { RunError, UserError } from '../base/errors.js';
+import { Client, serviceName, type DomainKind, type NewDomain } from '../control/client.js';
+import { call } from '../base/http.js';
 import { allowedCores, canonical, startTimeOf } from '@grantline/base';
 import { hypervisorIn } from './discover.js';
 import { checkPort, checkSpace, makeDir, resolved } from './preflight.js';
@@ -28,7 +28,7 @@ export interface SupervisorOptions {
   pin?: boolean;
   /** Address of the live page, for commands that use this testbed. */
   page?: string;
-  /** Kernels behind TAP devices, as the environment of the NIC and of each guest (cli/taps.ts). */
+  /** Kernels behind TAP devices, as the environment of the NIC and of each guest (taps.ts). */
   taps?: { nic: Record<string, string>; guest: (domid: number) => Record<string, string>; guests: number[] };
   /** A guest of a testbed that stays has ended without being asked to: the testbed goes on without it. */
   onGuestEnd?: (what: string) => void;

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { createFile, giveFile } from '@grantline/base';
 import { Type, type Static } from '@sinclair/typebox';
 import { Value } from '@sinclair/typebox/value';
-import { UserError } from '../cli/errors.js';
+import { UserError } from '../base/errors.js';
 
 export const TESTBED_FILE = 'testbed.json';
 

@@ -2,7 +2,7 @@
 import t from 'tap';
 import { benchMarkdown, benchTable } from '../../src/bench/table.js';
 import { checkOf } from '../../src/bench/targets.js';
-import { hostInfo } from '../../src/report/host.js';
+import { hostInfo } from '../../src/testbed/host.js';
 
 const checks = [
   checkOf('optimised', 'Gb/s', [41, 39, 44], { atLeast: 25 }, 40),

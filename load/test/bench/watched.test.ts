@@ -4,7 +4,7 @@ import t from 'tap';
 import { judgeCheck } from '../../src/bench/targets.js';
 import { keptCheck, variantsOf } from '../../src/bench/watched.js';
 import { WATCHERS, type Watcher } from '../../src/bench/watchers.js';
-import type { Bed } from '../../src/runner/run.js';
+import type { Bed } from '../../src/runner/bed.js';
 
 t.test('each watcher runs alone against nobody, and all together where there are several', (t) => {
   const [a, b] = ['a', 'b'].map((name) => ({ name }) as Watcher) as [Watcher, Watcher];

@@ -2,13 +2,13 @@ import t from 'tap';
 import { readFileSync } from 'node:fs';
 import { CONFIGURATIONS, configurationNamed, type Configuration } from '@grantline/base';
 import { compareTable, paperLines } from '../../src/report/table.js';
-import type { CompareSettings, Summary } from '../../src/report/results.js';
+import type { CompareSettings } from '../../src/report/results.js';
 import { condense, ranges, readable } from '../../src/report/text.js';
 import { flagNames } from '../../src/report/dump-text.js';
-import { medianIndex } from '../../src/report/stats.js';
+import { medianIndex } from '../../src/base/stats.js';
 import { abbaOrder, summarise, verdict } from '../../src/runner/compare.js';
 import { figures } from '../../src/runner/figures.js';
-import type { RunRecord } from '../../src/runner/record.js';
+import type { RunRecord, Summary } from '../../src/runner/record.js';
 import { onlyVif } from '../../src/cli/dump.js';
 import { baselineAt, type Bend } from '../runner/hand-made.js';
 

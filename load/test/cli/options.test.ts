@@ -1,6 +1,7 @@
 import { planOf, type CompareArguments } from '../../src/cli/compare-plan.js';
 import t, { type Test } from 'tap';
-import { UserError } from '../../src/cli/errors.js';
+import { UserError } from '../../src/base/errors.js';
+import { parseListen, parseRepeat, parseSeconds, parseVif } from '../../src/base/option-values.js';
 import * as o from '../../src/cli/options.js';
 import { lineRate, meanFrameBytes } from '../../src/runner/frame-sizes.js';
 
@@ -20,9 +21,9 @@ t.test('numbers out of range, with signs, exponents or spaces are refused', (t) 
   for (const bad of ['0', '33', '-1', '1.5', '', 'x', '1e1', '0x2', ' 2'])
     refuses(t, () => o.parseGuests(bad), /guests/);
   t.equal(o.parseGuests('32'), 32);
-  for (const bad of ['0', '0.05', '-3', 'x', 'Infinity']) refuses(t, () => o.parseSeconds(bad), /seconds/);
-  t.equal(o.parseSeconds('0.5'), 0.5);
-  for (const bad of ['0', '101', '2.5']) refuses(t, () => o.parseRepeat(bad), /repeat/);
+  for (const bad of ['0', '0.05', '-3', 'x', 'Infinity']) refuses(t, () => parseSeconds(bad), /seconds/);
+  t.equal(parseSeconds('0.5'), 0.5);
+  for (const bad of ['0', '101', '2.5']) refuses(t, () => parseRepeat(bad), /repeat/);
   t.end();
 });
 
@@ -92,11 +93,11 @@ t.test('pace, map, listen and vif names are read strictly', (t) => {
     refuses(t, () => o.parseMap(bad), /--map/);
   refuses(t, () => o.parseMap('ff:ff:ff:ff:ff:ff=guest1'), /group/);
   refuses(t, () => o.parseMap('3a:fd:14:79:39:02=guest0'), /guest/);
-  t.same(o.parseListen('127.0.0.1:7600'), { host: '127.0.0.1', port: 7600 });
-  t.same(o.parseListen('[::1]:0'), { host: '::1', port: 0 });
-  for (const bad of ['7600', 'host:', 'host:70000', ':80']) refuses(t, () => o.parseListen(bad), /HOST:PORT/);
-  t.same(o.parseVif('vif12.0'), { guest: 12, device: 0 });
-  for (const bad of ['vif1', 'eth0', 'vif1.0.0']) refuses(t, () => o.parseVif(bad), /vif/);
+  t.same(parseListen('127.0.0.1:7600'), { host: '127.0.0.1', port: 7600 });
+  t.same(parseListen('[::1]:0'), { host: '::1', port: 0 });
+  for (const bad of ['7600', 'host:', 'host:70000', ':80']) refuses(t, () => parseListen(bad), /HOST:PORT/);
+  t.same(parseVif('vif12.0'), { guest: 12, device: 0 });
+  for (const bad of ['vif1', 'eth0', 'vif1.0.0']) refuses(t, () => parseVif(bad), /vif/);
   t.end();
 });
 
@@ -141,20 +142,5 @@ t.test('an option that a workload does not take is refused, not passed over', (t
   t.equal(planOf({ ...typed, workload: 'guest-to-guest' }).settings.guests, 2);
   t.equal(planOf({ ...typed, workload: 'tcp' }).configs.length, 5, 'native is left out where nobody asked for it');
   t.equal(planOf({ ...typed, workload: 'rr', rate: '100', inflight: '4' }).series.length, 2);
-  t.end();
-});
-
-t.test('where the edge listens is said by an option, or for all commands by the environment', (t) => {
-  t.equal(o.parseEdge(undefined, {}), null);
-  t.same(o.parseEdge(undefined, { GRANTLINE_EDGE: '0.0.0.0:8080' }), { host: '0.0.0.0', port: 8080 });
-  t.same(o.parseEdge('[::1]:80', { GRANTLINE_EDGE: '0.0.0.0:8080' }), { host: '::1', port: 80 });
-  t.same(o.parseEdge('8080', {}), { host: '127.0.0.1', port: 8080 });
-  refuses(t, () => o.parseEdge('x', {}), /HOST:PORT/);
-  t.end();
-});
-
-t.test('a setting of a service that does nothing for a command is said', (t) => {
-  t.same(o.unheard({ GRANTLINE_EDGE: 'x', GRANTLINE_DIR: 'x', PATH: 'x', GRANTLINE_CORE: '' }), []);
-  t.match(o.unheard({ GRANTLINE_FAR_END: 'none' }), [/^GRANTLINE_FAR_END has no effect here/]);
   t.end();
 });

@@ -3,8 +3,8 @@ import { spawnSync } from 'node:child_process';
 import { LABEL_NAMES } from '@grantline/machine';
 import type { Test } from 'tap';
 import type { CompareFile } from '../../src/report/results.js';
-import { call, callBytes } from '../../src/runner/http.js';
-import { sum, type BlockKind } from '../../src/runner/snapshot.js';
+import { call, callBytes } from '../../src/base/http.js';
+import { sum, type BlockKind } from '../../src/control/snapshot.js';
 
 /** Pages as text, by domain: those that service discovery names, and the live page's, which shows the experiment. */
 export async function scrape(hypervisor: string, page: string): Promise<Map<string, string>> {

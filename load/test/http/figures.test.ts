@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { checksOf } from '../../src/bench/web.js';
 import { judgeCheck } from '../../src/bench/targets.js';
-import { UserError } from '../../src/cli/errors.js';
+import { UserError } from '../../src/base/errors.js';
 import { parseConnections, parseRates } from '../../src/cli/options.js';
 import { Latencies } from '../../src/http/histogram.js';
 import type { Generated, LoadErrors } from '../../src/http/plan.js';

@@ -6,7 +6,7 @@ import t, { type Test } from 'tap';
 import { CONFIGURATIONS, configurationName, type Factors } from '@grantline/base';
 import { Controls } from '../../src/live/controls.js';
 import type { Seen } from '../../src/live/watch.js';
-import type { Client } from '../../src/runner/client.js';
+import type { Client } from '../../src/control/client.js';
 
 /** A testbed that does as it is told, but for what `fails` names. */
 function testbed(t: Test, guests: number, sending = false) {

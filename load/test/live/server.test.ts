@@ -7,7 +7,7 @@ import type { BedState, ToBrowser } from '../../page/messages.js';
 import { columnsOf, lineRateGbps, measured, rangeOf, topOf } from '../../page/series.js';
 import { dropName, duration, whole } from '../../page/format.js';
 import { layoutOf, type Box } from '../../page/path-layout.js';
-import { UserError } from '../../src/cli/errors.js';
+import { UserError } from '../../src/base/errors.js';
 import { parsePage } from '../../src/cli/options.js';
 import { Board, finishedOf } from '../../src/live/board.js';
 import { Browsers, MAX_BROWSERS, MAX_QUEUED_BYTES } from '../../src/live/browsers.js';
@@ -18,10 +18,10 @@ import { Watch } from '../../src/live/watch.js';
 import { unannounced } from '../../src/live/ways.js';
 import { observerKey, remotePage } from '../../src/live/remote.js';
 import { parseRequest } from '../../src/live/schema.js';
-import { Client, type DomainInfo } from '../../src/runner/client.js';
+import { Client, type DomainInfo } from '../../src/control/client.js';
 import type { Progression } from '../../src/runner/observer.js';
 import type { RunRecord } from '../../src/runner/record.js';
-import type { ServiceSnapshot } from '../../src/runner/snapshot.js';
+import type { ServiceSnapshot } from '../../src/control/snapshot.js';
 
 interface Answer {
   status: number;

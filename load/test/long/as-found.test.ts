@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import type { Client, ServiceClient } from '../../src/runner/client.js';
+import type { Client, ServiceClient } from '../../src/control/client.js';
 import { Bench, CAPTURE, eventually, type Running, voided } from '../e2e/kit.js';
 
 t.setTimeout(900_000);

@@ -9,9 +9,9 @@ import { configurationNamed } from '@grantline/base';
 import { readPackets, type Packet, INBOUND, OUTBOUND, parseCapture } from '@grantline/observe';
 import { Merger } from '../../src/capture/merge.js';
 import { OutFile } from '../../src/capture/out-file.js';
-import { Client } from '../../src/runner/client.js';
-import { configure } from '../../src/runner/configure.js';
-import { sum } from '../../src/runner/snapshot.js';
+import { Client } from '../../src/control/client.js';
+import { configure } from '../../src/control/configure.js';
+import { sum } from '../../src/control/snapshot.js';
 import { required } from '../../src/testbed/discover.js';
 import { Bench, CAPTURE, type Running } from '../e2e/kit.js';
 

@@ -3,13 +3,13 @@ import { execFileSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Client } from '../../src/runner/client.js';
-import { checkGuests, openBed } from '../../src/runner/run.js';
+import type { Client } from '../../src/control/client.js';
+import { checkGuests, openBed } from '../../src/runner/bed.js';
 import { serviceProcesses } from '../../src/testbed/proc.js';
 import { discover } from '../../src/testbed/discover.js';
 import { closedBelow, closedToOthers, inheritedEnv, separateUsers, startAs } from '../../src/testbed/service-env.js';
 import { Supervisor } from '../../src/testbed/supervisor.js';
-import { edgeDoors } from '../../src/runner/edge.js';
+import { edgeDoors } from '../../src/control/edge.js';
 import { Bench, freePort } from '../e2e/kit.js';
 
 t.setTimeout(400_000);

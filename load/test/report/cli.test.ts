@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap';
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { UserError } from '../../src/cli/errors.js';
+import { UserError } from '../../src/base/errors.js';
 import { readSources } from '../../src/report/read.js';
 import { writeReport } from '../../src/report/write.js';
 import { here, type Ran } from '../cli/cli-kit.js';

@@ -4,7 +4,7 @@ import { COUNTERS } from '@grantline/observe';
 import { checkConservation, hops, type Hop } from '../../src/runner/conservation.js';
 import { requestHops } from '../../src/runner/request-conservation.js';
 import { betweenHops, txHops } from '../../src/runner/tx-conservation.js';
-import type { ServiceName, ServiceSnapshot } from '../../src/runner/snapshot.js';
+import type { ServiceName, ServiceSnapshot } from '../../src/control/snapshot.js';
 
 type Values = Record<string, number>;
 type Path = 'split' | 'direct' | 'native';

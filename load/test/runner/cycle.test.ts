@@ -2,7 +2,7 @@ import t from 'tap';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { configurationNamed } from '@grantline/base';
-import { ServiceClient, type Client } from '../../src/runner/client.js';
+import { ServiceClient, type Client } from '../../src/control/client.js';
 import { Cycle } from '../../src/runner/cycle.js';
 import { observers } from '../../src/runner/observer.js';
 

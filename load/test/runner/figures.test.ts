@@ -3,7 +3,7 @@ import { CONFIGURATIONS } from '@grantline/base';
 import { checkConservation, dropsOf } from '../../src/runner/conservation.js';
 import { checkCpu } from '../../src/runner/cpu-check.js';
 import { figures, type RunInput } from '../../src/runner/figures.js';
-import type { ServiceSnapshot } from '../../src/runner/snapshot.js';
+import type { ServiceSnapshot } from '../../src/control/snapshot.js';
 import { voidRules, type RunConditions } from '../../src/runner/void-rules.js';
 import { baselineAt } from './hand-made.js';
 

@@ -1,6 +1,6 @@
 /** Snapshots made by hand: a run of N frames in which everything adds up, for tests to bend. */
 import type { BlockSnapshot } from '@grantline/machine';
-import type { ServiceName, ServiceSnapshot } from '../../src/runner/snapshot.js';
+import type { ServiceName, ServiceSnapshot } from '../../src/control/snapshot.js';
 
 export interface Bend {
   /** "service/kind.counter" → what to add. */

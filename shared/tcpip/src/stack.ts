@@ -32,10 +32,9 @@ import { NET_COUNTERS } from './counters.js';
 import { MAX_PARTS, Packet } from './ip/packet.js';
 import type { Secret } from './storage/secret.js';
 import { netSettings, type NetSettings } from './settings.js';
-import type { ConnectionEvents } from './tcp/tcb.js';
+import type { ConnectionEvents, Listener } from './tcp/tcb.js';
 import { tcpIcmpError } from './tcp/icmp.js';
 import type { IsnChoice } from './tcp/context.js';
-import type { Listener } from './tcp/table.js';
 import { Tcp, type Accept } from './tcp/tcp.js';
 import { Udp, type UdpHandler, type UdpSocket } from './ip/udp.js';
 

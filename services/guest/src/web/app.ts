@@ -1,8 +1,8 @@
 /** The application of a guest: an ordinary fastify server. It does not listen: its owner gives it connections,
  *  by server.emit('connection', socket) or by server.listen(), and it knows of no stack. docs/http.md */
-import type { IncomingMessage, Server, ServerResponse } from 'node:http';
+import type { Server } from 'node:http';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
-import { fastify, type FastifyBaseLogger, type FastifyInstance, type RawServerDefault } from 'fastify';
+import { fastify } from 'fastify';
 import { answerHeadAtOnce } from '@grantline/base';
 import { REQUEST_ID } from '@grantline/measure';
 import { addBodies } from './body-routes.js';
@@ -38,15 +38,6 @@ export interface WebLimits {
 const LIMITS: WebLimits = { silence: 120_000, keepAlive: 30_000, headers: 20_000, request: 600_000, look: 5000 };
 /** Bytes; what is longer is answered with 431. */
 const MAX_HEADER_BYTES = 16 << 10;
-
-/** A fastify server whose routes take TypeBox schemas. */
-export type WebInstance = FastifyInstance<
-  RawServerDefault,
-  IncomingMessage,
-  ServerResponse,
-  FastifyBaseLogger,
-  TypeBoxTypeProvider
->;
 
 /** A server that answers, and how to end it. */
 export interface WebApp {

@@ -2,7 +2,7 @@
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import { Type } from '@sinclair/typebox';
 import { PATTERN_CHUNK, patternChunk, MAX_BODY_BYTES, MAX_STREAM_CHUNK, UploadBody } from '@grantline/measure';
-import type { WebInstance } from './app.js';
+import type { WebInstance } from './instance.js';
 import { digest, PatternStream, TooLong } from './bodies.js';
 import type { Turns } from './turns.js';
 

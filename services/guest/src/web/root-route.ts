@@ -1,6 +1,6 @@
 /** GET /: the small answer. */
 import { RootBody } from '@grantline/measure';
-import type { WebInstance } from './app.js';
+import type { WebInstance } from './instance.js';
 
 export function addRoot(app: WebInstance, name: string): void {
   app.get('/', { schema: { response: { 200: RootBody } } }, (request): RootBody => ({

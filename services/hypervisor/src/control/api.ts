@@ -7,7 +7,7 @@ import { Domid, Empty, Factors, Nullable } from './api-schemas.js';
 import { DomainError } from './domains.js';
 import { addConfig } from './config-api.js';
 import { MemoryError } from './claim.js';
-import type { Hypervisor } from './hypervisor.js';
+import type { Parts } from './parts.js';
 import { addInspection } from './inspect-api.js';
 import { StoreError } from './store-path.js';
 import { addSession } from './session-api.js';
@@ -35,7 +35,7 @@ const TestbedBody = Type.Object({
 });
 
 /** Adds the routes. */
-export function addApi(app: ServiceHttp, hv: Hypervisor): void {
+export function addApi(app: ServiceHttp, hv: Parts): void {
   app.setErrorHandler((error: Error & { statusCode?: number; validation?: unknown }, _request, reply) => {
     const status = statusOf(error);
     if (status >= 500 && status !== 507) app.log.error({ err: error }, 'a call failed');
@@ -49,7 +49,7 @@ export function addApi(app: ServiceHttp, hv: Hypervisor): void {
   addTargets(app, hv);
 }
 
-function addTestbed(app: ServiceHttp, hv: Hypervisor): void {
+function addTestbed(app: ServiceHttp, hv: Parts): void {
   app.get('/api/testbed', { schema: { summary: 'What there is', response: { 200: TestbedBody } } }, () => ({
     dir: hv.files.dir,
     config: hv.toolstack.factors,

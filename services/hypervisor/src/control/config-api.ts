@@ -4,7 +4,7 @@ import type { ServiceHttp } from '@grantline/service';
 import { Type } from '@sinclair/typebox';
 import { Empty, Factors, Nullable } from './api-schemas.js';
 import { DomainError } from './domains.js';
-import type { Hypervisor } from './hypervisor.js';
+import type { Parts } from './parts.js';
 
 const ConfigBody = Type.Object({
   generation: Type.Integer(),
@@ -43,7 +43,7 @@ const RunBody = Type.Object(
 const RunStatus = Type.Object({ run: Nullable(RunBody), ready: Type.Array(Type.Integer()) });
 
 /** Adds the routes. */
-export function addConfig(app: ServiceHttp, hv: Hypervisor): void {
+export function addConfig(app: ServiceHttp, hv: Parts): void {
   app.put('/api/config', { schema: { summary: 'Changes factors of all vifs', body: FactorsBody } }, (request) => {
     try {
       return { generation: hv.toolstack.configure(request.body) };

@@ -1,8 +1,8 @@
 /** State for GET /dump, for everybody to look at: no secret is in it. */
-import type { Hypervisor } from './hypervisor.js';
+import type { Parts } from './parts.js';
 
 /** Domains, queues, ports and vifs as they are now. */
-export function dump(hv: Hypervisor): object {
+export function dump(hv: Parts): object {
   const { toolstack } = hv;
   return {
     domains: hv.domains.list().map(({ controlKey: _, ...d }) => d),

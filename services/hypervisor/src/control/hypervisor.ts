@@ -25,6 +25,7 @@ import { Joins } from './joins.js';
 import { MemoryPool } from './memory-pool.js';
 import { NIC_TIMEOUT_MS, NicControl } from './nic-control.js';
 import { LEAVE_MS, NicRights } from './nic-rights.js';
+import type { Parts } from './parts.js';
 import { Places } from './places.js';
 import { readings } from './readings.js';
 import { Shares } from './shares.js';
@@ -67,7 +68,7 @@ export interface HypervisorOptions {
   proofMs?: number;
 }
 
-export class Hypervisor {
+export class Hypervisor implements Parts {
   readonly files: TestbedFiles;
   readonly domains: Domains;
   readonly store = new XenStore();

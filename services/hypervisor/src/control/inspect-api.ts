@@ -5,7 +5,7 @@ import { Type, type Static } from '@sinclair/typebox';
 import { grantRows, mappingRows } from '../data/inspect.js';
 import { Domid } from './api-schemas.js';
 import { DomainError, type Domain } from './domains.js';
-import type { Hypervisor } from './hypervisor.js';
+import type { Parts } from './parts.js';
 
 const Access = Type.Object({
   domid: Type.Integer(),
@@ -16,7 +16,7 @@ const Access = Type.Object({
 type Access = Static<typeof Access>;
 
 /** Adds the routes. */
-export function addInspection(app: ServiceHttp, hv: Hypervisor): void {
+export function addInspection(app: ServiceHttp, hv: Parts): void {
   const Path = Type.Object({ path: Type.Optional(Type.String({ maxLength: 4096 })) });
   app.get('/api/xenstore', { schema: { summary: 'A subtree of xenstore', querystring: Path } }, (request) => {
     const path = request.query.path ?? '/';

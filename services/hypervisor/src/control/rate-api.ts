@@ -5,7 +5,7 @@ import type { ServiceHttp } from '@grantline/service';
 import { Type } from '@sinclair/typebox';
 import { Nullable } from './api-schemas.js';
 import { DomainError } from './domains.js';
-import type { Hypervisor } from './hypervisor.js';
+import type { Parts } from './parts.js';
 
 const RateBody = Type.Object(
   {
@@ -28,7 +28,7 @@ const Rates = Type.Object({
 });
 
 /** Adds the routes. */
-export function addRate(app: ServiceHttp, hv: Hypervisor): void {
+export function addRate(app: ServiceHttp, hv: Parts): void {
   app.put(
     '/api/rate',
     { schema: { summary: 'Limits what vifs may send', body: RateBody, response: { 200: Rates } } },
@@ -73,7 +73,7 @@ export function addRate(app: ServiceHttp, hv: Hypervisor): void {
 }
 
 /** @throws DomainError 404 */
-function guestOf(hv: Hypervisor, guest: number | undefined): DomId | undefined {
+function guestOf(hv: Parts, guest: number | undefined): DomId | undefined {
   if (guest === undefined) return undefined;
   if (!hv.domains.guests().some((d) => d.domid === guest)) throw new DomainError(404, `there is no guest ${guest}`);
   return parseDomId(guest);

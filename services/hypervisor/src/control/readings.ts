@@ -3,10 +3,10 @@ import { XENBUS } from '@grantline/xen';
 import { configurationName, configurationNames, domainName } from '@grantline/base';
 import type { Reading } from '@grantline/observe';
 import { activeEntries } from '../data/inspect.js';
-import type { Hypervisor } from './hypervisor.js';
+import type { Parts } from './parts.js';
 
 /** All that is not counted. */
-export function readings(hv: Hypervisor): Reading[] {
+export function readings(hv: Parts): Reading[] {
   const inForce = configurationName(hv.toolstack.factors);
   return [
     ...domainReadings(hv),
@@ -20,7 +20,7 @@ export function readings(hv: Hypervisor): Reading[] {
   ];
 }
 
-function domainReadings(hv: Hypervisor): Reading[] {
+function domainReadings(hv: Parts): Reading[] {
   return hv.domains.list().flatMap(({ domid, state }) => {
     const labels = { domain: domainName(domid) };
     const memory = hv.memory.get(domid);
@@ -33,7 +33,7 @@ function domainReadings(hv: Hypervisor): Reading[] {
   });
 }
 
-function vifReadings(hv: Hypervisor): Reading[] {
+function vifReadings(hv: Parts): Reading[] {
   return hv.toolstack.vifs().flatMap(({ vif, guest, backend, frontend, error }) => {
     const labels = { domain: domainName(guest), vif };
     const state = (component: string, name: string): Reading => ({

@@ -2,7 +2,7 @@
 import type { ServiceHttp } from '@grantline/service';
 import { Type } from '@sinclair/typebox';
 import { Empty, Nullable } from './api-schemas.js';
-import type { Hypervisor } from './hypervisor.js';
+import type { Parts } from './parts.js';
 
 /** A line at least so often: neither end takes a quiet connection for a dead one. */
 const BEAT_MS = 5000;
@@ -14,7 +14,7 @@ const Body = Type.Object(
 const Status = Nullable(Type.Object({ id: Type.Integer(), owner: Type.String(), stage: Type.String() }));
 
 /** Adds the routes. */
-export function addSession(app: ServiceHttp, hv: Hypervisor): void {
+export function addSession(app: ServiceHttp, hv: Parts): void {
   const { sessions } = hv;
   app.get(
     '/api/session',

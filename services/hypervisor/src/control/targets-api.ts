@@ -2,7 +2,7 @@
 import { DOMID_CONTROL, domainName } from '@grantline/base';
 import { OPEN, type ServiceHttp } from '@grantline/service';
 import { Type } from '@sinclair/typebox';
-import type { Hypervisor } from './hypervisor.js';
+import type { Parts } from './parts.js';
 
 const TargetsBody = Type.Array(
   Type.Object({
@@ -12,7 +12,7 @@ const TargetsBody = Type.Array(
 );
 
 /** Adds the route. */
-export function addTargets(app: ServiceHttp, hv: Hypervisor): void {
+export function addTargets(app: ServiceHttp, hv: Parts): void {
   app.get(
     '/prometheus/targets',
     { ...OPEN, schema: { summary: 'Where there are metrics, for http_sd_configs', response: { 200: TargetsBody } } },

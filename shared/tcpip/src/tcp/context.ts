@@ -11,14 +11,14 @@ import type { IpOut } from '../ip/ip-out.js';
 import { FOR_ISN, FOR_TIMESTAMPS } from '../storage/keyed-hash.js';
 import { Limiter } from '../ip/limiter.js';
 import { SharedMemory } from '../storage/shared-memory.js';
-import { Tcb } from './tcb.js';
+import { Tcb, type TcpShared } from './tcb.js';
 import { EV_OPEN } from './state.js';
 import { TcpTable } from './table.js';
 
 /** Chooses initial sequence numbers; tests put their own in. */
 export type IsnChoice = (localIp: number, localPort: number, remoteIp: number, remotePort: number) => number;
 
-export class TcpContext {
+export class TcpContext implements TcpShared {
   readonly host: Host;
   readonly arp: Arp;
   readonly out: IpOut;

@@ -3,8 +3,7 @@
 import { TCP_BYTES, TCP_FIN, TCP_FLAG_ACK, TCP_RST, TCP_SYN, PROTO_TCP } from '@grantline/frames';
 import { C } from '../host.js';
 import type { Segment } from './segment.js';
-import type { Tcb } from './tcb.js';
-import type { TcpContext } from './context.js';
+import type { Tcb, TcpShared } from './tcb.js';
 import { bareSeq, writeTcpHeader } from './segment-writer.js';
 import { CLOSED, ERR_NONE, ESTABLISHED, EV_CLOSE, SYN_RECEIVED, SYN_SENT, TIME_WAIT } from './state.js';
 
@@ -78,7 +77,7 @@ export function challengeAllowed(tcb: Tcb): boolean {
 }
 
 /** Answers a segment for which there is no connection (RFC 9293, 3.10.7.1). */
-export function resetFor(tcp: TcpContext, seg: Segment): void {
+export function resetFor(tcp: TcpShared, seg: Segment): void {
   if ((seg.flags & TCP_RST) !== 0) return;
   if (!tcp.resets.allow(tcp.host.now, seg.src)) {
     tcp.host.v[C.tcpLimited]++;
@@ -93,7 +92,7 @@ export function resetFor(tcp: TcpContext, seg: Segment): void {
 }
 
 function sendReset(
-  tcp: TcpContext,
+  tcp: TcpShared,
   ip: number,
   port: number,
   localPort: number,

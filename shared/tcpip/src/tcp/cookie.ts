@@ -11,7 +11,7 @@ import { IP_BYTES, PROTO_TCP, TCP_BYTES, TCP_FLAG_ACK, TCP_SYN } from '@grantlin
 import { C } from '../host.js';
 import { FOR_COOKIE } from '../storage/keyed-hash.js';
 import type { Segment } from './segment.js';
-import type { TcpContext } from './context.js';
+import type { TcpShared } from './tcb.js';
 import { SMALLEST_MSS, offeredMss } from './negotiate.js';
 import { SYN_OPTION_BYTES, TS_OPTION_BYTES, writeSynOptions, writeTimestamps } from './options.js';
 import { writeTcpHeader } from './segment-writer.js';
@@ -36,16 +36,16 @@ const SACK_BIT = 16;
 const TS_BITS = 31;
 
 /** The cookie for a SYN. @param bits MSS and TS_BIT, in their places */
-function cookieFor(tcp: TcpContext, seg: Segment, irs: number, period: number, bits: number): number {
+function cookieFor(tcp: TcpShared, seg: Segment, irs: number, period: number, bits: number): number {
   const purpose = (period << 8) | (bits << 3) | FOR_COOKIE | 0;
   const hash = tcp.host.hash.of(seg.src, (seg.dstPort << 16) | seg.srcPort, irs, purpose);
   return (hash & ~DATA) | bits | (period & PERIOD_BIT);
 }
 
-const periodNow = (tcp: TcpContext): number => Math.floor(tcp.host.now / PERIOD_MS);
+const periodNow = (tcp: TcpShared): number => Math.floor(tcp.host.now / PERIOD_MS);
 
 /** Answers a SYN. What has no room on the link is lost: the peer asks again. */
-export function sendCookie(tcp: TcpContext, seg: Segment): void {
+export function sendCookie(tcp: TcpShared, seg: Segment): void {
   const { host, out } = tcp;
   const { mem, set, v } = host;
   const ts = set.timestamps && seg.hasTs;
@@ -87,7 +87,7 @@ export function sendCookie(tcp: TcpContext, seg: Segment): void {
 
 /** May a segment that brings no cookie be a later one of a connection that one would open? Its number is not that of the first,
  *  but it echoes a timestamp that was sent just now. The first comes again: no reason to reset the peer. */
-export function mayFollowCookie(tcp: TcpContext, seg: Segment): boolean {
+export function mayFollowCookie(tcp: TcpShared, seg: Segment): boolean {
   const { host } = tcp;
   if (host.now >= tcp.cookiesUntilMs || !seg.hasTs) return false;
   const age = (host.now + tcp.tsOffset(seg.src) - seg.tsEcr) | 0;
@@ -96,7 +96,7 @@ export function mayFollowCookie(tcp: TcpContext, seg: Segment): boolean {
 
 /** Does an acknowledgement bring back a cookie? Then the segment gets the options of the SYN that it answered, and has no
  *  timestamps to be judged by: the echoed one is no time. While none are out the answer is no, at no cost. */
-export function takeCookie(tcp: TcpContext, seg: Segment): boolean {
+export function takeCookie(tcp: TcpShared, seg: Segment): boolean {
   const { host } = tcp;
   if (host.now >= tcp.cookiesUntilMs || (seg.flags & (TCP_SYN | TCP_FLAG_ACK)) !== TCP_FLAG_ACK) return false;
   const cookie = (seg.ack - 1) | 0;

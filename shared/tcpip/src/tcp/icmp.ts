@@ -5,7 +5,7 @@ import type { IcmpError } from '../ip/icmp.js';
 import { onTimeout } from './recovery.js';
 import { seqGe, seqLt } from './seq.js';
 import { closeWith, isOpening } from './control.js';
-import type { TcpContext } from './context.js';
+import type { TcpShared } from './tcb.js';
 import { setMss } from './negotiate.js';
 import { ERR_REFUSED, ERR_UNREACHABLE, ESTABLISHED } from './state.js';
 
@@ -16,7 +16,7 @@ const TOO_BIG = 4;
 /** RFC 1191: every link carries 68; below 552 it is more likely an attack than a link. */
 const SMALLEST_MTU = 552;
 
-export function tcpIcmpError(tcp: TcpContext, error: IcmpError): void {
+export function tcpIcmpError(tcp: TcpShared, error: IcmpError): void {
   const tcb = tcp.table.find(error.src, error.srcPort, error.dst, error.dstPort);
   if (tcb === null || error.type !== UNREACHABLE) return;
   if (!seqGe(error.seq, tcb.sndUna) || !seqLt(error.seq, tcb.sndMax)) return;

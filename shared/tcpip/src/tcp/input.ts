@@ -4,9 +4,8 @@ import { TCP_FIN, TCP_FLAG_ACK, TCP_RST, TCP_SYN } from '@grantline/frames';
 import { C } from '../host.js';
 import type { Segment } from './segment.js';
 import { seqGe, seqGt, seqLe, seqLt } from './seq.js';
-import type { Tcb } from './tcb.js';
+import type { Tcb, TcpShared } from './tcb.js';
 import { ACK_BAD, ACK_FIN, processAck } from './ack.js';
-import type { TcpContext } from './context.js';
 import { challengeAllowed, closeWith, enterTimeWait, resetFor, startTimeWait } from './control.js';
 import { processData, trimToWindow } from './data.js';
 import { cookieInstead, establish, listenInput, synSentInput } from './listen.js';
@@ -29,7 +28,7 @@ import { startLife } from './timers.js';
 /** A timestamp older than this says nothing (RFC 7323, 5.5). */
 const PAWS_IDLE_MS = 24 * 86_400_000;
 
-export function tcpInput(tcp: TcpContext, seg: Segment): void {
+export function tcpInput(tcp: TcpShared, seg: Segment): void {
   const tcb = tcp.table.find(seg.dst, seg.dstPort, seg.src, seg.srcPort);
   if (tcb === null) {
     noConnection(tcp, seg);
@@ -51,7 +50,7 @@ export function tcpInput(tcp: TcpContext, seg: Segment): void {
   acceptable(tcb, seg);
 }
 
-function noConnection(tcp: TcpContext, seg: Segment): void {
+function noConnection(tcp: TcpShared, seg: Segment): void {
   const listener = tcp.table.listeners.get(seg.dstPort);
   if (listener !== undefined) {
     const tcb = listenInput(tcp, seg, listener);

@@ -7,8 +7,7 @@ import { initialWindow } from './recovery.js';
 import { sampleFromAck } from './rtt.js';
 import type { Segment } from './segment.js';
 import { seqGt, seqLe } from './seq.js';
-import type { Tcb } from './tcb.js';
-import type { TcpContext } from './context.js';
+import type { Listener, Tcb, TcpShared } from './tcb.js';
 import { closeWith, resetFor } from './control.js';
 import { mayFollowCookie, sendCookie, takeCookie } from './cookie.js';
 import { negotiate, offer } from './negotiate.js';
@@ -22,7 +21,6 @@ import {
   SYN_RECEIVED,
   SYN_SENT,
 } from './state.js';
-import type { Listener } from './table.js';
 import { startKeepAlive, stopRetransmit } from './timers.js';
 import { synWindow } from './window.js';
 
@@ -45,7 +43,7 @@ export function startOpen(tcb: Tcb): void {
 /** A segment for a port that somebody listens on, and no connection. @param isnAfter the new connection's numbers must
  *  be beyond that (RFC 9293, 3.10.7.4, on TIME-WAIT), if given
  *  @returns the connection that it belongs to after all: it acknowledges a cookie, and is to be processed further */
-export function listenInput(tcp: TcpContext, seg: Segment, listener: Listener, isnAfter?: number): Tcb | null {
+export function listenInput(tcp: TcpShared, seg: Segment, listener: Listener, isnAfter?: number): Tcb | null {
   const { host, table } = tcp;
   const { v } = host;
   if ((seg.flags & TCP_RST) !== 0) return null;
@@ -83,7 +81,7 @@ export function listenInput(tcp: TcpContext, seg: Segment, listener: Listener, i
 
 /** An acknowledgement for a connection of which only the cookie was ours: as if its SYN had been kept.
  *  @returns null when there is no room */
-function openByCookie(tcp: TcpContext, seg: Segment, listener: Listener): Tcb | null {
+function openByCookie(tcp: TcpShared, seg: Segment, listener: Listener): Tcb | null {
   const { host, table } = tcp;
   if (table.active >= host.set.maxConnections || table.isFull(seg.src)) {
     host.v[C.tcpConnLimit]++;
@@ -114,7 +112,7 @@ export function cookieInstead(tcb: Tcb, seg: Segment): Tcb | null {
   return openByCookie(tcp, seg, listener);
 }
 
-function passive(tcp: TcpContext, seg: Segment, listener: Listener): Tcb {
+function passive(tcp: TcpShared, seg: Segment, listener: Listener): Tcb {
   tcp.host.v[C.tcpPassiveOpens]++;
   const tcb = tcp.create(seg.dstPort, seg.src, seg.srcPort);
   tcb.listener = listener;

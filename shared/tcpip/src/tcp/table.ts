@@ -1,21 +1,11 @@
 /** Connections by address and port, and who listens. The hash is keyed: nobody can aim connections at one bucket. */
 import type { Host } from '../host.js';
 import { FOR_PORTS, FOR_TABLE } from '../storage/keyed-hash.js';
-import type { ConnectionEvents, Tcb } from './tcb.js';
+import type { ConnectionTable, Listener, Tcb } from './tcb.js';
 
 const BUCKETS = 1 << 14;
 
-/** Somebody who waits for connections to a port. */
-export interface Listener {
-  readonly port: number;
-  /** Most connections in SYN-RECEIVED; further ones are answered by cookies. */
-  readonly backlog: number;
-  readonly halfOpen: Set<Tcb>;
-  /** A connection is established. @returns who takes it, or null: it is reset */
-  accept(tcb: Tcb): ConnectionEvents | null;
-}
-
-export class TcpTable {
+export class TcpTable implements ConnectionTable {
   readonly listeners = new Map<number, Listener>();
   /** Connections in TIME-WAIT, the oldest first. */
   readonly timeWait = new Set<Tcb>();

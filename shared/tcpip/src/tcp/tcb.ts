@@ -1,11 +1,14 @@
 /** One connection's state: the transmission control block (RFC 9293, 3.3.1). Plain fields; what moves them is elsewhere.
  *  Sequence numbers and addresses are signed 32-bit (seq.ts); times are the stack's milliseconds, 0 for "not running". */
+import type { Host } from '../host.js';
+import type { Arp } from '../ip/arp.js';
+import type { IpOut } from '../ip/ip-out.js';
+import type { Limiter } from '../ip/limiter.js';
+import type { Arena } from '../storage/arena.js';
 import type { ByteRing } from '../storage/byte-ring.js';
 import type { AddressWaiter, Neighbor } from '../ip/neighbor.js';
 import type { Ranges } from './ranges.js';
-import type { Listener } from './table.js';
 import { CA_OPEN, CLOSED, ERR_NONE } from './state.js';
-import type { TcpContext } from './context.js';
 import { Timed } from '../storage/timer-heap.js';
 
 /** What an application is told; see Connection for when. */
@@ -19,8 +22,54 @@ export interface ConnectionEvents {
   onClose(error: number): void;
 }
 
+/** Somebody who waits for connections to a port. */
+export interface Listener {
+  readonly port: number;
+  /** Most connections in SYN-RECEIVED; further ones are answered by cookies. */
+  readonly backlog: number;
+  readonly halfOpen: Set<Tcb>;
+  /** A connection is established. @returns who takes it, or null: it is reset */
+  accept(tcb: Tcb): ConnectionEvents | null;
+}
+
+/** The connections by address and port, as those who work on one see them: TcpTable (table.ts), where each is explained. */
+export interface ConnectionTable {
+  readonly listeners: ReadonlyMap<number, Listener>;
+  readonly timeWait: ReadonlySet<Tcb>;
+  readonly active: number;
+  readonly halfOpen: number;
+  find(localIp: number, localPort: number, remoteIp: number, remotePort: number): Tcb | null;
+  insert(tcb: Tcb): void;
+  insertHalfOpen(tcb: Tcb, listener: Listener): void;
+  noLongerHalfOpen(tcb: Tcb): void;
+  rests(tcb: Tcb): void;
+  remove(tcb: Tcb): void;
+  hasRoomHalfOpen(listener: Listener): boolean;
+  isFull(remoteIp: number): boolean;
+}
+
+/** What all connections of a stack share, as those who work on one see it: TcpContext (context.ts), where each is explained. */
+export interface TcpShared {
+  readonly host: Host;
+  readonly arp: Arp;
+  readonly out: IpOut;
+  readonly resets: Limiter;
+  readonly memory: { readonly arena: Arena; room(ring: ByteRing, from: number, more: number): number };
+  readonly table: ConnectionTable;
+  cookiesUntilMs: number;
+  create(localPort: number, remoteIp: number, remotePort: number): Tcb;
+  isn(localIp: number, localPort: number, remoteIp: number, remotePort: number): number;
+  tsOffset(remoteIp: number): number;
+  onTimer(tcb: Tcb): void;
+  onAddress(tcb: Tcb, known: boolean): void;
+  markDirty(tcb: Tcb): void;
+  tell(tcb: Tcb, bits: number): void;
+  kick(): void;
+  wake(tcb: Tcb, atMs: number): void;
+}
+
 export class Tcb extends Timed implements AddressWaiter {
-  readonly tcp: TcpContext;
+  readonly tcp: TcpShared;
   state = CLOSED;
   error = ERR_NONE;
   /** Who is told; null once the application has let go. */
@@ -151,7 +200,7 @@ export class Tcb extends Timed implements AddressWaiter {
   dirtyNext: Tcb | null = null;
 
   constructor(
-    tcp: TcpContext,
+    tcp: TcpShared,
     localIp: number,
     localPort: number,
     remoteIp: number,

@@ -1,15 +1,14 @@
 /** The receive window: what is promised to the peer. Source: RFC 9293, 3.8.6.2.2 (silly windows), RFC 7323, 2. */
 import { seqDist } from './seq.js';
 import type { NetSettings } from '../settings.js';
-import type { Tcb } from './tcb.js';
-import type { TcpContext } from './context.js';
+import type { Tcb, TcpShared } from './tcb.js';
 
 /** Most that the window field can say at that scale, and the buffer holds. One unit of the scale is kept back, because
  *  the field is rounded up: rounded down, the edge would move to the left as data arrives. */
 export const receiveLimit = (tcb: Tcb): number => limitAt(tcb.tcp.host.set, tcb.rcvScale);
 
 /** The window of a SYN, which is not scaled, of a connection that will have that scale. */
-export const synWindow = (tcp: TcpContext, scale: number): number =>
+export const synWindow = (tcp: TcpShared, scale: number): number =>
   Math.min(limitAt(tcp.host.set, scale), 0xffff, tcp.memory.arena.share);
 
 const limitAt = (set: NetSettings, scale: number): number =>

@@ -7,7 +7,7 @@ import { PACKET_MEMORY_BYTES } from '../data/pacer.js';
 import { Requester } from '../data/requester.js';
 import type { Sink } from '../data/sink.js';
 import { SENDER_IP, SENDER_MAC, type Loads, type SenderLoop } from './loads.js';
-import type { RequestBody, RequestStatus } from './request-api.js';
+import type { RequestBody, RequestStatus } from './request-schemas.js';
 
 const C = slots(REQUESTER_COUNTERS);
 const PERCENTILES = [1, 5, 10, 25, 50, 75, 90, 95, 99, 99.5, 99.9, 99.99, 100];

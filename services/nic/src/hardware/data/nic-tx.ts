@@ -6,6 +6,7 @@ import type { CableOut } from './cable-out.js';
 import type { BurstGuard } from './dma.js';
 import { PacketMemory } from './packet-memory.js';
 import { Segmenter } from './segmenter.js';
+import type { TxLine } from './tx-line.js';
 import { HELD, MEMORY_FULL, NOTHING, REFUSED, WIRE_BUSY, type NicTxQueue } from './tx-queue.js';
 import { contained, endBurst, moderate, moderateAll } from './queue-types.js';
 import { TxSwitch } from './tx-switch.js';
@@ -17,16 +18,6 @@ const MOST_SLACK_NS = 2e6;
 export const MAX_TX_QUEUES = 128;
 /** Numbers of transmit queues begin here: a number tells the direction. */
 export const FIRST_TX_QUEUE = 1000;
-
-/** What all transmit queues share. */
-export interface TxLine {
-  readonly out: CableOut;
-  readonly memory: PacketMemory;
-  readonly segmenter: Segmenter;
-  readonly local: TxSwitch;
-  /** The wire was free, with packets waiting, for so long before this burst: they may count as sent then. */
-  slackNs: number;
-}
 
 /** The queues that one domain drives, and whose turn it is among them. */
 interface TxFunction {

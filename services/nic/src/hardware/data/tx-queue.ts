@@ -19,7 +19,7 @@ import { ETH_MAX_FRAME, ETH_MIN_FRAME, SPOOFED, STORM, TO_ALL } from '@grantline
 import { MAX_BULK_FRAMES } from '@grantline/measure';
 import type { BurstGuard, DmaTable } from './dma.js';
 import { Moderation } from './moderation.js';
-import type { TxLine } from './nic-tx.js';
+import type { TxLine } from './tx-line.js';
 import { QueuePages } from './queue-pages.js';
 import type { Notifier, QueueFault, QueueSettings } from './queue-types.js';
 import { type FunctionPort, TO_CABLE } from './tx-switch.js';

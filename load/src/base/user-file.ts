@@ -27,7 +27,7 @@ import { Socket } from 'node:net';
 import { basename, dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isatty } from 'node:tty';
-import { UserError } from '../cli/errors.js';
+import { UserError } from './errors.js';
 
 /** Where something goes. */
 export type Target =

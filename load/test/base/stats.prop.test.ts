@@ -1,6 +1,6 @@
 import t from 'tap';
 import fc from 'fast-check';
-import { median, medianIndex, medianInterval, spreadOf } from '../../src/report/stats.js';
+import { median, medianIndex, medianInterval, spreadOf } from '../../src/base/stats.js';
 
 const figures = fc.array(fc.double({ min: 0, max: 1e9, noNaN: true }), { minLength: 1, maxLength: 60, size: 'max' });
 const upTo = (n: number): number[] => Array.from({ length: n }, (_, i) => i + 1);

@@ -1,6 +1,7 @@
 /** What POST /load of the nic takes: services/nic/README.md. The only place that knows its form. */
-import type { Protocol } from '../cli/options.js';
 import type { ServiceClient } from './client.js';
+
+export type Protocol = 'auto' | 'tcp' | 'udp';
 
 interface Link {
   /** null: unlimited. */

@@ -1,4 +1,4 @@
-/** Figures as people read them. Pure, and the same everywhere: no locale. */
+/** Figures and words as people read them. Pure, and the same everywhere: no locale. */
 
 /** Thousands with commas: 812743 is "812,743". */
 export function whole(x: number): string {
@@ -59,3 +59,7 @@ export function loadText(s: { workload?: string; frameBytes: number | 'imix'; fl
   if (s.workload === 'tcp') return `${counted(s.flows, 'TCP stream')} to each`;
   return s.frameBytes === 'imix' ? 'IMIX frames' : `${s.frameBytes}-byte frames`;
 }
+
+/** A word as a shell takes it. */
+export const quoted = (word: string): string =>
+  /^[\w./:=,+@%-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;

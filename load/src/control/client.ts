@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import type { Factors, RunSettings } from '@grantline/base';
 import { holdSession, type BedSession } from './bed-session.js';
-import { HttpError, Party, type Call } from './http.js';
+import { HttpError, Party, type Call } from '../base/http.js';
 import type { ServiceName, ServiceSnapshot } from './snapshot.js';
 
 export type DomainKind = 'guest' | 'driver-domain' | 'nic';

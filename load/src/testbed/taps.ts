@@ -1,7 +1,7 @@
 /** --tap and --guest-tap: which kernels stand at the far end of the cable and in guests. docs/tap.md */
 import { statSync } from 'node:fs';
 import { TAP_PLACE_FORM, netnsPath, parseTapPlace, type TapPlace, NETWORK_PREFIX, OUTER_IP } from '@grantline/base';
-import { UserError } from './errors.js';
+import { UserError } from '../base/errors.js';
 
 /** The TAP devices of a testbed. */
 export interface Taps {

@@ -1,19 +1,19 @@
 /** A testbed for one command: the running one where there is one, else its own for as long as the command runs. */
-import type { Progress } from '../report/progress.js';
-import type { BedSession } from '../runner/bed-session.js';
-import { Client } from '../runner/client.js';
-import { openBed, type Bed } from '../runner/run.js';
+import type { Progress } from '../base/progress.js';
+import type { BedSession } from '../control/bed-session.js';
+import { Client } from '../control/client.js';
+import { openBed, type Bed } from '../runner/bed.js';
 import { observers, type Observer } from '../runner/observer.js';
 import { remotePage } from '../live/remote.js';
+import { parseEdge, unheard } from '../testbed/command-env.js';
 import { usable } from '../testbed/discover.js';
 import { testbedDir } from '../testbed/paths.js';
 import { takeRunLock } from '../testbed/run-lock.js';
 import { closedFor, separateUsers } from '../testbed/service-env.js';
 import { Supervisor } from '../testbed/supervisor.js';
-import { UserError } from './errors.js';
-import { endHeld, session, UNWIND_MS } from './session.js';
-import { openPage, tokenAt, tokenOf, withPage } from './page.js';
-import { parseEdge, unheard, type PageChoice } from './options.js';
+import { UserError } from '../base/errors.js';
+import { endHeld, session, UNWIND_MS } from '../control/session.js';
+import { openPage, tokenAt, tokenOf, withPage, type PageChoice } from './page.js';
 
 export interface BedOptions {
   dir: string | undefined;

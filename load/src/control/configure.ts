@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { XENBUS, XENBUS_NAMES } from '@grantline/xen';
 import type { Configuration } from '@grantline/base';
-import { RunError } from '../cli/errors.js';
+import { RunError } from '../base/errors.js';
 import type { Client, ConfigStatus, VifStatus } from './client.js';
 
 const SETTLE_LIMIT_MS = 15_000;

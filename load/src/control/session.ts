@@ -1,6 +1,6 @@
 /** A stretch of work that signals can end: whatever it opened is closed before the command goes. */
-import type { BedSession } from '../runner/bed-session.js';
-import { Interrupted } from './errors.js';
+import type { BedSession } from './bed-session.js';
+import { Interrupted } from '../base/errors.js';
 
 export interface Closing {
   /** Ends it properly, within 3 s. @param interrupted false: the work has ended by itself, and nobody waits for the terminal */

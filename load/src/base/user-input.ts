@@ -1,6 +1,6 @@
 /** What a user names to be read: it may be a device without an end. */
 import { closeSync, fstatSync, openSync, readFileSync, readSync } from 'node:fs';
-import { UserError } from '../cli/errors.js';
+import { UserError } from './errors.js';
 
 const MAX_JSON_BYTES = 500 << 20;
 const PIECE = 64 << 10;

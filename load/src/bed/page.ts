@@ -2,19 +2,14 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { LivePage } from '../live/live-page.js';
-import type { PageChoice } from './options.js';
-import type { Closing } from './session.js';
+import type { Closing } from '../control/session.js';
 
-/** For commander's option(). */
-export const PAGE_OPTION = [
-  '--page <host:port>',
-  'where the live page is served; who can reach it can use its controls (default: 127.0.0.1:7680, or a free port)',
-] as const;
-export const PAGE_NAME_OPTION = [
-  '--page-name <names>',
-  'names under which the live page may be opened beside its address, with commas: lab1.example.org; behind a TLS proxy with its port, where that is not 443',
-] as const;
-export const NO_PAGE_OPTION = ['--no-page', 'no live page'] as const;
+/** Where a live page is served, and under which names. */
+export interface PageChoice {
+  /** null: not said; the usual port, or a free one. */
+  at: { host: string; port: number } | null;
+  names: readonly string[];
+}
 
 /** Listens, so that a port in use is said before anything is started. @returns null when no page is wanted
  *  @throws UserError when the address cannot be had */

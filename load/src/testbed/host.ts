@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
 import { join } from 'node:path';
-import { REPOSITORY } from '../testbed/paths.js';
+import { REPOSITORY } from './paths.js';
 
 export interface HostInfo {
   cpu: string;

@@ -18,11 +18,11 @@ import {
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { checkTarget, replaceFile, stageFile, targetOf, writeUserFile } from '../../src/report/user-file.js';
+import { checkTarget, replaceFile, stageFile, targetOf, writeUserFile } from '../../src/base/user-file.js';
 import { writeReport } from '../../src/report/write.js';
 import { OutFile, openOut } from '../../src/capture/out-file.js';
 
-const MODULE = new URL('../../src/report/user-file.js', import.meta.url).href;
+const MODULE = new URL('../../src/base/user-file.js', import.meta.url).href;
 
 /** A child that writes `text` to what `path` names, its standard output being `stdout`. */
 function child(path: string, text: string, stdout: 'pipe' | number) {

@@ -3,8 +3,8 @@
  *  not their own do so within one. docs/wire/control-plane.md section 11. */
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import { hostname } from 'node:os';
-import { UserError } from '../cli/errors.js';
-import { HttpError, messageOf, type Party } from './http.js';
+import { UserError } from '../base/errors.js';
+import { HttpError, messageOf, type Party } from '../base/http.js';
 
 /** The end of an earlier session is waited for: vifs connect anew, receivers get ready. */
 const BEGIN_LIMIT_MS = 40_000;

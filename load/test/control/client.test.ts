@@ -3,8 +3,8 @@ import { createServer, type IncomingMessage, type RequestListener } from 'node:h
 import type { AddressInfo } from 'node:net';
 import t, { type Test } from 'tap';
 import { observerKey, remotePage } from '../../src/live/remote.js';
-import { Client, ServiceClient } from '../../src/runner/client.js';
-import { ANSWER_BYTES_MAX, call, callBytes, HttpError, messageOf, Party } from '../../src/runner/http.js';
+import { Client, ServiceClient } from '../../src/control/client.js';
+import { ANSWER_BYTES_MAX, call, callBytes, HttpError, messageOf, Party } from '../../src/base/http.js';
 import { setFaults } from '../../src/runner/faults.js';
 import { recordedBy } from '../../src/runner/recorded.js';
 

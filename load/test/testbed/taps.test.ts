@@ -1,6 +1,6 @@
 import t from 'tap';
-import { UserError } from '../../src/cli/errors.js';
-import { farTapEnv, guestTapEnv, parseTaps, tapLines } from '../../src/cli/taps.js';
+import { UserError } from '../../src/base/errors.js';
+import { farTapEnv, guestTapEnv, parseTaps, tapLines } from '../../src/testbed/taps.js';
 
 t.test('devices are given to the far end and to guests by number or in turn', (t) => {
   const taps = parseTaps({ tap: 'gl0,outside', guestTap: ['guest2=a,two', 'b,one'], tapOffload: true }, 2);

@@ -1,7 +1,7 @@
 /** A run in which guests send: tells the far end of the cable what comes, and starts and stops the senders. The only place
  *  that knows the form of POST /sink and /send. */
 import { Rng } from '@grantline/base';
-import { RunError } from '../cli/errors.js';
+import { RunError } from '../base/errors.js';
 import type { ServiceClient } from './client.js';
 import { IMIX_WEIGHTS } from '@grantline/frames';
 

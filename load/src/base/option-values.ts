@@ -1,0 +1,42 @@
+/** Checks of what the user typed that not only the command needs. As those of cli/options.ts: each takes the text and gives the
+ *  value, or throws a UserError. */
+import { UserError } from './errors.js';
+
+/** A plain decimal number: "1e3", "0x10", "" and " 5" are none. */
+export function decimal(text: string): number {
+  return /^\d+(\.\d+)?$/.test(text) ? Number(text) : NaN;
+}
+
+export function integerIn(text: string, what: string, low: number, high: number): number {
+  const n = decimal(text);
+  if (!Number.isInteger(n) || n < low || n > high) {
+    throw new UserError(`${what} "${text}" is out of range`, `give a whole number from ${low} to ${high}`);
+  }
+  return n;
+}
+
+export const parseRepeat = (text: string): number => integerIn(text, 'repeat', 1, 100);
+
+/** Measured seconds. */
+export function parseSeconds(text: string): number {
+  const n = decimal(text);
+  if (!(n >= 0.1 && n <= 86_400)) {
+    throw new UserError(`seconds "${text}" is out of range`, 'give a number from 0.1 to 86400');
+  }
+  return n;
+}
+
+/** --listen HOST:PORT. */
+export function parseListen(text: string): { host: string; port: number } {
+  const m = /^(\[[0-9a-f:]+\]|[\w.-]+):(\d{1,5})$/i.exec(text);
+  const port = m ? Number(m[2]) : NaN;
+  if (!m || !(port <= 65535)) throw new UserError(`"${text}" is not HOST:PORT`, 'write for example 127.0.0.1:7600');
+  return { host: m[1].replace(/^\[|\]$/g, ''), port };
+}
+
+/** vif1.0 → guest domain and device. */
+export function parseVif(text: string): { guest: number; device: number } {
+  const m = /^vif(\d{1,4})\.(\d{1,2})$/.exec(text);
+  if (!m) throw new UserError(`"${text}" is not the name of a vif`, 'write for example vif1.0: domain 1, device 0');
+  return { guest: Number(m[1]), device: Number(m[2]) };
+}

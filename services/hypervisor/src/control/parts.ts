@@ -1,0 +1,42 @@
+/** The parts of the hypervisor, as its API and its pages see them. */
+import type { DomId } from '@grantline/base';
+import type { AddressSpace } from '@grantline/machine';
+import type { DmaTable } from '../data/dma-table.js';
+import type { DomainTable } from '../data/domain-memory.js';
+import type { Domains } from './domains.js';
+import type { PortInfo } from './evtchn.js';
+import type { TestbedFiles } from './files.js';
+import type { HypercallRunner } from './hypercall-runner.js';
+import type { HypercallServer } from './hypercall-server.js';
+import type { NicControl } from './nic-control.js';
+import type { Sessions } from './session.js';
+import type { Shares } from './shares.js';
+import type { Tickets } from './tickets.js';
+import type { Toolstack } from './toolstack.js';
+import type { XenStore } from './xenstore.js';
+
+export interface Parts {
+  readonly files: TestbedFiles;
+  readonly domains: Domains;
+  readonly store: XenStore;
+  readonly toolstack: Toolstack;
+  readonly nic: NicControl;
+  readonly space: AddressSpace;
+  readonly memory: DomainTable;
+  readonly server: HypercallServer;
+  readonly shares: Shares;
+  readonly tickets: Tickets;
+  readonly dma: DmaTable;
+  readonly runner: HypercallRunner;
+  readonly sessions: Sessions;
+  /** How often each domain has connected. */
+  readonly starts: ReadonlyMap<DomId, number>;
+  /** Where others reach it; null until it listens. */
+  readonly url: string | null;
+  /** Called at POST /api/shutdown. */
+  readonly onShutdown: () => void;
+  /** Delivers the watch events that have fired. */
+  readonly deliver: () => void;
+  /** The open ports of a domain, and whether an event is pending on each. */
+  portsOf(domid: DomId): (PortInfo & { pending: boolean })[];
+}
