@@ -53,7 +53,7 @@ export {
   cpuLayout,
 } from './loop/counters.js';
 export { CPU_COMMON, CPU_CONTROL, CPU_WAKEUP, CpuMeter } from './loop/cpu-meter.js';
-export { DataLoop, type Poller } from './loop/data-loop.js';
+export { DataLoop, type LoopHooks, type Poller } from './loop/data-loop.js';
 export { AddressSpace, memOver, type Mem, type PrivateMemory } from './mem/address-space.js';
 export { DescriptorDoor, NoDescriptor, fetchDescriptor, showDescriptor } from './mem/descriptors.js';
 export { Doorbell, Ringer, WakeSource } from './mem/doorbell.js';

@@ -1,4 +1,4 @@
-export { startService } from './app.js';
+export { startService, type Service } from './app.js';
 export { readEnv, type ListenAddress, type RoleGroups, type ServiceEnv } from './env.js';
 export { OPEN, createHttp, listenHttp, type HttpOptions, type ServiceHttp } from './http.js';
 export { HypervisorClient } from './hypervisor/client.js';
@@ -6,7 +6,8 @@ export { Lifeline } from './lifeline.js';
 export { createLog, createLogTo, type Log } from './log.js';
 export { dropPrivileges } from './privileges.js';
 export { PROOF_PATH, proofOf } from './proof.js';
+export type { Part } from './parts.js';
 export { addRecordRoutes, keepRecorded } from './recorded.js';
 export { runMain } from './run-main.js';
-export { SendControl } from './send-control.js';
+export { SendControl, addSender } from './send-control.js';
 export type { Keep } from './session.js';

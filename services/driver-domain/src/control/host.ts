@@ -14,7 +14,8 @@ import type { Pages } from './pages.js';
 
 export type Channel = Pick<EventChannel, 'port' | 'notify' | 'onEvent' | 'onUnbound' | 'close'>;
 
-export interface Host {
+/** What NIC queues need, those of the driver domain itself included. */
+export interface QueueHost {
   readonly domid: DomId;
   readonly mem: Mem;
   readonly pages: Pages;
@@ -36,14 +37,19 @@ export interface Host {
   readonly driver: CounterBlock;
   readonly buffers: Buffers;
   readonly bridge: Bridge;
-  /** Transmit queue of the uplink, and packets between vifs. */
-  readonly uplink: { ready(): Promise<TxPort> };
+  /** Packets between vifs. */
   readonly local: TxLocal;
-  /** Posts buffers that came back to the default queue. */
-  readonly refill: () => void;
   /** Where the frames of a vif can be captured; not given: nowhere. */
   readonly tapOf?: (guest: DomId) => FrameTap;
   readonly log: Record<'info' | 'warn' | 'error', (what: object, text: string) => void>;
+}
+
+/** What vifs need beside. */
+export interface Host extends QueueHost {
+  /** Transmit queue of the uplink. */
+  readonly uplink: { ready(): Promise<TxPort> };
+  /** Posts buffers that came back to the default queue. */
+  readonly refill: () => void;
 }
 
 /** Waits a moment without blocking the loop, milliseconds. */

@@ -82,6 +82,10 @@ export class Edge {
     return this.budget.bytes;
   }
 
+  describe(): { connections: number; heldBytes: number } {
+    return { connections: this.connections, heldBytes: this.heldBytes };
+  }
+
   /** There is a guest: opens the way to its web application. @returns once it listens, or cannot (which is logged) */
   async add(domid: number, ip: string): Promise<void> {
     const gone = this.remove(domid);

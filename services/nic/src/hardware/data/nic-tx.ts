@@ -63,6 +63,14 @@ export class NicTx implements Poller {
     return this.dueAtNs === Infinity;
   }
 
+  /** Microseconds until it must look; Infinity: not before somebody rings. Asked right before the loop sleeps, so it is put back on
+   *  the list here: whatever ends the sleep, it looks. */
+  dueUs(): number {
+    if (this.dueAtNs === Infinity) return Infinity;
+    this.scheduled = true;
+    return Math.max(0, (this.dueAtNs - this.meter.now) / 1000);
+  }
+
   /** @returns the queue's number; -2 when there are too many */
   attach(queue: NicTxQueue): number {
     let at = this.queues.indexOf(null);
