@@ -1,4 +1,4 @@
-export { startService, type Service } from './app.js';
+export { startService } from './app.js';
 export { readEnv, type ListenAddress, type RoleGroups, type ServiceEnv } from './env.js';
 export { OPEN, createHttp, listenHttp, type HttpOptions, type ServiceHttp } from './http.js';
 export { HypervisorClient } from './hypervisor/client.js';
