@@ -1,13 +1,12 @@
 /** What the control side needs of the service that it runs in, as narrow as can be: tests put their own behind it. */
 import type { DomId, Port } from '@grantline/base';
 import type { FrameTap } from '@grantline/observe';
-import type { CounterBlock, CounterFile, Poller, Mem } from '@grantline/machine';
+import type { CounterBlock, CounterFile, Poller, Mem, Logs, Laps } from '@grantline/machine';
 import type { EventChannel, XenstoreClient } from '@grantline/xen';
 import type { GrantWindow } from './window.js';
 import type { HypervisorClient } from '@grantline/service';
 import type { Bridge } from '../data/bridge/bridge.js';
 import type { Buffers } from '../data/bridge/buffers.js';
-import type { Laps } from '../data/ports.js';
 import type { TxLocal } from '../data/tx/tx-local.js';
 import type { TxPort } from '../data/tx/tx-port.js';
 import type { Pages } from './pages.js';
@@ -41,7 +40,7 @@ export interface QueueHost {
   readonly local: TxLocal;
   /** Where the frames of a vif can be captured; not given: nowhere. */
   readonly tapOf?: (guest: DomId) => FrameTap;
-  readonly log: Record<'info' | 'warn' | 'error', (what: object, text: string) => void>;
+  readonly log: Logs;
 }
 
 /** What vifs need beside. */

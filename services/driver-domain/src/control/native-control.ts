@@ -2,7 +2,7 @@
  *  vifs say so; follows /tool/run then (docs/wire/control-plane.md section 8). */
 import { type DomId, RUN_PATH, parseRun, type Run } from '@grantline/base';
 import { domainPath, type XenstoreClient } from '@grantline/xen';
-import type { CounterBlock } from '@grantline/machine';
+import type { CounterBlock, Logs } from '@grantline/machine';
 import { startApp, type Apps, type RxStack, parseSend } from '@grantline/measure';
 import type { DefaultQueue } from './default-queue.js';
 import { Healer, type HealerOptions } from './healer.js';
@@ -22,7 +22,7 @@ export interface NativeOptions {
   /** Transmit: buffers and a queue, and what a run has it send. */
   sender: Pick<NativeSender, 'start' | 'stop' | 'onBroken'>;
   prepareSend: (text: string) => Promise<void>;
-  log: { warn(what: object, text: string): void };
+  log: Logs<'warn'>;
   /** Time, for tests. */
   healing?: Partial<HealerOptions>;
 }

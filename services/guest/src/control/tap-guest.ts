@@ -8,6 +8,8 @@ import {
   type WakeSource,
   type TapDevice,
   openTapOr,
+  type Logs,
+  type Laps,
 } from '@grantline/machine';
 import type { HypervisorClient, Part, ServiceEnv } from '@grantline/service';
 import { XenstoreClient } from '@grantline/xen';
@@ -32,10 +34,10 @@ export interface TapGuestHost {
   counters: CounterFile;
   /** Labels of the vif. */
   labels: { vif: string };
-  meter: { lap(component: number): void };
+  meter: Pick<Laps, 'lap'>;
   doorbell: Doorbell;
   loop: { schedule(poller: TapSource): void };
-  log: { error(what: object, text: string): void };
+  log: Logs<'error'>;
 }
 
 export class TapGuest {

@@ -14,9 +14,9 @@ import {
 } from '@grantline/xen';
 import type { DomId } from '@grantline/base';
 import { type FrameTap, NETBACK_TX_COUNTERS } from '@grantline/observe';
-import { DRIVER_DOMAIN_CPU, slots, type Poller } from '@grantline/machine';
+import { DRIVER_DOMAIN_CPU, slots, type Poller, type Notify, type Scheduler } from '@grantline/machine';
 import type { PoolUser } from '../grants/pool.js';
-import type { Notify, Scheduler, VifPart } from '../ports.js';
+import type { VifPart } from '../ports.js';
 import type { TxCalls, TxWindow } from '../grants/tx-calls.js';
 import type { TxCredit } from './tx-credit.js';
 import { TxGrants, type TxGrantSink } from '../grants/tx-grants.js';

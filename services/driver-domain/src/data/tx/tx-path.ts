@@ -9,12 +9,11 @@ import {
   NICTX_MAX_CHAIN,
 } from '@grantline/xen';
 import { PAGE_SHIFT, PAGE_SIZE } from '@grantline/base';
-import { slots, type CounterBlock, type Mem } from '@grantline/machine';
+import { slots, type CounterBlock, type Mem, type Laps } from '@grantline/machine';
 import { NETBACK_TX_COUNTERS } from '@grantline/observe';
 import { UPLINK } from '../bridge/bridge.js';
 import { PacketFifo } from '../bridge/packet-fifo.js';
 import type { GrantPool } from '../grants/pool.js';
-import type { Laps } from '../ports.js';
 import type { TxGrants, TxGrantSink } from '../grants/tx-grants.js';
 import { TxHeader } from './tx-header.js';
 import { NO_ROOM, TOO_LONG, type TxLocal, type TxSource } from './tx-local.js';

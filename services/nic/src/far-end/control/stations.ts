@@ -10,6 +10,8 @@ import {
   type DataLoop,
   type Doorbell,
   type TapDevice,
+  type Logs,
+  type Laps,
 } from '@grantline/machine';
 import { parseMac, parseIp } from '@grantline/frames';
 import { Secret, NET_COUNTERS, TCP_APP_COUNTERS } from '@grantline/tcpip';
@@ -32,8 +34,8 @@ export interface StationHost {
   space: AddressSpace;
   counters: CounterFile;
   cable: Cable;
-  meter: { readonly now: number; lap(component: number): void };
-  log: { warn(o: object, msg: string): void; error(o: object, msg: string): void };
+  meter: Laps;
+  log: Logs<'warn' | 'error'>;
   loop: Pick<DataLoop, 'schedule'>;
   doorbell: Doorbell;
   /** The device, with farEnd of kind 'tap'. */
