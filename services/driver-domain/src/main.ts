@@ -2,13 +2,13 @@
 import { DOMID_NIC, MAX_GUESTS, type DomId, nowNs } from '@grantline/base';
 import { VIF_DEV, vifName } from '@grantline/xen';
 import { slots, pinToCore, DRIVER_DOMAIN_CPU } from '@grantline/machine';
-import { BRIDGE_COUNTERS, DRIVER_COUNTERS, NETFRONT_TX_COUNTERS, SENDER_COUNTERS } from '@grantline/observe';
+import { BRIDGE_COUNTERS, DRIVER_COUNTERS, NETFRONT_TX_COUNTERS } from '@grantline/observe';
 import { GrantWindow } from './control/window.js';
 import { PeerMemory } from './control/peer-memory.js';
-import { SendControl, startService, addRecordRoutes, keepRecorded, runMain } from '@grantline/service';
-import { SendApp, makeReceiver } from '@grantline/measure';
+import { addSender, startService, addRecordRoutes, keepRecorded, runMain } from '@grantline/service';
+import { makeReceiver } from '@grantline/measure';
 import { DRIVER_BUFFERS, DefaultQueue } from './control/default-queue.js';
-import type { Host } from './control/host.js';
+import type { Host, QueueHost } from './control/host.js';
 import { NativeControl } from './control/native-control.js';
 import { prepareNativeSend } from './control/native-send.js';
 import { NativeSender } from './control/native-sender.js';
@@ -31,29 +31,10 @@ const TICK_MS = 1000;
 const BUSY_TICK_MS = 100;
 
 await runMain('driver-domain', async () => {
-  const service = await startService({
-    kind: 'driver-domain',
-    spaceBytes: SPACE_BYTES,
-    components: DRIVER_DOMAIN_CPU,
-    dump: () => ({
-      vifs: vifs.describe(),
-      defaultQueue: queue.describe(),
-      uplink: uplink.describe(),
-      bridge: bridge.entries(nowNs()),
-      native: native.describe(),
-      memory: { freePages: pages.free, freeWindowSlots: window.free },
-    }),
-    gauges: () => [
-      ...vifs.all.flatMap((vif) => vif.readings()),
-      // Without a vif nobody has copied; then the series are there all the same.
-      { family: 'grantline_copies_total', labels: { component: 'driver_domain' }, value: 0 },
-      { family: 'grantline_copied_bytes_total', labels: { component: 'driver_domain' }, value: 0 },
-    ],
-    ready: () => queue.attached && uplink.attached,
-  });
-  const { env, domid, mem, space, counters, xenstore, client, channels, loop, log, http, meter, lifeline } = service;
+  const s = await startService({ kind: 'driver-domain', spaceBytes: SPACE_BYTES, components: DRIVER_DOMAIN_CPU });
+  const { env, domid, mem, space, counters, xenstore, client, channels, loop, log, http, meter } = s;
 
-  const pages = new Pages(mem, service.memory, service.memoryPages);
+  const pages = new Pages(mem, s.memory, s.memoryPages);
   const first = pages.alloc(DRIVER_BUFFERS);
   const dpn = await dmaMap(client, first, DRIVER_BUFFERS);
   const buffers = new Buffers(pages.offset(first), first, DRIVER_BUFFERS);
@@ -63,51 +44,48 @@ await runMain('driver-domain', async () => {
   const foreignPages = pages.alloc(FOREIGN_PAGES);
   const foreign = new ForeignFrames(pages.offset(foreignPages), foreignPages);
   buffers.foreign = foreign;
-  const base = {
+  const queueHost: QueueHost = {
     ...{ domid, mem, pages, client, xenstore, channels, window, loop, meter, counters, driver, buffers, bridge, log },
     local: new LocalSwitch(mem, bridge, foreign),
-    tapOf: (guest: DomId) => service.captures.tap('bridge', vifName(guest, VIF_DEV)),
-    refill: (): void => queue.driver?.refill(),
+    tapOf: (guest: DomId) => s.captures.tap('bridge', vifName(guest, VIF_DEV)),
   };
-  const uplink = new Uplink(base, driver);
-  const host: Host = { ...base, uplink };
-  const queue = new DefaultQueue(host, dpn);
+  const uplink = new Uplink(queueHost, driver);
+  const queue = new DefaultQueue(queueHost, dpn);
+  const host: Host = { ...queueHost, uplink, refill: () => queue.driver?.refill() };
   // It stands for the applications of all guests.
   const { stack, apps } = makeReceiver(space, counters, 'native', { macs: [], ips: [], promiscuous: true });
   const cpu = slots(DRIVER_DOMAIN_CPU);
   const labels = { vif: 'native' };
-  const sendApp = new SendApp({
-    space,
-    counters: counters.block(SENDER_COUNTERS, labels),
-    meter,
-    components: { device: cpu.driver, application: cpu.application },
-  });
-  const send: SendControl = new SendControl(sendApp, () => loop.schedule(send), apps.respond);
-  loop.add(send, (err) => {
-    log.error({ err }, 'an exception in the sending application');
-    send.failed(err);
-  });
-  send.addRoutes(http);
-  const nativeTx = counters.block(NETFRONT_TX_COUNTERS, labels);
-  const sender = new NativeSender(host, send, nativeTx, (reason) => native.broken(reason));
-  const native: NativeControl = new NativeControl({
+  const components = { device: cpu.driver, application: cpu.application };
+  const send = addSender(s, labels, components, apps.respond);
+  const sender = new NativeSender(queueHost, send, counters.block(NETFRONT_TX_COUNTERS, labels));
+  const native = new NativeControl({
     ...{ domid, xenstore, queue, stack, apps, driver, sender, log },
     prepareSend: (text) => prepareNativeSend(xenstore, send, text),
     place: (isNative) => {
       const core = isNative ? env.nativeCore : env.core;
       if (core !== null) pinToCore(core);
     },
-    onChange: () => vifs.lookAll(),
   });
   const vifs = new Vifs(host, native);
+  native.onChange = () => vifs.lookAll();
 
-  lifeline.onStop(() => queue.end());
-  lifeline.onStop(() => sender.stop());
-  lifeline.onStop(() => uplink.end());
-  lifeline.onStop(() => vifs.end());
-  // First of all: a vif may be waiting for one of them.
-  lifeline.onStop(() => {
-    for (const waiting of [native, queue, sender, uplink]) waiting.giveUp();
+  // Pollers: the sending application, the uplink, then the default queue and the vifs as they come (host.loop): what the uplink has
+  // sent gives its room back before vifs take more from their guests, each vif a batch of its own. Ends: vifs first, since they use
+  // all that stands before them.
+  s.add({ dump: { defaultQueue: () => queue.describe() }, ready: () => queue.attached, stop: () => queue.end() });
+  s.add({ dump: { native: () => native.describe() }, stop: () => sender.stop() });
+  s.add({ dump: { uplink: () => uplink.describe() }, ready: () => uplink.attached, stop: () => uplink.end() });
+  s.add({ dump: { vifs: () => vifs.describe() }, gauges: () => vifs.readings(), stop: () => vifs.end() });
+  s.add({
+    dump: {
+      bridge: () => bridge.entries(nowNs()),
+      memory: () => ({ freePages: pages.free, freeWindowSlots: window.free }),
+    },
+    // First of all: a vif may be waiting for one of them.
+    stop: () => {
+      for (const waiting of [native, queue, sender, uplink]) waiting.giveUp();
+    },
   });
   client.onEvent<{ domid: DomId }>('domain.gone', (e) => {
     if (e.domid === DOMID_NIC) {
@@ -127,13 +105,12 @@ await runMain('driver-domain', async () => {
     ticks = setTimeout(tick, vifs.tick(now) ? BUSY_TICK_MS : TICK_MS);
   };
   tick();
-  lifeline.onStop(() => clearTimeout(ticks));
-  service.session.keep(() => send.keep());
-  service.session.keep(keepRecorded(stack, apps.record));
+  s.add({ stop: () => clearTimeout(ticks) });
+  s.session.keep(keepRecorded(stack, apps.record));
   addRecordRoutes(http, apps.record);
 
   void uplink.begin();
   await native.begin();
   await vifs.begin();
-  await service.open();
+  await s.open();
 });

@@ -1,21 +1,14 @@
 /** The guest: an unprivileged domain with one vif, a network stack and an application. Puts the parts together. */
-import { CPU_CONTROL, GUEST_CPU, slots, type TapDevice } from '@grantline/machine';
+import { CPU_CONTROL, GUEST_CPU, slots } from '@grantline/machine';
 import { Secret, NET_COUNTERS, TCP_APP_COUNTERS } from '@grantline/tcpip';
 import { GuestNet } from './data/guest-net.js';
 import { GuestApps } from './control/guest-apps.js';
 import { txUsers } from './control/tx-users.js';
 import { parseIp, parseMac } from '@grantline/frames';
-import {
-  NETFRONT_COUNTERS,
-  NETFRONT_TX_COUNTERS,
-  SENDER_COUNTERS,
-  WEB_COUNTERS,
-  DRIVER_COUNTERS,
-  RxTap,
-} from '@grantline/observe';
+import { NETFRONT_COUNTERS, NETFRONT_TX_COUNTERS, WEB_COUNTERS, DRIVER_COUNTERS, RxTap } from '@grantline/observe';
 import { VIF_DEV, vifName } from '@grantline/xen';
-import { startService, addRecordRoutes, keepRecorded, SendControl } from '@grantline/service';
-import { makeReceiver, SendApp } from '@grantline/measure';
+import { addSender, startService, addRecordRoutes, keepRecorded } from '@grantline/service';
+import { makeReceiver } from '@grantline/measure';
 import { AppControl } from './control/app-control.js';
 import { addPoolRoute, keepPool } from './control/pool-api.js';
 import { VifControl } from './control/vif-control.js';
@@ -30,25 +23,11 @@ const SPACE_BYTES = 576 << 20;
 /** Runs until its lifeline ends it. @throws UsageError for what the user can put right */
 export async function runGuest(): Promise<void> {
   const cpu = slots(GUEST_CPU);
-  let device: TapDevice | null = null;
-  let netDueUs = (): number => Infinity;
-  let webIsOn = (): boolean => false;
   const service = await startService({
     kind: 'guest',
     spaceBytes: SPACE_BYTES,
     components: GUEST_CPU,
-    dump: () => ({
-      memory: { freePages: pages.free, quarantinedPages: pages.quarantined, freeGrants: grants.free },
-      vif: vif.describe(),
-      application: application.describe(),
-      tap: kernel?.describe() ?? null,
-      net: { ...net.describe(), connections: web.connections },
-    }),
-    whilePrivileged: async (env, client) => void (device = await openGuestTap(env, client)),
-    ready: () => kernel?.lost() ?? true,
-    dueUs: () => netDueUs(),
-    between: () => (webIsOn() ? cpu.application : CPU_CONTROL),
-    gauges: () => [{ family: 'grantline_pool_grants', labels, value: vif.connection?.pool?.added ?? 0 }],
+    whilePrivileged: openGuestTap,
   });
   const { domid, mem, space, counters, xenstore, grants, client, channels, loop, log, http, meter } = service;
   const labels = { vif: vifName(domid, VIF_DEV) };
@@ -57,17 +36,8 @@ export async function runGuest(): Promise<void> {
   const addresses = { macs: [parseMac(own.mac)], ips: [parseIp(own.ip)] };
   const { stack, apps } = makeReceiver(space, counters, labels.vif, addresses);
 
-  const sendApp = new SendApp({
-    space,
-    counters: counters.block(SENDER_COUNTERS, labels),
-    meter,
-    components: { device: cpu.netfront, application: cpu.application },
-  });
-  const sender: SendControl = new SendControl(sendApp, () => loop.schedule(sender), apps.respond);
-  loop.add(sender, (err) => {
-    log.error({ err }, 'an exception in the sending application');
-    sender.failed(err);
-  });
+  const components = { device: cpu.netfront, application: cpu.application };
+  const sender = addSender(service, labels, components, apps.respond);
   const web = new GuestApps();
   const net = new GuestNet({
     space,
@@ -81,16 +51,22 @@ export async function runGuest(): Promise<void> {
     },
     counters: counters.block(NET_COUNTERS, labels),
     meter,
-    components: { device: cpu.netfront, stack: cpu.stack, application: cpu.application },
+    components: { ...components, stack: cpu.stack },
     wake: () => loop.schedule(net),
     onEvents: () => {
       // Node's streams go on in ticks and promises, which run between the loop's turns.
       if (web.connections > 0) loop.leave();
     },
   });
-  netDueUs = () => net.dueUs();
-  webIsOn = () => web.connections > 0;
-  loop.add(net);
+  // Pollers: who sends, the stack, a kernel's device, then the vif's queues as they come (host.loop); a batch each, so that whatever
+  // comes in leaves the others their turn. Ends: the vif first, then the applications behind it.
+  service.add({
+    poller: net,
+    dueUs: () => net.dueUs(),
+    between: () => (web.connections > 0 ? cpu.application : CPU_CONTROL),
+    dump: { net: () => ({ ...net.describe(), connections: web.connections }) },
+    stop: () => web.close(),
+  });
   await web.serve(
     net.stack,
     `guest${domid}`,
@@ -98,7 +74,9 @@ export async function runGuest(): Promise<void> {
     counters.block(WEB_COUNTERS, labels),
   );
 
+  const device = service.privileged;
   const kernel = device === null ? null : new TapGuest({ ...service, labels }, device);
+  service.add(kernel?.part ?? { dump: { tap: () => null } });
   const tap = service.captures.tap('guest', labels.vif);
   const taps = { rx: new RxTap(tap), tx: tap };
   stack.tap = net.tap = taps.rx;
@@ -137,14 +115,19 @@ export async function runGuest(): Promise<void> {
     onRun: (run) => (net.measuringAll = run.mode === 'record'),
     vifReady: () => vif.ready,
   });
-  service.session.keep(() => sender.keep());
   service.session.keep(keepPool(vif));
   service.session.keep(keepRecorded(stack, apps.record));
   addRecordRoutes(http, apps.record);
-  sender.addRoutes(http);
   addPoolRoute(http, vif);
-  service.lifeline.onStop(() => web.close());
-  service.lifeline.onStop(() => vif.end());
+  service.add({
+    dump: {
+      memory: () => ({ freePages: pages.free, quarantinedPages: pages.quarantined, freeGrants: grants.free }),
+      vif: () => vif.describe(),
+      application: () => application.describe(),
+    },
+    gauges: () => [{ family: 'grantline_pool_grants', labels, value: vif.connection?.pool?.added ?? 0 }],
+    stop: () => vif.end(),
+  });
   await vif.begin();
   // Runs are measured in the own stack: a guest whose stack is a kernel never gets ready for one.
   if (kernel === null) await application.begin();

@@ -1,5 +1,5 @@
 /** The NIC and the cable into it, as a service. README.md */
-import { CPU_CONTROL, slots, NIC_CPU, standBehind, setTimerSlackNs, type TapDevice, LATENCY } from '@grantline/machine';
+import { NIC_CPU, standBehind, setTimerSlackNs, LATENCY } from '@grantline/machine';
 import { DMA_TABLE_BYTES } from '@grantline/xen';
 import { PAGE_SIZE } from '@grantline/base';
 import {
@@ -28,7 +28,6 @@ import { Cable } from './far-end/data/cable.js';
 import { CableInjector } from './far-end/data/cable-faults.js';
 import { CableOut, NOBODY } from './hardware/data/cable-out.js';
 import { FarEndSwitch } from './far-end/data/far-end.js';
-import type { Station } from './far-end/data/station.js';
 import { BurstGuard, DmaTable } from './hardware/data/dma.js';
 import { MacTap } from './hardware/data/mac-tap.js';
 import { Nic } from './hardware/data/nic.js';
@@ -40,141 +39,92 @@ const SPACE_BYTES = 640 << 20;
 /** Timed sleeps end within a microsecond of what was asked: a wake-up 50 us late is 40 full frames at 10 Gb/s. */
 const TIMER_SLACK_NS = 1000;
 
-const CPU = slots(NIC_CPU);
-
 await runMain('nic', async () => {
-  let loads: Loads | null = null;
-  let requests: Requests | null = null;
-  let station: Station | null = null;
-  let tap: TapDevice | null = null;
-  let wireDueUs = (): number => Infinity;
-  let faultsDueUs = (): number => Infinity;
-  let stationDueUs = (): number => Infinity;
-  let lost = (): string | null => null;
   const s = await startService({
     kind: 'nic',
     spaceBytes: SPACE_BYTES,
     components: NIC_CPU,
-    dump: () => ({
-      load: loads?.status() ?? null,
-      requests: requests?.status() ?? null,
-      link: { gbps: cable.gbps, outGbps: cableOut.gbps },
-      queues: [...nic.describe(), ...nicTx.describe()],
-      edge: edge === null ? null : { connections: edge.connections, heldBytes: edge.heldBytes },
-      farEnd: station === null ? null : { station: station.name, ...station.describe() },
-    }),
-    gauges: () => [
-      ...attachments.readings(),
-      { family: 'grantline_link_bytes_per_second', value: ((cable.gbps ?? 0) * 1e9) / 8 },
-    ],
-    dueUs: () =>
-      Math.min(loads?.dueUs() ?? Infinity, requests?.dueUs() ?? Infinity, wireDueUs(), stationDueUs(), faultsDueUs()),
-    ready: () => lost() ?? true,
-    whilePrivileged: (env) => void (tap = openFarTap(env)),
-    sockets: () => station?.waiting === true,
-    between: () => (station?.waiting === true ? CPU.outer : CPU_CONTROL),
+    whilePrivileged: openFarTap,
   });
+  const { space, mem, counters, meter, loop, http, log, client } = s;
   setTimerSlackNs(TIMER_SLACK_NS);
   // Before there is anything to write to.
-  standBehind(await s.client.descriptor('fence'));
-  const dma = new DmaTable(s.mem, s.space.mapWhole(await s.client.descriptor('dma-table'), DMA_TABLE_BYTES, false));
-  const guard = new BurstGuard(s.mem, s.space.mapWhole(await s.client.descriptor('dma-burst'), PAGE_SIZE, true));
-  const nic = new Nic(s.mem, guard, s.counters.block(NIC_COUNTERS));
-  const cable = new Cable(nic, s.meter, s.counters.block(CABLE_COUNTERS));
-  const cableOut = new CableOut(s.counters.block(EGRESS_COUNTERS));
-  const nicTx = new NicTx(s.space, s.mem, guard, nic, cableOut, s.meter);
-  wireDueUs = () => {
-    if (nicTx.dueAtNs === Infinity) return Infinity;
-    nicTx.scheduled = true;
-    return Math.max(0, (nicTx.dueAtNs - s.meter.now) / 1000);
-  };
+  standBehind(await client.descriptor('fence'));
+  const dma = new DmaTable(mem, space.mapWhole(await client.descriptor('dma-table'), DMA_TABLE_BYTES, false));
+  const guard = new BurstGuard(mem, space.mapWhole(await client.descriptor('dma-burst'), PAGE_SIZE, true));
+  const nic = new Nic(mem, guard, counters.block(NIC_COUNTERS));
+  const cable = new Cable(nic, meter, counters.block(CABLE_COUNTERS));
+  const cableOut = new CableOut(counters.block(EGRESS_COUNTERS));
+  const nicTx = new NicTx(space, mem, guard, nic, cableOut, meter);
   const far = { far: 'cable' };
-  const sink = new Sink(s.space, {
-    stack: s.counters.block(STACK_COUNTERS, far),
-    app: s.counters.block(APP_COUNTERS, far),
-    latency: s.counters.block(LATENCY, far),
+  const sink = new Sink(space, {
+    stack: counters.block(STACK_COUNTERS, far),
+    app: counters.block(APP_COUNTERS, far),
+    latency: counters.block(LATENCY, far),
   });
-  const macTap = new MacTap(s.mem);
+  const macTap = new MacTap(mem);
   nic.tap = cableOut.tap = macTap;
   s.captures.onTap = (tap, vif, mac) => {
     if (mac !== undefined) macTap.add(tap, vif, mac);
   };
-  const parts = makeStation({
-    ...{
-      env: s.env,
-      space: s.space,
-      counters: s.counters,
-      cable,
-      meter: s.meter,
-      log: s.log,
-      doorbell: s.doorbell,
-      tap,
-    },
-    wake: () => {
-      if (station !== null) s.loop.schedule(station);
-    },
-  });
-  const { edge } = parts;
-  lost = parts.lost;
-  station = parts.station;
-  stationDueUs = () => Math.max(0, ((station?.dueAtNs() ?? Infinity) - s.meter.now) / 1000);
-  cableOut.farEnd = new FarEndSwitch(s.mem, sink, station ?? NOBODY, parseMac(SENDER_MAC), cableOut.counters, s.meter);
+  const farEnd = makeStation({ ...s, cable, tap: s.privileged });
+  const { station, edge, outer, streams } = farEnd;
+  cableOut.farEnd = new FarEndSwitch(mem, sink, station ?? NOBODY, parseMac(SENDER_MAC), cableOut.counters, meter);
   const faultCounters = {
-    in: s.counters.block(FAULTS_COUNTERS, { direction: 'in' }),
-    out: s.counters.block(FAULTS_COUNTERS, { direction: 'out' }),
+    in: counters.block(FAULTS_COUNTERS, { direction: 'in' }),
+    out: counters.block(FAULTS_COUNTERS, { direction: 'out' }),
   };
-  const injector = new CableInjector({ space: s.space, cable, out: cableOut, counters: faultCounters });
-  faultsDueUs = () => injector.dueUs();
-  loads = new Loads(s.space, cable, s.loop);
-  const requester = s.counters.block(REQUESTER_COUNTERS);
-  requests = new Requests({ space: s.space, cable, loop: s.loop, sink, counters: requester, loads });
+  const injector = new CableInjector({ space, cable, out: cableOut, counters: faultCounters });
+  const wakeInjector = (): void => loop.schedule(injector);
+  const loads = new Loads(space, cable, loop);
+  const requests = new Requests({ space, cable, loop, sink, counters: counters.block(REQUESTER_COUNTERS), loads });
   const attachments = new Attachments({
-    client: s.client,
-    channels: s.channels,
-    space: s.space,
-    counters: s.counters,
-    log: s.log,
-    dma,
-    nic,
-    nicTx,
+    ...{ client, channels: s.channels, space, counters, log, dma, nic, nicTx },
     // The sender is on the loop's list whenever the loop sleeps (Loads.dueUs): a ring is enough to make it look.
     onDriver: () => {
-      if (nicTx.held) s.loop.schedule(nicTx);
-      s.loop.kick();
+      if (nicTx.held) loop.schedule(nicTx);
+      loop.kick();
     },
-    onSender: () => s.loop.schedule(nicTx),
+    onSender: () => loop.schedule(nicTx),
     onGuest: (domid, ip, mac) => {
-      parts.outer?.stack.arp.give(parseIp(ip), parseMac(mac));
+      outer?.stack.arp.give(parseIp(ip), parseMac(mac));
       void edge?.add(domid, ip);
     },
     onGuestGone: (domid, ip) => {
-      parts.outer?.stack.arp.give(parseIp(ip), null);
+      outer?.stack.arp.give(parseIp(ip), null);
       void edge?.remove(domid);
     },
   });
-  s.lifeline.onStop(() => attachments.close());
-  s.lifeline.onStop(() => loads?.stop());
-  s.lifeline.onStop(() => requests?.end());
-  s.lifeline.onStop(() => station?.close());
-  s.lifeline.onStop(() => edge?.close());
-  s.loop.add(nicTx);
-  s.loop.add(injector);
-  if (station !== null) s.loop.add(station);
-  addLoadApi(s.http, loads);
-  addRequestApi(s.http, requests);
-  addFaultApi(s.http, injector, faultCounters, () => s.loop.schedule(injector));
-  addSinkApi(s.http, sink, cableOut);
-  addEdgeApi(s.http, edge);
-  addStreamApi(s.http, parts, loads, (gbps) => {
+
+  // Pollers: what guests have sent leaves first, and the station behind it answers in the same round; the sender of a load comes
+  // behind them all (Loads), a batch each, so that a load at full speed leaves the others their turn. Ends: nobody sends any more
+  // when queues are taken off.
+  s.add({ gauges: () => attachments.readings(), stop: () => attachments.close() });
+  s.add({ dump: { load: () => loads.status() }, dueUs: () => loads.dueUs(), stop: () => loads.stop() });
+  s.add({ dump: { requests: () => requests.status() }, dueUs: () => requests.dueUs(), stop: () => requests.end() });
+  s.add({
+    dump: { link: () => ({ gbps: cable.gbps, outGbps: cableOut.gbps }) },
+    gauges: () => [{ family: 'grantline_link_bytes_per_second', value: ((cable.gbps ?? 0) * 1e9) / 8 }],
+  });
+  s.add({
+    poller: nicTx,
+    dueUs: () => nicTx.dueUs(),
+    dump: { queues: () => [...nic.describe(), ...nicTx.describe()] },
+  });
+  s.add({ poller: injector, dueUs: () => injector.dueUs() });
+  s.add(farEnd.part);
+  s.add({ dump: { edge: () => edge?.describe() ?? null }, stop: () => edge?.close() });
+
+  addLoadApi(http, loads);
+  addRequestApi(http, requests);
+  addFaultApi(http, injector, faultCounters, wakeInjector);
+  addSinkApi(http, sink, cableOut);
+  addEdgeApi(http, edge);
+  addStreamApi(http, farEnd, loads, (gbps) => {
     cable.setSpeed(gbps);
     cableOut.setSpeed(gbps);
   });
-  s.session.keep(
-    keepNic({
-      ...{ cable, out: cableOut, injector, loads, requests, streams: parts.streams },
-      wake: () => s.loop.schedule(injector),
-    }),
-  );
+  s.session.keep(keepNic({ cable, out: cableOut, injector, loads, requests, streams, wake: wakeInjector }));
   await attachments.settled();
   await s.open();
 });

@@ -17,7 +17,7 @@ import {
 import { PAGE_SIZE, type DomId } from '@grantline/base';
 import { CounterBlock, type Layout, memOver, type Mem } from '@grantline/machine';
 import { CABLE_COUNTERS, NIC_COUNTERS, NIC_QUEUE_COUNTERS } from '@grantline/observe';
-import { Cable, type Laps } from '../src/far-end/data/cable.js';
+import { Cable, type CableMeter } from '../src/far-end/data/cable.js';
 import { BurstGuard, DmaTable } from '../src/hardware/data/dma.js';
 import { Nic } from '../src/hardware/data/nic.js';
 import { NicQueue } from '../src/hardware/data/rx-queue.js';
@@ -28,7 +28,7 @@ const DOMAINS = 4;
 const PRIVATE_BYTES = 8 << 20;
 
 /** Time that stands still until told. */
-export class TestLaps implements Laps {
+export class TestLaps implements CableMeter {
   now = 1e12;
   laps = 0;
   lapShared(): void {

@@ -54,7 +54,7 @@ export {
   cpuLayout,
 } from './loop/counters.js';
 export { CPU_COMMON, CPU_CONTROL, CPU_WAKEUP, CpuMeter } from './loop/cpu-meter.js';
-export { DataLoop, type Poller } from './loop/data-loop.js';
+export { DataLoop, type LoopHooks, type Poller } from './loop/data-loop.js';
 export { AddressSpace, memOver, type Mem, type PrivateMemory } from './mem/address-space.js';
 export { DescriptorDoor, NoDescriptor, fetchDescriptor, showDescriptor } from './mem/descriptors.js';
 export { Doorbell, Ringer, WakeSource } from './mem/doorbell.js';
@@ -71,5 +71,6 @@ export {
 } from './mem/libc.js';
 export { makeMemory, sealSeals, sealWrites } from './mem/memory-file.js';
 export { ProcessHandle } from './mem/process-handle.js';
+export type { Laps, Logs, Notify, Scheduler } from './ports.js';
 export { openTapOr, tryTap } from './mem/tun-refusal.js';
 export { TAP_PACKET_BYTES, TapDevice, VNET_BYTES, VNET_GSO_NONE, VNET_GSO_TCPV4, VNET_NEEDS_CSUM } from './mem/tun.js';

@@ -1,14 +1,14 @@
 /** What every domain service (nic, guest, driver domain) sets up the same way, and takes down in reverse.
  *
- *      const s = await startService({ kind: 'guest', spaceBytes: 64 << 20, components: GUEST_CPU, dump: () => ({}) });
- *      ... set up the data path, s.loop.add(poller), s.http.post('/load', ...), s.lifeline.onStop(...)
+ *      const s = await startService({ kind: 'guest', spaceBytes: 64 << 20, components: GUEST_CPU });
+ *      const net = new GuestNet(...);
+ *      s.add({ poller: net, dueUs: () => net.dueUs(), dump: { net: () => net.describe() } });      // parts.ts
  *      await s.open();     // listens, announces the URL, is ready
  *
  *  Order: environment, log, hypervisor, drop of privileges, and only then memory, whose descriptors the hypervisor hands
  *  out. The service ends when the hypervisor's socket closes. */
 import { PAGE_SIZE, type DomId, domainName, UsageError } from '@grantline/base';
 import {
-  CPU_CONTROL,
   CPU_WAKEUP,
   CpuMeter,
   slots,
@@ -30,34 +30,20 @@ import { Type } from '@sinclair/typebox';
 import { createHttp, listenHttp, OPEN, type ServiceHttp } from './http.js';
 import { Lifeline } from './lifeline.js';
 import { createLog, type Log } from './log.js';
-import type { Reading } from '@grantline/observe';
+import { Parts, type Part } from './parts.js';
 import { dropPrivileges } from './privileges.js';
 import { PROOF_PATH, proofOf, QUESTION } from './proof.js';
 import { SessionFollower } from './session.js';
 
-export interface ServiceOptions {
+/** @template T what `whilePrivileged` makes */
+export interface ServiceOptions<T = void> {
   kind: Exclude<ServiceKind, 'hypervisor'>;
   /** Addresses to reserve, bytes: own memory, event pages, counters and whatever the service maps. Costs no memory. */
   spaceBytes: number;
   /** Names of the CPU components, CPU_COMMON first: NIC_CPU, DRIVER_DOMAIN_CPU, GUEST_CPU. */
   components: readonly string[];
-  /** Body of GET /dump; called when asked. The service's ports are added as `ports`. */
-  dump: (service: Service) => object;
-  /** What /metrics shows besides the counters; read at each scrape. */
-  gauges?: () => Iterable<Reading>;
-  /** Component that the loop's own work is charged to; CPU_WAKEUP when not given. */
-  rest?: number;
-  /** True while replies are due that only the event loop can bring, beside hypercalls. */
-  waiting?: () => boolean;
-  /** Microseconds until something must run although no event comes; Infinity when nothing must. */
-  dueUs?: () => number;
-  /** See LoopOptions. */
-  sockets?: () => boolean;
-  between?: () => number;
   /** Runs before privileges are dropped and anything is mapped, for what needs them: a TAP device. */
-  whilePrivileged?: (env: ServiceEnv, client: HypervisorClient) => void | Promise<void>;
-  /** Is the service ready, beside being open and connected? A text: why it is not. */
-  ready?: () => boolean | string;
+  whilePrivileged?: (env: ServiceEnv, client: HypervisorClient) => T | Promise<T>;
   /** Read instead of the process's own environment, in tests. */
   env?: ServiceEnv;
 }
@@ -65,8 +51,10 @@ export interface ServiceOptions {
 /** Where frames can be captured in each kind of service. */
 const HOP_OF = { nic: 'nic', 'driver-domain': 'bridge', guest: 'guest' } as const;
 
-export interface Service {
+export interface Service<T = void> {
   readonly env: ServiceEnv;
+  /** What `whilePrivileged` returned. */
+  readonly privileged: T;
   readonly log: Log;
   readonly client: HypervisorClient;
   readonly xenstore: XenstoreClient;
@@ -90,13 +78,17 @@ export interface Service {
   readonly lifeline: Lifeline;
   /** What sessions change, and what puts it back. */
   readonly session: SessionFollower;
+  /** Adds a part behind those that are there: its poller runs after theirs, it ends before them. */
+  add(part: Part): void;
+  /** Takes a part out of the running service, and ends it. */
+  remove(part: Part): Promise<void>;
   /** Listens, announces itself to the hypervisor and is ready from then on. @returns the URL */
   open(): Promise<string>;
 }
 
-/** Sets a domain service up to the point where pollers can be added.
+/** Sets a domain service up to the point where parts can be added.
  *  @throws UsageError for what the user can put right */
-export async function startService(o: ServiceOptions): Promise<Service> {
+export async function startService<T = void>(o: ServiceOptions<T>): Promise<Service<T>> {
   let env = o.env ?? readEnv(o.kind);
   let log = createLog(env);
   const lifeline = new Lifeline({ log, stdin: env.lifeline });
@@ -109,7 +101,7 @@ export async function startService(o: ServiceOptions): Promise<Service> {
     log = createLog({ ...env, domid: client.domid });
   }
 
-  await o.whilePrivileged?.(env, client);
+  const privileged = (await o.whilePrivileged?.(env, client)) as T;
   const joinedAsRoot = env.uid === null && process.geteuid?.() === 0;
   dropPrivileges((joinedAsRoot ? client.identity : null) ?? env);
   if (env.core !== null && !pinToCore(env.core)) log.warn({ core: env.core }, 'could not pin to the core');
@@ -131,11 +123,8 @@ export async function startService(o: ServiceOptions): Promise<Service> {
     meter,
     counters: loopCounters,
     dispatch: () => void channels.dispatch(),
-    waiting: o.waiting ? () => client.inFlight > 0 || o.waiting!() : () => client.inFlight > 0,
-    rest: o.rest ?? CPU_WAKEUP,
-    ...(o.dueUs ? { dueUs: o.dueUs } : {}),
-    ...(o.sockets ? { sockets: o.sockets } : {}),
-    ...(o.between ? { between: o.between } : {}),
+    waiting: () => client.inFlight > 0,
+    rest: CPU_WAKEUP,
   });
   const { damped } = slots(LOOP_COUNTERS);
   channels.storms = {
@@ -148,6 +137,7 @@ export async function startService(o: ServiceOptions): Promise<Service> {
     doorbell.close();
   });
 
+  const parts = new Parts(loop, lifeline);
   let isOpen = false;
   const http = await createHttp({
     name: `${env.kind} ${client.domid}`,
@@ -155,10 +145,10 @@ export async function startService(o: ServiceOptions): Promise<Service> {
     log,
     ...{ listen: env.http, names: env.httpNames, key: client.controlKey },
     counterFile: counters,
-    settle: () => meter.settle(o.between?.() ?? CPU_CONTROL),
-    ready: () => isOpen && !client.closed && !lifeline.stopping && (o.ready?.() ?? true),
-    dump: () => ({ domid: client.domid, kind: env.kind, ports: channels.list(), ...o.dump(service) }),
-    ...(o.gauges === undefined ? {} : { gauges: o.gauges }),
+    settle: () => meter.settle(loop.between()),
+    ready: () => isOpen && !client.closed && !lifeline.stopping && parts.ready(),
+    dump: () => ({ domid: client.domid, kind: env.kind, ports: channels.list(), ...parts.dump() }),
+    gauges: () => parts.readings(),
   });
   lifeline.onStop(() => http.close());
   http.get(
@@ -179,8 +169,9 @@ export async function startService(o: ServiceOptions): Promise<Service> {
 
   const xenstore = new XenstoreClient(client);
   const session = new SessionFollower(xenstore, client.domid, log);
-  const service: Service = {
+  return {
     env,
+    privileged,
     log,
     client,
     xenstore,
@@ -200,6 +191,8 @@ export async function startService(o: ServiceOptions): Promise<Service> {
     captures,
     lifeline,
     session,
+    add: (part) => parts.add(part),
+    remove: (part) => parts.remove(part),
     async open() {
       const url = await listenHttp(http, env.http);
       await session.begin();
@@ -209,7 +202,6 @@ export async function startService(o: ServiceOptions): Promise<Service> {
       return url;
     },
   };
-  return service;
 }
 
 /** @throws UsageError when nobody hands out descriptors where we look */

@@ -44,10 +44,18 @@ export class Lifeline {
     }
   }
 
-  /** Registers what undoes a step just taken: last pushed, first run. After the end began it runs at once. */
+  /** Registers what undoes a step just taken: last pushed, first run. After the end began it runs at once. A function of its own for
+   *  each step: `forget` knows it by that. */
   onStop(fn: () => void | Promise<void>): void {
     if (this.ending === null) this.undo.push(fn);
     else void this.run(fn);
+  }
+
+  /** Somebody else undoes the step. @returns false when nobody may: it is not known, or the end has begun and comes to it by itself */
+  forget(fn: () => void | Promise<void>): boolean {
+    const at = this.ending === null ? this.undo.lastIndexOf(fn) : -1;
+    if (at >= 0) this.undo.splice(at, 1);
+    return at >= 0;
   }
 
   get stopping(): boolean {

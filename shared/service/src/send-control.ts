@@ -2,16 +2,21 @@
 import type { ServiceHttp } from './http.js';
 import type { Found } from './session.js';
 import type { Poller } from '@grantline/machine';
-import type { TxDevice, RespondApp, SendApp, SendRun } from '@grantline/measure';
+import { SENDER_COUNTERS } from '@grantline/observe';
+import { type TxDevice, type RespondApp, SendApp, type SendRun } from '@grantline/measure';
+import type { Service } from './app.js';
 import { Type } from '@sinclair/typebox';
 
 const Status = Type.Object({ sending: Type.Boolean() });
+/** What answers requests, beside the application that sends. */
+type Responder = Pick<RespondApp, 'attach' | 'prepare' | 'flush' | 'wake'>;
+
 const Refusal = Type.Object({ error: Type.String() });
 
 export class SendControl implements Poller {
   scheduled = false;
   private readonly app: SendApp;
-  private readonly responder: Pick<RespondApp, 'attach' | 'prepare' | 'flush' | 'wake'> | null;
+  private readonly responder: Responder | null;
   private readonly wake: () => void;
   private tso = false;
   private run: SendRun | null = null;
@@ -20,7 +25,7 @@ export class SendControl implements Poller {
 
   /** @param wake puts this poller to work
    *  @param responder sends through the same device */
-  constructor(app: SendApp, wake: () => void, responder: SendControl['responder'] = null) {
+  constructor(app: SendApp, wake: () => void, responder: Responder | null = null) {
     this.app = app;
     this.wake = wake;
     this.responder = responder;
@@ -96,4 +101,27 @@ export class SendControl implements Poller {
       return status();
     });
   }
+}
+
+/** Makes the sending application of a service, a part of it with routes of its own.
+ *  @param labels of its counters @param components that its device's work and its own is charged to */
+export function addSender(
+  s: Pick<Service, 'space' | 'counters' | 'meter' | 'loop' | 'log' | 'http' | 'session' | 'add'>,
+  labels: Record<string, string>,
+  components: { device: number; application: number },
+  responder: Responder,
+): SendControl {
+  const { space, meter, loop } = s;
+  const app = new SendApp({ space, counters: s.counters.block(SENDER_COUNTERS, labels), meter, components });
+  const control: SendControl = new SendControl(app, () => loop.schedule(control), responder);
+  s.add({
+    poller: control,
+    onFault(err) {
+      s.log.error({ err }, 'an exception in the sending application');
+      control.failed(err);
+    },
+  });
+  s.session.keep(() => control.keep());
+  control.addRoutes(s.http);
+  return control;
 }

@@ -41,9 +41,8 @@ const cases: Record<string, () => Promise<void> | void> = {
       kind: 'guest',
       spaceBytes: 16 << 20,
       components: CPU_COMMON,
-      dump: () => ({ own: true }),
     });
-    service.lifeline.onStop(() => say('undone'));
+    service.add({ dump: { own: () => true }, stop: () => say('undone') });
     say(`url ${await service.open()}`);
   },
 };

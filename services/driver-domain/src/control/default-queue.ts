@@ -3,7 +3,7 @@
 import type { Poller, CounterBlock } from '@grantline/machine';
 import { NicDriver } from '../data/bridge/driver.js';
 import { NativeRx, type FrameSink } from '../data/rx/native-rx.js';
-import { pause, type Host } from './host.js';
+import { pause, type QueueHost } from './host.js';
 import { makeNicQueue, untilNic, type NicQueue } from './nic-queue.js';
 import { UndoStack } from '@grantline/base';
 
@@ -18,14 +18,14 @@ export class DefaultQueue {
   attached = false;
   /** It gave up, or the NIC did: no frames come until it is started again. Called once for each start. */
   onBroken: (reason: string) => void = () => {};
-  private readonly host: Host;
+  private readonly host: QueueHost;
   private readonly dpn: Uint32Array;
   private readonly undo = new UndoStack();
   private queue: NicQueue | null = null;
   private stopped = false;
 
   /** @param dpn numbers of the buffers' pages in the DMA table */
-  constructor(host: Host, dpn: Uint32Array) {
+  constructor(host: QueueHost, dpn: Uint32Array) {
     this.host = host;
     this.dpn = dpn;
   }

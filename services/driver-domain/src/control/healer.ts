@@ -1,6 +1,6 @@
 /** Takes care of a NIC queue that gave up: its user says `broken`, and it is attached anew. One owner, so that no two
  *  do it at once; the pause before grows as long as it does not hold, so that a NIC that is out of its mind costs little. */
-import { slots, type CounterBlock } from '@grantline/machine';
+import { slots, type CounterBlock, type Logs } from '@grantline/machine';
 import { DRIVER_COUNTERS } from '@grantline/observe';
 
 const C = slots(DRIVER_COUNTERS);
@@ -16,7 +16,7 @@ export interface HealerOptions {
   /** Takes the queue off the NIC and attaches another. Not waited for. */
   renew: () => void;
   counters: CounterBlock;
-  log: { warn(what: object, text: string): void };
+  log: Logs<'warn'>;
   /** Milliseconds; a test gives its own. */
   now?: () => number;
   after?: (ms: number, then: () => void) => () => void;

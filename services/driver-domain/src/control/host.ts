@@ -1,20 +1,20 @@
 /** What the control side needs of the service that it runs in, as narrow as can be: tests put their own behind it. */
 import type { DomId, Port } from '@grantline/base';
 import type { FrameTap } from '@grantline/observe';
-import type { CounterBlock, CounterFile, Poller, Mem } from '@grantline/machine';
+import type { CounterBlock, CounterFile, Poller, Mem, Logs, Laps } from '@grantline/machine';
 import type { EventChannel, XenstoreClient } from '@grantline/xen';
 import type { GrantWindow } from './window.js';
 import type { HypervisorClient } from '@grantline/service';
 import type { Bridge } from '../data/bridge/bridge.js';
 import type { Buffers } from '../data/bridge/buffers.js';
-import type { Laps } from '../data/ports.js';
 import type { TxLocal } from '../data/tx/tx-local.js';
 import type { TxPort } from '../data/tx/tx-port.js';
 import type { Pages } from './pages.js';
 
 export type Channel = Pick<EventChannel, 'port' | 'notify' | 'onEvent' | 'onUnbound' | 'close'>;
 
-export interface Host {
+/** What NIC queues need, those of the driver domain itself included. */
+export interface QueueHost {
   readonly domid: DomId;
   readonly mem: Mem;
   readonly pages: Pages;
@@ -36,14 +36,19 @@ export interface Host {
   readonly driver: CounterBlock;
   readonly buffers: Buffers;
   readonly bridge: Bridge;
-  /** Transmit queue of the uplink, and packets between vifs. */
-  readonly uplink: { ready(): Promise<TxPort> };
+  /** Packets between vifs. */
   readonly local: TxLocal;
-  /** Posts buffers that came back to the default queue. */
-  readonly refill: () => void;
   /** Where the frames of a vif can be captured; not given: nowhere. */
   readonly tapOf?: (guest: DomId) => FrameTap;
-  readonly log: Record<'info' | 'warn' | 'error', (what: object, text: string) => void>;
+  readonly log: Logs;
+}
+
+/** What vifs need beside. */
+export interface Host extends QueueHost {
+  /** Transmit queue of the uplink. */
+  readonly uplink: { ready(): Promise<TxPort> };
+  /** Posts buffers that came back to the default queue. */
+  readonly refill: () => void;
 }
 
 /** Waits a moment without blocking the loop, milliseconds. */

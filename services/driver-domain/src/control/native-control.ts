@@ -2,7 +2,7 @@
  *  vifs say so; follows /tool/run then (docs/wire/control-plane.md section 8). */
 import { type DomId, RUN_PATH, parseRun, type Run } from '@grantline/base';
 import { domainPath, type XenstoreClient } from '@grantline/xen';
-import type { CounterBlock } from '@grantline/machine';
+import type { CounterBlock, Logs } from '@grantline/machine';
 import { startApp, type Apps, type RxStack, parseSend } from '@grantline/measure';
 import type { DefaultQueue } from './default-queue.js';
 import { Healer, type HealerOptions } from './healer.js';
@@ -20,11 +20,9 @@ export interface NativeOptions {
   apps: Apps;
   driver: CounterBlock;
   /** Transmit: buffers and a queue, and what a run has it send. */
-  sender: Pick<NativeSender, 'start' | 'stop'>;
+  sender: Pick<NativeSender, 'start' | 'stop' | 'onBroken'>;
   prepareSend: (text: string) => Promise<void>;
-  /** Native began or ended: vifs that waited for it look again. */
-  onChange: () => void;
-  log: { warn(what: object, text: string): void };
+  log: Logs<'warn'>;
   /** Time, for tests. */
   healing?: Partial<HealerOptions>;
 }
@@ -32,6 +30,8 @@ export interface NativeOptions {
 export class NativeControl implements NativeGate {
   running = false;
   run: Run | null = null;
+  /** Native began or ended: vifs that waited for it look again. */
+  onChange: () => void = () => {};
   private readonly o: NativeOptions;
   private readonly healer: Healer;
   private readonly wanted = new Map<string, boolean>();
@@ -44,10 +44,10 @@ export class NativeControl implements NativeGate {
 
   constructor(options: NativeOptions) {
     this.o = options;
-    const { queue, driver, log, healing } = options;
+    const { queue, sender, driver, log, healing } = options;
     const renew = (): void => this.renew();
     this.healer = new Healer({ name: 'default queue', renew, counters: driver, log, ...healing });
-    queue.onBroken = (reason) => this.broken(reason);
+    queue.onBroken = sender.onBroken = (reason) => this.broken(reason);
   }
 
   /** Gives the default queue to the bridge as soon as the NIC is there, and follows /tool/run from now on. */
@@ -68,7 +68,7 @@ export class NativeControl implements NativeGate {
 
   /** A vif is gone: it has no say any more. */
   forget(vif: string): void {
-    if (this.wanted.delete(vif)) void this.change().then(() => this.o.onChange());
+    if (this.wanted.delete(vif)) void this.change().then(() => this.onChange());
   }
 
   /** The NIC is gone, and the default queue with it: the bridge or `native`, whichever drives it, gets one of the next NIC. */
@@ -124,7 +124,7 @@ export class NativeControl implements NativeGate {
     await this.handOver(want);
     this.running = want;
     if (want) await this.announce();
-    setImmediate(this.o.onChange);
+    setImmediate(this.onChange);
   }
 
   private async handOver(native: boolean): Promise<void> {

@@ -3,24 +3,23 @@
 import type { CounterBlock } from '@grantline/machine';
 import { NicSender, SEND_PAGES, SendBuffers } from '@grantline/measure';
 import type { SendControl } from '@grantline/service';
-import type { Host } from './host.js';
+import type { QueueHost } from './host.js';
 import { dmaMap, dmaUnmap } from './pages.js';
 import { makeTxNicQueue } from './tx-nic-queue.js';
 import { UndoStack } from '@grantline/base';
 
 export class NativeSender {
-  private readonly host: Host;
+  /** Its queue gave up: it sends nothing until it is started again. */
+  onBroken: (reason: string) => void = () => {};
+  private readonly host: QueueHost;
   private readonly control: SendControl;
   private readonly counters: CounterBlock;
   private readonly undo = new UndoStack();
-  private readonly onBroken: (reason: string) => void;
   private running = false;
   private ended = false;
 
-  /** @param counters named as NETFRONT_TX_COUNTERS
-   *  @param onBroken its queue gave up: it sends nothing until it is started again */
-  constructor(host: Host, control: SendControl, counters: CounterBlock, onBroken: (reason: string) => void) {
-    this.onBroken = onBroken;
+  /** @param counters named as NETFRONT_TX_COUNTERS */
+  constructor(host: QueueHost, control: SendControl, counters: CounterBlock) {
     this.host = host;
     this.control = control;
     this.counters = counters;

@@ -3,7 +3,7 @@
 import { NICQ_PAGES, MODERATION, allocNicChannel, attachQueue, detachQueue, DriverQueue } from '@grantline/xen';
 import { type DomId, UndoStack } from '@grantline/base';
 import { dmaMap, dmaUnmap } from './pages.js';
-import { pause, type Channel, type Host } from './host.js';
+import { pause, type Channel, type QueueHost } from './host.js';
 
 export interface NicQueue {
   queue: DriverQueue;
@@ -15,7 +15,7 @@ export interface NicQueue {
 
 /** Makes a queue; frames come from its attach on.
  *  @throws NotNow when there is no NIC; Error. Then nothing was taken: it may be tried again */
-export async function makeNicQueue(host: Host, undo: UndoStack): Promise<NicQueue> {
+export async function makeNicQueue(host: QueueHost, undo: UndoStack): Promise<NicQueue> {
   const mine = new UndoStack();
   try {
     const q = await make(host, mine, undo);
@@ -32,7 +32,7 @@ export async function makeNicQueue(host: Host, undo: UndoStack): Promise<NicQueu
 
 /** @param undo of the queue itself
  *  @param attached of its attach, which is undone first */
-async function make(host: Host, undo: UndoStack, attached: UndoStack): Promise<NicQueue> {
+async function make(host: QueueHost, undo: UndoStack, attached: UndoStack): Promise<NicQueue> {
   const { client, pages } = host;
   const nic = await allocNicChannel(host.channels);
   undo.push(() => nic.close());
@@ -58,7 +58,7 @@ async function make(host: Host, undo: UndoStack, attached: UndoStack): Promise<N
 /** Does what needs the NIC; one that is not there yet, or does not take the queue yet, is waited for.
  *  @param stopped asked after each failure @throws Error when it still fails and `stopped` became true */
 export async function untilNic<T>(
-  host: Pick<Host, 'client' | 'log'>,
+  host: Pick<QueueHost, 'client' | 'log'>,
   stopped: () => boolean,
   step: () => Promise<T>,
 ): Promise<T> {

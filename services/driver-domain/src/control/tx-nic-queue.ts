@@ -2,7 +2,7 @@
  *  docs/wire/nic-queue.md section 8. */
 import { NICQ_PAGES, MODERATION, allocNicChannel, attachQueue, detachQueue, TxDriverQueue } from '@grantline/xen';
 import { type DomId, UndoStack } from '@grantline/base';
-import type { Channel, Host } from './host.js';
+import type { Channel, QueueHost } from './host.js';
 import { untilNic } from './nic-queue.js';
 import { dmaMap, dmaUnmap } from './pages.js';
 
@@ -15,7 +15,7 @@ export interface TxNicQueue {
  *  @param target domain whose pages may be posted, besides our own; ourselves: those of all
  *  @param retry a NIC that is not there is waited for, until this says true; not given: it is an error */
 export async function makeTxNicQueue(
-  host: Pick<Host, 'client' | 'pages' | 'channels' | 'mem' | 'log'>,
+  host: Pick<QueueHost, 'client' | 'pages' | 'channels' | 'mem' | 'log'>,
   undo: UndoStack,
   target: DomId,
   retry?: () => boolean,
@@ -37,7 +37,7 @@ export async function makeTxNicQueue(
 }
 
 async function make(
-  host: Pick<Host, 'client' | 'pages' | 'channels' | 'mem'>,
+  host: Pick<QueueHost, 'client' | 'pages' | 'channels' | 'mem'>,
   undo: UndoStack,
   target: DomId,
 ): Promise<TxNicQueue> {

@@ -3,7 +3,7 @@
 import type { CounterBlock } from '@grantline/machine';
 import { TxPort } from '../data/tx/tx-port.js';
 import { Healer, type HealerOptions } from './healer.js';
-import type { Host } from './host.js';
+import type { QueueHost } from './host.js';
 import { makeTxNicQueue } from './tx-nic-queue.js';
 import { UndoStack } from '@grantline/base';
 
@@ -12,7 +12,7 @@ export class Uplink {
   readonly port: TxPort;
   /** The NIC has the queue. */
   attached = false;
-  private readonly host: Omit<Host, 'uplink'>;
+  private readonly host: QueueHost;
   private readonly healer: Healer;
   private readonly undo = new UndoStack();
   private readonly waiting: (() => void)[] = [];
@@ -21,7 +21,7 @@ export class Uplink {
 
   /** @param counters of the driver: notifications of the NIC
    *  @param healing time, for tests */
-  constructor(host: Omit<Host, 'uplink'>, counters: CounterBlock, healing: Partial<HealerOptions> = {}) {
+  constructor(host: QueueHost, counters: CounterBlock, healing: Partial<HealerOptions> = {}) {
     this.host = host;
     this.port = new TxPort(null, null, host.loop, host.meter, counters);
     this.port.onBroken = (reason) => this.broken(reason);

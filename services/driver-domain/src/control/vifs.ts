@@ -1,6 +1,7 @@
 /** All vifs: found in the backend directory, given a port of the bridge, let go when their guests are gone. */
 import { DOMID_FIRST_RESERVED, parseDomId, type DomId } from '@grantline/base';
 import { VIF_DEV, backendPath, domainPath, Follower } from '@grantline/xen';
+import type { Reading } from '@grantline/observe';
 import { MAX_PORTS, UPLINK } from '../data/bridge/bridge.js';
 import type { Host } from './host.js';
 import { VifControl, type NativeGate } from './vif-control.js';
@@ -69,6 +70,16 @@ export class Vifs {
 
   describe(): Record<string, unknown>[] {
     return this.all.map((c) => c.describe());
+  }
+
+  /** What /metrics shows of all vifs. */
+  readings(): Reading[] {
+    return [
+      ...this.all.flatMap((vif) => vif.readings()),
+      // Without a vif nobody has copied; then the series are there all the same.
+      { family: 'grantline_copies_total', labels: { component: 'driver_domain' }, value: 0 },
+      { family: 'grantline_copied_bytes_total', labels: { component: 'driver_domain' }, value: 0 },
+    ];
   }
 
   private changed(path: string): void {

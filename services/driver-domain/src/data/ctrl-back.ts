@@ -10,8 +10,8 @@ import {
   type BackRing,
   idxAdd,
 } from '@grantline/xen';
-import type { Poller, Mem } from '@grantline/machine';
-import type { Notify, Scheduler, VifPart } from './ports.js';
+import type { Poller, Mem, Notify, Scheduler } from '@grantline/machine';
+import type { VifPart } from './ports.js';
 
 /** The private copy of a request; all fields are the guest's words. */
 export interface CtrlRequest {

@@ -113,9 +113,8 @@ function make() {
     stack: {} as never,
     apps: {} as never,
     driver: host.driver,
-    sender: { start: () => Promise.resolve(), stop: () => Promise.resolve() },
+    sender: { start: () => Promise.resolve(), stop: () => Promise.resolve(), onBroken: () => {} },
     prepareSend: () => Promise.resolve(),
-    onChange: () => {},
     log: host.log,
     healing,
   });

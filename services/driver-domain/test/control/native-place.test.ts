@@ -31,7 +31,6 @@ async function placed(run: object): Promise<boolean[]> {
     },
     sender: { start: () => Promise.resolve(), stop: () => Promise.resolve() },
     prepareSend: () => Promise.resolve(),
-    onChange: () => {},
     log: { warn: () => {} },
   } as unknown as NativeOptions);
   await native.begin();

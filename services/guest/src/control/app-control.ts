@@ -1,5 +1,6 @@
 /** What the guest's application does: follows /tool/run (docs/wire/control-plane.md section 8) and puts the application
  *  that the run wants behind the stack. */
+import type { Logs } from '@grantline/machine';
 import { domainPath, type XenstoreClient } from '@grantline/xen';
 import { type DomId, RUN_PATH, parseRun, type Run } from '@grantline/base';
 import { startApp, type Apps, type RxStack, type SendRun, flowsOfSender, parseSend, sendRun } from '@grantline/measure';
@@ -19,7 +20,7 @@ export interface AppControlOptions {
   vifReady: () => boolean;
   /** A run begins. */
   onRun?: (run: Pick<Run, 'mode'>) => void;
-  log: { warn(what: object, text: string): void };
+  log: Logs<'warn'>;
 }
 
 export class AppControl {

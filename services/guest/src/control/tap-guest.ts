@@ -8,8 +8,10 @@ import {
   type WakeSource,
   type TapDevice,
   openTapOr,
+  type Logs,
+  type Laps,
 } from '@grantline/machine';
-import type { HypervisorClient, ServiceEnv } from '@grantline/service';
+import type { HypervisorClient, Part, ServiceEnv } from '@grantline/service';
 import { XenstoreClient } from '@grantline/xen';
 import { tapIsGone, tapSource } from '@grantline/measure';
 import { TapSink } from '../data/tap-sink.js';
@@ -32,10 +34,10 @@ export interface TapGuestHost {
   counters: CounterFile;
   /** Labels of the vif. */
   labels: { vif: string };
-  meter: { lap(component: number): void };
+  meter: Pick<Laps, 'lap'>;
   doorbell: Doorbell;
-  loop: { add(poller: TapSource): void; schedule(poller: TapSource): void };
-  log: { error(what: object, text: string): void };
+  loop: { schedule(poller: TapSource): void };
+  log: Logs<'error'>;
 }
 
 export class TapGuest {
@@ -52,15 +54,15 @@ export class TapGuest {
     this.wake = tapSource(tap, () => loop.schedule(this.source), host.log);
     doorbell.source = this.wake;
     this.source = new TapSource({ space, tap, counters, meter, source: this.wake });
-    loop.add(this.source);
   }
 
-  /** Why there is no kernel any more; null: there is. */
-  lost(): string | null {
-    return this.wake.stands ? null : tapIsGone(this.tap.name);
-  }
-
-  describe(): Record<string, unknown> {
-    return { device: this.tap.name, vnet: this.tap.vnet };
+  /** It, as a part of the service: not ready when there is no kernel any more. */
+  get part(): Part {
+    const { source, tap, wake } = this;
+    return {
+      poller: source,
+      ready: () => wake.stands || tapIsGone(tap.name),
+      dump: { tap: () => ({ device: tap.name, vnet: tap.vnet }) },
+    };
   }
 }

@@ -1,13 +1,13 @@
 /** What a vif needs of the service that it runs in, as narrow as can be: tests put their own behind it. */
 import type { DomId } from '@grantline/base';
 import type { RxTap, FrameTap } from '@grantline/observe';
-import type { CounterBlock, Poller, Mem } from '@grantline/machine';
+import type { CounterBlock, Poller, Mem, Logs, Laps } from '@grantline/machine';
 import type { EventChannel, GrantTable, XenstoreClient } from '@grantline/xen';
 import type { HypervisorClient } from '@grantline/service';
 import type { TxDevice } from '@grantline/measure';
 import type { PagePool } from '../data/page-pool.js';
 import type { After } from '../data/pool-requests.js';
-import type { Laps, RxSink } from '../data/rx-sink.js';
+import type { RxSink } from '../data/rx-sink.js';
 
 export type Channel = Pick<EventChannel, 'port' | 'notify' | 'onEvent' | 'close'>;
 
@@ -35,7 +35,7 @@ export interface VifHost {
   readonly sender: Poller & { attach(device: TxDevice | null, tso: boolean): void };
   /** Where frames can be captured; not given: nowhere. */
   readonly taps?: { readonly rx: RxTap; readonly tx: FrameTap };
-  readonly log: Record<'info' | 'warn' | 'error', (what: object, text: string) => void>;
+  readonly log: Logs;
   /** The stack that queues feed, set as the vif's factors want it. */
   sink(lro: boolean): RxSink;
 }

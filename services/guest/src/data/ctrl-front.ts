@@ -10,8 +10,7 @@ import {
   idxAdd,
   type RingIdx,
 } from '@grantline/xen';
-import type { Poller, Mem } from '@grantline/machine';
-import type { Notifier } from './rx-sink.js';
+import type { Poller, Mem, Notify } from '@grantline/machine';
 
 /** @param status CTRL_STATUS_* @param data depends on the type of the request */
 export type CtrlAnswer = (status: number, data: number) => void;
@@ -24,12 +23,12 @@ export class CtrlFront implements Poller {
   broken = false;
   readonly ring: FrontRing;
   private readonly u32: Uint32Array;
-  private readonly peer: Notifier;
+  private readonly peer: Notify;
   private readonly waiting = new Map<number, { type: number; answer: CtrlAnswer }>();
   private nextId = 1;
 
   /** @param base byte offset of the zeroed ring page */
-  constructor(mem: Mem, base: number, peer: Notifier, start?: RingIdx) {
+  constructor(mem: Mem, base: number, peer: Notify, start?: RingIdx) {
     this.u32 = mem.u32;
     this.peer = peer;
     this.ring = new FrontRing(mem, base, CTRL_RING_SIZE, CTRL_SLOT_BYTES, start);

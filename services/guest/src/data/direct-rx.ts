@@ -4,9 +4,9 @@
  *  checked all the same. Buffers are in the DMA table for as long as the queue lives; nothing is granted. */
 import { NICQ_COMP_EOP, NICQ_COMP_ERROR, NICQ_SIZE, NETIF_NR_SLOTS_MIN, type DriverQueue } from '@grantline/xen';
 import { NO_RX_TAP, type RxTap, DRIVER_COUNTERS, NETFRONT_COUNTERS } from '@grantline/observe';
-import { type CounterBlock, slots, type Poller, type Mem } from '@grantline/machine';
+import { type CounterBlock, slots, type Poller, type Mem, type Laps, type Notify } from '@grantline/machine';
 import type { RxBuffers } from './rx-buffers.js';
-import { RX_BATCH, type Laps, type Notifier, type RxComponents, type RxSink } from './rx-sink.js';
+import { RX_BATCH, type RxComponents, type RxSink } from './rx-sink.js';
 
 const C = slots(DRIVER_COUNTERS);
 const TO_STACK = slots(NETFRONT_COUNTERS).toStack;
@@ -30,7 +30,7 @@ export interface DirectRxOptions {
   counters: CounterBlock;
   /** Its toStack counts these frames too: what the stack gets is counted in one place. */
   netfront: CounterBlock;
-  nic: Notifier;
+  nic: Notify;
   batching: boolean;
   onFault: (reason: string) => void;
 }

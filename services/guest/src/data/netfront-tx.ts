@@ -18,11 +18,10 @@ import {
   idxAdd,
 } from '@grantline/xen';
 import { NOT_DROPPED, OUTBOUND, NO_TAP, type FrameTap, NETFRONT_TX_COUNTERS } from '@grantline/observe';
-import { slots, type CounterBlock, type Mem } from '@grantline/machine';
+import { slots, type CounterBlock, type Mem, type Notify } from '@grantline/machine';
 import { PAGE_SIZE } from '@grantline/base';
 import { ETH_MAX_PACKET } from '@grantline/frames';
 import type { SendBuffers, LendingTxDevice } from '@grantline/measure';
-import type { Notifier } from './rx-sink.js';
 import { SENT, TxChains, WAITS } from './tx-chains.js';
 import type { TxGrants } from './tx-grants.js';
 
@@ -46,7 +45,7 @@ export interface NetfrontTxOptions {
   /** True: each slot gets a grant that its response ends. False: grants stand as long as the buffers. */
   perFrameGrants: boolean;
   counters: CounterBlock;
-  peer: Notifier;
+  peer: Notify;
   /** Called once when netback did something impossible. */
   onFault: (reason: string) => void;
 }

@@ -11,6 +11,7 @@ import {
   VNET_BYTES,
   type TapDevice,
   GUEST_CPU,
+  type Laps,
 } from '@grantline/machine';
 import { TAP_COUNTERS } from '@grantline/observe';
 import { IP_PROTOCOL, PROTO_TCP, PROTO_UDP, ipAt, l3Of, l4Of } from '@grantline/frames';
@@ -38,7 +39,7 @@ export interface TapSourceOptions {
   space: AddressSpace;
   tap: TapDevice;
   counters: CounterBlock;
-  meter: { lap(component: number): void };
+  meter: Pick<Laps, 'lap'>;
   source: WakeSource;
 }
 

@@ -22,6 +22,16 @@ export interface Poller {
   arm(): boolean;
 }
 
+/** What a part of the service has a say in beside its pollers. */
+export interface LoopHooks {
+  /** Microseconds until something must run although no event comes; Infinity: nothing must. Asked right before each sleep. */
+  dueUs?: () => number;
+  /** True while sockets of the event loop are part of the data path: it then gets short slices, and all sleeps. */
+  sockets?: () => boolean;
+  /** Component that the time between turns is charged to; CPU_CONTROL: none of this part's. */
+  between?: () => number;
+}
+
 /** Longest that sockets wait while the data path is busy or in a short sleep. */
 const SLICE_NS = 4e6;
 /** The same where sockets are part of the data path. */
@@ -53,19 +63,17 @@ export interface LoopOptions {
   dispatch: () => void;
   /** True while replies are due that only the event loop can bring. */
   waiting: () => boolean;
-  /** Microseconds until something must run although no event comes; Infinity when nothing must. */
-  dueUs?: () => number;
   /** Component that the loop's own work is charged to. */
   rest: number;
-  /** True while sockets of the event loop are part of the data path: it then gets short slices, and all sleeps. */
-  sockets?: () => boolean;
-  /** Component that the time between turns is charged to; not given: CPU_CONTROL. */
-  between?: () => number;
 }
 
 export class DataLoop {
   private readonly o: LoopOptions;
   private readonly pollers: Poller[] = [];
+  /** Those that have each of the hooks, so that a turn asks nobody else. */
+  private readonly due: LoopHooks[] = [];
+  private readonly socketUsers: LoopHooks[] = [];
+  private readonly payers: LoopHooks[] = [];
   private active = false;
   private stopped = false;
   private leaving = false;
@@ -84,7 +92,9 @@ export class DataLoop {
     options.doorbell.startWatch(() => this.kick());
   }
 
-  /** @param onFault takes what the poller throws, a fault of ours: the poller is off the loop then, and the others go on. Not
+  /** Pollers run in the order in which they were added, each for a batch of its own. A round goes by this order and no other: one
+   *  who feeds another is best before it, and what it has put there is taken in the same round, still in the cache.
+   *  @param onFault takes what the poller throws, a fault of ours: the poller is off the loop then, and the others go on. Not
    *    given: it ends the service */
   add(poller: Poller, onFault?: (err: unknown) => void): void {
     this.pollers.push(poller);
@@ -96,6 +106,29 @@ export class DataLoop {
     const at = this.pollers.indexOf(poller);
     if (at >= 0) this.pollers.splice(at, 1);
     this.owners.delete(poller);
+  }
+
+  addHooks(hooks: LoopHooks): void {
+    if (hooks.dueUs !== undefined) this.due.push(hooks);
+    if (hooks.sockets !== undefined) this.socketUsers.push(hooks);
+    if (hooks.between !== undefined) this.payers.push(hooks);
+  }
+
+  removeHooks(hooks: LoopHooks): void {
+    for (const list of [this.due, this.socketUsers, this.payers]) {
+      const at = list.indexOf(hooks);
+      if (at >= 0) list.splice(at, 1);
+    }
+  }
+
+  /** Component that the time since the last turn is charged to: of the first part that claims it. */
+  between(): number {
+    const { payers } = this;
+    for (let i = 0; i < payers.length; i++) {
+      const component = payers[i].between!();
+      if (component !== CPU_CONTROL) return component;
+    }
+    return CPU_CONTROL;
   }
 
   /** The poller has work: it will run in this turn, or in one that starts now. */
@@ -127,9 +160,9 @@ export class DataLoop {
     if (this.stopped) return;
     const { meter, counters, doorbell, rest } = this.o;
     counters.v[C.turns]++;
-    meter.begin(this.o.between?.() ?? CPU_CONTROL);
+    meter.begin(this.between());
     this.leaving = false;
-    const sockets = this.o.sockets?.() ?? false;
+    const sockets = this.usesSockets();
     let sliceEnd = meter.now + (sockets ? SOCKET_SLICE_NS : SLICE_NS);
     let patientUntil = 0;
     let away = 0;
@@ -159,7 +192,7 @@ export class DataLoop {
         setImmediate(this.onImmediate);
         return;
       }
-      const dueUs = this.o.dueUs ? this.o.dueUs() : Infinity;
+      const dueUs = this.dueUs();
       if (sockets || this.leaving || this.o.waiting() || (this.shortSleeps >= SHORT_SLEEPS && dueUs > SHORT_SLEEP_US)) {
         counters.v[C.deepSleeps]++;
         meter.end(rest);
@@ -188,6 +221,20 @@ export class DataLoop {
       }
       sliceEnd = Math.min(sliceEnd, meter.now + SLICE_NS);
     }
+  }
+
+  private usesSockets(): boolean {
+    const { socketUsers } = this;
+    for (let i = 0; i < socketUsers.length; i++) if (socketUsers[i].sockets!()) return true;
+    return false;
+  }
+
+  /** Until the first deadline. All are asked, also behind one that is 0: they put what must look after the sleep on the list. */
+  private dueUs(): number {
+    const { due } = this;
+    let us = Infinity;
+    for (let i = 0; i < due.length; i++) us = Math.min(us, due[i].dueUs!());
+    return us;
   }
 
   /** Starts a turn in so many microseconds at the latest. One timer at a time: there may be many sleeps to a wait. */

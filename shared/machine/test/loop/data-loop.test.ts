@@ -1,5 +1,5 @@
 import t, { type Test as T } from 'tap';
-import { CPU_COMMON, CpuMeter } from '../../src/loop/cpu-meter.js';
+import { CPU_COMMON, CPU_CONTROL, CpuMeter } from '../../src/loop/cpu-meter.js';
 import { COUNTER_FILE_BYTES, CounterFile } from '../../src/counters/file.js';
 import { slots } from '../../src/counters/block.js';
 import { cpuLayout, LOOP_COUNTERS } from '../../src/loop/counters.js';
@@ -143,6 +143,56 @@ t.test('an idle loop sleeps in the event loop and uses no CPU time', async (t) =
   await sleep(300);
   t.equal(counters[C.turns], turns, 'no turn without an event');
   t.ok(processCpuNs() - cpu < 100e6);
+});
+
+t.test('a deadline wakes the loop; all deadlines are asked before a sleep, and none that was taken away', async (t) => {
+  const { loop, poller } = setUp(t);
+  const asked = [0, 0];
+  const near = {
+    dueUs() {
+      asked[0]++;
+      poller.scheduled = true;
+      return 500;
+    },
+  };
+  const far = {
+    dueUs() {
+      asked[1]++;
+      return Infinity;
+    },
+  };
+  loop.addHooks(near);
+  loop.addHooks(far);
+  poller.work = 1;
+  loop.kick();
+  while (poller.done < 1) await sleep(1);
+  // Nobody rings.
+  poller.work = 1;
+  while (poller.done < 2) await sleep(1);
+  t.ok(asked[0] > 0 && asked[1] > 0, `asked ${asked.join()} times`);
+  loop.removeHooks(near);
+  await sleep(20);
+  const [then] = asked;
+  loop.kick();
+  await sleep(5);
+  t.equal(asked[0], then);
+});
+
+t.test("the time between turns is the first part's that claims it, else the event loop's", (t) => {
+  const { loop } = setUp(t);
+  let claims = false;
+  const hooks = [
+    { between: () => CPU_CONTROL },
+    { between: () => (claims ? 3 : CPU_CONTROL) },
+    { between: () => CPU_CONTROL },
+  ];
+  for (const h of hooks) loop.addHooks(h);
+  t.equal(loop.between(), CPU_CONTROL);
+  claims = true;
+  t.equal(loop.between(), 3);
+  loop.removeHooks(hooks[1]);
+  t.equal(loop.between(), CPU_CONTROL);
+  t.end();
 });
 
 t.test('sockets have their turn while the data path is busy', async (t) => {

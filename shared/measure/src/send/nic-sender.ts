@@ -12,7 +12,7 @@ import {
 } from '@grantline/xen';
 import { PAGE_SIZE } from '@grantline/base';
 import { NOT_DROPPED, OUTBOUND, NO_TAP, type FrameTap, NETFRONT_TX_COUNTERS } from '@grantline/observe';
-import { slots, type CounterBlock, type Mem } from '@grantline/machine';
+import { slots, type CounterBlock, type Mem, type Notify } from '@grantline/machine';
 import { UDP_CHECK, ETH_MAX_PACKET } from '@grantline/frames';
 import type { SendBuffers } from './send-buffers.js';
 import type { LendingTxDevice } from './tx-device.js';
@@ -25,7 +25,7 @@ export interface NicSenderOptions {
   buffers: SendBuffers;
   /** By buffer page: its number in the DMA table. */
   dpn: Int32Array;
-  nic: { notify(): unknown };
+  nic: Notify;
   counters: CounterBlock;
   /** The NIC did what cannot be. Called once. */
   onFault: (reason: string) => void;

@@ -1,7 +1,7 @@
 /** The application of a measured transmit run: makes stamped frames (docs/wire/frame-stamp.md) and hands them to a device as
  *  fast as it takes them. Its work is that of a program that sends: payload from its private memory into the device's
  *  transmit buffers. With segmentation offload it hands over up to 64 KiB at a time. */
-import { slots, type CounterBlock, type PrivateMemory, type Poller } from '@grantline/machine';
+import { slots, type CounterBlock, type PrivateMemory, type Poller, type Laps } from '@grantline/machine';
 import { SENDER_COUNTERS } from '@grantline/observe';
 import {
   BULK_BYTES,
@@ -35,7 +35,7 @@ export interface SendRun {
 export interface SendAppOptions {
   space: PrivateMemory;
   counters: CounterBlock;
-  meter: { readonly now: number; lap(component: number): void };
+  meter: Laps;
   /** Components that the device and the application's own work are charged to. */
   components: { device: number; application: number };
 }

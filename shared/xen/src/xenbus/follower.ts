@@ -1,5 +1,6 @@
 /** Runs a state machine's steps one at a time. What changes during a step is looked at after it, so the latest change
  *  wins; a step that failed is tried again, so that nothing hangs because of one refused request. */
+import type { Logs } from '@grantline/machine';
 import type { XenbusStore } from './offer.js';
 
 /** Between a step that failed and the next, milliseconds. */
@@ -19,7 +20,7 @@ export interface VifEndOptions {
   /** The vif's directories. */
   back: string;
   front: string;
-  log: { warn(what: object, text: string): void };
+  log: Logs<'warn'>;
   /** As in FollowerOptions. */
   pause?: () => Promise<void>;
 }

@@ -14,12 +14,12 @@ import {
 } from '@grantline/xen';
 import type { DomId } from '@grantline/base';
 import { type FrameTap, NETBACK_TX_COUNTERS } from '@grantline/observe';
-import { DRIVER_DOMAIN_CPU, slots, type Poller } from '@grantline/machine';
+import { DRIVER_DOMAIN_CPU, slots, type Poller, type Notify, type Scheduler } from '@grantline/machine';
 import type { PoolUser } from '../grants/pool.js';
-import type { Notify, Scheduler, VifPart } from '../ports.js';
+import type { VifPart } from '../ports.js';
 import type { TxCalls, TxWindow } from '../grants/tx-calls.js';
 import type { TxCredit } from './tx-credit.js';
-import { TxGrants } from '../grants/tx-grants.js';
+import { TxGrants, type TxGrantSink } from '../grants/tx-grants.js';
 import type { TxSource } from './tx-local.js';
 import { MAX_PENDING, TxPackets } from './tx-packets.js';
 import { TxPath, type TxPathOptions } from './tx-path.js';
@@ -69,12 +69,14 @@ export class NetbackTx implements TxOwner, PoolUser, TxSource, VifPart {
     this.headersAt = options.headers;
     const { mem, ring, counters, calls, window, meter, loop } = options;
     this.requests = new TxRequests(mem, ring, this.packets, counters);
-    this.path = new TxPath(options, this.packets, this.requests, this);
-    this.grants = new TxGrants(this.packets, calls, window, this.path, counters, meter, () => {
+    const onReply = (): void => {
       if (this.stopped) this.grants.settle();
       else loop.schedule(this);
-    });
-    this.path.use(this.grants);
+    };
+    const makeGrants = (sink: TxGrantSink): TxGrants =>
+      new TxGrants(this.packets, calls, window, sink, counters, meter, onReply);
+    this.path = new TxPath(options, this.packets, this.requests, this, makeGrants);
+    this.grants = this.path.grants;
   }
 
   poll(): number {

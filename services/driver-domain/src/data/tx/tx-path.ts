@@ -9,12 +9,11 @@ import {
   NICTX_MAX_CHAIN,
 } from '@grantline/xen';
 import { PAGE_SHIFT, PAGE_SIZE } from '@grantline/base';
-import { slots, type CounterBlock, type Mem } from '@grantline/machine';
+import { slots, type CounterBlock, type Mem, type Laps } from '@grantline/machine';
 import { NETBACK_TX_COUNTERS } from '@grantline/observe';
 import { UPLINK } from '../bridge/bridge.js';
 import { PacketFifo } from '../bridge/packet-fifo.js';
 import type { GrantPool } from '../grants/pool.js';
-import type { Laps } from '../ports.js';
 import type { TxGrants, TxGrantSink } from '../grants/tx-grants.js';
 import { TxHeader } from './tx-header.js';
 import { NO_ROOM, TOO_LONG, type TxLocal, type TxSource } from './tx-local.js';
@@ -56,25 +55,28 @@ export class TxPath implements TxGrantSink {
   private readonly requests: TxRequests;
   private readonly owner: TxOwner & TxSource;
   private readonly header: TxHeader;
-  private grants!: TxGrants;
+  /** The two know each other: operations begin here, and their ends come here. */
+  readonly grants: TxGrants;
   /** Packets that are over and have mappings to be undone. */
   private readonly over = new PacketFifo();
   /** Packets whose header and pages are being got hold of, in ring order, and whether they are there. */
   private readonly begun = new PacketFifo();
   private readonly ready = new Uint8Array(MAX_PENDING);
 
-  constructor(options: TxPathOptions, packets: TxPackets, requests: TxRequests, owner: TxOwner & TxSource) {
+  constructor(
+    options: TxPathOptions,
+    packets: TxPackets,
+    requests: TxRequests,
+    owner: TxOwner & TxSource,
+    makeGrants: (sink: TxGrantSink) => TxGrants,
+  ) {
     this.o = options;
     this.packets = packets;
     this.requests = requests;
     this.owner = owner;
     this.header = new TxHeader(options.mem);
     this.tap = new TxTap(packets, options.pool, options.headers);
-  }
-
-  /** The two know each other: operations begin here, and their ends come here. */
-  use(grants: TxGrants): void {
-    this.grants = grants;
+    this.grants = makeGrants(this);
   }
 
   /** Packets go on in the order in which the guest sent them, whichever operations each of them needed. */

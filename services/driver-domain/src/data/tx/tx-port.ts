@@ -2,9 +2,16 @@
  *  While it has no queue, because there is no NIC, it is a link without carrier: packets are taken and lost, so that nothing
  *  waits behind them, and what the NIC had when it died is lost too. */
 import { NICTX_COMP_REFUSED, NICTX_MAX_CHAIN, NICTX_SIZE, type TxDriverQueue } from '@grantline/xen';
-import { type CounterBlock, slots, type Poller, DRIVER_DOMAIN_CPU } from '@grantline/machine';
+import {
+  type CounterBlock,
+  slots,
+  type Poller,
+  DRIVER_DOMAIN_CPU,
+  type Laps,
+  type Notify,
+  type Scheduler,
+} from '@grantline/machine';
 import { DRIVER_COUNTERS } from '@grantline/observe';
-import type { Laps, Notify, Scheduler } from '../ports.js';
 
 const C = slots(DRIVER_COUNTERS);
 const CPU = slots(DRIVER_DOMAIN_CPU);

@@ -1,5 +1,6 @@
 /** The edge: ordinary TCP ports of the host whose connections the outer stack carries to guests, one port for each guest.
  *  What is sent through it is not looked at. services/nic/README.md */
+import type { Logs } from '@grantline/machine';
 import { createServer, type AddressInfo, type Server } from 'node:net';
 import { nowNs, WEB_PORT } from '@grantline/base';
 import { parseIp } from '@grantline/frames';
@@ -37,7 +38,7 @@ export interface EdgeDoor {
 export interface EdgeOptions {
   stack: NetStack;
   listen: ListenAddress;
-  log: { warn(o: object, msg: string): void };
+  log: Logs<'warn'>;
   /** Named as EDGE_COUNTERS. */
   counters: { v: Float64Array; commit(): void };
   /** Those of this process unless given. */
@@ -80,6 +81,10 @@ export class Edge {
   /** Bytes that are under way between clients and guests in this process. */
   get heldBytes(): number {
     return this.budget.bytes;
+  }
+
+  describe(): { connections: number; heldBytes: number } {
+    return { connections: this.connections, heldBytes: this.heldBytes };
   }
 
   /** There is a guest: opens the way to its web application. @returns once it listens, or cannot (which is logged) */

@@ -1,5 +1,5 @@
 /** The cable into the NIC: what every sender does around its frames. One burst is: `arrived`, `open`, frames, `close`. */
-import { slots, type CounterBlock, type Poller, NIC_CPU } from '@grantline/machine';
+import { slots, type CounterBlock, type Poller, NIC_CPU, type CpuMeter } from '@grantline/machine';
 import { CABLE_COUNTERS } from '@grantline/observe';
 import { WIRE_OVERHEAD_BYTES } from '@grantline/frames';
 import type { Nic } from '../../hardware/data/nic.js';
@@ -11,17 +11,14 @@ const CPU = slots(NIC_CPU);
 /** What a station may make up for when nobody looked at the wire for a moment. */
 const STATION_SLACK_NS = 100e3;
 
-/** What this needs of CpuMeter; a test gives its own time. */
-export interface Laps {
-  readonly now: number;
-  lapShared(a: number, b: number, share: number): void;
-}
+/** A test gives its own time. */
+export type CableMeter = Pick<CpuMeter, 'now' | 'lapShared'>;
 
 /** Something at the far end of the cable. */
 export interface Sender extends Poller {
   /** True when all was sent, or `stop` was called. */
   readonly done: boolean;
-  /** When it must be polled although no event comes, on the clock of `Laps.now`; Infinity: never. */
+  /** When it must be polled although no event comes, on the clock of `CableMeter.now`; Infinity: never. */
   readonly dueAtNs: number;
   /** Sends nothing more. */
   stop(): void;
@@ -33,7 +30,7 @@ export class Cable {
   pacer: Pacer;
   /** True when the link has no rate: the sender is held by nothing but the queues. */
   unlimited = true;
-  private readonly meter: Laps;
+  private readonly meter: CableMeter;
   /** As it was set last. */
   link: Readonly<LinkSettings> = { gbps: null, pause: true, packetMemoryBytes: 0 };
   private started = false;
@@ -43,7 +40,7 @@ export class Cable {
   loadIsOn: () => boolean = () => false;
   private freeAtNs = 0;
 
-  constructor(nic: Nic, meter: Laps, counters: CounterBlock) {
+  constructor(nic: Nic, meter: CableMeter, counters: CounterBlock) {
     this.nic = nic;
     this.meter = meter;
     this.counters = counters;

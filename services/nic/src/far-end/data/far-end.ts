@@ -1,7 +1,7 @@
 /** Who gets the frames that come out of the cable: those for the generator's address are the measuring sink's, all others,
  *  broadcasts among them, the station's. So a measured run and a station can be side by side. */
 import { isMacAt, type Mac } from '@grantline/frames';
-import { slots, type CounterBlock, type Mem, NIC_CPU } from '@grantline/machine';
+import { slots, type CounterBlock, type Mem, NIC_CPU, type Laps } from '@grantline/machine';
 import { EGRESS_COUNTERS } from '@grantline/observe';
 import type { FarEnd } from '../../hardware/data/cable-out.js';
 
@@ -15,18 +15,11 @@ export class FarEndSwitch implements FarEnd {
   private readonly sink: FarEnd;
   private readonly mac: Mac;
   private readonly counters: CounterBlock;
-  private readonly meter: { lap(component: number): void };
+  private readonly meter: Pick<Laps, 'lap'>;
   private forStation = false;
 
   /** @param mac address of the sink @param counters the cable's, named as EGRESS_COUNTERS */
-  constructor(
-    mem: Mem,
-    sink: FarEnd,
-    station: FarEnd,
-    mac: Mac,
-    counters: CounterBlock,
-    meter: { lap(component: number): void },
-  ) {
+  constructor(mem: Mem, sink: FarEnd, station: FarEnd, mac: Mac, counters: CounterBlock, meter: Pick<Laps, 'lap'>) {
     this.mem = mem;
     this.sink = sink;
     this.station = station;

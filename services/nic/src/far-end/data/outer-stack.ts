@@ -1,7 +1,7 @@
 /** The TCP/IP stack at the far end of the cable (docs/tcp.md): a machine of its own, with its own addresses. What it
  *  receives lies in the NIC's packet memory until `settle`; what it sends goes through StationSender. Nobody verifies
  *  checksums for it: it does so itself. */
-import { slots, type CounterBlock, type Mem, type PrivateMemory, NIC_CPU } from '@grantline/machine';
+import { slots, type CounterBlock, type Mem, type PrivateMemory, NIC_CPU, type Laps } from '@grantline/machine';
 import { type HostAddress, type NetLink, type Secret, NetStack } from '@grantline/tcpip';
 import type { Cable } from './cable.js';
 import type { Station } from './station.js';
@@ -17,7 +17,7 @@ const MAX_PACKET = 65521;
 export interface OuterStackOptions {
   space: PrivateMemory;
   cable: Cable;
-  meter: { readonly now: number; lap(component: number): void };
+  meter: Laps;
   secret: Secret;
   address: HostAddress;
   /** Named as NET_COUNTERS. */

@@ -14,6 +14,7 @@ import {
   VNET_BYTES,
   type TapDevice,
   NIC_CPU,
+  type Laps,
 } from '@grantline/machine';
 import { CABLE_COUNTERS, TAP_COUNTERS } from '@grantline/observe';
 import { ETH_MIN_FRAME, PacketCutter } from '@grantline/frames';
@@ -42,7 +43,7 @@ export interface TapStationOptions {
   cable: Cable;
   tap: TapDevice;
   counters: CounterBlock;
-  meter: { readonly now: number; lap(component: number): void };
+  meter: Laps;
   source: WakeSource;
 }
 

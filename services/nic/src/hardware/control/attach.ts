@@ -10,7 +10,7 @@ import {
 } from '@grantline/xen';
 import { DOMID_DRIVER, MAX_GUESTS, PAGE_SIZE, parseDomId, type DomId, type Port } from '@grantline/base';
 import { keyOf, parseMac, formatIp, type SourceRule } from '@grantline/frames';
-import type { CounterBlock, CounterFile, AddressSpace } from '@grantline/machine';
+import type { CounterBlock, CounterFile, AddressSpace, Logs } from '@grantline/machine';
 import { NIC_QUEUE_COUNTERS, NIC_TX_COUNTERS, type Reading } from '@grantline/observe';
 import type { HypervisorClient } from '@grantline/service';
 import { closeSync } from 'node:fs';
@@ -47,7 +47,7 @@ export interface AttachHost {
   channels: Pick<EventChannels, 'bindInterdomain'>;
   space: AddressSpace;
   counters: CounterFile;
-  log: { warn(o: object, msg: string): void; info(o: object, msg: string): void };
+  log: Logs<'info' | 'warn'>;
   dma: DmaTable;
   nic: Nic;
   nicTx: NicTx;

@@ -1,17 +1,18 @@
 /** Interrupt moderation of one queue: a notification that the driver asked for is held back until enough frames have
  *  come, the first of them has waited long enough, or the NIC goes to sleep. */
-import type { Notifier, QueueSettings } from './queue-types.js';
+import type { Notify } from '@grantline/machine';
+import type { QueueSettings } from './queue-types.js';
 
 export class Moderation {
   /** True while the driver has asked and has not been told. */
   owed = false;
   private readonly frames: number;
   private readonly waitNs: number;
-  private readonly channel: Notifier;
+  private readonly channel: Notify;
   private buffers = 0;
   private since = 0;
 
-  constructor(settings: QueueSettings, channel: Notifier) {
+  constructor(settings: QueueSettings, channel: Notify) {
     this.frames = settings.moderationFrames;
     this.waitNs = settings.moderationUs * 1000;
     this.channel = channel;

@@ -1,6 +1,6 @@
 /** The transmit side of the NIC: onto the cable goes a packet of each function in turn, of its queues in turn. A function
  *  is what one domain drives: more queues do not get it more of the wire. */
-import { slots, type Poller, type Mem, type PrivateMemory, NIC_CPU } from '@grantline/machine';
+import { slots, type Poller, type Mem, type PrivateMemory, NIC_CPU, type Laps } from '@grantline/machine';
 import { BURST_FRAMES, RETRY_NS, type Nic } from './nic.js';
 import type { CableOut } from './cable-out.js';
 import type { BurstGuard } from './dma.js';
@@ -32,7 +32,7 @@ export class NicTx implements Poller {
   /** When it must look although nobody rings, on the meter's clock; Infinity: never. */
   dueAtNs = Infinity;
   private readonly guard: BurstGuard;
-  private readonly meter: { readonly now: number; lap(component: number): void };
+  private readonly meter: Laps;
   /** By number. */
   private readonly queues: (NicTxQueue | null)[] = [];
   private readonly functions: TxFunction[] = [];
@@ -52,6 +52,14 @@ export class NicTx implements Poller {
   /** A paced wire is waited for by the clock. */
   get patient(): boolean {
     return this.dueAtNs === Infinity;
+  }
+
+  /** Microseconds until it must look; Infinity: not before somebody rings. Asked right before the loop sleeps, so it is put back on
+   *  the list here: whatever ends the sleep, it looks. */
+  dueUs(): number {
+    if (this.dueAtNs === Infinity) return Infinity;
+    this.scheduled = true;
+    return Math.max(0, (this.dueAtNs - this.meter.now) / 1000);
   }
 
   /** @returns the queue's number; -2 when there are too many */

@@ -17,11 +17,6 @@ export type QueueFault =
   /** It threw: a fault of ours. */
   | 'failed';
 
-/** The driver's doorbell. */
-export interface Notifier {
-  notify(): unknown;
-}
-
 /** What a driver asked for when it attached the queue, checked by the control part. */
 export interface QueueSettings {
   /** Address of the function whose transmit queue this is; none: the driver switches itself, all goes to the cable. */

@@ -4,12 +4,12 @@
  *  judged, each page goes through the DMA table, and the queue's own pages are looked up again in each burst. */
 import { NICQ_COMP_EOP, NICQ_COMP_ERROR, NICQ_SIZE, DeviceQueue } from '@grantline/xen';
 import { PAGE_SIZE } from '@grantline/base';
-import { slots, type CounterBlock, type Mem } from '@grantline/machine';
+import { slots, type CounterBlock, type Mem, type Notify } from '@grantline/machine';
 import { NIC_QUEUE_COUNTERS } from '@grantline/observe';
 import type { BurstGuard, DmaTable } from './dma.js';
 import { Moderation } from './moderation.js';
 import { QueuePages } from './queue-pages.js';
-import { DELIVERED, DROPPED, NO_BUFFER, type Notifier, type QueueFault, type QueueSettings } from './queue-types.js';
+import { DELIVERED, DROPPED, NO_BUFFER, type QueueFault, type QueueSettings } from './queue-types.js';
 
 const C = slots(NIC_QUEUE_COUNTERS);
 
@@ -55,7 +55,7 @@ export class NicQueue {
     dma: DmaTable,
     guard: BurstGuard,
     settings: QueueSettings,
-    channel: Notifier,
+    channel: Notify,
     counters: CounterBlock,
   ) {
     this.settings = settings;

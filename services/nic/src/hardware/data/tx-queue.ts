@@ -13,7 +13,7 @@ import {
   TxDeviceQueue,
   type RingIdx,
 } from '@grantline/xen';
-import { slots, type CounterBlock, type Mem } from '@grantline/machine';
+import { slots, type CounterBlock, type Mem, type Notify } from '@grantline/machine';
 import { NIC_TX_COUNTERS } from '@grantline/observe';
 import { ETH_MAX_FRAME, ETH_MIN_FRAME, SPOOFED, STORM, TO_ALL } from '@grantline/frames';
 import { MAX_BULK_FRAMES } from '@grantline/measure';
@@ -21,7 +21,7 @@ import type { BurstGuard, DmaTable } from './dma.js';
 import { Moderation } from './moderation.js';
 import type { TxLine } from './tx-line.js';
 import { QueuePages } from './queue-pages.js';
-import type { Notifier, QueueFault, QueueSettings } from './queue-types.js';
+import type { QueueFault, QueueSettings } from './queue-types.js';
 import { type FunctionPort, TO_CABLE } from './tx-switch.js';
 import { TxGather } from './tx-gather.js';
 
@@ -59,7 +59,7 @@ export class NicTxQueue {
     dma: DmaTable,
     guard: BurstGuard,
     settings: QueueSettings,
-    channel: Notifier,
+    channel: Notify,
     counters: CounterBlock,
     line: TxLine,
     start?: RingIdx,
