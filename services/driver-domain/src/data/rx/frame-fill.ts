@@ -70,7 +70,7 @@ export class FrameFill {
           v[C.localCopies]++;
           v[C.localCopiedBytes] += chunk;
         } else {
-          copies.put(s, buffers.firstPfn + buffer, from, gref, to, chunk);
+          copies.put(s, -1, buffers.firstPfn + buffer, from, gref, to, chunk);
           viaGrant = true;
         }
         from += chunk;
@@ -123,8 +123,7 @@ export class FrameFill {
       while (to < end) {
         const piece = this.source;
         const chunk = piece.take(end - to);
-        if (piece.domid < 0) copies.put(s, piece.page, piece.offset, slots.gref[s], to, chunk);
-        else copies.putFrom(s, piece.domid, piece.page, piece.offset, slots.gref[s], to, chunk);
+        copies.put(s, piece.domid, piece.page, piece.offset, slots.gref[s], to, chunk);
         to += chunk;
       }
       if (k === 0 && mss > 0) {
@@ -144,31 +143,33 @@ export class FrameFill {
     const { slots, counters, copies } = this.o;
     const v = counters.v;
     let frames = 0;
-    for (let b = copies.replied(); b >= 0; b = copies.replied()) {
-      copies.readStatuses(b, slots.status);
-      const n = copies.framesOf(b);
+    for (let batch = copies.replied(); batch !== null; batch = copies.replied()) {
+      batch.readStatuses(slots.status);
+      const n = batch.frames;
       for (let f = 0; f < n; f++) {
-        const first = copies.firstSlot(b, f);
-        const count = copies.slotCount(b, f);
+        const id = batch.id[f];
+        const len = batch.len[f];
+        const first = batch.firstSlot[f];
+        const count = batch.slotCount[f];
         let bad = false;
         for (let k = 0; k < count; k++) {
           const s = (first + k) & RX_MASK;
           if (slots.status[s] < 0) bad = true;
           this.done[s] = 1;
         }
-        const stands = this.o.buffers.framesOf(copies.idOf(b, f));
+        const stands = this.o.buffers.framesOf(id);
         if (disabled) v[C.dropDisabled] += stands;
         else if (bad) {
           v[C.dropGrantError] += stands;
-          if (this.o.tap.on) this.o.tap.frame(copies.idOf(b, f), copies.lenOf(b, f), C.dropGrantError);
+          if (this.o.tap.on) this.o.tap.frame(id, len, C.dropGrantError);
         } else {
           v[C.outFrames] += stands;
-          v[C.outBytes] += copies.lenOf(b, f);
+          v[C.outBytes] += len;
         }
-        this.release(copies.idOf(b, f));
+        this.release(id);
       }
       frames += n;
-      copies.settled();
+      copies.settled(batch);
     }
     return frames;
   }

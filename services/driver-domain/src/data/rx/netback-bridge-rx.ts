@@ -9,7 +9,7 @@ import type { Buffers } from '../bridge/buffers.js';
 import { CopyFrames } from './copy-frames.js';
 import { FOREIGN, type TxSource } from '../bridge/foreign-frames.js';
 import { FrameFill } from './frame-fill.js';
-import type { GrantCalls } from '../grants/grant-calls.js';
+import type { Granter } from '../grants/batch-turns.js';
 import type { GrantPool, PoolUser } from '../grants/pool.js';
 import type { Laps, Notify, Scheduler, VifPart } from '../ports.js';
 import type { RxSlots } from './rx-slots.js';
@@ -25,7 +25,7 @@ export interface BridgeRxOptions {
   slots: RxSlots;
   buffers: Buffers;
   pool: GrantPool;
-  calls: GrantCalls;
+  granter: Granter;
   guest: Notify;
   counters: CounterBlock;
   meter: Laps;
@@ -56,7 +56,7 @@ export class NetbackBridgeRx implements Poller, PoolUser, BridgePort, VifPart {
     this.o = options;
     this.tap = new BridgeTap(buffers);
     this.waiting = new WaitingFrames(buffers, counters, this.tap);
-    this.copies = new CopyFrames(options.calls, counters, options.meter, () => this.replied());
+    this.copies = new CopyFrames(options.granter, counters, options.meter, () => this.replied());
     this.filler = new FrameFill({ mem, slots, buffers, pool, counters, copies: this.copies, tap: this.tap });
   }
 
