@@ -3,7 +3,8 @@
  *
  *  A batch is made once and used again and again, in place: no allocation per element. It is filled (put), sent, answered
  *  (status and the other results are read from the reply), reset, filled again. From send to the reply its bytes belong to
- *  the port; put refuses then. */
+ *  the port, which only reads the elements; put refuses then. Words of an element that are always 0 (upper halves, padding, the
+ *  OUT fields) are so from the start, and nobody writes them. */
 import {
   COPY_BYTES,
   COPY_DST_DOMID,
@@ -196,18 +197,13 @@ export class CopyBatch extends Batch {
     const w = at >> 2;
     const h = at >> 1;
     u32[w + (COPY_SRC_REF >> 2)] = srcPage;
-    u32[w + (COPY_SRC_REF >> 2) + 1] = 0;
     u16[h + (COPY_SRC_DOMID >> 1)] = srcDomid;
     u16[h + (COPY_SRC_OFFSET >> 1)] = srcOffset;
-    u32[w + 3] = 0;
     u32[w + (COPY_DST_REF >> 2)] = dstPage;
-    u32[w + (COPY_DST_REF >> 2) + 1] = 0;
     u16[h + (COPY_DST_DOMID >> 1)] = dstDomid;
     u16[h + (COPY_DST_OFFSET >> 1)] = dstOffset;
-    u32[w + 7] = 0;
     u16[h + (COPY_LEN >> 1)] = len;
     u16[h + (COPY_FLAGS >> 1)] = flags;
-    u32[w + 9] = 0;
   }
 }
 
@@ -234,13 +230,9 @@ export class MapBatch extends Batch {
     const w = this.next(tag) >> 2;
     const { u32 } = this;
     u32[w + (MAP_HOST_ADDR >> 2)] = hostAddr;
-    u32[w + (MAP_HOST_ADDR >> 2) + 1] = 0;
     u32[w + (MAP_FLAGS >> 2)] = flags;
     u32[w + (MAP_REF >> 2)] = gref;
     u32[w + (MAP_DOM >> 2)] = granter;
-    u32[w + 5] = 0;
-    u32[w + 6] = 0;
-    u32[w + 7] = 0;
   }
 
   /** Names the mapping in the unmap. Only where status is 0. */
@@ -271,11 +263,9 @@ export class UnmapBatch extends Batch {
     const w = this.next(tag) >> 2;
     const { u32 } = this;
     u32[w + (UNMAP_HOST_ADDR >> 2)] = hostAddr;
-    u32[w + (UNMAP_HOST_ADDR >> 2) + 1] = 0;
     u32[w + (UNMAP_DEV_BUS_ADDR >> 2)] = dpn << PAGE_SHIFT;
     u32[w + (UNMAP_DEV_BUS_ADDR >> 2) + 1] = dpn >>> (32 - PAGE_SHIFT);
     u32[w + (UNMAP_HANDLE >> 2)] = handle;
-    u32[w + 5] = 0;
   }
 }
 
