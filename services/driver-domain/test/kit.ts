@@ -1,6 +1,30 @@
 /** What the tests of the data path share: memory, a front end, a NIC and a hypervisor, all in one ArrayBuffer. */
 import {
+  COPY_BYTES,
+  COPY_DST_OFFSET,
+  COPY_DST_REF,
+  COPY_FLAGS,
+  COPY_LEN,
+  COPY_SRC_OFFSET,
+  COPY_SRC_REF,
+  GNTCOPY_DEST_GREF,
+  GNTCOPY_SOURCE_GREF,
   GNTST,
+  GNTTABOP_COPY,
+  GNTTABOP_MAP,
+  GNTTABOP_UNMAP,
+  HYPERCALL_HEADER_BYTES,
+  MAP_BYTES,
+  MAP_REF,
+  MAP_RES_BYTES,
+  MAP_RES_DPN,
+  MAP_RES_HANDLE,
+  MAP_RES_PFN,
+  STATUS_RES_BYTES,
+  UNMAP_BYTES,
+  UNMAP_HANDLE,
+  UNMAP_HOST_ADDR,
+  type HypercallPort,
   CTRL_SLOT_BYTES,
   RX_REQ_GREF,
   RX_REQ_OFFSET,
@@ -16,9 +40,9 @@ import {
   idxAdd,
   ringIdx,
 } from '@grantline/xen';
-import { PAGE_SIZE } from '@grantline/base';
+import { PAGE_SIZE, type DomId } from '@grantline/base';
 import { CounterBlock, type Layout, memOver, type Mem } from '@grantline/machine';
-import type { CopyBatch, GrantBatch, GrantCalls, PinBatch, UnpinBatch } from '../src/data/grants/grant-calls.js';
+import type { Granter } from '../src/data/grants/batch-turns.js';
 
 /** Memory cut into pages, given out from the front. */
 export class Arena {
@@ -59,13 +83,23 @@ export class Bell {
   }
 }
 
-/** A guest's grants, as the hypervisor sees them: gref to page, or to the status that it answers. */
-export class FakeHypervisor {
+const KINDS: Record<number, { kind: 'map' | 'unmap' | 'copy'; elementBytes: number; resultBytes: number }> = {
+  [GNTTABOP_MAP]: { kind: 'map', elementBytes: MAP_BYTES, resultBytes: MAP_RES_BYTES },
+  [GNTTABOP_UNMAP]: { kind: 'unmap', elementBytes: UNMAP_BYTES, resultBytes: STATUS_RES_BYTES },
+  [GNTTABOP_COPY]: { kind: 'copy', elementBytes: COPY_BYTES, resultBytes: STATUS_RES_BYTES },
+};
+
+/** A guest's grants, as the hypervisor sees them: gref to page, or to the status that it answers. Calls wait until they are
+ *  to be replied to. */
+export class FakeHypervisor implements HypercallPort {
   readonly pages = new Map<number, number>();
   readonly refuses = new Map<number, number>();
   /** Handles that are alive, with the gref of each. */
   readonly pins = new Map<number, number>();
-  calls = 0;
+  /** Window slots that hold a page now: address to page. */
+  readonly mapped = new Map<number, number>();
+  /** What was asked, in order. */
+  readonly hypercalls: { kind: string; count: number }[] = [];
   private readonly mem: Mem;
   private readonly ownBase: number;
   private readonly due: (() => void)[] = [];
@@ -82,6 +116,11 @@ export class FakeHypervisor {
     return 0x4000 + page / PAGE_SIZE;
   }
 
+  /** The guest, as netback is told of it. */
+  get granter(): Granter {
+    return { port: this, self: 0 as DomId, domid: 1 as DomId };
+  }
+
   get waiting(): number {
     return this.due.length;
   }
@@ -93,118 +132,74 @@ export class FakeHypervisor {
     return call !== undefined;
   }
 
-  replyAll(): void {
-    while (this.reply());
+  /** @returns calls */
+  replyAll(): number {
+    let n = 0;
+    while (this.reply()) n++;
+    return n;
   }
 
   status(gref: number): number {
     return this.refuses.get(gref) ?? (this.pages.has(gref) ? GNTST.okay : GNTST.badGntref);
   }
 
-  readonly grantCalls: GrantCalls = {
-    copyBatch: (replied) => new FakeCopies(this, replied),
-    pinBatch: (replied) => new FakePins(this, replied),
-    unpinBatch: (replied) => new FakeUnpins(this, replied),
-  };
-
-  submit(execute: () => void): void {
-    this.calls++;
-    this.due.push(execute);
-  }
-
-  copy(pfn: number, offset: number, gref: number, grefOffset: number, len: number): number {
-    const status = this.status(gref);
-    if (status !== 0) return status;
-    if (offset + len > PAGE_SIZE || grefOffset + len > PAGE_SIZE) return GNTST.badCopyArg;
-    const from = this.ownBase + pfn * PAGE_SIZE + offset;
-    this.mem.u8.copyWithin(this.pages.get(gref)! + grefOffset, from, from + len);
-    return 0;
-  }
-
-  pin(gref: number): { status: number; handle: number; dpn: number } {
-    const status = this.status(gref);
-    if (status !== 0) return { status, handle: -1, dpn: 0 };
-    const handle = this.nextHandle++;
-    this.pins.set(handle, gref);
-    return { status, handle, dpn: FakeHypervisor.dpn(this.pages.get(gref)!) };
+  hypercall(bytes: Buffer, onReply: (reply: Buffer) => void): void {
+    const cmd = bytes.readUInt16LE(4);
+    const { kind, elementBytes, resultBytes } = KINDS[cmd];
+    const count = bytes.readUInt16LE(6);
+    this.hypercalls.push({ kind, count });
+    this.due.push(() => {
+      const reply = Buffer.alloc(HYPERCALL_HEADER_BYTES + count * resultBytes);
+      reply.writeUInt16LE(count, 6);
+      for (let i = 0; i < count; i++) {
+        const element = bytes.subarray(HYPERCALL_HEADER_BYTES + i * elementBytes);
+        const result = reply.subarray(HYPERCALL_HEADER_BYTES + i * resultBytes);
+        if (kind === 'copy') result.writeInt16LE(this.copy(element));
+        else if (kind === 'map') this.map(element, result);
+        else result.writeInt16LE(this.unmap(element));
+      }
+      onReply(reply);
+    });
   }
 
   unpin(handle: number): number {
     return this.pins.delete(handle) ? 0 : GNTST.badHandle;
   }
-}
 
-abstract class FakeBatch implements GrantBatch {
-  protected readonly elements: number[][] = [];
-  protected statuses: number[] = [];
-  protected readonly xen: FakeHypervisor;
-  private readonly replied: () => void;
-
-  constructor(xen: FakeHypervisor, replied: () => void) {
-    this.xen = xen;
-    this.replied = replied;
-  }
-
-  get count(): number {
-    return this.elements.length;
-  }
-
-  clear(): void {
-    this.elements.length = 0;
-    this.statuses = [];
+  /** Between a granted page and one of the driver domain's own. */
+  private copy(e: Buffer): number {
+    const from = { page: e.readUInt32LE(COPY_SRC_REF), offset: e.readUInt16LE(COPY_SRC_OFFSET) };
+    const to = { page: e.readUInt32LE(COPY_DST_REF), offset: e.readUInt16LE(COPY_DST_OFFSET) };
+    const flags = e.readUInt16LE(COPY_FLAGS);
+    const [guests, ours] = flags === GNTCOPY_SOURCE_GREF ? [from, to] : [to, from];
+    if (flags !== GNTCOPY_SOURCE_GREF && flags !== GNTCOPY_DEST_GREF) throw new Error('no other guest');
+    const len = e.readUInt16LE(COPY_LEN);
+    const status = this.status(guests.page);
+    if (status !== 0) return status;
+    if (from.offset + len > PAGE_SIZE || to.offset + len > PAGE_SIZE) return GNTST.badCopyArg;
+    const granted = this.pages.get(guests.page)! + guests.offset;
+    const own = this.ownBase + ours.page * PAGE_SIZE + ours.offset;
+    if (guests === from) this.mem.u8.copyWithin(own, granted, granted + len);
+    else this.mem.u8.copyWithin(granted, own, own + len);
+    return 0;
   }
 
-  send(): void {
-    if (this.count === 0 || this.count > 64) throw new Error(`a batch of ${this.count}`);
-    this.xen.submit(() => {
-      this.statuses = this.elements.map((e) => this.execute(e));
-      this.replied();
-    });
+  private map(e: Buffer, result: Buffer): void {
+    const gref = e.readUInt32LE(MAP_REF);
+    const status = this.status(gref);
+    result.writeInt16LE(status);
+    if (status !== 0) return;
+    const handle = this.nextHandle++;
+    this.pins.set(handle, gref);
+    result.writeUInt32LE(handle, MAP_RES_HANDLE);
+    result.writeUInt32LE(this.pages.get(gref)! / PAGE_SIZE, MAP_RES_PFN);
+    result.writeUInt32LE(FakeHypervisor.dpn(this.pages.get(gref)!), MAP_RES_DPN);
   }
 
-  status(i: number): number {
-    return this.statuses[i];
-  }
-
-  protected abstract execute(element: number[]): number;
-}
-
-class FakeCopies extends FakeBatch implements CopyBatch {
-  putFrom(): void {
-    throw new Error('no other guest');
-  }
-  put(...element: [number, number, number, number, number]): void {
-    this.elements.push(element);
-  }
-  protected execute([pfn, offset, gref, grefOffset, len]: number[]): number {
-    return this.xen.copy(pfn, offset, gref, grefOffset, len);
-  }
-}
-
-class FakePins extends FakeBatch implements PinBatch {
-  put(gref: number): void {
-    this.elements.push([gref, -1, 0]);
-  }
-  handle(i: number): number {
-    return this.elements[i][1];
-  }
-  dpn(i: number): number {
-    return this.elements[i][2];
-  }
-  protected execute(element: number[]): number {
-    const { status, handle, dpn } = this.xen.pin(element[0]);
-    element[1] = handle;
-    element[2] = dpn;
-    return status;
-  }
-}
-
-class FakeUnpins extends FakeBatch implements UnpinBatch {
-  put(handle: number, dpn: number): void {
-    this.elements.push([handle, dpn]);
-  }
-  protected execute([handle]: number[]): number {
-    return this.xen.unpin(handle);
+  private unmap(e: Buffer): number {
+    // The page must be out of sight before the hypervisor hears of it.
+    if (this.mapped.has(e.readUInt32LE(UNMAP_HOST_ADDR))) throw new Error('unmapped while still mapped here');
+    return this.unpin(e.readUInt32LE(UNMAP_HANDLE));
   }
 }
 

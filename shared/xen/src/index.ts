@@ -40,10 +40,12 @@ export {
 export {
   COPY_BYTES,
   COPY_DST_DOMID,
+  COPY_DST_OFFSET,
   COPY_DST_REF,
   COPY_FLAGS,
   COPY_LEN,
   COPY_SRC_DOMID,
+  COPY_SRC_OFFSET,
   COPY_SRC_REF,
   DMAOP_MAP_SELF,
   DMAOP_UNMAP_SELF,
@@ -166,8 +168,7 @@ export {
 export { EventChannels } from './evtchn/channel.js';
 export { EventChannel } from './evtchn/event-channel.js';
 export { EventSide } from './evtchn/event-page.js';
-export { Batch } from './grant/batch.js';
-export { CopyBatch, DmaMapBatch, DmaUnmapBatch, MapBatch, UnmapBatch } from './grant/batches.js';
+export { type Batch, CopyBatch, DmaMapBatch, DmaUnmapBatch, MapBatch, UnmapBatch } from './grant/batches.js';
 export { GrantTable } from './grant/grant-table.js';
 export {
   MODERATION,

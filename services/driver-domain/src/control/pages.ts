@@ -7,7 +7,7 @@ import {
   DmaUnmapBatch,
   type HypercallPort,
 } from '@grantline/xen';
-import { PAGE_SIZE, type Dpn, type Pfn } from '@grantline/base';
+import { PAGE_SIZE, type Pfn } from '@grantline/base';
 import type { Mem } from '@grantline/machine';
 
 export class Pages {
@@ -63,9 +63,9 @@ export async function dmaMap(
   const dpn = new Uint32Array(count);
   let done = 0;
   while (done < count) {
-    const batch = new DmaMapBatch(Math.min(count - done, HYPERCALL_MAX_COUNT));
-    for (let i = 0; i < batch.capacity; i++) batch.add((first + done + i) as Pfn, flags);
-    await batch.sendAsync(client);
+    const batch = new DmaMapBatch(client, Math.min(count - done, HYPERCALL_MAX_COUNT));
+    for (let i = 0; i < batch.capacity; i++) batch.put(first + done + i, flags);
+    await batch.sendAsync();
     let bad = 0;
     for (let i = 0; i < batch.capacity; i++) {
       if (batch.status(i) === 0) dpn[done + i] = batch.dpn(i);
@@ -86,9 +86,9 @@ export async function dmaUnmap(client: HypercallPort, dpn: Uint32Array): Promise
   let bad = 0;
   for (let at = 0; at < mapped.length; at += HYPERCALL_MAX_COUNT) {
     const part = mapped.slice(at, at + HYPERCALL_MAX_COUNT);
-    const batch = new DmaUnmapBatch(part.length);
-    for (const n of part) batch.add(n as Dpn);
-    await batch.sendAsync(client);
+    const batch = new DmaUnmapBatch(client, part.length);
+    for (const n of part) batch.put(n);
+    await batch.sendAsync();
     for (let i = 0; i < part.length; i++) if (batch.status(i) !== 0) bad++;
   }
   if (bad > 0) throw new Error(`${bad} pages stay in the DMA table`);

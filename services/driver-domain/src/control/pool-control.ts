@@ -95,9 +95,9 @@ export class PoolControl {
   /** Unmaps that were refused may have been so for a while only. What is refused again stays counted. */
   private async askAgain(): Promise<void> {
     for (const part of chunks(this.owed.splice(0))) {
-      const batch = new UnmapBatch(part.length);
-      for (const { handle, dpn, at } of part) batch.add(handle, dpn, at);
-      await batch.sendAsync(this.host.client);
+      const batch = new UnmapBatch(this.host.client, part.length);
+      for (const { handle, dpn, at } of part) batch.put(handle, dpn, at);
+      await batch.sendAsync();
       this.count(C.unmapOps, part.length);
       const still = part.filter((_, i) => batch.status(i) !== 0);
       this.count(C.keptGrants, still.length - part.length, false);
@@ -158,9 +158,9 @@ export class PoolControl {
     if (count > pool.room) return { status: CTRL_STATUS_BUFFER_OVERFLOW, data: 0 };
 
     const at = grefs.map(() => (use === 'nic' ? -1 : this.host.window.take()));
-    const batch = new MapBatch(count);
-    grefs.forEach((gref, i) => batch.add(MAP_FLAGS[use], gref as Gref, this.guest, Math.max(0, at[i])));
-    await batch.sendAsync(this.host.client);
+    const batch = new MapBatch(this.host.client, this.guest, MAP_FLAGS[use], count);
+    grefs.forEach((gref, i) => batch.put(gref, Math.max(0, at[i])));
+    await batch.sendAsync();
     this.count(use === 'nic' ? C.pinOps : C.mapOps, count);
 
     let refused = 0;
@@ -223,9 +223,9 @@ export class PoolControl {
         asked.push({ gref, handle, dpn, at: Math.max(0, at) });
       }
       if (asked.length === 0) continue;
-      const batch = new UnmapBatch(asked.length);
-      for (const { handle, dpn, at } of asked) batch.add(handle, dpn, at);
-      await batch.sendAsync(this.host.client);
+      const batch = new UnmapBatch(this.host.client, asked.length);
+      for (const { handle, dpn, at } of asked) batch.put(handle, dpn, at);
+      await batch.sendAsync();
       this.count(use === 'nic' ? C.unpinOps : C.unmapOps, asked.length);
       this.count(C.poolGrants, -asked.length, false);
       const refused = asked.filter((_, i) => batch.status(i) !== 0);

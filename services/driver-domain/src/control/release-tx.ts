@@ -1,5 +1,4 @@
 /** What is left of a transmit side at the disconnect: waited for, and unmapped. */
-import type { Dpn, GrantHandle } from '@grantline/base';
 import { slots, type CounterBlock } from '@grantline/machine';
 import { NETBACK_TX_COUNTERS } from '@grantline/observe';
 import { UnmapBatch } from '@grantline/xen';
@@ -28,11 +27,11 @@ export async function releaseTx(
   while ((tx.grants.inFlight > 0 || tx.packets.lent > 0) && !client.closed) await wait(1);
   for (let ms = 0; port.outstanding(tx) > 0 && ms < QUIET_MS && !client.closed; ms++) await wait(1);
   port.forget(tx);
-  const batch = new UnmapBatch(MAX_PENDING);
-  tx.takeMappings((handle, dpn, at) => batch.add(handle as GrantHandle, dpn as Dpn, at));
+  const batch = new UnmapBatch(client, MAX_PENDING);
+  tx.takeMappings((handle, dpn, at) => batch.put(handle, dpn, at));
   if (batch.count === 0) return;
   counters.v[C.unmapOps] += batch.count;
   counters.v[C.hypercalls]++;
   counters.commit();
-  await batch.sendAsync(client);
+  await batch.sendAsync();
 }

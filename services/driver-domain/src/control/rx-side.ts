@@ -7,7 +7,6 @@ import { NetbackNicRx } from '../data/rx/netback-nic-rx.js';
 import { GrantPool } from '../data/grants/pool.js';
 import type { VifPart } from '../data/ports.js';
 import { RxSlots } from '../data/rx/rx-slots.js';
-import { grantCalls } from './grant-calls.js';
 import { pause, type Channel, type Host } from './host.js';
 import { makeNicQueue } from './nic-queue.js';
 import { unpinRest } from './unpin-rest.js';
@@ -41,7 +40,7 @@ export async function makeNicRx(
     slots: new RxSlots(host.mem, ring, keys.usesOffset ? factors.bufferBytes : PAGE_SIZE, keys.usesOffset),
     queue: q.queue,
     pool,
-    calls: grantCalls(host.client, host.domid, guest),
+    granter: { port: host.client, self: host.domid, domid: guest },
     guest: guestPort,
     nic: q.nic,
     counters,
@@ -77,7 +76,7 @@ export function makeBridgeRx(
     slots: new RxSlots(host.mem, ring, small ? factors.bufferBytes : PAGE_SIZE, small),
     buffers: host.buffers,
     pool: pool ?? new GrantPool(),
-    calls: grantCalls(host.client, host.domid, guest),
+    granter: { port: host.client, self: host.domid, domid: guest },
     guest: guestPort,
     counters,
     meter: host.meter,

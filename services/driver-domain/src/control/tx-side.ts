@@ -1,9 +1,10 @@
 /** The transmit side of a vif from the control side: what it takes at connect, and gives back in reverse. */
-import type { DomId, UndoStack } from '@grantline/base';
+import type { DomId, Pfn, UndoStack } from '@grantline/base';
 import type { CounterBlock, Poller } from '@grantline/machine';
 import type { BackRing } from '@grantline/xen';
 import { NetbackTx } from '../data/tx/netback-tx.js';
 import type { GrantPool } from '../data/grants/pool.js';
+import type { TxWindow } from '../data/grants/tx-grants.js';
 import type { TxCredit } from '../data/tx/tx-credit.js';
 import { HEADER_PAGES } from '../data/tx/tx-packets.js';
 import type { TxPolicy } from '../data/tx/tx-policy.js';
@@ -11,7 +12,6 @@ import { TxPort } from '../data/tx/tx-port.js';
 import type { Channel, Host } from './host.js';
 import { dmaMap, dmaUnmap } from './pages.js';
 import { releaseTx } from './release-tx.js';
-import { txCalls, txWindow } from './tx-calls.js';
 import { makeTxNicQueue } from './tx-nic-queue.js';
 
 export interface TxSideOptions {
@@ -90,15 +90,14 @@ async function makeTxSide(
   const timers = new Set<NodeJS.Timeout>();
   const tx = new NetbackTx({
     mem,
-    domid: o.guest,
     ingress: o.bridgePort,
     ring,
     headers: pages.offset(first),
     headersPfn: first,
     headerDpns,
     pool: o.pool,
-    calls: txCalls(client, host.domid, o.guest),
-    window: txWindow(host.window, o.guest, (err) => host.log.warn({ err, guest: o.guest }, 'a page cannot be mapped')),
+    granter: { port: client, self: host.domid, domid: o.guest },
+    window: txWindow(host, o.guest),
     port,
     ownPort: o.ownQueue,
     policy: o.policy,
@@ -131,4 +130,21 @@ async function makeTxSide(
   loop.add(tx, (err) => tx.failed(err));
   undo.push(() => loop.remove(tx));
   return tx;
+}
+
+/** The window, for one guest's transmit pages: never to be written. */
+function txWindow({ window, log }: Pick<Host, 'window' | 'log'>, guest: DomId): TxWindow {
+  return {
+    take: () => window.take(),
+    unmap: (at) => window.unmap(at),
+    map(at, pfn) {
+      try {
+        window.mapAt(at, guest, pfn as Pfn, false);
+        return true;
+      } catch (err) {
+        log.warn({ err, guest }, 'a page cannot be mapped');
+        return false;
+      }
+    },
+  };
 }

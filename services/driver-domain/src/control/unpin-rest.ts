@@ -1,6 +1,5 @@
 /** What a receive queue still has pinned at the disconnect. */
 import { RX_RING_SIZE, UnmapBatch } from '@grantline/xen';
-import type { Dpn, GrantHandle } from '@grantline/base';
 import { slots, type CounterBlock } from '@grantline/machine';
 import { NETBACK_COUNTERS } from '@grantline/observe';
 import type { NetbackNicRx } from '../data/rx/netback-nic-rx.js';
@@ -12,11 +11,11 @@ const C = slots(NETBACK_COUNTERS);
 export async function unpinRest(host: Pick<Host, 'client'>, rx: NetbackNicRx, counters: CounterBlock): Promise<void> {
   rx.drain();
   while (rx.pins.inFlight > 0 && !host.client.closed) await pause(1);
-  const batch = new UnmapBatch(RX_RING_SIZE);
-  rx.takePins((handle, dpn) => batch.add(handle as GrantHandle, dpn as Dpn));
+  const batch = new UnmapBatch(host.client, RX_RING_SIZE);
+  rx.takePins((handle, dpn) => batch.put(handle, dpn));
   if (batch.count === 0) return;
   counters.v[C.unpinOps] += batch.count;
   counters.v[C.hypercalls]++;
   counters.commit();
-  await batch.sendAsync(host.client);
+  await batch.sendAsync();
 }

@@ -111,9 +111,10 @@ export class GrantWindow {
     if (offset < 0) throw new RangeError('the grant window is full');
     try {
       await this.memory.open(domid);
-      const batch = new MapBatch(1);
-      batch.add(readonly ? GNTMAP_HOST_MAP | GNTMAP_READONLY : GNTMAP_HOST_MAP, gref, domid, offset);
-      await batch.sendAsync(client);
+      const flags = readonly ? GNTMAP_HOST_MAP | GNTMAP_READONLY : GNTMAP_HOST_MAP;
+      const batch = new MapBatch(client, domid, flags, 1);
+      batch.put(gref, offset);
+      await batch.sendAsync();
       if (batch.status(0) !== GNTST.okay)
         throw new GrantError(`map of gref ${gref} of domain ${domid}`, batch.status(0));
       const mapped = { offset, handle: batch.handle(0) };
@@ -137,9 +138,9 @@ export class GrantWindow {
     try {
       this.mapAt(offset, domid, pfn, writable);
     } catch (err) {
-      const batch = new UnmapBatch(1);
-      batch.add(handle, 0, offset);
-      await batch.sendAsync(client);
+      const batch = new UnmapBatch(client, 1);
+      batch.put(handle, 0, offset);
+      await batch.sendAsync();
       throw err;
     }
   }
@@ -147,9 +148,9 @@ export class GrantWindow {
   /** Undoes mapGrant: inaccessible first, then the hypervisor lets go of it. @throws GrantError when it refuses */
   async unmapGrant(client: HypercallPort, mapped: MappedGrant): Promise<void> {
     this.unmap(mapped.offset);
-    const batch = new UnmapBatch(1);
-    batch.add(mapped.handle, 0, mapped.offset);
-    await batch.sendAsync(client);
+    const batch = new UnmapBatch(client, 1);
+    batch.put(mapped.handle, 0, mapped.offset);
+    await batch.sendAsync();
     if (batch.status(0) !== GNTST.okay) throw new GrantError(`unmap of handle ${mapped.handle}`, batch.status(0));
   }
 

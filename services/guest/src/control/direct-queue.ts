@@ -87,12 +87,12 @@ export async function mapSelf(
   dpns: Map<number, Dpn>,
   flags = DMA_WRITE,
 ): Promise<void> {
-  const batch = new DmaMapBatch(Math.min(pfns.length, HYPERCALL_MAX_COUNT));
+  const batch = new DmaMapBatch(host.client, Math.min(pfns.length, HYPERCALL_MAX_COUNT));
   for (let at = 0; at < pfns.length; at += batch.capacity) {
     const part = pfns.slice(at, at + batch.capacity);
     batch.reset();
-    for (const pfn of part) batch.add(pfn, flags);
-    await batch.sendAsync(host.client);
+    for (const pfn of part) batch.put(pfn, flags);
+    await batch.sendAsync();
     let bad = 0;
     part.forEach((pfn, i) => {
       if (batch.status(i) === 0) dpns.set(pfn, batch.dpn(i));
@@ -106,12 +106,12 @@ export async function mapSelf(
 export async function unmapSelf(host: VifHost, dpns: ReadonlyMap<number, Dpn>): Promise<void> {
   const entries = [...dpns];
   if (entries.length === 0) return;
-  const batch = new DmaUnmapBatch(Math.min(entries.length, HYPERCALL_MAX_COUNT));
+  const batch = new DmaUnmapBatch(host.client, Math.min(entries.length, HYPERCALL_MAX_COUNT));
   for (let at = 0; at < entries.length; at += batch.capacity) {
     const part = entries.slice(at, at + batch.capacity);
     batch.reset();
-    for (const [, dpn] of part) batch.add(dpn);
-    await batch.sendAsync(host.client);
+    for (const [, dpn] of part) batch.put(dpn);
+    await batch.sendAsync();
     const failed = part.filter((_, i) => batch.status(i) !== 0);
     for (const [pfn] of failed) host.pages.quarantine(pfn as Pfn);
     if (failed.length > 0) host.log.warn({ pages: failed.length }, 'pages stay in the DMA table: quarantined');

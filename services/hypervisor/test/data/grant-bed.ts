@@ -2,12 +2,15 @@
 import {
   DMA_ENTRY_BYTES,
   DMA_TABLE_BYTES,
+  GNTCOPY_DEST_GREF,
+  GNTCOPY_SOURCE_GREF,
   GNTMAP_DEVICE_MAP,
   GNTMAP_HOST_MAP,
   GNTST,
   GRANT_ENTRIES,
   GRANT_ENTRY_BYTES,
   HYPERCALL_HEADER_BYTES,
+  type Batch,
   CopyBatch,
   DmaMapBatch,
   DmaUnmapBatch,
@@ -16,7 +19,7 @@ import {
   GrantTable,
   type HypercallPort,
 } from '@grantline/xen';
-import { DOMID_DRIVER, PAGE_SIZE, type DomId, type Gref, type GrantHandle, type Dpn, type Pfn } from '@grantline/base';
+import { DOMID_DRIVER, PAGE_SIZE, type DomId, type GrantHandle, type Dpn, type Pfn } from '@grantline/base';
 import { CounterBlock, memOver, type Mem } from '@grantline/machine';
 import { HYPERCALL_COUNTERS } from '@grantline/observe';
 import { DmaQuiesce, DmaTable } from '../../src/data/dma-table.js';
@@ -158,24 +161,24 @@ export interface Mapped {
 
 export type MapElement = [flags: number, ref: number, granter: number];
 export function map(caller: Domain, ...elements: MapElement[]): Mapped[] {
-  const batch = new MapBatch(512);
-  for (const [flags, ref, granter] of elements) batch.add(flags, ref as Gref, granter as DomId, 0x1000);
   const out: Mapped[] = [];
-  batch.send(caller.port, (b) => {
-    for (let i = 0; i < b.count; i++)
-      out.push({ status: b.status(i), handle: b.handle(i), pfn: b.pfn(i), dpn: b.dpn(i) });
+  const batch = new MapBatch(caller.port, G1, 0, 512, () => {
+    for (let i = 0; i < batch.count; i++)
+      out.push({ status: batch.status(i), handle: batch.handle(i), pfn: batch.pfn(i), dpn: batch.dpn(i) });
   });
+  for (const [flags, ref, granter] of elements) batch.add(flags, ref, granter, 0x1000);
+  batch.send();
   return out;
 }
 
+const statuses = (batch: Batch): number[] => Array.from({ length: batch.count }, (_, i) => batch.status(i));
+
 /** Statuses are filled in when the reply comes. */
 export function unmap(caller: Domain, ...elements: { handle: number; dpn?: number; host?: boolean }[]): number[] {
-  const batch = new UnmapBatch(512);
-  for (const e of elements) batch.add(e.handle as GrantHandle, (e.dpn ?? 0) as Dpn | 0, e.host === true ? 0x1000 : 0);
   const out: number[] = [];
-  batch.send(caller.port, (b) => {
-    for (let i = 0; i < b.count; i++) out.push(b.status(i));
-  });
+  const batch = new UnmapBatch(caller.port, 512, () => out.push(...statuses(batch)));
+  for (const e of elements) batch.put(e.handle, e.dpn ?? 0, e.host === true ? 0x1000 : 0);
+  batch.send();
   return out;
 }
 
@@ -191,23 +194,21 @@ export interface CopyElement {
 }
 /** Source: a page of the caller's unless srcGref. Destination: a gref of G1 unless told. */
 export function copy(caller: Domain, ...elements: CopyElement[]): number[] {
-  const batch = new CopyBatch(512);
+  const out: number[] = [];
+  const batch = new CopyBatch(caller.port, caller.domid, G1, 512, () => out.push(...statuses(batch)));
   for (const e of elements) {
     batch.add(
-      e.src as Pfn,
-      (e.srcDomid ?? caller.domid) as DomId,
+      e.srcDomid ?? caller.domid,
+      e.src,
       e.srcOffset ?? 0,
-      e.srcGref === true,
-      e.dst as Gref,
-      (e.dstDomid ?? G1) as DomId,
+      e.dstDomid ?? G1,
+      e.dst,
       e.dstOffset ?? 0,
       e.len,
+      e.srcGref === true ? GNTCOPY_SOURCE_GREF | GNTCOPY_DEST_GREF : GNTCOPY_DEST_GREF,
     );
   }
-  const out: number[] = [];
-  batch.send(caller.port, (b) => {
-    for (let i = 0; i < b.count; i++) out.push(b.status(i));
-  });
+  batch.send();
   return out;
 }
 
@@ -215,23 +216,17 @@ export function mapSelf(
   caller: Domain,
   ...elements: [pfn: number, flags: number][]
 ): { status: number; dpn: number }[] {
-  const batch = new DmaMapBatch(512);
-  for (const [pfn, flags] of elements) batch.add(pfn as Pfn, flags);
-  const out: { status: number; dpn: number }[] = [];
-  batch.send(caller.port, (b) => {
-    for (let i = 0; i < b.count; i++) out.push({ status: b.status(i), dpn: b.dpn(i) });
-  });
-  return out;
+  const batch = new DmaMapBatch(caller.port, 512);
+  for (const [pfn, flags] of elements) batch.put(pfn, flags);
+  batch.send();
+  return elements.map((_, i) => ({ status: batch.status(i), dpn: batch.dpn(i) }));
 }
 
 export function unmapSelf(caller: Domain, ...dpns: number[]): number[] {
-  const batch = new DmaUnmapBatch(512);
-  for (const dpn of dpns) batch.add(dpn as Dpn);
-  const out: number[] = [];
-  batch.send(caller.port, (b) => {
-    for (let i = 0; i < b.count; i++) out.push(b.status(i));
-  });
-  return out;
+  const batch = new DmaUnmapBatch(caller.port, 512);
+  for (const dpn of dpns) batch.put(dpn);
+  batch.send();
+  return statuses(batch);
 }
 
 /** Grants a page and says which gref it became. */

@@ -1,5 +1,10 @@
-/** The kinds of hypercall batches, built in place: no allocation per element. Layouts: abi/hypercall.ts; how a batch is
- *  used: batch.ts. */
+/** Hypercall batches, each one object: its bytes, whose grants it is about, its way to the hypervisor, its answer. Layouts:
+ *  abi/hypercall.ts.
+ *
+ *  A batch is made once and used again and again, in place: no allocation per element. It is filled (put), sent, answered
+ *  (status and the other results are read from the reply), reset, filled again. From send to the reply its bytes belong to
+ *  the port, which only reads the elements; put refuses then. Words of an element that are always 0 (upper halves, padding, the
+ *  OUT fields) are so from the start, and nobody writes them. */
 import {
   COPY_BYTES,
   COPY_DST_DOMID,
@@ -21,6 +26,7 @@ import {
   GNTTABOP_MAP,
   GNTTABOP_UNMAP,
   HYPERCALL_HEADER_BYTES,
+  HYPERCALL_MAX_COUNT,
   MAP_BYTES,
   MAP_DOM,
   MAP_FLAGS,
@@ -30,7 +36,6 @@ import {
   MAP_RES_DPN,
   MAP_RES_HANDLE,
   MAP_RES_PFN,
-  MAP_RES_STATUS,
   STATUS_RES_BYTES,
   UNMAP_BYTES,
   UNMAP_DEV_BUS_ADDR,
@@ -38,94 +43,196 @@ import {
   UNMAP_HOST_ADDR,
 } from '../abi/hypercall.js';
 import { GNTCOPY_DEST_GREF, GNTCOPY_SOURCE_GREF, GNTST } from '../abi/grant-table.js';
-import { PAGE_SHIFT, type DomId, type Dpn, type GrantHandle, type Gref, type Pfn } from '@grantline/base';
-import { Batch } from './batch.js';
+import { PAGE_SHIFT, type DomId, type Dpn, type GrantHandle, type Pfn } from '@grantline/base';
+import type { HypercallPort } from '../hypervisor/port.js';
 
+const NO_REPLY = new DataView(new ArrayBuffer(0));
+/** rc of a reply that does not fit its batch. */
+const EPROTO = -71;
 const DMA_RES_DPN = 4;
+const NOBODY = (): void => {};
 
-/** GNTTABOP_copy: the hypervisor copies between pages that both sides granted or own. */
-export class CopyBatch extends Batch {
-  constructor(capacity: number) {
-    super(GNTTABOP_COPY, capacity, COPY_BYTES, STATUS_RES_BYTES);
+/** What all batches have in common. */
+export abstract class Batch {
+  /** Elements put since the last reset. */
+  count = 0;
+  readonly capacity: number;
+  /** A number for each element that means something to the caller only. */
+  readonly tag: Int32Array;
+  /** The reply is there: the results can be read. */
+  answered = false;
+  /** rc of the whole call: 0, or a negative errno; then no element was looked at. */
+  rc = 0;
+  protected readonly u16: Uint16Array;
+  protected readonly u32: Uint32Array;
+  protected result: DataView = NO_REPLY;
+  private readonly port: HypercallPort;
+  private readonly bytes: Buffer;
+  private readonly elementBytes: number;
+  private readonly resultBytes: number;
+  private sent = false;
+  private replied: () => void;
+  private readonly onReply = (reply: Buffer): void => this.take(reply);
+
+  /** @param replied called when the reply is there, later than `send` unless the port answers at once */
+  protected constructor(
+    port: HypercallPort,
+    cmd: number,
+    capacity: number,
+    elementBytes: number,
+    resultBytes: number,
+    replied: () => void,
+  ) {
+    if (!Number.isInteger(capacity) || capacity < 1 || capacity > HYPERCALL_MAX_COUNT)
+      throw new RangeError(`a batch holds 1 to ${HYPERCALL_MAX_COUNT} elements, not ${capacity}`);
+    this.port = port;
+    this.capacity = capacity;
+    this.elementBytes = elementBytes;
+    this.resultBytes = resultBytes;
+    this.replied = replied;
+    const buffer = new ArrayBuffer(HYPERCALL_HEADER_BYTES + capacity * elementBytes);
+    this.bytes = Buffer.from(buffer);
+    this.u16 = new Uint16Array(buffer);
+    this.u32 = new Uint32Array(buffer);
+    this.tag = new Int32Array(capacity);
+    this.u16[2] = cmd;
   }
 
-  /** @param srcRefOrPfn a gref of srcDomid when srcIsGref, else a pfn of the caller's own memory
-   *  @param len bytes; with each offset it must stay inside one page
-   *  @returns the element's number */
+  /** Empties the batch for new elements. @throws Error while it is in flight */
+  reset(): void {
+    if (this.sent && !this.answered) throw new Error('a batch in flight cannot be reset');
+    this.count = 0;
+    this.sent = false;
+    this.answered = false;
+    this.result = NO_REPLY;
+  }
+
+  /** Sends what was put, as one hypercall. @throws Error when the batch is empty or has been sent already */
+  send(): void {
+    if (this.count === 0 || this.sent) throw new Error(this.sent ? 'the batch has been sent' : 'the batch is empty');
+    this.sent = true;
+    this.u16[3] = this.count;
+    this.port.hypercall(this.bytes.subarray(0, HYPERCALL_HEADER_BYTES + this.count * this.elementBytes), this.onReply);
+  }
+
+  /** Sends, and resolves when the reply is there: for control code. Nobody else is told. */
+  sendAsync(): Promise<void> {
+    return new Promise((resolve) => {
+      this.replied = resolve;
+      this.send();
+    });
+  }
+
+  /** GNTST_* of element i: 0 or negative. generalError for all when the call itself failed. */
+  status(i: number): number {
+    if (this.rc !== 0 || i >= this.count) return GNTST.generalError;
+    // Every result begins with it.
+    return this.result.getInt16(this.resultAt(i), true);
+  }
+
+  /** Byte offset of a new element. @throws RangeError when full, Error when in flight: the caller's fault */
+  protected next(tag: number): number {
+    if (this.sent) throw new Error('the batch has been sent: reset it first');
+    if (this.count === this.capacity) throw new RangeError('the batch is full');
+    this.tag[this.count] = tag;
+    return HYPERCALL_HEADER_BYTES + this.count++ * this.elementBytes;
+  }
+
+  /** Byte offset of result i in the reply. */
+  protected resultAt(i: number): number {
+    return HYPERCALL_HEADER_BYTES + i * this.resultBytes;
+  }
+
+  private take(reply: Buffer): void {
+    this.answered = true;
+    this.result = new DataView(reply.buffer, reply.byteOffset, reply.byteLength);
+    this.rc = this.result.getInt16(4, true);
+    const whole = reply.length === HYPERCALL_HEADER_BYTES + this.count * this.resultBytes;
+    // A short reply would make the readers throw: it counts as a failed call.
+    if (this.rc === 0 && (!whole || this.result.getUint16(6, true) !== this.count)) this.rc = EPROTO;
+    this.replied();
+  }
+}
+
+/** GNTTABOP_copy: the hypervisor copies between pages of the caller and pages that guests granted. */
+export class CopyBatch extends Batch {
+  private readonly self: DomId;
+  private readonly guest: DomId;
+
+  /** @param self the caller's number
+   *  @param guest whose grants are copied to by `put`, from by `fetch` */
+  constructor(port: HypercallPort, self: DomId, guest: DomId, capacity: number, replied = NOBODY) {
+    super(port, GNTTABOP_COPY, capacity, COPY_BYTES, STATUS_RES_BYTES, replied);
+    this.self = self;
+    this.guest = guest;
+  }
+
+  /** Copies into a page of the guest. With each offset, `len` must stay inside one page.
+   *  @param domid who granted the source page, then `page` is its gref; -1: it is the caller's own, and `page` its pfn */
+  put(domid: number, page: number, offset: number, gref: number, grefOffset: number, len: number, tag = 0): void {
+    const flags = domid < 0 ? GNTCOPY_DEST_GREF : GNTCOPY_SOURCE_GREF | GNTCOPY_DEST_GREF;
+    this.add(domid < 0 ? this.self : domid, page, offset, this.guest, gref, grefOffset, len, flags, tag);
+  }
+
+  /** The other way: from a page of the guest into one of the caller's own. */
+  fetch(gref: number, grefOffset: number, pfn: number, offset: number, len: number, tag = 0): void {
+    this.add(this.guest, gref, grefOffset, this.self, pfn, offset, len, GNTCOPY_SOURCE_GREF, tag);
+  }
+
+  /** An element of any kind, between any two domains.
+   *  @param flags GNTCOPY_*: which of the two pages is named by its gref, else by its pfn */
   add(
-    srcRefOrPfn: Gref | Pfn,
-    srcDomid: DomId,
+    srcDomid: number,
+    srcPage: number,
     srcOffset: number,
-    srcIsGref: boolean,
-    dstRef: Gref,
-    dstDomid: DomId,
+    dstDomid: number,
+    dstPage: number,
     dstOffset: number,
     len: number,
-  ): number {
-    const at = this.next();
+    flags: number,
+    tag = 0,
+  ): void {
+    const at = this.next(tag);
     const { u16, u32 } = this;
     const w = at >> 2;
     const h = at >> 1;
-    u32[w + (COPY_SRC_REF >> 2)] = srcRefOrPfn;
-    u32[w + (COPY_SRC_REF >> 2) + 1] = 0;
+    u32[w + (COPY_SRC_REF >> 2)] = srcPage;
     u16[h + (COPY_SRC_DOMID >> 1)] = srcDomid;
     u16[h + (COPY_SRC_OFFSET >> 1)] = srcOffset;
-    u32[w + 3] = 0;
-    u32[w + (COPY_DST_REF >> 2)] = dstRef;
-    u32[w + (COPY_DST_REF >> 2) + 1] = 0;
+    u32[w + (COPY_DST_REF >> 2)] = dstPage;
     u16[h + (COPY_DST_DOMID >> 1)] = dstDomid;
     u16[h + (COPY_DST_OFFSET >> 1)] = dstOffset;
-    u32[w + 7] = 0;
     u16[h + (COPY_LEN >> 1)] = len;
-    u16[h + (COPY_FLAGS >> 1)] = srcIsGref ? GNTCOPY_SOURCE_GREF | GNTCOPY_DEST_GREF : GNTCOPY_DEST_GREF;
-    u32[w + 9] = 0;
-    return this.count - 1;
-  }
-
-  /** As `add`, the other way: from a gref into a page of the caller's own memory. */
-  addFrom(
-    srcRef: Gref,
-    srcDomid: DomId,
-    srcOffset: number,
-    dstPfn: Pfn,
-    self: DomId,
-    dstOffset: number,
-    len: number,
-  ): number {
-    const at = this.count;
-    this.add(srcRef, srcDomid, srcOffset, true, dstPfn as unknown as Gref, self, dstOffset, len);
-    this.u16[(HYPERCALL_HEADER_BYTES + at * COPY_BYTES + COPY_FLAGS) >> 1] = GNTCOPY_SOURCE_GREF;
-    return at;
+    u16[h + (COPY_FLAGS >> 1)] = flags;
   }
 }
 
 /** GNTTABOP_map_grant_ref: host_map to map a page here, device_map to let the NIC use it. */
 export class MapBatch extends Batch {
-  constructor(capacity: number) {
-    super(GNTTABOP_MAP, capacity, MAP_BYTES, MAP_RES_BYTES);
+  private readonly guest: DomId;
+  private readonly flags: number;
+
+  /** @param guest whose grants are mapped
+   *  @param flags GNTMAP_* */
+  constructor(port: HypercallPort, guest: DomId, flags: number, capacity: number, replied = NOBODY) {
+    super(port, GNTTABOP_MAP, capacity, MAP_BYTES, MAP_RES_BYTES, replied);
+    this.guest = guest;
+    this.flags = flags;
   }
 
-  /** @param flags GNTMAP_*
-   *  @param hostAddr where the page will be mapped: the caller's own name for it, below 2^32
-   *  @returns the element's number */
-  add(flags: number, ref: Gref, dom: DomId, hostAddr = 0): number {
-    const at = this.next();
-    const w = at >> 2;
+  /** @param hostAddr where the page will be mapped: the caller's own name for it, below 2^32 */
+  put(gref: number, hostAddr = 0, tag = 0): void {
+    this.add(this.flags, gref, this.guest, hostAddr, tag);
+  }
+
+  /** An element with flags and granter of its own. */
+  add(flags: number, gref: number, granter: number, hostAddr = 0, tag = 0): void {
+    const w = this.next(tag) >> 2;
     const { u32 } = this;
     u32[w + (MAP_HOST_ADDR >> 2)] = hostAddr;
-    u32[w + (MAP_HOST_ADDR >> 2) + 1] = 0;
     u32[w + (MAP_FLAGS >> 2)] = flags;
-    u32[w + (MAP_REF >> 2)] = ref;
-    u32[w + (MAP_DOM >> 2)] = dom;
-    u32[w + 5] = 0;
-    u32[w + 6] = 0;
-    u32[w + 7] = 0;
-    return this.count - 1;
-  }
-
-  override status(i: number): number {
-    if (this.rc !== 0 || i >= this.count) return GNTST.generalError;
-    return this.result.getInt16(this.resultAt(i) + MAP_RES_STATUS, true);
+    u32[w + (MAP_REF >> 2)] = gref;
+    u32[w + (MAP_DOM >> 2)] = granter;
   }
 
   /** Names the mapping in the unmap. Only where status is 0. */
@@ -146,39 +253,33 @@ export class MapBatch extends Batch {
 
 /** GNTTABOP_unmap_grant_ref. */
 export class UnmapBatch extends Batch {
-  constructor(capacity: number) {
-    super(GNTTABOP_UNMAP, capacity, UNMAP_BYTES, STATUS_RES_BYTES);
+  constructor(port: HypercallPort, capacity: number, replied = NOBODY) {
+    super(port, GNTTABOP_UNMAP, capacity, UNMAP_BYTES, STATUS_RES_BYTES, replied);
   }
 
   /** @param dpn 0: leave the device mapping
-   *  @param hostAddr as given at the mapping; 0: leave the host mapping
-   *  @returns the element's number */
-  add(handle: GrantHandle, dpn: Dpn | 0, hostAddr = 0): number {
-    const at = this.next();
-    const w = at >> 2;
+   *  @param hostAddr as given at the mapping; 0: leave the host mapping */
+  put(handle: number, dpn: number, hostAddr = 0, tag = 0): void {
+    const w = this.next(tag) >> 2;
     const { u32 } = this;
     u32[w + (UNMAP_HOST_ADDR >> 2)] = hostAddr;
-    u32[w + (UNMAP_HOST_ADDR >> 2) + 1] = 0;
     u32[w + (UNMAP_DEV_BUS_ADDR >> 2)] = dpn << PAGE_SHIFT;
     u32[w + (UNMAP_DEV_BUS_ADDR >> 2) + 1] = dpn >>> (32 - PAGE_SHIFT);
     u32[w + (UNMAP_HANDLE >> 2)] = handle;
-    u32[w + 5] = 0;
-    return this.count - 1;
   }
 }
 
 /** dma map_self: pages of the caller's own memory for its own NIC queues. */
 export class DmaMapBatch extends Batch {
-  constructor(capacity: number) {
-    super(DMAOP_MAP_SELF, capacity, DMA_MAP_BYTES, DMA_MAP_RES_BYTES);
+  constructor(port: HypercallPort, capacity: number) {
+    super(port, DMAOP_MAP_SELF, capacity, DMA_MAP_BYTES, DMA_MAP_RES_BYTES, NOBODY);
   }
 
-  /** @param flags DMA_WRITE when the NIC may write. @returns the element's number */
-  add(pfn: Pfn, flags: number): number {
-    const w = this.next() >> 2;
+  /** @param flags DMA_WRITE when the NIC may write */
+  put(pfn: number, flags: number): void {
+    const w = this.next(0) >> 2;
     this.u32[w + (DMA_MAP_PFN >> 2)] = pfn;
     this.u32[w + (DMA_MAP_FLAGS >> 2)] = flags;
-    return this.count - 1;
   }
 
   /** The page's number for the NIC. Only where status is 0. */
@@ -189,13 +290,11 @@ export class DmaMapBatch extends Batch {
 
 /** dma unmap_self. */
 export class DmaUnmapBatch extends Batch {
-  constructor(capacity: number) {
-    super(DMAOP_UNMAP_SELF, capacity, DMA_UNMAP_BYTES, STATUS_RES_BYTES);
+  constructor(port: HypercallPort, capacity: number) {
+    super(port, DMAOP_UNMAP_SELF, capacity, DMA_UNMAP_BYTES, STATUS_RES_BYTES, NOBODY);
   }
 
-  /** @returns the element's number */
-  add(dpn: Dpn): number {
-    this.u32[this.next() >> 2] = dpn;
-    return this.count - 1;
+  put(dpn: number): void {
+    this.u32[this.next(0) >> 2] = dpn;
   }
 }

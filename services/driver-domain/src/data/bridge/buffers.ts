@@ -1,9 +1,10 @@
 /** The driver domain's own receive buffers: pages of its memory that the NIC's default queue writes.
  *
  *  A frame is named by its first buffer; a frame longer than a page goes on in `next`. Each user of a frame holds a
- *  reference (flooding makes several holders); with the last one the buffers are free to be posted again. */
-import { PAGE_SHIFT } from '@grantline/base';
-import { FOREIGN, type ForeignFrames } from './foreign-frames.js';
+ *  reference (flooding makes several holders); with the last one the buffers are free to be posted again. Frames in guests'
+ *  pages have numbers from FOREIGN on: what a frame's number means is asked here, and where its bytes are of FramePieces. */
+import { PAGE_SHIFT, PAGE_SIZE } from '@grantline/base';
+import { FOREIGN, type ForeignFrames, type TxSource } from './foreign-frames.js';
 
 export class Buffers {
   /** How many there are. */
@@ -79,6 +80,26 @@ export class Buffers {
   /** How many frames it is, or stands for. */
   framesOf(id: number): number {
     return id >= FOREIGN ? this.foreign!.stands[id - FOREIGN] : 1;
+  }
+
+  /** The guest whose pages it lies in; null: it is in our buffers. */
+  sourceOf(id: number): TxSource | null {
+    return id >= FOREIGN ? this.foreign!.source[id - FOREIGN] : null;
+  }
+
+  /** How many of our buffers it is in. */
+  buffersOf(id: number, len: number): number {
+    return id >= FOREIGN ? 0 : (len + PAGE_SIZE - 1) >> PAGE_SHIFT;
+  }
+
+  /** Payload of each frame of a packet that is passed on uncut, else 0. */
+  mssOf(id: number): number {
+    return id >= FOREIGN ? this.foreign!.mss[id - FOREIGN] : 0;
+  }
+
+  /** NETRXF_* of its first slot, besides those that tell what follows. */
+  flagsOf(id: number): number {
+    return id >= FOREIGN ? this.foreign!.flags[id - FOREIGN] : 0;
   }
 
   /** @returns byte offset of a buffer */

@@ -1,20 +1,22 @@
 /** Frames that wait for one vif, in the order of their arrival: the first buffer of each, its length, and since when. */
-import { FOREIGN } from './foreign-frames.js';
+import type { Buffers } from './buffers.js';
 
 export class FrameFifo {
   /** Frames and bytes that wait, and the driver domain's buffers that they are in. */
   count = 0;
   bytes = 0;
   buffers = 0;
+  private readonly owner: Buffers;
   private readonly ids: Int16Array;
   private readonly lens: Uint16Array;
   private readonly times: Float64Array;
   private readonly mask: number;
   private head = 0;
 
-  /** @param buffers how many buffers there are: no more frames than that can wait */
-  constructor(buffers: number) {
-    const size = 2 ** Math.ceil(Math.log2(buffers));
+  /** @param frames how many there are: no more can wait */
+  constructor(owner: Buffers, frames: number) {
+    this.owner = owner;
+    const size = 2 ** Math.ceil(Math.log2(frames));
     this.ids = new Int16Array(size);
     this.lens = new Uint16Array(size);
     this.times = new Float64Array(size);
@@ -28,7 +30,7 @@ export class FrameFifo {
     this.times[at] = nowNs;
     this.count++;
     this.bytes += len;
-    this.buffers += buffersOf(id, len);
+    this.buffers += this.owner.buffersOf(id, len);
   }
 
   get firstId(): number {
@@ -57,12 +59,9 @@ export class FrameFifo {
   /** Takes the first frame off. */
   shift(): void {
     const len = this.lens[this.head];
-    this.buffers -= buffersOf(this.ids[this.head], len);
+    this.buffers -= this.owner.buffersOf(this.ids[this.head], len);
     this.head = (this.head + 1) & this.mask;
     this.count--;
     this.bytes -= len;
   }
 }
-
-/** None where it lies in a guest's pages. */
-const buffersOf = (id: number, len: number): number => (id >= FOREIGN ? 0 : (len + 4095) >> 12);

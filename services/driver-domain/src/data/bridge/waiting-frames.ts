@@ -9,7 +9,7 @@ import { slots, type CounterBlock } from '@grantline/machine';
 import { NETBACK_COUNTERS } from '@grantline/observe';
 import { ACCEPTED, type BridgeTap } from '../capture/bridge-tap.js';
 import type { Buffers } from './buffers.js';
-import { FOREIGN, FOREIGN_FRAMES, type TxSource } from './foreign-frames.js';
+import { FOREIGN_FRAMES, type TxSource } from './foreign-frames.js';
 import { FrameFifo } from './frame-fifo.js';
 import { MAX_PENDING } from '../tx/tx-packets.js';
 
@@ -29,7 +29,7 @@ export class WaitingFrames {
   /** @param tap where the frames are captured */
   constructor(buffers: Buffers, counters: CounterBlock, tap: BridgeTap) {
     this.tap = tap;
-    this.fifo = new FrameFifo(buffers.count + FOREIGN_FRAMES);
+    this.fifo = new FrameFifo(buffers, buffers.count + FOREIGN_FRAMES);
     this.buffers = buffers;
     this.counters = counters;
   }
@@ -66,10 +66,9 @@ export class WaitingFrames {
   /** Drops the frames that lie in the pages of a guest that goes. @returns true when there were such */
   dropFrom(source: TxSource): boolean {
     const { fifo } = this;
-    const foreign = this.buffers.foreign!;
     const before = fifo.count;
     for (let n = before; n > 0; n--) {
-      if (fifo.firstId >= FOREIGN && foreign.source[fifo.firstId - FOREIGN] === source) this.dropFirst(C.dropDisabled);
+      if (this.buffers.sourceOf(fifo.firstId) === source) this.dropFirst(C.dropDisabled);
       else fifo.rotate();
     }
     return fifo.count < before;
@@ -88,8 +87,7 @@ export class WaitingFrames {
 
   /** @returns true when the frame is another guest's, and more than half of that one's ring is out: it is to reach others too */
   private crowds(buffer: number): boolean {
-    if (buffer < FOREIGN) return false;
-    const source = this.buffers.foreign!.source[buffer - FOREIGN];
+    const source = this.buffers.sourceOf(buffer);
     return source !== null && source.packets.room < MAX_PENDING / 2;
   }
 

@@ -1,9 +1,9 @@
 /** Pins of single requests: what a queue without standing grants does for each buffer. A page is pinned before the NIC
  *  learns its address, and unpinned before the guest learns that its buffer is back. */
-import { NETBACK_BATCH, RX_RING_SIZE } from '@grantline/xen';
+import { GNTMAP_DEVICE_MAP, MapBatch, NETBACK_BATCH, RX_RING_SIZE, UnmapBatch } from '@grantline/xen';
 import { type CounterBlock, slots, DRIVER_DOMAIN_CPU } from '@grantline/machine';
 import { NETBACK_COUNTERS } from '@grantline/observe';
-import { BATCHES, BatchTurns, type GrantCalls, type PinBatch, type UnpinBatch } from './grant-calls.js';
+import { BatchTurns, type Granter } from './batch-turns.js';
 import type { Laps } from '../ports.js';
 
 const C = slots(NETBACK_COUNTERS);
@@ -23,19 +23,17 @@ export class Pins {
   private readonly sink: PinSink;
   private readonly counters: CounterBlock;
   private readonly meter: Laps;
-  private readonly pins: BatchTurns<PinBatch>;
-  private readonly unpins: BatchTurns<UnpinBatch>;
-  /** Which ring slot element k of batch b belongs to, at b * NETBACK_BATCH + k. */
-  private readonly pinSlots = new Uint8Array(BATCHES * NETBACK_BATCH);
-  private readonly unpinSlots = new Uint8Array(BATCHES * NETBACK_BATCH);
+  // The tag of an element is its ring slot.
+  private readonly pins: BatchTurns<MapBatch>;
+  private readonly unpins: BatchTurns<UnmapBatch>;
 
   /** @param onReply a reply has come: call `settle` soon */
-  constructor(calls: GrantCalls, sink: PinSink, counters: CounterBlock, meter: Laps, onReply: () => void) {
+  constructor({ port, domid }: Granter, sink: PinSink, counters: CounterBlock, meter: Laps, onReply: () => void) {
     this.meter = meter;
     this.sink = sink;
     this.counters = counters;
-    this.pins = new BatchTurns(BATCHES, NETBACK_BATCH, (replied) => calls.pinBatch(replied), onReply);
-    this.unpins = new BatchTurns(BATCHES, NETBACK_BATCH, (replied) => calls.unpinBatch(replied), onReply);
+    this.pins = new BatchTurns(() => new MapBatch(port, domid, GNTMAP_DEVICE_MAP, NETBACK_BATCH, onReply));
+    this.unpins = new BatchTurns(() => new UnmapBatch(port, NETBACK_BATCH, onReply));
   }
 
   get inFlight(): number {
@@ -52,19 +50,13 @@ export class Pins {
 
   /** Puts a pin into the open batch. The caller has asked `canPin`. */
   pin(slot: number, gref: number): void {
-    const b = this.pins.open;
-    const batch = this.pins.batches[b];
-    this.pinSlots[b * NETBACK_BATCH + batch.count] = slot;
-    batch.put(gref);
+    this.pins.open!.put(gref, 0, slot);
     if (this.pins.room === 0) this.sendPins();
   }
 
   /** Puts the end of a pin into the open batch. The caller has asked `canUnpin`. */
   unpin(slot: number): void {
-    const b = this.unpins.open;
-    const batch = this.unpins.batches[b];
-    this.unpinSlots[b * NETBACK_BATCH + batch.count] = slot;
-    batch.put(this.handle[slot], this.dpn[slot]);
+    this.unpins.open!.put(this.handle[slot], this.dpn[slot], 0, slot);
     if (this.unpins.room === 0) this.sendUnpins();
   }
 
@@ -77,10 +69,9 @@ export class Pins {
   /** Reads the replies that have come. @returns elements settled */
   settle(): number {
     let done = 0;
-    for (let b = this.pins.replied(); b >= 0; b = this.pins.replied()) {
-      const batch = this.pins.batches[b];
+    for (let batch = this.pins.replied(); batch !== null; batch = this.pins.replied()) {
       for (let k = 0; k < batch.count; k++) {
-        const slot = this.pinSlots[b * NETBACK_BATCH + k];
+        const slot = batch.tag[k];
         const status = batch.status(k);
         if (status === 0) {
           this.handle[slot] = batch.handle(k);
@@ -91,10 +82,9 @@ export class Pins {
       done += batch.count;
       this.pins.settled();
     }
-    for (let b = this.unpins.replied(); b >= 0; b = this.unpins.replied()) {
-      const batch = this.unpins.batches[b];
+    for (let batch = this.unpins.replied(); batch !== null; batch = this.unpins.replied()) {
       for (let k = 0; k < batch.count; k++) {
-        const slot = this.unpinSlots[b * NETBACK_BATCH + k];
+        const slot = batch.tag[k];
         const status = batch.status(k);
         this.handle[slot] = -1;
         this.sink.unpinned(slot, status);

@@ -1,17 +1,36 @@
 /** The grant operations that packets from guests need when their grants do not stand: a copy of the header, real mappings of
  *  the rest, and the end of these. One hypercall of each kind for a whole poll; each element has its own status. */
-import { GNTST } from '@grantline/xen';
+import {
+  CopyBatch,
+  GNTMAP_DEVICE_MAP,
+  GNTMAP_HOST_MAP,
+  GNTMAP_READONLY,
+  GNTST,
+  MapBatch,
+  UnmapBatch,
+} from '@grantline/xen';
 import { slots, type CounterBlock, DRIVER_DOMAIN_CPU } from '@grantline/machine';
 import { NETBACK_TX_COUNTERS } from '@grantline/observe';
-import { BATCHES, BatchTurns } from './grant-calls.js';
+import { BatchTurns, type Granter } from './batch-turns.js';
 import type { Laps } from '../ports.js';
-import type { HeadBatch, MapBatch, TxCalls, TxWindow, UnmapBatch } from './tx-calls.js';
 import { MAX_PENDING, type TxPackets } from '../tx/tx-packets.js';
 
 const C = slots(NETBACK_TX_COUNTERS);
 const CPU = slots(DRIVER_DOMAIN_CPU);
 /** Elements in a batch: 64 packets, most of one slot. */
 const N = 128;
+/** How transmit pages are mapped: to look at here, to be read by the NIC, never to be written. */
+const TX_MAP_FLAGS = GNTMAP_HOST_MAP | GNTMAP_DEVICE_MAP | GNTMAP_READONLY;
+
+/** Where pages are mapped; GrantWindow for one guest. */
+export interface TxWindow {
+  /** @returns a place for a page, or -1 */
+  take(): number;
+  /** @returns false when the system did not let us have the page */
+  map(at: number, pfn: number): boolean;
+  /** Makes the page inaccessible and gives the place back. */
+  unmap(at: number): void;
+}
 
 /** Who is told when a packet's operations are over. */
 export interface TxGrantSink {
@@ -26,17 +45,14 @@ export class TxGrants {
   private readonly sink: TxGrantSink;
   private readonly counters: CounterBlock;
   private readonly meter: Laps;
-  private readonly heads: BatchTurns<HeadBatch>;
+  // The tag of an element is its slot of TxPackets.
+  private readonly heads: BatchTurns<CopyBatch>;
   private readonly maps: BatchTurns<MapBatch>;
   private readonly unmaps: BatchTurns<UnmapBatch>;
-  /** Slot of element k of batch b, at b * N + k. */
-  private readonly headSlots = new Uint8Array(BATCHES * N);
-  private readonly mapSlots = new Uint8Array(BATCHES * N);
-  private readonly unmapSlots = new Uint8Array(BATCHES * N);
 
   constructor(
     packets: TxPackets,
-    calls: TxCalls,
+    { port, self, domid }: Granter,
     window: TxWindow,
     sink: TxGrantSink,
     counters: CounterBlock,
@@ -48,9 +64,9 @@ export class TxGrants {
     this.sink = sink;
     this.counters = counters;
     this.meter = meter;
-    this.heads = new BatchTurns(BATCHES, N, (replied) => calls.headBatch(N, replied), onReply);
-    this.maps = new BatchTurns(BATCHES, N, (replied) => calls.mapBatch(N, replied), onReply);
-    this.unmaps = new BatchTurns(BATCHES, N, (replied) => calls.unmapBatch(N, replied), onReply);
+    this.heads = new BatchTurns(() => new CopyBatch(port, self, domid, N, onReply));
+    this.maps = new BatchTurns(() => new MapBatch(port, domid, TX_MAP_FLAGS, N, onReply));
+    this.unmaps = new BatchTurns(() => new UnmapBatch(port, N, onReply));
   }
 
   /** Calls without a reply yet. */
@@ -60,38 +76,32 @@ export class TxGrants {
 
   /** @returns true when a packet of the most slots can be granted now. Sends a batch that is nearly full */
   canGrant(slotCount: number): boolean {
-    if (this.heads.room < slotCount && this.heads.open >= 0) this.send(this.heads, C.copyOps);
-    if (this.maps.room < slotCount && this.maps.open >= 0) this.send(this.maps, C.mapOps);
+    if (this.heads.room < slotCount && this.heads.open !== null) this.send(this.heads, C.copyOps);
+    if (this.maps.room < slotCount && this.maps.open !== null) this.send(this.maps, C.mapOps);
     return this.heads.room >= slotCount && this.maps.room >= slotCount;
   }
 
   canUnmap(slotCount: number): boolean {
-    if (this.unmaps.room < slotCount && this.unmaps.open >= 0) this.send(this.unmaps, C.unmapOps);
+    if (this.unmaps.room < slotCount && this.unmaps.open !== null) this.send(this.unmaps, C.unmapOps);
     return this.unmaps.room >= slotCount;
   }
 
   /** A part of the header shall be copied. */
   copy(s: number, offset: number, pfn: number, to: number, len: number): void {
-    const b = this.heads.open;
-    const batch = this.heads.batches[b];
     const p = this.packets;
-    this.headSlots[b * N + batch.count] = s;
-    batch.put(p.gref[s], offset, pfn, to, len);
+    this.heads.open!.fetch(p.gref[s], offset, pfn, to, len, s);
     p.waiting[p.packet[s]]++;
   }
 
   /** Puts an operation into the open batch that maps the page of slot `s`. */
   map(s: number): void {
-    const b = this.maps.open;
-    const batch = this.maps.batches[b];
     const p = this.packets;
     p.at[s] = this.window.take();
     if (p.at[s] < 0) {
       p.status[s] = GNTST.noDeviceSpace;
       return;
     }
-    this.mapSlots[b * N + batch.count] = s;
-    batch.put(p.gref[s], p.at[s]);
+    this.maps.open!.put(p.gref[s], p.at[s], s);
     p.waiting[p.packet[s]]++;
   }
 
@@ -101,12 +111,9 @@ export class TxGrants {
     let n = 0;
     for (let s = packet; s >= 0; s = p.next[s]) {
       if (p.handle[s] < 0) continue;
-      const b = this.unmaps.open;
-      const batch = this.unmaps.batches[b];
-      this.unmapSlots[b * N + batch.count] = s;
       // The page goes out of sight before the hypervisor is told (ADR 0006).
       this.window.unmap(p.at[s]);
-      batch.put(p.handle[s], p.dpn[s], p.at[s]);
+      this.unmaps.open!.put(p.handle[s], p.dpn[s], p.at[s], s);
       p.waiting[packet]++;
       n++;
     }
@@ -127,7 +134,7 @@ export class TxGrants {
       [this.maps, C.mapOps],
       [this.unmaps, C.unmapOps],
     ] as const)
-      if (turns.open >= 0 && turns.batches[turns.open].count > 0) this.send(turns, ops);
+      if (turns.open !== null && turns.open.count > 0) this.send(turns, ops);
   }
 
   /** After stop, once nothing is in flight: what is still mapped. Each is handed out once. */
@@ -149,11 +156,10 @@ export class TxGrants {
   private settleHeads(): number {
     const p = this.packets;
     let done = 0;
-    for (let b = this.heads.replied(); b >= 0; b = this.heads.replied()) {
-      const batch = this.heads.batches[b];
+    for (let batch = this.heads.replied(); batch !== null; batch = this.heads.replied()) {
       const n = batch.count;
       for (let k = 0; k < n; k++) {
-        const s = this.headSlots[b * N + k];
+        const s = batch.tag[k];
         const status = batch.status(k);
         if (status !== 0) p.status[s] = status;
         this.oneLess(p.packet[s]);
@@ -167,11 +173,10 @@ export class TxGrants {
   private settleMaps(): number {
     const p = this.packets;
     let done = 0;
-    for (let b = this.maps.replied(); b >= 0; b = this.maps.replied()) {
-      const batch = this.maps.batches[b];
+    for (let batch = this.maps.replied(); batch !== null; batch = this.maps.replied()) {
       const n = batch.count;
       for (let k = 0; k < n; k++) {
-        const s = this.mapSlots[b * N + k];
+        const s = batch.tag[k];
         const status = batch.status(k);
         if (status === 0) {
           p.handle[s] = batch.handle(k);
@@ -194,11 +199,10 @@ export class TxGrants {
   private settleUnmaps(): number {
     const p = this.packets;
     let done = 0;
-    for (let b = this.unmaps.replied(); b >= 0; b = this.unmaps.replied()) {
-      const batch = this.unmaps.batches[b];
+    for (let batch = this.unmaps.replied(); batch !== null; batch = this.unmaps.replied()) {
       const n = batch.count;
       for (let k = 0; k < n; k++) {
-        const s = this.unmapSlots[b * N + k];
+        const s = batch.tag[k];
         p.handle[s] = -1;
         const packet = p.packet[s];
         if (--p.waiting[packet] === 0) this.sink.unmapped(packet);
@@ -213,7 +217,7 @@ export class TxGrants {
     if (--this.packets.waiting[packet] === 0) this.sink.granted(packet);
   }
 
-  private send(turns: BatchTurns<HeadBatch> | BatchTurns<MapBatch> | BatchTurns<UnmapBatch>, ops: number): void {
+  private send(turns: BatchTurns<CopyBatch> | BatchTurns<MapBatch> | BatchTurns<UnmapBatch>, ops: number): void {
     this.meter.lap(CPU.netback);
     this.counters.v[ops] += turns.send();
     this.counters.v[C.hypercalls]++;

@@ -7,9 +7,9 @@ import type { BridgePort } from '../bridge/bridge.js';
 import { BridgeTap } from '../capture/bridge-tap.js';
 import type { Buffers } from '../bridge/buffers.js';
 import { CopyFrames } from './copy-frames.js';
-import { FOREIGN, type TxSource } from '../bridge/foreign-frames.js';
+import type { TxSource } from '../bridge/foreign-frames.js';
 import { FrameFill } from './frame-fill.js';
-import type { GrantCalls } from '../grants/grant-calls.js';
+import type { Granter } from '../grants/batch-turns.js';
 import type { GrantPool, PoolUser } from '../grants/pool.js';
 import type { Laps, Notify, Scheduler, VifPart } from '../ports.js';
 import type { RxSlots } from './rx-slots.js';
@@ -25,7 +25,7 @@ export interface BridgeRxOptions {
   slots: RxSlots;
   buffers: Buffers;
   pool: GrantPool;
-  calls: GrantCalls;
+  granter: Granter;
   guest: Notify;
   counters: CounterBlock;
   meter: Laps;
@@ -56,7 +56,7 @@ export class NetbackBridgeRx implements Poller, PoolUser, BridgePort, VifPart {
     this.o = options;
     this.tap = new BridgeTap(buffers);
     this.waiting = new WaitingFrames(buffers, counters, this.tap);
-    this.copies = new CopyFrames(options.calls, counters, options.meter, () => this.replied());
+    this.copies = new CopyFrames(options.granter, counters, options.meter, () => this.replied());
     this.filler = new FrameFill({ mem, slots, buffers, pool, counters, copies: this.copies, tap: this.tap });
   }
 
@@ -206,15 +206,13 @@ export class NetbackBridgeRx implements Poller, PoolUser, BridgePort, VifPart {
       const len = fifo.firstLen;
       const id = fifo.firstId;
       const need = Math.ceil(len / slots.bufferBytes);
-      const all = id >= FOREIGN && buffers.foreign!.mss[id - FOREIGN] > 0 ? need + 1 : need;
+      const all = buffers.mssOf(id) > 0 ? need + 1 : need;
       if (all > there) {
         this.needed = all;
         break;
       }
-      // A slot needs one element, or two where the source goes over to its next page.
-      const elements = id >= FOREIGN ? filler.foreignElements(id - FOREIGN, len) : need * 2;
-      if (!copies.makeRoom(Math.min(elements, NETBACK_BATCH))) break;
-      if (!(id >= FOREIGN ? filler.fillForeign(id - FOREIGN, len, need) : filler.fill(id, len, need))) {
+      if (!copies.makeRoom(Math.min(filler.elements(id, len, need), NETBACK_BATCH))) break;
+      if (!filler.fill(id, len, need)) {
         counters.v[C.badRequests]++;
         this.fault('rx ring: a buffer reaches over the end of its page');
         return frames;

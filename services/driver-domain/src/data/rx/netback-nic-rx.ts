@@ -6,7 +6,7 @@
 import { NICQ_COMP_EOP, NICQ_SIZE, RX_RING_SIZE, type DriverQueue } from '@grantline/xen';
 import { NO_TAP, type FrameTap, NETBACK_COUNTERS } from '@grantline/observe';
 import { DRIVER_DOMAIN_CPU, slots as counterSlots, type CounterBlock, type Poller, type Mem } from '@grantline/machine';
-import type { GrantCalls } from '../grants/grant-calls.js';
+import type { Granter } from '../grants/batch-turns.js';
 import { NicCompletions } from './nic-completions.js';
 import { NicFrames } from './nic-frames.js';
 import { PinnedRx } from './pinned-rx.js';
@@ -26,7 +26,7 @@ export interface NicRxOptions {
   slots: RxSlots;
   queue: DriverQueue;
   pool: GrantPool;
-  calls: GrantCalls;
+  granter: Granter;
   guest: Notify;
   nic: Notify;
   counters: CounterBlock;
@@ -49,7 +49,7 @@ export class NetbackNicRx implements Poller, PoolUser, VifPart {
   private readonly seen = new NicCompletions();
 
   constructor(options: NicRxOptions) {
-    const { mem, slots, queue, pool, calls, counters, meter } = options;
+    const { mem, slots, queue, pool, granter, counters, meter } = options;
     this.o = options;
     const shared = {
       mem,
@@ -61,7 +61,7 @@ export class NetbackNicRx implements Poller, PoolUser, VifPart {
       postedSlot: new Uint8Array(NICQ_SIZE),
     };
     this.pooled = new PooledRx(shared);
-    this.pinned = new PinnedRx({ ...shared, calls, meter, onReply: () => this.replied() });
+    this.pinned = new PinnedRx({ ...shared, granter, meter, onReply: () => this.replied() });
     this.pins = this.pinned.pins;
   }
 

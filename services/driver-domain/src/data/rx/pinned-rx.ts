@@ -15,7 +15,7 @@ import {
 } from '@grantline/xen';
 import { slots as counterSlots, type CounterBlock, type Mem } from '@grantline/machine';
 import { NETBACK_COUNTERS } from '@grantline/observe';
-import type { GrantCalls } from '../grants/grant-calls.js';
+import type { Granter } from '../grants/batch-turns.js';
 import type { NicFrames } from './nic-frames.js';
 import { Pins, type PinSink } from '../grants/pins.js';
 import type { GrantPool } from '../grants/pool.js';
@@ -37,7 +37,7 @@ export interface PinnedRxOptions {
   slots: RxSlots;
   queue: DriverQueue;
   pool: GrantPool;
-  calls: GrantCalls;
+  granter: Granter;
   frames: NicFrames;
   /** Ring slot of each buffer on the NIC's queue. */
   postedSlot: Uint8Array;
@@ -66,7 +66,7 @@ export class PinnedRx implements PinSink {
   constructor(options: PinnedRxOptions) {
     this.o = options;
     this.postIdx = options.slots.ring.reqCons;
-    this.pins = new Pins(options.calls, this, options.counters, options.meter, options.onReply);
+    this.pins = new Pins(options.granter, this, options.counters, options.meter, options.onReply);
   }
 
   /** Takes up to n requests of either kind; `post` follows in ring order, when their pins are there.

@@ -17,9 +17,9 @@ import { type FrameTap, NETBACK_TX_COUNTERS } from '@grantline/observe';
 import { DRIVER_DOMAIN_CPU, slots, type Poller, type Notify, type Scheduler } from '@grantline/machine';
 import type { PoolUser } from '../grants/pool.js';
 import type { VifPart } from '../ports.js';
-import type { TxCalls, TxWindow } from '../grants/tx-calls.js';
+import type { Granter } from '../grants/batch-turns.js';
 import type { TxCredit } from './tx-credit.js';
-import { TxGrants, type TxGrantSink } from '../grants/tx-grants.js';
+import { TxGrants, type TxGrantSink, type TxWindow } from '../grants/tx-grants.js';
 import type { TxSource } from './tx-local.js';
 import { MAX_PENDING, TxPackets } from './tx-packets.js';
 import { TxPath, type TxPathOptions } from './tx-path.js';
@@ -30,10 +30,9 @@ const C = slots(NETBACK_TX_COUNTERS);
 const CPU = slots(DRIVER_DOMAIN_CPU);
 
 export interface NetbackTxOptions extends TxPathOptions {
-  /** The guest. */
-  domid: DomId;
   ring: BackRing;
-  calls: TxCalls;
+  /** The guest. */
+  granter: Granter;
   window: TxWindow;
   credit: TxCredit;
   guest: Notify;
@@ -64,17 +63,17 @@ export class NetbackTx implements TxOwner, PoolUser, TxSource, VifPart {
 
   constructor(options: NetbackTxOptions) {
     this.o = options;
-    this.domid = options.domid;
+    this.domid = options.granter.domid;
     this.headersPfn = options.headersPfn;
     this.headersAt = options.headers;
-    const { mem, ring, counters, calls, window, meter, loop } = options;
+    const { mem, ring, counters, granter, window, meter, loop } = options;
     this.requests = new TxRequests(mem, ring, this.packets, counters);
     const onReply = (): void => {
       if (this.stopped) this.grants.settle();
       else loop.schedule(this);
     };
     const makeGrants = (sink: TxGrantSink): TxGrants =>
-      new TxGrants(this.packets, calls, window, sink, counters, meter, onReply);
+      new TxGrants(this.packets, granter, window, sink, counters, meter, onReply);
     this.path = new TxPath(options, this.packets, this.requests, this, makeGrants);
     this.grants = this.path.grants;
   }

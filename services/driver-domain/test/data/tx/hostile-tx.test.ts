@@ -361,7 +361,7 @@ for (const [name, , make] of FATAL)
     x.run();
     x.port.forget(x.tx);
     x.tx.takeMappings((handle) => t.equal(x.xen.unpin(handle), 0));
-    t.equal(x.mapped.size, 0);
+    t.equal(x.xen.mapped.size, 0);
     t.equal(x.xen.pins.size, 0);
     t.equal(x.windowFree, 256);
     t.equal(x.port.room(), 256, 'descriptors');

@@ -22,7 +22,7 @@ t.test('per frame: one copy and one map hypercall for a whole poll; answered onl
   frames.forEach((f, i) => x.send(f, [G + i], [4096], 64));
   x.tx.poll();
   t.same(
-    x.hypercalls,
+    x.xen.hypercalls,
     [
       { kind: 'copy', count: 3 },
       { kind: 'map', count: 2 },
@@ -31,13 +31,13 @@ t.test('per frame: one copy and one map hypercall for a whole poll; answered onl
   );
   x.replyAll();
   x.tx.poll();
-  t.equal(x.mapped.size, 2, 'the rest is really mapped');
+  t.equal(x.xen.mapped.size, 2, 'the rest is really mapped');
   x.transmit();
   x.port.poll();
   t.same(x.take(), [], 'sent, and still mapped: no answer');
   x.tx.poll();
   t.same(x.take(), [{ id: 1, status: 0 }], 'the short one had nothing mapped');
-  t.equal(x.mapped.size, 0);
+  t.equal(x.xen.mapped.size, 0);
   t.equal(x.xen.pins.size, 2, 'the hypervisor has not answered');
   x.replyAll();
   x.tx.poll();
@@ -61,7 +61,7 @@ t.test('standing grants: no hypercall at all, the header copied, the rest read w
   x.send(big, grefs(16), [4096]);
   x.send(x.frame(2, 1514), [G + 20], [2048], 2048);
   x.run();
-  t.same(x.hypercalls, []);
+  t.same(x.xen.hypercalls, []);
   t.same(x.sent[0].bytes, big);
   t.same(x.sent[1].bytes, x.frame(2, 1514));
   t.equal(x.take().length, 17);
@@ -346,7 +346,7 @@ t.test('stop: what is under way comes back, mappings are given up once, nothing 
   for (const h of handles) t.equal(x.xen.unpin(h), 0);
   x.tx.takeMappings(() => t.fail('twice'));
   t.equal(x.xen.pins.size, 0);
-  t.equal(x.mapped.size, 0);
+  t.equal(x.xen.mapped.size, 0);
   t.match(x.v, { packets: 9, toUplink: 6, dropDisabled: 3 });
   t.equal(x.port.room(), 256);
   t.end();

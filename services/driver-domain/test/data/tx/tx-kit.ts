@@ -16,15 +16,13 @@ import {
   idxAdd,
   ringIdx,
 } from '@grantline/xen';
-import { PAGE_SIZE, type DomId } from '@grantline/base';
+import { PAGE_SIZE } from '@grantline/base';
 import { BRIDGE_COUNTERS, DRIVER_COUNTERS, NETBACK_TX_COUNTERS } from '@grantline/observe';
 import type { Poller } from '@grantline/machine';
 import { Bridge } from '../../../src/data/bridge/bridge.js';
 import { Buffers } from '../../../src/data/bridge/buffers.js';
-import type { GrantBatch } from '../../../src/data/grants/grant-calls.js';
 import { NetbackTx } from '../../../src/data/tx/netback-tx.js';
 import { GrantPool } from '../../../src/data/grants/pool.js';
-import type { TxCalls } from '../../../src/data/grants/tx-calls.js';
 import { TxCredit } from '../../../src/data/tx/tx-credit.js';
 import type { TxLocal } from '../../../src/data/tx/tx-local.js';
 import { HEADER_PAGES } from '../../../src/data/tx/tx-packets.js';
@@ -58,14 +56,6 @@ export interface TxSetup {
   port?: TxPort;
 }
 
-/** An element of a fake batch: what was asked, and what came of it. */
-interface Element {
-  ask: number[];
-  status: number;
-  handle: number;
-  dpn: number;
-}
-
 export class TxBase {
   readonly arena: Arena;
   readonly xen: FakeHypervisor;
@@ -82,15 +72,10 @@ export class TxBase {
   readonly timers: { ns: number; then: () => void }[] = [];
   /** What the NIC sent, and refused. */
   readonly sent: { bytes: Buffer; flags: number; mss: number; csumStart: number; header: number }[] = [];
-  /** Window slots that hold a page now: address to page. */
-  readonly mapped = new Map<number, number>();
   readonly counters = block(NETBACK_TX_COUNTERS);
-  /** Elements of each hypercall, in order. */
-  readonly hypercalls: { kind: string; count: number }[] = [];
   windowFree = 256;
   private readonly own: number;
   private readonly windowBase: number;
-  private readonly due: (() => void)[] = [];
   private nextSlot = 0;
 
   constructor(s: TxSetup = {}) {
@@ -117,14 +102,13 @@ export class TxBase {
     source.nested = s.nested ?? false;
     this.tx = new NetbackTx({
       mem,
-      domid: 1 as DomId,
       ingress: 1,
       ring: new BackRing(mem, ringPage, TX_RING_SIZE, TX_SLOT_BYTES),
       headers: this.own,
       headersPfn: 0,
       headerDpns: Uint32Array.from({ length: HEADER_PAGES }, (_, i) => FakeHypervisor.dpn(this.own + i * PAGE_SIZE)),
       pool: this.pool,
-      calls: this.calls(),
+      granter: this.xen.granter,
       window: this.window(),
       port: this.port,
       ownPort: s.ownPort ?? false,
@@ -219,9 +203,7 @@ export class TxBase {
 
   /** The hypervisor answers. @returns calls */
   replyAll(): number {
-    let n = 0;
-    for (let call = this.due.shift(); call !== undefined; call = this.due.shift(), n++) call();
-    return n;
+    return this.xen.replyAll();
   }
 
   /** The NIC sends what is posted; a page that nothing gives it would be a mistake of netback's, and throws. */
@@ -275,7 +257,7 @@ export class TxBase {
   /** What must be so when nothing is under way: no mapping, no pin, no promise. */
   leaks(): string[] {
     const out: string[] = [];
-    if (this.mapped.size > 0) out.push(`${this.mapped.size} pages are mapped`);
+    if (this.xen.mapped.size > 0) out.push(`${this.xen.mapped.size} pages are mapped`);
     if (this.xen.pins.size > 0) out.push(`${this.xen.pins.size} handles are alive`);
     if (this.windowFree !== 256) out.push(`${256 - this.windowFree} window slots are taken`);
     if (this.tx.packets.room !== 256) out.push(`${256 - this.tx.packets.room} slots are taken`);
@@ -292,55 +274,6 @@ export class TxBase {
     return page;
   }
 
-  private calls(): TxCalls {
-    const { u8 } = this.arena.mem;
-    const headBatch: TxCalls['headBatch'] = (_, replied) =>
-      this.batch('copy', replied, (e) => {
-        const [gref, from, pfn, to, len] = e.ask as [number, number, number, number, number];
-        e.status = this.xen.status(gref);
-        if (e.status !== 0) return;
-        const source = this.pageOf(gref) + from;
-        u8.copyWithin(this.own + pfn * PAGE_SIZE + to, source, source + len);
-      });
-    return {
-      headBatch,
-      mapBatch: (_, replied) => this.batch('map', replied, (e) => Object.assign(e, this.xen.pin(e.ask[0]))) as never,
-      unmapBatch: (_, replied) =>
-        this.batch('unmap', replied, (e) => {
-          // The page must be out of sight before the hypervisor hears of it.
-          if (this.mapped.has(e.ask[2])) throw new Error('unmapped while still mapped here');
-          e.status = this.xen.unpin(e.ask[0]);
-        }),
-    };
-  }
-
-  private batch(
-    kind: string,
-    replied: () => void,
-    execute: (e: Element) => void,
-  ): GrantBatch & { put: (...ask: number[]) => void } {
-    const elements: Element[] = [];
-    const { xen, due, hypercalls } = this;
-    return {
-      get count() {
-        return elements.length;
-      },
-      clear: () => void (elements.length = 0),
-      put: (...ask: number[]) => void elements.push({ ask, status: 0, handle: -1, dpn: 0 }),
-      send: () => {
-        hypercalls.push({ kind, count: elements.length });
-        due.push(() => {
-          elements.forEach(execute);
-          replied();
-        });
-      },
-      status: (i: number) => elements[i].status,
-      handle: (i: number) => elements[i].handle,
-      dpn: (i: number) => elements[i].dpn,
-      pfn: (i: number) => xen.pages.get(elements[i].ask[0])! / PAGE_SIZE,
-    } as never;
-  }
-
   private window(): ConstructorParameters<typeof NetbackTx>[0]['window'] {
     const free = Array.from({ length: 256 }, (_, i) => this.windowBase + i * PAGE_SIZE);
     return {
@@ -350,11 +283,11 @@ export class TxBase {
         return free.pop()!;
       },
       map: (at, pfn) => {
-        this.mapped.set(at, pfn);
+        this.xen.mapped.set(at, pfn);
         return true;
       },
       unmap: (at) => {
-        this.mapped.delete(at);
+        this.xen.mapped.delete(at);
         free.push(at);
         this.windowFree++;
       },

@@ -11,7 +11,7 @@ import {
   ForeignFrames,
   type TxSource,
 } from '../../../src/data/bridge/foreign-frames.js';
-import { ForeignPieces } from '../../../src/data/bridge/foreign-pieces.js';
+import { FramePieces } from '../../../src/data/bridge/frame-pieces.js';
 import { LocalSwitch, NOBODY, NO_ROOM, TOO_LONG } from '../../../src/data/tx/tx-local.js';
 import { TO_ALL } from '@grantline/frames';
 import { TxPackets } from '../../../src/data/tx/tx-packets.js';
@@ -68,8 +68,8 @@ function make() {
   };
   /** The bytes of a frame, piece by piece, as the grant copies would fetch them. */
   const read = (id: number, len: number): Buffer => {
-    const pieces = new ForeignPieces();
-    pieces.begin(frames, id - FOREIGN);
+    const pieces = new FramePieces(buffers);
+    pieces.begin(id);
     const out: number[] = [];
     while (out.length < len) {
       const n = pieces.take(len - out.length);
