@@ -1,10 +1,9 @@
 /** Pins of single requests: what a queue without standing grants does for each buffer. A page is pinned before the NIC
  *  learns its address, and unpinned before the guest learns that its buffer is back. */
 import { NETBACK_BATCH, RX_RING_SIZE } from '@grantline/xen';
-import { type CounterBlock, slots, DRIVER_DOMAIN_CPU } from '@grantline/machine';
+import { type CounterBlock, slots, DRIVER_DOMAIN_CPU, type Laps } from '@grantline/machine';
 import { NETBACK_COUNTERS } from '@grantline/observe';
 import { BATCHES, BatchTurns, type GrantCalls, type PinBatch, type UnpinBatch } from './grant-calls.js';
-import type { Laps } from '../ports.js';
 
 const C = slots(NETBACK_COUNTERS);
 const CPU = slots(DRIVER_DOMAIN_CPU);

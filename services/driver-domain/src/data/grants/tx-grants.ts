@@ -1,10 +1,9 @@
 /** The grant operations that packets from guests need when their grants do not stand: a copy of the header, real mappings of
  *  the rest, and the end of these. One hypercall of each kind for a whole poll; each element has its own status. */
 import { GNTST } from '@grantline/xen';
-import { slots, type CounterBlock, DRIVER_DOMAIN_CPU } from '@grantline/machine';
+import { slots, type CounterBlock, DRIVER_DOMAIN_CPU, type Laps } from '@grantline/machine';
 import { NETBACK_TX_COUNTERS } from '@grantline/observe';
 import { BATCHES, BatchTurns } from './grant-calls.js';
-import type { Laps } from '../ports.js';
 import type { HeadBatch, MapBatch, TxCalls, TxWindow, UnmapBatch } from './tx-calls.js';
 import { MAX_PENDING, type TxPackets } from '../tx/tx-packets.js';
 
