@@ -1,5 +1,5 @@
-/** What the data path needs of the outside, as narrow as can be: tests put their own behind it. */
-export type { Laps, Notify, Scheduler } from '@grantline/machine';
+/** What the data path needs of the outside, as narrow as can be: tests put their own behind it. Beside it: Laps, Notify and Scheduler
+ *  of @grantline/machine. */
 
 /** A part of one vif: what it throws is that vif's affair. */
 export interface VifPart {

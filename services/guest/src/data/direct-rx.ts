@@ -2,7 +2,14 @@
  *
  *  The NIC stands for hardware, but it may be shared with others and its pages are only pages: indices and lengths are
  *  checked all the same. Buffers are in the DMA table for as long as the queue lives; nothing is granted. */
-import { NICQ_COMP_EOP, NICQ_COMP_ERROR, NICQ_SIZE, NETIF_NR_SLOTS_MIN, type DriverQueue } from '@grantline/xen';
+import {
+  NICQ_COMP_EOP,
+  NICQ_COMP_ERROR,
+  NICQ_SIZE,
+  NETIF_NR_SLOTS_MIN,
+  type DriverQueue,
+  notifyIf,
+} from '@grantline/xen';
 import { NO_RX_TAP, type RxTap, DRIVER_COUNTERS, NETFRONT_COUNTERS } from '@grantline/observe';
 import { type CounterBlock, slots, type Poller, type Mem, type Laps, type Notify } from '@grantline/machine';
 import type { RxBuffers } from './rx-buffers.js';
@@ -95,10 +102,7 @@ export class DirectRx implements Poller {
       this.posted[queue.availProd & (NICQ_SIZE - 1)] = id;
       queue.post(dpn[id], buffers.pageOffset[id], buffers.bytes);
     }
-    if (queue.publish()) {
-      counters.v[C.notifications]++;
-      nic.notify();
-    } else counters.v[C.suppressed]++;
+    notifyIf(queue.publish(), nic, counters.v, C.notifications, C.suppressed);
   }
 
   describe(): Record<string, unknown> {

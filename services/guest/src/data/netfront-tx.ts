@@ -16,6 +16,7 @@ import {
   XEN_NETIF_GSO_TYPE_TCPV4,
   type FrontRing,
   idxAdd,
+  notifyIf,
 } from '@grantline/xen';
 import { NOT_DROPPED, OUTBOUND, NO_TAP, type FrameTap, NETFRONT_TX_COUNTERS } from '@grantline/observe';
 import { slots, type CounterBlock, type Mem, type Notify } from '@grantline/machine';
@@ -139,10 +140,7 @@ export class NetfrontTx implements LendingTxDevice {
     v[C.slots] += this.stagedSlots;
     this.staged = 0;
     this.stagedSlots = 0;
-    if (this.ring.push()) {
-      v[C.notifications]++;
-      peer.notify();
-    } else v[C.suppressed]++;
+    notifyIf(this.ring.push(), peer, v, C.notifications, C.suppressed);
     counters.commit();
   }
 

@@ -1,8 +1,8 @@
 /** What netfront's receive side of a queue is made with. */
-import type { CounterBlock, Mem } from '@grantline/machine';
+import type { CounterBlock, Mem, Laps, Notify } from '@grantline/machine';
 import type { FrontRing } from '@grantline/xen';
 import type { RxBuffers } from './rx-buffers.js';
-import type { Laps, Notifier, RxComponents, RxSink } from './rx-sink.js';
+import type { RxComponents, RxSink } from './rx-sink.js';
 
 export interface NetfrontRxOptions {
   mem: Mem;
@@ -12,7 +12,7 @@ export interface NetfrontRxOptions {
   laps: Laps;
   components: RxComponents;
   counters: CounterBlock;
-  peer: Notifier;
+  peer: Notify;
   /** True: each response ends its grant, each request gets a fresh one. False: grants stand as long as the buffers. */
   perFrameGrants: boolean;
   /** True: refill once a quarter of the buffers is missing. False: after each batch. */

@@ -1,10 +1,9 @@
 /** The requests of a receive queue: which buffers are posted, and in which slot of the ring each stands. A request's id
  *  is its slot, and its response comes in the same slot, so `slotBuffer` alone says which buffer that is. */
-import { slots, type CounterBlock, type Mem } from '@grantline/machine';
+import { slots, type CounterBlock, type Mem, type Notify } from '@grantline/machine';
 import { NETFRONT_COUNTERS } from '@grantline/observe';
 import { type FrontRing, idxAdd, ringIdx } from '@grantline/xen';
 import type { RxBuffers } from './rx-buffers.js';
-import type { Notifier } from './rx-sink.js';
 
 const C = slots(NETFRONT_COUNTERS);
 
@@ -13,7 +12,7 @@ export interface RxPostingOptions {
   ring: FrontRing;
   buffers: RxBuffers;
   counters: CounterBlock;
-  peer: Notifier;
+  peer: Notify;
   /** True: refill once a quarter of the buffers is missing. False: after each batch. */
   batching: boolean;
 }
@@ -26,7 +25,7 @@ export class RxPosting {
   readonly slotBuffer: Int32Array;
   private readonly ring: FrontRing;
   private readonly buffers: RxBuffers;
-  private readonly peer: Notifier;
+  private readonly peer: Notify;
   private readonly batching: boolean;
   private readonly i32: Int32Array;
   private readonly v: Float64Array;

@@ -11,18 +11,6 @@ export interface RxSink {
   deliver(nowNs: number): unknown;
 }
 
-/** The part of the CPU meter that a queue uses. */
-export interface Laps {
-  /** About now, nanoseconds; moves with each lap. */
-  readonly now: number;
-  lap(component: number): void;
-}
-
-/** Rings the peer at the other end of an event channel. */
-export interface Notifier {
-  notify(): unknown;
-}
-
 /** Slots of the CPU meter that a queue charges. */
 export interface RxComponents {
   /** The queue itself: netfront, or the NIC driver. */

@@ -9,6 +9,7 @@ import {
   NICTX_SIZE,
   NICTX_TSO,
   type TxDriverQueue,
+  notifyIf,
 } from '@grantline/xen';
 import { PAGE_SIZE } from '@grantline/base';
 import { NOT_DROPPED, OUTBOUND, NO_TAP, type FrameTap, NETFRONT_TX_COUNTERS } from '@grantline/observe';
@@ -134,10 +135,7 @@ export class NicSender implements LendingTxDevice {
 
   push(): void {
     const { queue, nic, counters } = this.o;
-    if (queue.publish()) {
-      counters.v[C.notifications]++;
-      nic.notify();
-    } else counters.v[C.suppressed]++;
+    notifyIf(queue.publish(), nic, counters.v, C.notifications, C.suppressed);
     counters.commit();
   }
 

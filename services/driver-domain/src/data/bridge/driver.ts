@@ -10,12 +10,19 @@ import {
   type DriverQueue,
 } from '@grantline/xen';
 import { PAGE_SIZE } from '@grantline/base';
-import { slots, type CounterBlock, type Poller, type Mem, DRIVER_DOMAIN_CPU } from '@grantline/machine';
+import {
+  slots,
+  type CounterBlock,
+  type Poller,
+  type Mem,
+  DRIVER_DOMAIN_CPU,
+  type Laps,
+  type Notify,
+} from '@grantline/machine';
 import { DRIVER_COUNTERS } from '@grantline/observe';
 import { ETH_BYTES, ETH_MAX_PACKET } from '@grantline/frames';
 import type { Buffers } from './buffers.js';
 import { UPLINK, type Bridge } from './bridge.js';
-import type { Laps, Notify } from '../ports.js';
 
 const C = slots(DRIVER_COUNTERS);
 const CPU = slots(DRIVER_DOMAIN_CPU);

@@ -1,10 +1,9 @@
 /** Pins of single requests: what a queue without standing grants does for each buffer. A page is pinned before the NIC
  *  learns its address, and unpinned before the guest learns that its buffer is back. */
 import { GNTMAP_DEVICE_MAP, MapBatch, NETBACK_BATCH, RX_RING_SIZE, UnmapBatch } from '@grantline/xen';
-import { type CounterBlock, slots, DRIVER_DOMAIN_CPU } from '@grantline/machine';
+import { type CounterBlock, slots, DRIVER_DOMAIN_CPU, type Laps } from '@grantline/machine';
 import { NETBACK_COUNTERS } from '@grantline/observe';
 import { BatchTurns, type Granter } from './batch-turns.js';
-import type { Laps } from '../ports.js';
 
 const C = slots(NETBACK_COUNTERS);
 const CPU = slots(DRIVER_DOMAIN_CPU);

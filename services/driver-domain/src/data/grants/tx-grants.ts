@@ -9,10 +9,9 @@ import {
   MapBatch,
   UnmapBatch,
 } from '@grantline/xen';
-import { slots, type CounterBlock, DRIVER_DOMAIN_CPU } from '@grantline/machine';
+import { slots, type CounterBlock, DRIVER_DOMAIN_CPU, type Laps } from '@grantline/machine';
 import { NETBACK_TX_COUNTERS } from '@grantline/observe';
 import { BatchTurns, type Granter } from './batch-turns.js';
-import type { Laps } from '../ports.js';
 import { MAX_PENDING, type TxPackets } from '../tx/tx-packets.js';
 
 const C = slots(NETBACK_TX_COUNTERS);

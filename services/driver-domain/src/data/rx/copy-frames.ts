@@ -1,10 +1,9 @@
 /** Frames on their way through grant copies: which elements of which batch belong to which ring slot, and which slots
  *  to which frame. */
 import { CopyBatch, NETBACK_BATCH } from '@grantline/xen';
-import { slots, type CounterBlock, DRIVER_DOMAIN_CPU } from '@grantline/machine';
+import { slots, type CounterBlock, DRIVER_DOMAIN_CPU, type Laps } from '@grantline/machine';
 import { NETBACK_COUNTERS } from '@grantline/observe';
 import { BatchTurns, type Granter } from '../grants/batch-turns.js';
-import type { Laps } from '../ports.js';
 
 const C = slots(NETBACK_COUNTERS);
 const CPU = slots(DRIVER_DOMAIN_CPU);

@@ -1,7 +1,16 @@
 /** The receive queue of a vif that the bridge feeds: frames wait here in the driver domain's buffers (waiting-frames.ts),
  *  and are copied into the pages that the guest posted (frame-fill.ts). Responses go strictly in ring order. */
 import { NETBACK_BATCH, NETIF_NR_SLOTS_MIN } from '@grantline/xen';
-import { slots as counterSlots, type CounterBlock, type Poller, type Mem, DRIVER_DOMAIN_CPU } from '@grantline/machine';
+import {
+  slots as counterSlots,
+  type CounterBlock,
+  type Poller,
+  type Mem,
+  DRIVER_DOMAIN_CPU,
+  type Laps,
+  type Notify,
+  type Scheduler,
+} from '@grantline/machine';
 import { NETBACK_COUNTERS } from '@grantline/observe';
 import type { BridgePort } from '../bridge/bridge.js';
 import { BridgeTap } from '../capture/bridge-tap.js';
@@ -11,7 +20,7 @@ import type { TxSource } from '../bridge/foreign-frames.js';
 import { FrameFill } from './frame-fill.js';
 import type { Granter } from '../grants/batch-turns.js';
 import type { GrantPool, PoolUser } from '../grants/pool.js';
-import type { Laps, Notify, Scheduler, VifPart } from '../ports.js';
+import type { VifPart } from '../ports.js';
 import type { RxSlots } from './rx-slots.js';
 import { WaitingFrames } from '../bridge/waiting-frames.js';
 

@@ -5,7 +5,16 @@
  *  and unpinned before its answer (pinned-rx.ts); while there are such, the quick loops pause. */
 import { NICQ_COMP_EOP, NICQ_SIZE, RX_RING_SIZE, type DriverQueue } from '@grantline/xen';
 import { NO_TAP, type FrameTap, NETBACK_COUNTERS } from '@grantline/observe';
-import { DRIVER_DOMAIN_CPU, slots as counterSlots, type CounterBlock, type Poller, type Mem } from '@grantline/machine';
+import {
+  DRIVER_DOMAIN_CPU,
+  slots as counterSlots,
+  type CounterBlock,
+  type Poller,
+  type Mem,
+  type Laps,
+  type Notify,
+  type Scheduler,
+} from '@grantline/machine';
 import type { Granter } from '../grants/batch-turns.js';
 import { NicCompletions } from './nic-completions.js';
 import { NicFrames } from './nic-frames.js';
@@ -13,7 +22,7 @@ import { PinnedRx } from './pinned-rx.js';
 import type { Pins } from '../grants/pins.js';
 import type { GrantPool, PoolUser } from '../grants/pool.js';
 import { PooledRx } from './pooled-rx.js';
-import type { Laps, Notify, Scheduler, VifPart } from '../ports.js';
+import type { VifPart } from '../ports.js';
 import type { RxSlots } from './rx-slots.js';
 
 const C = counterSlots(NETBACK_COUNTERS);

@@ -13,13 +13,12 @@ import {
   ringIdx,
   type RingIdx,
 } from '@grantline/xen';
-import { slots as counterSlots, type CounterBlock, type Mem } from '@grantline/machine';
+import { slots as counterSlots, type CounterBlock, type Mem, type Laps } from '@grantline/machine';
 import { NETBACK_COUNTERS } from '@grantline/observe';
 import type { Granter } from '../grants/batch-turns.js';
 import type { NicFrames } from './nic-frames.js';
 import { Pins, type PinSink } from '../grants/pins.js';
 import type { GrantPool } from '../grants/pool.js';
-import type { Laps } from '../ports.js';
 import { RX_MASK, type RxSlots } from './rx-slots.js';
 
 const C = counterSlots(NETBACK_COUNTERS);

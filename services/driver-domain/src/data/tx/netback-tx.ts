@@ -11,6 +11,7 @@ import {
   NETIF_RSP_OKAY,
   NICTX_MAX_CHAIN,
   type BackRing,
+  notifyIf,
 } from '@grantline/xen';
 import type { DomId } from '@grantline/base';
 import { type FrameTap, NETBACK_TX_COUNTERS } from '@grantline/observe';
@@ -95,10 +96,7 @@ export class NetbackTx implements TxOwner, PoolUser, TxSource, VifPart {
     if (path.answered) {
       path.answered = false;
       work++;
-      if (ring.push()) {
-        v[C.notifications]++;
-        guest.notify();
-      } else v[C.suppressed]++;
+      notifyIf(ring.push(), guest, v, C.notifications, C.suppressed);
     }
     if (work === 0) return 0;
     meter.lap(CPU.netback);

@@ -1,7 +1,7 @@
 /** A NIC transmit queue as the driver domain drives it: one for each guest, or the one of the uplink that all vifs share.
  *  While it has no queue, because there is no NIC, it is a link without carrier: packets are taken and lost, so that nothing
  *  waits behind them, and what the NIC had when it died is lost too. */
-import { NICTX_COMP_REFUSED, NICTX_MAX_CHAIN, NICTX_SIZE, type TxDriverQueue } from '@grantline/xen';
+import { NICTX_COMP_REFUSED, NICTX_MAX_CHAIN, NICTX_SIZE, type TxDriverQueue, notifyIf } from '@grantline/xen';
 import {
   type CounterBlock,
   slots,
@@ -146,12 +146,8 @@ export class TxPort implements Poller {
   /** Makes the posted packets visible. */
   flush(): void {
     const { queue, nic } = this;
-    if (queue === null) {
-      // Lost in the next poll, not here: the owner is in the middle of its own.
-    } else if (queue.publish()) {
-      this.counters.v[C.notifications]++;
-      nic?.notify();
-    } else this.counters.v[C.suppressed]++;
+    // Without a queue they are lost, in the next poll and not here: the owner is in the middle of its own.
+    if (queue !== null) notifyIf(queue.publish(), nic!, this.counters.v, C.notifications, C.suppressed);
     // It armed nothing while nothing was out: only from a poll on it hears of completions.
     if (!this.scheduled) this.loop.schedule(this);
   }
