@@ -5,6 +5,10 @@ import {
   XEN_NETIF_EXTRA_FLAG_MORE,
   XEN_NETIF_EXTRA_TYPE_GSO,
   XEN_NETIF_GSO_TYPE_TCPV4,
+  extraFlags,
+  extraType,
+  gsoMss,
+  gsoType,
 } from '@grantline/xen';
 import type { Mem } from '@grantline/machine';
 import { RX_CSUM_BLANK, RX_FRAMES_SHIFT, bulkFrames } from '@grantline/measure';
@@ -12,8 +16,8 @@ import { RX_CSUM_BLANK, RX_FRAMES_SHIFT, bulkFrames } from '@grantline/measure';
 /** @param low, high the slot's two words
  *  @returns payload of each frame; 0 when the slot holds anything else than the one kind that there is */
 export function readGso(low: number, high: number): number {
-  if ((low & 0xff) !== XEN_NETIF_EXTRA_TYPE_GSO || ((low >>> 8) & XEN_NETIF_EXTRA_FLAG_MORE) !== 0) return 0;
-  return (high & 0xff) === XEN_NETIF_GSO_TYPE_TCPV4 ? low >>> 16 : 0;
+  if (extraType(low) !== XEN_NETIF_EXTRA_TYPE_GSO || (extraFlags(low) & XEN_NETIF_EXTRA_FLAG_MORE) !== 0) return 0;
+  return gsoType(high) === XEN_NETIF_GSO_TYPE_TCPV4 ? gsoMss(low) : 0;
 }
 
 /** What the stack is told of a packet. @param flags NETRXF_* of its first slot @param mss 0: a frame

@@ -3,7 +3,7 @@
  *
  *  A request whose grant is in the pool is posted at once and answered at once (pooled-rx.ts). Any other is pinned first
  *  and unpinned before its answer (pinned-rx.ts); while there are such, the quick loops pause. */
-import { NICQ_COMP_EOP, NICQ_SIZE, RX_RING_SIZE, type DriverQueue } from '@grantline/xen';
+import { NICQ_COMP_EOP, NICQ_SIZE, RX_RING_SIZE, type DriverQueue, compFlags } from '@grantline/xen';
 import { NO_TAP, type FrameTap, NETBACK_COUNTERS } from '@grantline/observe';
 import { DRIVER_DOMAIN_CPU, slots as counterSlots, type CounterBlock, type Poller, type Mem } from '@grantline/machine';
 import type { GrantCalls } from '../grants/grant-calls.js';
@@ -120,7 +120,7 @@ export class NetbackNicRx implements Poller, PoolUser, VifPart {
     const { queue, counters } = this.o;
     const n = Math.max(0, queue.completed());
     for (let i = 0; i < n; i++) {
-      if ((this.o.mem.u16[(queue.completion(i) >> 1) + 1] & NICQ_COMP_EOP) === 0) continue;
+      if ((compFlags(queue.completion(i)) & NICQ_COMP_EOP) === 0) continue;
       counters.v[C.nicFrames]++;
       counters.v[C.dropDisabled]++;
     }
@@ -182,7 +182,7 @@ export class NetbackNicRx implements Poller, PoolUser, VifPart {
     let taken = n;
     if (this.pinned.slow === 0) this.pooled.complete(n);
     else taken = this.pinned.complete(n);
-    if (this.tap.on) this.seen.capture(this.tap, this.o.mem, queue, taken);
+    if (this.tap.on) this.seen.capture(this.tap, queue, taken);
     queue.consume(taken);
     return taken;
   }
