@@ -71,7 +71,6 @@ export async function runGuest(): Promise<void> {
   const web = new GuestApps();
   const net = new GuestNet({
     space,
-    measured: stack,
     secret: Secret.fresh(),
     address: {
       mac: addresses.macs[0],
@@ -88,6 +87,7 @@ export async function runGuest(): Promise<void> {
       if (web.connections > 0) loop.leave();
     },
   });
+  stack.others = net;
   netDueUs = () => net.dueUs();
   webIsOn = () => web.connections > 0;
   loop.add(net);
@@ -126,7 +126,7 @@ export async function runGuest(): Promise<void> {
     },
     sink(lro) {
       stack.lroOn = net.lro = lro;
-      if (kernel === null) return net;
+      if (kernel === null) return stack;
       kernel.sink.lro = lro;
       return kernel.sink;
     },
@@ -134,7 +134,7 @@ export async function runGuest(): Promise<void> {
   const vif = new VifControl(host, () => void application.announce());
   const application = new AppControl({
     ...{ domid, xenstore, stack, apps, own, sender, log },
-    onRun: (run) => (net.measuringAll = run.mode === 'record'),
+    onRun: (run) => (stack.takesAll = run.mode === 'record'),
     vifReady: () => vif.ready,
   });
   service.session.keep(() => sender.keep());
