@@ -9,7 +9,6 @@ import { slots, type CounterBlock, type Mem } from '@grantline/machine';
 import { STACK_COUNTERS, STACK_DROP, NO_RX_TAP, type RxTap } from '@grantline/observe';
 import * as frames from '@grantline/frames';
 import { isGroup, type Mac } from '@grantline/frames';
-import { AddressSet } from './address-set.js';
 import { MAX_LISTED, MAX_PIECES, type FrameApp, type PieceList } from './frame-app.js';
 import * as lro from './lro.js';
 import { Lro } from './lro.js';
@@ -29,6 +28,7 @@ const PORTS = 65536;
 const TAGS = 2;
 const L4 = ETH_BYTES + IP_BYTES;
 const PLAIN_IPV4 = 0x45;
+const ADDRESS_SLOTS = 256;
 
 /** Most fragments in one batch. */
 export const STACK_FRAGMENTS = MAX_PIECES;
@@ -297,3 +297,38 @@ function isMeasured(mem: Mem, off: number, len: number): boolean {
 }
 
 const socketAt = (protocol: number, port: number): number => (protocol === PROTO_TCP ? PORTS : 0) + port;
+
+/** The few addresses (MAC or IP) that are this station's own, asked for once per frame. */
+class AddressSet {
+  private readonly hi = new Int32Array(ADDRESS_SLOTS);
+  private readonly lo = new Int32Array(ADDRESS_SLOTS);
+  private readonly used = new Uint8Array(ADDRESS_SLOTS);
+  private count = 0;
+
+  /** @throws RangeError at more than 128 addresses */
+  add(hi: number, lo: number): void {
+    if (this.has(hi, lo)) return;
+    if (++this.count > ADDRESS_SLOTS / 2) throw new RangeError('too many addresses');
+    let i = addressSlot(lo);
+    while (this.used[i] === 1) i = (i + 1) & (ADDRESS_SLOTS - 1);
+    this.used[i] = 1;
+    this.hi[i] = hi;
+    this.lo[i] = lo;
+  }
+
+  /** @param hi first 16 bits of a MAC address; 0 for an IP address
+   *  @param lo the other 32 bits, signed or not */
+  has(hi: number, lo: number): boolean {
+    for (let i = addressSlot(lo); this.used[i] === 1; i = (i + 1) & (ADDRESS_SLOTS - 1))
+      if (this.lo[i] === (lo | 0) && this.hi[i] === hi) return true;
+    return false;
+  }
+
+  clear(): void {
+    this.used.fill(0);
+    this.count = 0;
+  }
+}
+
+/** Own addresses often count up in the last byte, or in the one before. */
+const addressSlot = (lo: number): number => (lo ^ (lo >>> 8)) & (ADDRESS_SLOTS - 1);
