@@ -26,8 +26,6 @@ import {
   UNMAP_HOST_ADDR,
   type HypercallPort,
   CTRL_SLOT_BYTES,
-  RX_REQ_GREF,
-  RX_REQ_OFFSET,
   RX_SLOT_BYTES,
   NICQ_COMP_EOP,
   NICQ_COMP_ERROR,
@@ -39,6 +37,7 @@ import {
   FrontRing,
   idxAdd,
   ringIdx,
+  rxLow,
 } from '@grantline/xen';
 import { PAGE_SIZE, type DomId } from '@grantline/base';
 import { CounterBlock, type Layout, memOver, type Mem } from '@grantline/machine';
@@ -231,11 +230,10 @@ export class MockFront {
   /** Posts a buffer. @returns false when the ring is full */
   post(gref: number, offset = 0): boolean {
     if (this.ring.free() === 0) return false;
-    const at = this.ring.slot(this.ring.reqProdPvt);
+    const at = this.ring.slot(this.ring.reqProdPvt) >> 2;
     const id = this.nextId++ & 0xffff;
-    this.mem.u16[at >> 1] = id;
-    this.mem.u16[(at + RX_REQ_OFFSET) >> 1] = offset;
-    this.mem.u32[(at + RX_REQ_GREF) >> 2] = gref;
+    this.mem.u32[at] = rxLow(id, offset);
+    this.mem.u32[at + 1] = gref;
     this.ring.reqProdPvt = idxAdd(this.ring.reqProdPvt, 1);
     this.posted.push({ id, gref, offset });
     this.ring.push();

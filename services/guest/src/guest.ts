@@ -41,7 +41,6 @@ export async function runGuest(): Promise<void> {
   const web = new GuestApps();
   const net = new GuestNet({
     space,
-    measured: stack,
     secret: Secret.fresh(),
     address: {
       mac: addresses.macs[0],
@@ -58,6 +57,7 @@ export async function runGuest(): Promise<void> {
       if (web.connections > 0) loop.leave();
     },
   });
+  stack.others = net;
   // Pollers: who sends, the stack, a kernel's device, then the vif's queues as they come (host.loop); a batch each, so that whatever
   // comes in leaves the others their turn. Ends: the vif first, then the applications behind it.
   service.add({
@@ -104,7 +104,7 @@ export async function runGuest(): Promise<void> {
     },
     sink(lro) {
       stack.lroOn = net.lro = lro;
-      if (kernel === null) return net;
+      if (kernel === null) return stack;
       kernel.sink.lro = lro;
       return kernel.sink;
     },
@@ -112,7 +112,7 @@ export async function runGuest(): Promise<void> {
   const vif = new VifControl(host, () => void application.announce());
   const application = new AppControl({
     ...{ domid, xenstore, stack, apps, own, sender, log },
-    onRun: (run) => (net.measuringAll = run.mode === 'record'),
+    onRun: (run) => (stack.takesAll = run.mode === 'record'),
     vifReady: () => vif.ready,
   });
   service.session.keep(keepPool(vif));

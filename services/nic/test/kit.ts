@@ -13,6 +13,8 @@ import {
   NICQ_COMP_ERROR,
   NICQ_PAGES,
   DriverQueue,
+  compFlags,
+  compLen,
 } from '@grantline/xen';
 import { PAGE_SIZE, type DomId } from '@grantline/base';
 import { CounterBlock, type Layout, memOver, type Mem } from '@grantline/machine';
@@ -199,9 +201,9 @@ export class TestQueue {
     let bytes: number[] = [];
     const n = this.driver.completed();
     for (let i = 0; i < n; i++) {
-      const at = this.driver.completion(i);
-      const len = mem.u16[at >> 1];
-      const flags = mem.u16[(at >> 1) + 1];
+      const comp = this.driver.completion(i);
+      const len = compLen(comp);
+      const flags = compFlags(comp);
       const buffer = this.posted.shift()!;
       if ((flags & NICQ_COMP_ERROR) !== 0) {
         errors++;

@@ -1,6 +1,5 @@
 /** The ends of a measured run: receivers that prove every byte, senders, and the kernel's end of a TAP device. */
 export { FlowTracker } from './receive/flow-tracker.js';
-export { isMeasured } from './receive/measured.js';
 export { makeReceiver, startApp, type Apps } from './receive/receiver.js';
 export { RecordApp } from './receive/record-app.js';
 export { RespondApp } from './receive/respond-app.js';
@@ -12,7 +11,7 @@ export {
   bulkFrames,
   framesOf,
 } from './receive/rx-info.js';
-export { RxStack } from './receive/rx-stack.js';
+export { RxStack, type OtherFrames } from './receive/rx-stack.js';
 export { NicSender } from './send/nic-sender.js';
 export { SendApp, type SendRun } from './send/send-app.js';
 export { SEND_PAGES, SendBuffers } from './send/send-buffers.js';

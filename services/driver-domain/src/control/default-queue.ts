@@ -32,12 +32,11 @@ export class DefaultQueue {
 
   /** Frames go to the bridge from now on. */
   async startBridge(): Promise<void> {
-    const { mem, buffers, bridge, driver: counters, meter } = this.host;
+    const { buffers, bridge, driver: counters, meter } = this.host;
     // Pushed first, so undone last: when the NIC can write no buffer any more.
     this.undo.push(() => this.takeBuffersBack());
     await this.start((q) => {
       this.driver = new NicDriver({
-        mem,
         queue: q.queue,
         buffers,
         dpn: this.dpn,
@@ -53,10 +52,9 @@ export class DefaultQueue {
 
   /** Frames go to the driver domain's own stack from now on. */
   async startNative(stack: FrameSink, counters: CounterBlock): Promise<void> {
-    const { mem, buffers, meter } = this.host;
+    const { buffers, meter } = this.host;
     await this.start((q) => {
       this.native = new NativeRx({
-        mem,
         queue: q.queue,
         base: buffers.base,
         dpn: this.dpn,

@@ -1,15 +1,6 @@
 /** Netback's end of a vif's control ring: takes one request at a time, and answers it when its work is done.
  *  docs/wire/grant-pool.md. The work itself is asynchronous and lives in control/pool-control.ts. */
-import {
-  CTRL_REQ_DATA0,
-  CTRL_REQ_DATA1,
-  CTRL_REQ_DATA2,
-  CTRL_REQ_TYPE,
-  CTRL_RSP_DATA,
-  CTRL_RSP_STATUS,
-  type BackRing,
-  idxAdd,
-} from '@grantline/xen';
+import { type BackRing, idxAdd, ctrlType } from '@grantline/xen';
 import type { Poller, Mem, Notify, Scheduler } from '@grantline/machine';
 import type { VifPart } from './ports.js';
 
@@ -55,14 +46,14 @@ export class CtrlBack implements Poller, VifPart {
       return 0;
     }
     if (n === 0) return 0;
-    const at = ring.slot(ring.reqCons);
-    this.head = mem.u32[at >> 2];
-    const queue = mem.u32[(at + CTRL_REQ_DATA0) >> 2];
-    const gref = mem.u32[(at + CTRL_REQ_DATA1) >> 2];
-    const count = mem.u32[(at + CTRL_REQ_DATA2) >> 2];
+    const at = ring.slot(ring.reqCons) >> 2;
+    this.head = mem.u32[at];
+    const queue = mem.u32[at + 1];
+    const gref = mem.u32[at + 2];
+    const count = mem.u32[at + 3];
     ring.reqCons = idxAdd(ring.reqCons, 1);
     this.busy = true;
-    handle({ type: this.head >>> (CTRL_REQ_TYPE * 8), queue, gref, count });
+    handle({ type: ctrlType(this.head), queue, gref, count });
     return 1;
   }
 
@@ -75,10 +66,10 @@ export class CtrlBack implements Poller, VifPart {
     this.busy = false;
     if (this.stopped) return;
     const { ring, mem, guest, loop } = this.o;
-    const at = ring.slot(ring.rspProdPvt);
-    mem.u32[at >> 2] = this.head;
-    mem.u32[(at + CTRL_RSP_STATUS) >> 2] = status;
-    mem.u32[(at + CTRL_RSP_DATA) >> 2] = data;
+    const at = ring.slot(ring.rspProdPvt) >> 2;
+    mem.u32[at] = this.head;
+    mem.u32[at + 1] = status;
+    mem.u32[at + 2] = data;
     ring.rspProdPvt = idxAdd(ring.rspProdPvt, 1);
     if (ring.push()) guest.notify();
     loop.schedule(this);

@@ -45,7 +45,6 @@ export async function makeDirectQueue(host: VifHost, undo: UndoStack, s: DirectS
   const channel = await allocNicChannel(host.channels);
   undo.push(() => channel.close());
   const rx = new DirectRx({
-    mem,
     queue: new DriverQueue(mem, pages.offset(first)),
     buffers,
     dpn: Int32Array.from(buffers.pfn, (pfn) => dpns.get(pfn) ?? 0),

@@ -1,12 +1,12 @@
 /** Netfront's end of a vif's control ring: puts requests, matches responses by their ids. docs/wire/grant-pool.md.
  *  Synchronous core: the caller gets a callback, and sets its own time limit. */
 import {
-  CTRL_REQ_DATA0,
-  CTRL_REQ_DATA1,
-  CTRL_REQ_DATA2,
   CTRL_SLOT_BYTES,
   CTRL_RING_SIZE,
   FrontRing,
+  ctrlHead,
+  ctrlId,
+  ctrlType,
   idxAdd,
   type RingIdx,
 } from '@grantline/xen';
@@ -40,11 +40,11 @@ export class CtrlFront implements Poller {
     if (this.broken || ring.free() === 0) return -1;
     const id = this.nextId;
     this.nextId = (id % 0xffff) + 1;
-    const at = ring.slot(ring.reqProdPvt);
-    u32[at >> 2] = id | (type << 16);
-    u32[(at + CTRL_REQ_DATA0) >> 2] = data0;
-    u32[(at + CTRL_REQ_DATA1) >> 2] = data1;
-    u32[(at + CTRL_REQ_DATA2) >> 2] = data2;
+    const at = ring.slot(ring.reqProdPvt) >> 2;
+    u32[at] = ctrlHead(id, type);
+    u32[at + 1] = data0;
+    u32[at + 2] = data1;
+    u32[at + 3] = data2;
     this.waiting.set(id, { type, answer });
     ring.reqProdPvt = idxAdd(ring.reqProdPvt, 1);
     if (ring.push()) this.peer.notify();
@@ -67,10 +67,10 @@ export class CtrlFront implements Poller {
       const status = u32[at + 1];
       const data = u32[at + 2];
       ring.rspCons = idxAdd(ring.rspCons, 1);
-      const asked = this.waiting.get(head & 0xffff);
-      if (asked === undefined || asked.type !== head >>> 16) this.stray++;
+      const asked = this.waiting.get(ctrlId(head));
+      if (asked === undefined || asked.type !== ctrlType(head)) this.stray++;
       else {
-        this.waiting.delete(head & 0xffff);
+        this.waiting.delete(ctrlId(head));
         asked.answer(status, data);
       }
     }

@@ -9,9 +9,11 @@ import {
   NETIF_NR_SLOTS_MIN,
   type DriverQueue,
   notifyIf,
+  compFlags,
+  compLen,
 } from '@grantline/xen';
 import { NO_RX_TAP, type RxTap, DRIVER_COUNTERS, NETFRONT_COUNTERS } from '@grantline/observe';
-import { type CounterBlock, slots, type Poller, type Mem, type Laps, type Notify } from '@grantline/machine';
+import { type CounterBlock, slots, type Poller, type Laps, type Notify } from '@grantline/machine';
 import type { RxBuffers } from './rx-buffers.js';
 import { RX_BATCH, type RxComponents, type RxSink } from './rx-sink.js';
 
@@ -26,7 +28,6 @@ export const DIRECT_FAULTS = [
 ] as const;
 
 export interface DirectRxOptions {
-  mem: Mem;
   queue: DriverQueue;
   buffers: RxBuffers;
   /** By buffer id: number of its page in the DMA table. */
@@ -110,7 +111,7 @@ export class DirectRx implements Poller {
   }
 
   private take(n: number): number {
-    const { queue, buffers, mem } = this.o;
+    const { queue, buffers } = this.o;
     const v = this.o.counters.v;
     const cons = queue.compCons;
     let taken = 0;
@@ -118,9 +119,9 @@ export class DirectRx implements Poller {
     let failed = false;
     const before = v[C.frames];
     for (let i = 0; i < n; i++) {
-      const entry = mem.u32[queue.completion(i) >> 2];
-      const len = entry & 0xffff;
-      const flags = entry >>> 16;
+      const comp = queue.completion(i);
+      const len = compLen(comp);
+      const flags = compFlags(comp);
       if (len > buffers.bytes) {
         this.fault = 2;
         break;

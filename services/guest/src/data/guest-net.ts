@@ -1,9 +1,7 @@
-/** A guest's TCP/IP stack (shared/tcpip) on its vif: frames come in from netfront's receive queues, packets go out through
- *  the transmit device. A poller of the data loop.
+/** A guest's TCP/IP stack (shared/tcpip) on its vif: frames come in from the measuring stack, which has them first and passes on
+ *  what is no measured run's; packets go out through the transmit device. A poller of the data loop.
  *
- *  Frames of measured runs (to GENERATOR_PORT, or all while a capture is replayed) are the measuring stack's, which is handed
- *  in as `measured`; all others are NetStack's. Buffers are looked at until `deliver` returns, so that segments may be joined
- *  where they lie. */
+ *  Buffers are looked at until `deliver` returns, so that segments may be joined where they lie. */
 import { NetDrops } from './net-drops.js';
 import { NO_RX_TAP, type RxTap } from '@grantline/observe';
 import type { CounterBlock, Mem, PrivateMemory } from '@grantline/machine';
@@ -16,23 +14,15 @@ import {
   type Secret,
   NetStack,
 } from '@grantline/tcpip';
-import { isMeasured, RX_CSUM_BLANK, RX_MSS_MASK, type TxDevice } from '@grantline/measure';
+import { RX_CSUM_BLANK, RX_MSS_MASK, type OtherFrames, type TxDevice } from '@grantline/measure';
 
 /** Pieces of frames between two calls of `deliver`: as RxStack's. */
 const PIECES = 256;
 /** Longest packet that is staged: what a slot's 16 bits can say. */
 const STAGE_BYTES = 1 << 16;
 
-/** The measuring stack, as RxStack is one. */
-export interface MeasuredSink {
-  fragment(off: number, len: number, more: boolean, info?: number): void;
-  process(): unknown;
-  deliver(nowNs: number): unknown;
-}
-
 export interface GuestNetOptions {
   space: PrivateMemory;
-  measured: MeasuredSink;
   secret: Secret;
   address: HostAddress;
   /** Named as NET_COUNTERS. */
@@ -47,15 +37,13 @@ export interface GuestNetOptions {
   onEvents?: () => void;
 }
 
-export class GuestNet implements NetLink {
+export class GuestNet implements NetLink, OtherFrames {
   readonly mem: Mem;
   readonly stack: NetStack;
   scheduled = false;
   /** Told of drops while a capture is on. */
   tap: RxTap = NO_RX_TAP;
   private readonly drops = new NetDrops();
-  /** All frames are the measuring stack's: a capture is being replayed. */
-  measuringAll = false;
   private readonly o: GuestNetOptions;
   private readonly scratch: number;
   private device: TxDevice | null = null;
@@ -63,17 +51,15 @@ export class GuestNet implements NetLink {
   /** Bytes that the device had no room for; 0: it is not full. The device is shared, so its buffers may come back while
    *  others ask: room is asked for, not remembered. */
   private wanted = 0;
-  // Pieces of NetStack's frames in this batch; where each frame ends; what came with it (rx-info.ts).
+  // Pieces of frames in this batch; where each frame ends; what came with it (rx-info.ts).
   private readonly off = new Int32Array(PIECES);
   private readonly len = new Int32Array(PIECES);
   private readonly end = new Int32Array(PIECES);
   private readonly info = new Int32Array(PIECES);
   private pieces = 0;
   private frames = 0;
-  /** The frame in progress is the TCP/IP stack's, not the measuring stack's; and its first piece has come, its last has not. */
-  private mine = false;
+  /** The first piece of the frame in progress has come, its last has not. */
   private begun = false;
-  private measuredFrames = false;
 
   constructor(o: GuestNetOptions) {
     this.o = o;
@@ -140,17 +126,9 @@ export class GuestNet implements NetLink {
   }
 
   /** Takes a piece of a frame: see RxSink. @param info of the frame, with its first piece: rx-info.ts */
-  fragment(off: number, len: number, more: boolean, info = 0): void {
-    if (!this.begun) {
-      this.mine = !this.measuringAll && !isMeasured(this.mem, off, len);
-      if (this.mine && this.frames < PIECES) this.info[this.frames] = info;
-    }
+  fragment(off: number, len: number, more: boolean, info: number): void {
+    if (!this.begun && this.frames < PIECES) this.info[this.frames] = info;
     this.begun = more;
-    if (!this.mine) {
-      this.measuredFrames = true;
-      this.o.measured.fragment(off, len, more, info);
-      return;
-    }
     // A batch of a queue never has so many; the stack counts what is cut off as malformed.
     if (this.pieces < PIECES) {
       this.off[this.pieces] = off;
@@ -161,7 +139,6 @@ export class GuestNet implements NetLink {
   }
 
   process(): void {
-    if (this.measuredFrames) this.o.measured.process();
     if (this.frames === 0) return;
     const { stack, off, len, end, info } = this;
     stack.poll(this.o.meter.now);
@@ -177,13 +154,9 @@ export class GuestNet implements NetLink {
     stack.work();
   }
 
-  deliver(nowNs: number): void {
-    const { measured, meter, components } = this.o;
-    if (this.measuredFrames) {
-      measured.deliver(nowNs);
-      meter.lap(components.application);
-      this.measuredFrames = false;
-    }
+  deliver(_nowNs: number, isSecond: boolean): void {
+    const { meter, components } = this.o;
+    if (isSecond) meter.lap(components.application);
     if (this.frames === 0) return;
     this.pieces = this.frames = 0;
     this.device?.reclaim();

@@ -15,8 +15,13 @@ import {
   XEN_NETIF_EXTRA_TYPE_GSO,
   XEN_NETIF_GSO_TYPE_TCPV4,
   type FrontRing,
+  extraHead,
   idxAdd,
   notifyIf,
+  txRspId,
+  txRspStatus,
+  txWhat,
+  txWhere,
 } from '@grantline/xen';
 import { NOT_DROPPED, OUTBOUND, NO_TAP, type FrameTap, NETFRONT_TX_COUNTERS } from '@grantline/observe';
 import { slots, type CounterBlock, type Mem, type Notify } from '@grantline/machine';
@@ -155,7 +160,7 @@ export class NetfrontTx implements LendingTxDevice {
       const word = mem.u32[ring.slot(ring.rspCons) >> 2];
       ring.rspCons = idxAdd(ring.rspCons, 1);
       // Extra-info slots have no id; netback fills them up with NULL.
-      if (word >> 16 !== NETIF_RSP_NULL) packets += this.answered(word & 0xffff, word >> 16);
+      if (txRspStatus(word) !== NETIF_RSP_NULL) packets += this.answered(txRspId(word), txRspStatus(word));
     }
     counters.commit();
     if (this.fault !== 0) this.o.onFault(NETFRONT_TX_FAULTS[this.fault]);
@@ -198,12 +203,12 @@ export class NetfrontTx implements LendingTxDevice {
       const at = ring.slot(ring.reqProdPvt) >> 2;
       const more = next[id] >= 0 ? NETTXF_MORE_DATA : 0;
       u32[at] = grants.gref[id];
-      u32[at + 1] = buffers.pageOffset[id] | ((flags | more) << 16);
-      u32[at + 2] = id | (size << 16);
+      u32[at + 1] = txWhere(buffers.pageOffset[id], flags | more);
+      u32[at + 2] = txWhat(id, size);
       ring.reqProdPvt = idxAdd(ring.reqProdPvt, 1);
       if ((flags & NETTXF_EXTRA_INFO) !== 0) {
         const extra = ring.slot(ring.reqProdPvt) >> 2;
-        u32[extra] = XEN_NETIF_EXTRA_TYPE_GSO | (mss << 16);
+        u32[extra] = extraHead(XEN_NETIF_EXTRA_TYPE_GSO, mss);
         u32[extra + 1] = XEN_NETIF_GSO_TYPE_TCPV4;
         ring.reqProdPvt = idxAdd(ring.reqProdPvt, 1);
       }

@@ -1,5 +1,5 @@
 /** Asks netback about the grant pool: control requests, and the page that carries the lists of grefs. docs/wire/grant-pool.md. */
-import { GREF_LIST_ENTRY_BYTES } from '@grantline/xen';
+import { GREF_LIST_ENTRY_BYTES, grefListEntry, grefListStatus } from '@grantline/xen';
 import type { Mem } from '@grantline/machine';
 import type { CtrlFront } from './ctrl-front.js';
 import type { RxBuffers } from './rx-buffers.js';
@@ -63,15 +63,15 @@ export class PoolRequests {
     for (let i = 0; i < ids.length; i++) {
       const at = (list + i * GREF_LIST_ENTRY_BYTES) >> 2;
       mem.u32[at] = buffers.gref[ids[i]]!;
-      // Flags 0, status "refused" until netback writes another.
-      mem.u32[at + 1] = 0xffff0000;
+      // No flags; "refused" until netback writes another status.
+      mem.u32[at + 1] = grefListEntry(0, 0xffff);
     }
     return this.ask(type, listGref, ids.length);
   }
 
   /** @returns netback's verdict on entry `i` of the list. The page is shared: to be read once */
   verdict(i: number): number {
-    return this.o.mem.u32[((this.o.list + i * GREF_LIST_ENTRY_BYTES) >> 2) + 1] >>> 16;
+    return grefListStatus(this.o.mem.u32[((this.o.list + i * GREF_LIST_ENTRY_BYTES) >> 2) + 1]);
   }
 
   /** What is under way ends at once, without an answer; nothing is asked any more. */

@@ -2,8 +2,12 @@
  *  is its slot, and its response comes in the same slot, so `slotBuffer` alone says which buffer that is. */
 import { slots, type CounterBlock, type Mem, type Notify } from '@grantline/machine';
 import { NETFRONT_COUNTERS } from '@grantline/observe';
+import * as xen from '@grantline/xen';
 import { type FrontRing, idxAdd, ringIdx } from '@grantline/xen';
 import type { RxBuffers } from './rx-buffers.js';
+
+// Local, so that the engine folds it into the code: see shared/frames/src/flow-templates.ts.
+const { rxLow } = xen;
 
 const C = slots(NETFRONT_COUNTERS);
 
@@ -63,7 +67,7 @@ export class RxPosting {
       const slot = (prod + i) & mask;
       slotBuffer[slot] = id;
       const word = slot0 + (slot << 1);
-      i32[word] = slot | (pageOffset[id] << 16);
+      i32[word] = rxLow(slot, pageOffset[id]);
       i32[word + 1] = gref[id]!;
     }
     buffers.freeCount = free;

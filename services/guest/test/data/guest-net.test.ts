@@ -31,7 +31,6 @@ function make() {
   const meter = { now: 1e9, lap: nothing };
   const net = new GuestNet({
     space,
-    measured: { fragment: nothing, process: nothing, deliver: nothing },
     secret: knownSecret(1),
     address: { mac: MAC_A, ip: IP_A, prefix: 24 },
     counters: new CounterBlock(space.mem, space.mapPrivate(8192), NET_COUNTERS),
@@ -71,9 +70,9 @@ t.test('what a batch of frames leaves unsent because the device is full makes th
   mem.dv.setUint32(at + 24, MAC_B.lo);
   mem.dv.setUint32(at + 28, IP_B);
   mem.dv.setUint32(at + 38, IP_A);
-  net.fragment(at, 60, false);
+  net.fragment(at, 60, false, 0);
   net.process();
-  net.deliver(1e9);
+  net.deliver(1e9, false);
   t.ok(net.describe()['full'], 'it comes, and the SYN finds no room');
   t.ok(net.scheduled);
   t.equal(net.poll(), 0);

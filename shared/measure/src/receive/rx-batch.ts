@@ -53,11 +53,17 @@ export class RxBatch {
   private end = 0;
   private taken = 0;
   private readonly frameRows = new Int32Array(MAX_PIECES * FRAME_WORDS);
+  /** What `touch` read: nobody looks at it, but without it the engine would leave the reads out. */
+  private readonly touched = new Int32Array(1);
   private readonly segmentRows = new Int32Array(MAX_PIECES * SEGMENT_WORDS);
 
   /** Fragments that there is room for. */
   get room(): number {
     return MAX_PIECES - this.end / FRAG_WORDS;
+  }
+
+  get isEmpty(): boolean {
+    return this.end === 0;
   }
 
   /** Adds a fragment. @throws RangeError when there is no room */
@@ -75,9 +81,8 @@ export class RxBatch {
   }
 
   /** Reads a word of each line that parsing will need, all at once: the lines lie in another core's cache, and loads that
-   *  do not wait for each other fetch them side by side. (The paper's guests prefetch for the same reason.)
-   *  @returns a number that means nothing, so that the reads are not left out */
-  touch(i32: Int32Array): number {
+   *  do not wait for each other fetch them side by side. (The paper's guests prefetch for the same reason.) */
+  touch(i32: Int32Array): void {
     const rows = this.fragRows;
     let sum = 0;
     for (let row = this.taken; row < this.end; row += FRAG_WORDS) {
@@ -86,7 +91,7 @@ export class RxBatch {
       sum ^= i32[at];
       if (words > LINE_WORDS) sum ^= i32[at + LINE_WORDS] ^ i32[at + words - 1];
     }
-    return sum;
+    this.touched[0] = sum;
   }
 
   /** Goes to the next frame. @returns false when there is none */

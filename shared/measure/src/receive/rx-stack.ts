@@ -1,4 +1,5 @@
-/** The receiving half of a network stack: Ethernet, IPv4, UDP and TCP headers, down to the socket.
+/** The receiving half of a network stack: Ethernet, IPv4, UDP and TCP headers, down to the socket. Takes the frames of measured
+ *  runs, and passes all others on to who is there for them.
  *
  *  Works on batches. The driver names the buffers (`fragment`), then `process` parses, sorts out and coalesces, then
  *  `deliver` hands payload to the application; they are apart so that their CPU time can be told apart. What the buffers
@@ -8,7 +9,6 @@ import { slots, type CounterBlock, type Mem } from '@grantline/machine';
 import { STACK_COUNTERS, STACK_DROP, NO_RX_TAP, type RxTap } from '@grantline/observe';
 import * as frames from '@grantline/frames';
 import { isGroup, type Mac } from '@grantline/frames';
-import { AddressSet } from './address-set.js';
 import { MAX_LISTED, MAX_PIECES, type FrameApp, type PieceList } from './frame-app.js';
 import * as lro from './lro.js';
 import { Lro } from './lro.js';
@@ -18,17 +18,29 @@ import { framesOf } from './rx-info.js';
 // Local, so that the engine folds them into the code: see flow-templates.ts.
 const { ETH_BYTES, ETH_TYPE, ETHERTYPE_IPV4, ETHERTYPE_VLAN, VLAN_BYTES } = frames;
 const { IP_BROADCAST, IP_BYTES, IP_DST, IP_FLAGS, IP_FRAGMENT_MASK, IP_PROTOCOL, PROTO_TCP, PROTO_UDP } = frames;
+const { GENERATOR_PORT, RESPOND_PORT } = frames;
 const { TCP_BYTES, TCP_DST, TCP_OFFSET } = frames;
 const { UDP_BYTES, UDP_DST, UDP_LENGTH } = frames;
 const ALONE = lro.LRO_ALONE;
 
 const C = slots(STACK_COUNTERS);
-const TOUCH = true;
 const PORTS = 65536;
 const TAGS = 2;
+const L4 = ETH_BYTES + IP_BYTES;
+const PLAIN_IPV4 = 0x45;
+const ADDRESS_SLOTS = 256;
 
 /** Most fragments in one batch. */
 export const STACK_FRAGMENTS = MAX_PIECES;
+
+/** What takes the frames that are no measured run's: a guest's TCP/IP stack. */
+export interface OtherFrames {
+  /** A piece of a frame; frames come whole: see RxStack. */
+  fragment(off: number, len: number, more: boolean, info: number): void;
+  process(): unknown;
+  /** @param isSecond frames of the same batch were handed to the application right before: the time up to now is its */
+  deliver(nowNs: number, isSecond: boolean): unknown;
+}
 
 export interface RxStackOptions {
   mem: Mem;
@@ -51,17 +63,25 @@ export class RxStack {
   lroOn: boolean;
   /** Told of drops while a capture is on. */
   tap: RxTap = NO_RX_TAP;
+  /** Gets the frames of no measured run; null: all are taken for one's. */
+  others: OtherFrames | null = null;
+  /** No frame is for others: a capture is being replayed. */
+  takesAll = false;
+  /** The frame in progress is for others; its first piece has come, its last has not. */
+  private isForOthers = false;
+  private begun = false;
+  /** Others have pieces of this batch. */
+  private othersWait = false;
   private readonly mem: Mem;
   private readonly counters: CounterBlock;
   private readonly promiscuous: boolean;
   private readonly macs = new AddressSet();
   private readonly ips = new AddressSet();
   private readonly sockets = new Int16Array(2 * PORTS).fill(-1);
-  /** What `touch` returned: see there. */
-  touched = 0;
   private readonly lro: Lro;
   private readonly pieces: PieceList;
-  private readonly batch = new RxBatch();
+  /** The batch in progress. */
+  private readonly current = new RxBatch();
 
   constructor(options: RxStackOptions) {
     this.mem = options.mem;
@@ -94,7 +114,7 @@ export class RxStack {
 
   /** Fragments that the batch still has room for; a frame whose parts exceed it belongs into the next batch. */
   get room(): number {
-    return this.batch.room;
+    return this.current.room;
   }
 
   /** Adds one part of a frame. Its memory must stay mapped, and the caller's, until deliver returns.
@@ -103,17 +123,27 @@ export class RxStack {
    *  @param info what is known of the packet, at its first fragment: rx-info.ts
    *  @throws RangeError when the batch is full: the caller's mistake */
   fragment(off: number, len: number, more: boolean, info = 0): void {
-    this.batch.add(off, len, more, info);
+    const { others } = this;
+    if (others !== null) {
+      if (!this.begun) this.isForOthers = !this.takesAll && !isMeasured(this.mem, off, len);
+      this.begun = more;
+      if (this.isForOthers) {
+        this.othersWait = true;
+        others.fragment(off, len, more, info);
+        return;
+      }
+    }
+    this.current.add(off, len, more, info);
   }
 
   /** Parses what was added since the last call. A frame whose last fragment is missing is dropped as malformed.
-   *  @returns how many frames that was */
+   *  @returns how many frames that was, without those for others */
   process(): number {
     const raw = this.app.wantsRaw;
-    const batch = this.batch;
+    const batch = this.current;
     const v = this.counters.v;
     let count = 0;
-    this.touched = TOUCH ? batch.touch(this.mem.i32) : 0;
+    batch.touch(this.mem.i32);
     while (batch.take()) {
       let drop: number = C.dropBadHeader;
       if (batch.whole) drop = raw ? this.judgeRaw() : this.judge();
@@ -126,15 +156,28 @@ export class RxStack {
     }
     this.lro.flush();
     v[C.inFrames] += count;
+    if (this.othersWait) this.others!.process();
     return count;
   }
 
-  /** Hands all segments to the application; afterwards the batch is empty and its buffers are free.
+  /** After `process`: hands all segments to the application; afterwards the batch is empty and its buffers are free.
    *  @param nowNs the time that latency is measured to
-   *  @returns how many segments that was */
+   *  @returns how many segments that was, without what was for others */
   deliver(nowNs: number): number {
-    this.process();
-    const { app, pieces, batch } = this;
+    const { others } = this;
+    if (others === null) return this.handOver(nowNs);
+    // An application is not told of batches in which nothing is for it.
+    const isOwn = !this.current.isEmpty;
+    const segments = isOwn ? this.handOver(nowNs) : 0;
+    if (this.othersWait) {
+      this.othersWait = false;
+      others.deliver(nowNs, isOwn);
+    }
+    return segments;
+  }
+
+  private handOver(nowNs: number): number {
+    const { app, pieces, current: batch } = this;
     const { frames, segments } = batch;
     app.begin(nowNs);
     let to = 0;
@@ -157,7 +200,7 @@ export class RxStack {
   /** @returns a counter slot when the frame is dropped, else -1 */
   private judge(): number {
     const dv = this.mem.dv;
-    const batch = this.batch;
+    const batch = this.current;
     const at = batch.off;
     const bytes = batch.bytes;
     // All headers stand in the first buffer; where they do not, somebody is playing.
@@ -215,7 +258,7 @@ export class RxStack {
   }
 
   private judgeRaw(): number {
-    const batch = this.batch;
+    const batch = this.current;
     if (batch.linear < ETH_BYTES) return C.dropBadHeader;
     if (!this.isMine(batch.off)) return C.dropNotMine;
     batch.append(0, batch.bytes, ALONE, 0, true);
@@ -238,4 +281,54 @@ export class RxStack {
   }
 }
 
+/** Is a frame a measured run's: one to the generator's port, or a request, which is UDP? Asked of every frame, so the port comes
+ *  first, where a generator's frames have it: nothing is looked for (locate.ts). @param off, len the frame's first piece */
+function isMeasured(mem: Mem, off: number, len: number): boolean {
+  if (len < L4 + 4) return false;
+  const { dv, u8 } = mem;
+  const port = dv.getUint16(off + L4 + TCP_DST);
+  const protocol = u8[off + ETH_BYTES + IP_PROTOCOL];
+  if (port !== GENERATOR_PORT && !(port === RESPOND_PORT && protocol === PROTO_UDP)) return false;
+  return (
+    dv.getUint16(off + ETH_TYPE) === ETHERTYPE_IPV4 &&
+    u8[off + ETH_BYTES] === PLAIN_IPV4 &&
+    (protocol === PROTO_TCP || protocol === PROTO_UDP)
+  );
+}
+
 const socketAt = (protocol: number, port: number): number => (protocol === PROTO_TCP ? PORTS : 0) + port;
+
+/** The few addresses (MAC or IP) that are this station's own, asked for once per frame. */
+class AddressSet {
+  private readonly hi = new Int32Array(ADDRESS_SLOTS);
+  private readonly lo = new Int32Array(ADDRESS_SLOTS);
+  private readonly used = new Uint8Array(ADDRESS_SLOTS);
+  private count = 0;
+
+  /** @throws RangeError at more than 128 addresses */
+  add(hi: number, lo: number): void {
+    if (this.has(hi, lo)) return;
+    if (++this.count > ADDRESS_SLOTS / 2) throw new RangeError('too many addresses');
+    let i = addressSlot(lo);
+    while (this.used[i] === 1) i = (i + 1) & (ADDRESS_SLOTS - 1);
+    this.used[i] = 1;
+    this.hi[i] = hi;
+    this.lo[i] = lo;
+  }
+
+  /** @param hi first 16 bits of a MAC address; 0 for an IP address
+   *  @param lo the other 32 bits, signed or not */
+  has(hi: number, lo: number): boolean {
+    for (let i = addressSlot(lo); this.used[i] === 1; i = (i + 1) & (ADDRESS_SLOTS - 1))
+      if (this.lo[i] === (lo | 0) && this.hi[i] === hi) return true;
+    return false;
+  }
+
+  clear(): void {
+    this.used.fill(0);
+    this.count = 0;
+  }
+}
+
+/** Own addresses often count up in the last byte, or in the one before. */
+const addressSlot = (lo: number): number => (lo ^ (lo >>> 8)) & (ADDRESS_SLOTS - 1);

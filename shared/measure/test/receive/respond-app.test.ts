@@ -66,6 +66,7 @@ function make() {
     for (const from of at)
       for (let off = 0; off < bytes; off += part)
         stack.fragment(from + off, Math.min(part, bytes - off), off + part < bytes);
+    stack.process();
     stack.deliver(2e9);
   };
   const v = (): Record<string, number> => (counters.commit(), counters.read());

@@ -36,6 +36,7 @@ function make(frameBytes = 1514, most = 65535) {
     const info = frames === 0 ? 0 : (frames << RX_FRAMES_SHIFT) | bulk.mss;
     for (let at = 0; at < packet.length; at += 4096)
       stack.fragment(base + at, Math.min(4096, packet.length - at), at + 4096 < packet.length, at === 0 ? info : 0);
+    stack.process();
     stack.deliver(1e9 + 5000);
   };
   return { mem, bulk, receive, read: () => ({ ...verified.read(), ...counters.read() }) };

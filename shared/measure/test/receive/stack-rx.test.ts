@@ -1,5 +1,5 @@
 import t from 'tap';
-import { parseIp, parseMac } from '@grantline/frames';
+import { GENERATOR_PORT, RESPOND_PORT, parseIp, parseMac } from '@grantline/frames';
 import { STACK_FRAGMENTS } from '../../src/receive/rx-stack.js';
 import { frame, type Parts } from '@grantline/frames/testkit';
 import { Receiver, SpyApp } from './kit.js';
@@ -189,5 +189,72 @@ t.test('a batch takes 256 fragments, tells its room, and refuses more', (t) => {
   rx.deliver();
   t.equal(app.segments.length, STACK_FRAGMENTS);
   t.equal(rx.stack.room, STACK_FRAGMENTS);
+  t.end();
+});
+
+/** Keeps what a stack passes on, call by call. */
+class Others {
+  readonly calls: (string | number | boolean)[][] = [];
+  fragment(_off: number, len: number, more: boolean, info: number): void {
+    this.calls.push(['fragment', len, more, info]);
+  }
+  process(): void {
+    this.calls.push(['process']);
+  }
+  deliver(nowNs: number, isSecond: boolean): void {
+    this.calls.push(['deliver', nowNs, isSecond]);
+  }
+  take(): (string | number | boolean)[][] {
+    return this.calls.splice(0);
+  }
+}
+
+t.test('frames of measured runs are delivered, all others are passed on, and each is asked about once', (t) => {
+  const { app, rx } = setup();
+  const others = new Others();
+  rx.stack.others = others;
+  rx.stack.listen(17, RESPOND_PORT, 1);
+  const own = [
+    frame({ dstPort: GENERATOR_PORT, payload }),
+    frame({ protocol: 17, dstPort: GENERATOR_PORT, payload }),
+    frame({ protocol: 17, dstPort: RESPOND_PORT, payload }),
+  ];
+  const foreign = [
+    frame({ dstPort: 80, payload }),
+    frame({ dstPort: RESPOND_PORT, payload }),
+    frame({ type: 0x0806, dstPort: GENERATOR_PORT, payload }),
+    frame({ tag: 5, dstPort: GENERATOR_PORT, payload }),
+    frame({ protocol: 1, dstPort: GENERATOR_PORT, payload }),
+  ];
+  let begun = 0;
+  app.begin = () => void begun++;
+
+  for (const bytes of foreign) rx.add(bytes);
+  // Only the first piece is asked: the second one looks like a generator's frame.
+  rx.add(Uint8Array.from([...foreign[0], ...own[0]]), foreign[0].length).deliver(5e9);
+  const pieces = foreign.map((f) => ['fragment', f.length, false, 0]);
+  const chain = [
+    ['fragment', foreign[0].length, true, 0],
+    ['fragment', own[0].length, false, 0],
+  ];
+  t.same(others.take(), [...pieces, ...chain, ['process'], ['deliver', 5e9, false]]);
+  t.equal(begun, 0, 'an application is not told of batches in which nothing is for it');
+
+  rx.add(foreign[0]);
+  for (const bytes of own) rx.add(bytes);
+  rx.deliver(6e9);
+  t.same(others.take(), [pieces[0], ['process'], ['deliver', 6e9, true]]);
+  t.equal(app.segments.length, own.length);
+  t.equal(begun, 1);
+
+  for (const bytes of own) rx.add(bytes);
+  rx.deliver();
+  t.same(others.take(), [], 'others are not told of batches in which nothing is for them');
+
+  rx.stack.takesAll = true;
+  for (const bytes of foreign) rx.add(bytes);
+  rx.deliver();
+  t.same(others.take(), [], "a capture is replayed: all are a measured run's");
+  t.equal(rx.counts()['inFrames'], 2 * own.length + foreign.length);
   t.end();
 });

@@ -6,40 +6,62 @@ import { RX_RING_SIZE } from './ring.js';
 /** tx request, 12 bytes.
  *    0        4        6       8     10     12
  *    | gref   | offset | flags | id  | size |       u32 u16 u16 u16 u16
- *  size: the whole frame in the first slot of a frame, the own fragment in the others. */
-export const TX_REQ_GREF = 0;
-export const TX_REQ_OFFSET = 4;
-export const TX_REQ_FLAGS = 6;
-export const TX_REQ_ID = 8;
-export const TX_REQ_SIZE = 10;
-/** Bytes of a slot: the request's. The response takes 4: u16 id, i16 status. */
+ *  size: the whole frame in the first slot of a frame, the own fragment in the others.
+ *
+ *  Its words: gref, where, what. */
+export const txWhere = (offset: number, flags: number): number => offset | (flags << 16);
+export const txOffset = (where: number): number => where & 0xffff;
+export const txFlags = (where: number): number => where >>> 16;
+export const txWhat = (id: number, size: number): number => id | (size << 16);
+export const txId = (what: number): number => what & 0xffff;
+export const txSize = (what: number): number => what >>> 16;
+/** Bytes of a slot: the request's. */
 export const TX_SLOT_BYTES = 12;
+
+/** tx response, 4 bytes.
+ *    0     2        4
+ *    | id  | status |       u16 i16 */
+export const txRsp = (id: number, status: number): number => id | (status << 16);
+export const txRspId = (word: number): number => word & 0xffff;
+export const txRspStatus = (word: number): number => word >> 16;
 
 /** rx request, 8 bytes.
  *    0     2      4        8
  *    | id  | pad  | gref   |       u16 u16 u32
- *  pad is zero, unless both ends agreed on feature-rx-offset: then it is the buffer's offset in its page. */
-export const RX_REQ_ID = 0;
-export const RX_REQ_OFFSET = 2;
-export const RX_REQ_GREF = 4;
-/** rx response, 8 bytes.
+ *  pad is zero, unless both ends agreed on feature-rx-offset: then it is the buffer's offset in its page.
+ *
+ *  rx response, 8 bytes.
  *    0     2        4       6        8
  *    | id  | offset | flags | status |       u16 u16 u16 i16
- *  status: bytes in this slot, or a negative error. It lies in the slot of its request. */
-export const RX_RSP_ID = 0;
-export const RX_RSP_OFFSET = 2;
-export const RX_RSP_FLAGS = 4;
-export const RX_RSP_STATUS = 6;
+ *  status: bytes in this slot, or a negative error. It lies in the slot of its request.
+ *
+ *  The words of both: low; gref, or high. */
+export const rxLow = (id: number, offset: number): number => id | (offset << 16);
+export const rxId = (low: number): number => low & 0xffff;
+export const rxOffset = (low: number): number => low >>> 16;
+export const rxHigh = (flags: number, status: number): number => flags | (status << 16);
+export const rxFlags = (high: number): number => high & 0xffff;
+export const rxStatus = (high: number): number => high >> 16;
 export const RX_SLOT_BYTES = 8;
 
-/** Control request, 16 bytes: u16 id, u16 type, u32 data[3]. Response, 12 bytes: u16 id, u16 type, u32 status, u32 data. */
-export const CTRL_REQ_ID = 0;
-export const CTRL_REQ_TYPE = 2;
-export const CTRL_REQ_DATA0 = 4;
-export const CTRL_REQ_DATA1 = 8;
-export const CTRL_REQ_DATA2 = 12;
-export const CTRL_RSP_STATUS = 4;
-export const CTRL_RSP_DATA = 8;
+/** Extra info, 8 bytes in a slot of its own behind a packet's first.
+ *    0      1       2     4          5     6          8
+ *    | type | flags | mss | GSO type | pad | features |       u8 u8 u16 u8 u8 u16; from 2 on by type: that of GSO
+ *  Its words: head, body. */
+export const extraHead = (type: number, mss: number): number => type | (mss << 16);
+export const extraType = (head: number): number => head & 0xff;
+export const extraFlags = (head: number): number => (head >>> 8) & 0xff;
+export const gsoMss = (head: number): number => head >>> 16;
+export const gsoType = (body: number): number => body & 0xff;
+
+/** Control request, 16 bytes, and response, 12 bytes.
+ *    0     2       4          8        12        16
+ *    | id  | type  | data 0   | data 1 | data 2  |       u16 u16 u32 u32 u32
+ *    | id  | type  | status   | data   |                 u16 u16 u32 u32
+ *  Words: head; of the request data 0 to 2, of the response status and data. */
+export const ctrlHead = (id: number, type: number): number => id | (type << 16);
+export const ctrlId = (head: number): number => head & 0xffff;
+export const ctrlType = (head: number): number => head >>> 16;
 export const CTRL_SLOT_BYTES = 16;
 
 export const CTRL_TYPE_GET_GREF_MAPPING_SIZE = 8;
@@ -50,7 +72,12 @@ export const CTRL_STATUS_NOT_SUPPORTED = 1;
 export const CTRL_STATUS_INVALID_PARAMETER = 2;
 export const CTRL_STATUS_BUFFER_OVERFLOW = 3;
 
-/** Entry of the list that ADD and DEL name, 8 bytes: u32 gref, u16 flags (bit 0 read-only), u16 status (out). */
+/** Entry of the list that ADD and DEL name, 8 bytes.
+ *    0        4       6        8
+ *    | gref   | flags | status |       u32 u16 u16
+ *  flags: bit 0 read-only. status is netback's. Its words: gref, entry. */
+export const grefListEntry = (flags: number, status: number): number => flags | (status << 16);
+export const grefListStatus = (entry: number): number => entry >>> 16;
 export const GREF_LIST_STATUS = 6;
 export const GREF_LIST_ENTRY_BYTES = 8;
 export const GREF_LIST_MAX = 512;
@@ -67,8 +94,7 @@ export const NETRXF_CSUM_BLANK = 2;
 export const NETRXF_MORE_DATA = 4;
 export const NETRXF_EXTRA_INFO = 8;
 
-/** Extra info, 8 bytes in a slot of its own behind a packet's first: u8 type, u8 flags, then by type. GSO: u16 mss, u8 GSO
- *  type, u8 pad, u16 features. */
+/** Of extra info. */
 export const XEN_NETIF_EXTRA_TYPE_GSO = 1;
 export const XEN_NETIF_EXTRA_TYPE_MAX = 6;
 export const XEN_NETIF_EXTRA_FLAG_MORE = 1;

@@ -15,11 +15,14 @@ export const NICQ_SIZE = 512;
 export const NICQ_ENTRY_BYTES = 8;
 export const NICQ_PAGES = 3;
 
-export const NICQ_AVAIL_DPN = 0;
-export const NICQ_AVAIL_OFFSET = 4;
-export const NICQ_AVAIL_LEN = 6;
-export const NICQ_COMP_LEN = 0;
-export const NICQ_COMP_FLAGS = 2;
+/** Words of an avail entry: dpn, span. Those of a transmit descriptor begin with the same two. */
+export const nicSpan = (offset: number, len: number): number => offset | (len << 16);
+export const spanOffset = (span: number): number => span & 0xffff;
+export const spanLen = (span: number): number => span >>> 16;
+/** First word of a completion. */
+export const nicComp = (len: number, flags: number): number => len | (flags << 16);
+export const compLen = (comp: number): number => comp & 0xffff;
+export const compFlags = (comp: number): number => comp >>> 16;
 
 /** Last buffer of a frame. */
 export const NICQ_COMP_EOP = 1;

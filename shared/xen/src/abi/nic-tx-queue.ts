@@ -8,6 +8,14 @@
  *  in the order of the descriptors, one for each. */
 export const NICTX_SIZE = 256;
 
+/** Words of a descriptor: dpn, span (nic-queue.ts), order, headers. */
+export const txOrder = (flags: number, mss: number): number => flags | (mss << 16);
+export const orderFlags = (order: number): number => order & 0xffff;
+export const orderMss = (order: number): number => order >>> 16;
+export const txHeaders = (csumStart: number, bytes: number): number => csumStart | (bytes << 16);
+export const headersCsumStart = (headers: number): number => headers & 0xffff;
+export const headersBytes = (headers: number): number => headers >>> 16;
+
 /** Last descriptor of a packet. */
 export const NICTX_EOP = 1;
 /** Fill in the checksum of TCP or UDP, whose header begins at csum_start; its field holds the sum of the pseudo header. */

@@ -1,10 +1,8 @@
 /** The driver's side of a NIC receive queue: posts buffers, takes completions. docs/wire/nic-queue.md.
  *  Used by the domain that drives the queue: the driver domain, or in `direct` the guest itself. */
+import * as abi from '../abi/nic-queue.js';
 import {
-  NICQ_AVAIL_DPN,
   NICQ_AVAIL_EVENT,
-  NICQ_AVAIL_LEN,
-  NICQ_AVAIL_OFFSET,
   NICQ_AVAIL_PROD,
   NICQ_COMP_EVENT,
   NICQ_COMP_PROD,
@@ -15,12 +13,14 @@ import { PAGE_SIZE } from '@grantline/base';
 import type { Mem } from '@grantline/machine';
 import { idxAdd, passed, type RingIdx } from '../ring/indices.js';
 
+// Local, so that the engine folds it into the code: see shared/frames/src/flow-templates.ts.
+const { nicSpan } = abi;
+
 export class DriverQueue {
   /** Buffers posted (private) and completions taken: free-running. */
   availProd = 0 as RingIdx;
   compCons = 0 as RingIdx;
   private readonly u32: Uint32Array;
-  private readonly u16: Uint16Array;
   private readonly header: number;
   private readonly avail: number;
   private readonly comp: number;
@@ -29,7 +29,6 @@ export class DriverQueue {
   /** @param base byte offset of three zeroed pages: header, avail, comp */
   constructor(mem: Mem, base: number) {
     this.u32 = mem.u32;
-    this.u16 = mem.u16;
     this.header = base;
     this.avail = base + PAGE_SIZE;
     this.comp = base + 2 * PAGE_SIZE;
@@ -46,9 +45,8 @@ export class DriverQueue {
   /** Puts a buffer; `publish` makes it visible. The caller has checked `free`. */
   post(dpn: number, offset: number, len: number): void {
     const at = this.avail + (this.availProd & (NICQ_SIZE - 1)) * NICQ_ENTRY_BYTES;
-    this.u32[(at + NICQ_AVAIL_DPN) >> 2] = dpn;
-    this.u16[(at + NICQ_AVAIL_OFFSET) >> 1] = offset;
-    this.u16[(at + NICQ_AVAIL_LEN) >> 1] = len;
+    this.u32[at >> 2] = dpn;
+    this.u32[(at >> 2) + 1] = nicSpan(offset, len);
     this.availProd = ((this.availProd + 1) >>> 0) as RingIdx;
   }
 
@@ -67,9 +65,10 @@ export class DriverQueue {
     return n > (this.published - this.compCons) >>> 0 ? -1 : n;
   }
 
-  /** @returns byte offset of the completion that is `ahead` after the next one to take */
+  /** @returns the completion that is `ahead` after the next one to take: `compLen` and `compFlags` take it apart. The page is
+   *  shared: to be read once */
   completion(ahead: number): number {
-    return this.comp + ((this.compCons + ahead) & (NICQ_SIZE - 1)) * NICQ_ENTRY_BYTES;
+    return this.u32[(this.comp + ((this.compCons + ahead) & (NICQ_SIZE - 1)) * NICQ_ENTRY_BYTES) >> 2];
   }
 
   /** Gives back `n` completions that were read. */

@@ -1,7 +1,7 @@
 /** The driver's side of a NIC transmit queue: posts packets, takes completions. docs/wire/nic-queue.md section 8.
  *  Used by the domain that drives the queue: the driver domain, or in `direct` the guest itself. */
-import { NICQ_AVAIL_EVENT, NICQ_AVAIL_PROD, NICQ_COMP_EVENT, NICQ_COMP_PROD } from '../abi/nic-queue.js';
-import { NICTX_SIZE } from '../abi/nic-tx-queue.js';
+import { NICQ_AVAIL_EVENT, NICQ_AVAIL_PROD, NICQ_COMP_EVENT, NICQ_COMP_PROD, nicSpan } from '../abi/nic-queue.js';
+import { NICTX_SIZE, txHeaders, txOrder } from '../abi/nic-tx-queue.js';
 import { PAGE_SIZE } from '@grantline/base';
 import type { Mem } from '@grantline/machine';
 import { idxAdd, passed, ringIdx, type RingIdx } from '../ring/indices.js';
@@ -49,9 +49,9 @@ export class TxDriverQueue {
     const at = this.avail + ((this.availProd & MASK) << 2);
     const u32 = this.u32;
     u32[at] = dpn;
-    u32[at + 1] = offset | (len << 16);
-    u32[at + 2] = flags | (mss << 16);
-    u32[at + 3] = csumStart | (headerBytes << 16);
+    u32[at + 1] = nicSpan(offset, len);
+    u32[at + 2] = txOrder(flags, mss);
+    u32[at + 3] = txHeaders(csumStart, headerBytes);
     this.availProd = ((this.availProd + 1) >>> 0) as RingIdx;
   }
 

@@ -1,6 +1,6 @@
 import t from 'tap';
 import fc from 'fast-check';
-import { NICQ_AVAIL_PROD, NICQ_COMP_PROD, NICQ_SIZE } from '../../src/abi/nic-queue.js';
+import { NICQ_AVAIL_PROD, NICQ_COMP_PROD, NICQ_SIZE, compLen } from '../../src/abi/nic-queue.js';
 import { memOver } from '@grantline/machine';
 import { DeviceQueue } from '../../src/nicq/device-queue.js';
 import { DriverQueue } from '../../src/nicq/driver-queue.js';
@@ -40,8 +40,7 @@ t.test(
             if (device.publish()) driverAsleep = false;
           } else if (s.kind === 'take') {
             const n = Math.min(s.n, driver.completed());
-            for (let i = 0; i < n; i++)
-              if (mem.u16[driver.completion(i) >> 1] !== (completed[i] & 0xffff)) return false;
+            for (let i = 0; i < n; i++) if (compLen(driver.completion(i)) !== (completed[i] & 0xffff)) return false;
             driver.consume(n);
             completed.splice(0, n);
           } else if (s.kind === 'driverSleeps') driverAsleep = !driver.arm();

@@ -3,22 +3,14 @@
 import {
   NICQ_COMP_EOP,
   NICQ_COMP_ERROR,
-  NICQ_COMP_FLAGS,
-  NICQ_COMP_LEN,
   NICQ_COMP_LOOPBACK,
   NICQ_SIZE,
   type DriverQueue,
+  compFlags,
+  compLen,
 } from '@grantline/xen';
 import { PAGE_SIZE } from '@grantline/base';
-import {
-  slots,
-  type CounterBlock,
-  type Poller,
-  type Mem,
-  DRIVER_DOMAIN_CPU,
-  type Laps,
-  type Notify,
-} from '@grantline/machine';
+import { slots, type CounterBlock, type Poller, DRIVER_DOMAIN_CPU, type Laps, type Notify } from '@grantline/machine';
 import { DRIVER_COUNTERS } from '@grantline/observe';
 import { ETH_BYTES, ETH_MAX_PACKET } from '@grantline/frames';
 import type { Buffers } from './buffers.js';
@@ -30,7 +22,6 @@ const CPU = slots(DRIVER_DOMAIN_CPU);
 const BATCH = 64;
 
 export interface DriverOptions {
-  mem: Mem;
   queue: DriverQueue;
   buffers: Buffers;
   /** Page number of each buffer as the NIC sees it. */
@@ -48,7 +39,6 @@ export class NicDriver implements Poller {
   /** The queue's state is impossible: nothing is taken from it any more. */
   broken = false;
   private readonly o: DriverOptions;
-  private readonly u16: Uint16Array;
   private readonly posted = new Int16Array(NICQ_SIZE);
   private readonly ids = new Int16Array(BATCH);
   private readonly lens = new Uint16Array(BATCH);
@@ -61,7 +51,6 @@ export class NicDriver implements Poller {
 
   constructor(options: DriverOptions) {
     this.o = options;
-    this.u16 = options.mem.u16;
   }
 
   poll(): number {
@@ -130,9 +119,9 @@ export class NicDriver implements Poller {
     const v = counters.v;
     let frames = 0;
     for (let i = 0; i < n; i++) {
-      const at = queue.completion(i) >> 1;
-      const len = this.u16[at + (NICQ_COMP_LEN >> 1)];
-      const flags = this.u16[at + (NICQ_COMP_FLAGS >> 1)];
+      const comp = queue.completion(i);
+      const len = compLen(comp);
+      const flags = compFlags(comp);
       const id = this.posted[(queue.compCons + i) & (NICQ_SIZE - 1)];
       buffers.filled(id);
       if (this.head < 0) this.head = id;

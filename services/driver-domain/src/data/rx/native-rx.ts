@@ -1,15 +1,7 @@
 /** Receive without virtualisation (`native`): the NIC's default queue feeds the driver domain's own network stack, out
  *  of half-page buffers that are in the DMA table for good. No bridge, no netback, no grants. */
-import { NICQ_COMP_EOP, NICQ_COMP_ERROR, NICQ_SIZE, NETIF_NR_SLOTS_MIN, type DriverQueue } from '@grantline/xen';
-import {
-  slots,
-  type CounterBlock,
-  type Poller,
-  type Mem,
-  DRIVER_DOMAIN_CPU,
-  type Laps,
-  type Notify,
-} from '@grantline/machine';
+import { NICQ_COMP_EOP, NICQ_COMP_ERROR, NICQ_SIZE, NETIF_NR_SLOTS_MIN, type DriverQueue, compFlags, compLen } from '@grantline/xen';
+import { slots, type CounterBlock, type Poller, DRIVER_DOMAIN_CPU, type Laps, type Notify } from '@grantline/machine';
 import { DRIVER_COUNTERS } from '@grantline/observe';
 
 const C = slots(DRIVER_COUNTERS);
@@ -28,7 +20,6 @@ export interface FrameSink {
 }
 
 export interface NativeRxOptions {
-  mem: Mem;
   queue: DriverQueue;
   /** Byte offset of buffer 0; buffer i lies i half pages further. There are NICQ_SIZE of them. */
   base: number;
@@ -97,21 +88,21 @@ export class NativeRx implements Poller {
 
   /** Names the whole frames among n completions to the stack. @returns completions of whole frames */
   private take(n: number): number {
-    const { queue, mem, base, stack } = this.o;
+    const { queue, base, stack } = this.o;
     const v = this.o.counters.v;
     let whole = 0;
     let bytes = 0;
     this.partial = 0;
     for (let i = 0; i < n; i++) {
-      const entry = mem.u32[queue.completion(i) >> 2];
-      const flags = entry >>> 16;
-      bytes += entry & 0xffff;
-      if ((entry & 0xffff) > NATIVE_BUFFER_BYTES || i - whole >= NETIF_NR_SLOTS_MIN) return this.fail();
+      const comp = queue.completion(i);
+      const flags = compFlags(comp);
+      bytes += compLen(comp);
+      if (compLen(comp) > NATIVE_BUFFER_BYTES || i - whole >= NETIF_NR_SLOTS_MIN) return this.fail();
       if ((flags & NICQ_COMP_ERROR) !== 0) v[C.errors]++;
       else if ((flags & NICQ_COMP_EOP) === 0) continue;
       else {
         for (let k = whole; k <= i; k++) {
-          const len = mem.u16[queue.completion(k) >> 1];
+          const len = compLen(queue.completion(k));
           const id = (queue.compCons + k) & (NICQ_SIZE - 1);
           stack.fragment(base + id * NATIVE_BUFFER_BYTES, len, k < i);
         }

@@ -3,20 +3,10 @@
  *
  *  A request whose grant is in the pool is posted at once and answered at once (pooled-rx.ts). Any other is pinned first
  *  and unpinned before its answer (pinned-rx.ts); while there are such, the quick loops pause. */
-import { NICQ_COMP_EOP, NICQ_SIZE, RX_RING_SIZE, type DriverQueue } from '@grantline/xen';
-import { NO_TAP, type FrameTap, NETBACK_COUNTERS } from '@grantline/observe';
-import {
-  DRIVER_DOMAIN_CPU,
-  slots as counterSlots,
-  type CounterBlock,
-  type Poller,
-  type Mem,
-  type Laps,
-  type Notify,
-  type Scheduler,
-} from '@grantline/machine';
+import { NICQ_COMP_EOP, NICQ_SIZE, RX_RING_SIZE, type DriverQueue, NICQ_COMP_ERROR, compFlags, compLen } from '@grantline/xen';
+import { NO_TAP, type FrameTap, NETBACK_COUNTERS, INBOUND, UNSEEN } from '@grantline/observe';
+import { DRIVER_DOMAIN_CPU, slots as counterSlots, type CounterBlock, type Poller, type Mem, type Laps, type Notify, type Scheduler } from '@grantline/machine';
 import type { Granter } from '../grants/batch-turns.js';
-import { NicCompletions } from './nic-completions.js';
 import { NicFrames } from './nic-frames.js';
 import { PinnedRx } from './pinned-rx.js';
 import type { Pins } from '../grants/pins.js';
@@ -55,7 +45,8 @@ export class NetbackNicRx implements Poller, PoolUser, VifPart {
   private readonly o: NicRxOptions;
   private readonly pooled: PooledRx;
   private readonly pinned: PinnedRx;
-  private readonly seen = new NicCompletions();
+  /** Of captures: bytes of the frame whose last buffer has not come. */
+  private seenBytes = 0;
 
   constructor(options: NicRxOptions) {
     const { mem, slots, queue, pool, granter, counters, meter } = options;
@@ -129,7 +120,7 @@ export class NetbackNicRx implements Poller, PoolUser, VifPart {
     const { queue, counters } = this.o;
     const n = Math.max(0, queue.completed());
     for (let i = 0; i < n; i++) {
-      if ((this.o.mem.u16[(queue.completion(i) >> 1) + 1] & NICQ_COMP_EOP) === 0) continue;
+      if ((compFlags(queue.completion(i)) & NICQ_COMP_EOP) === 0) continue;
       counters.v[C.nicFrames]++;
       counters.v[C.dropDisabled]++;
     }
@@ -191,9 +182,30 @@ export class NetbackNicRx implements Poller, PoolUser, VifPart {
     let taken = n;
     if (this.pinned.slow === 0) this.pooled.complete(n);
     else taken = this.pinned.complete(n);
-    if (this.tap.on) this.seen.capture(this.tap, this.o.mem, queue, taken);
+    if (this.tap.on) this.capture(taken);
     queue.consume(taken);
     return taken;
+  }
+
+  /** Captures what the NIC put straight into the guest's pages: the driver domain sees that a frame came and how long it is, and
+   *  none of its bytes. docs/wire/capture.md. @param n completions that were just dealt with, and not yet given back */
+  private capture(n: number): void {
+    const { tap } = this;
+    const { queue } = this.o;
+    for (let i = 0; i < n; i++) {
+      const comp = queue.completion(i);
+      const flags = compFlags(comp);
+      // A buffer that the NIC refused belongs to no frame.
+      if ((flags & NICQ_COMP_ERROR) !== 0) {
+        this.seenBytes = 0;
+        continue;
+      }
+      this.seenBytes += compLen(comp);
+      if ((flags & NICQ_COMP_EOP) === 0) continue;
+      tap.begin();
+      tap.end(this.seenBytes, INBOUND, UNSEEN);
+      this.seenBytes = 0;
+    }
   }
 
   private takeRequests(): number {

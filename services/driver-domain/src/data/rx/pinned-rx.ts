@@ -10,10 +10,12 @@ import {
   NICQ_SIZE,
   RX_RING_SIZE,
   type DriverQueue,
+  compFlags,
+  compLen,
   ringIdx,
   type RingIdx,
 } from '@grantline/xen';
-import { slots as counterSlots, type CounterBlock, type Mem, type Laps } from '@grantline/machine';
+import { slots as counterSlots, type CounterBlock, type Laps } from '@grantline/machine';
 import { NETBACK_COUNTERS } from '@grantline/observe';
 import type { Granter } from '../grants/batch-turns.js';
 import type { NicFrames } from './nic-frames.js';
@@ -32,7 +34,6 @@ const UNPINNING = 3;
 const DONE = 4;
 
 export interface PinnedRxOptions {
-  mem: Mem;
   slots: RxSlots;
   queue: DriverQueue;
   pool: GrantPool;
@@ -124,16 +125,15 @@ export class PinnedRx implements PinSink {
   /** Takes up to n completions and unpins their pages. @returns how many; fewer than n when `blocked` */
   complete(n: number): number {
     const { slots, queue, postedSlot, frames } = this.o;
-    const u16 = this.o.mem.u16;
     const v = this.o.counters.v;
     for (let i = 0; i < n; i++) {
       if (!this.pins.canUnpin()) {
         this.blocked = true;
         return i;
       }
-      const at = queue.completion(i) >> 1;
-      const len = u16[at];
-      const flags = u16[at + 1];
+      const comp = queue.completion(i);
+      const len = compLen(comp);
+      const flags = compFlags(comp);
       const s = postedSlot[(queue.compCons + i) & NICQ_MASK];
       slots.flags[s] = 0;
       if ((flags & NICQ_COMP_ERROR) !== 0 || len > slots.bufferBytes) {

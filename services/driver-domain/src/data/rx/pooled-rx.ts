@@ -1,6 +1,7 @@
 /** Requests whose grants are in the pool: posted at once, and answered at once when the NIC has filled them. This is
  *  all that happens in the steady state of `grant-reuse` and `optimised`; it may only run while no other request is
  *  unanswered (pinned-rx.ts), so that completions, posts and ring slots are in one order. */
+import * as xen from '@grantline/xen';
 import {
   GRANT_ENTRIES,
   NETIF_RSP_ERROR,
@@ -17,6 +18,9 @@ import { NETBACK_COUNTERS } from '@grantline/observe';
 import type { NicFrames } from './nic-frames.js';
 import type { GrantPool } from '../grants/pool.js';
 import { RX_MASK, type RxSlots } from './rx-slots.js';
+
+// Local, so that the engine folds them into the code: see shared/frames/src/flow-templates.ts.
+const { compFlags, compLen, rxHigh, rxId, rxLow, rxOffset } = xen;
 
 const C = counterSlots(NETBACK_COUNTERS);
 const NICQ_MASK = NICQ_SIZE - 1;
@@ -52,13 +56,13 @@ export class PooledRx {
       const s = cons & RX_MASK;
       const at = base + s * (RX_SLOT_BYTES >> 2);
       // As slots.take, in words: each is read once.
-      const head = u32[at];
+      const low = u32[at];
       const ref = u32[at + 1];
-      const where = (head >>> 16) & offsetMask;
+      const where = rxOffset(low) & offsetMask;
       const dpn = ref < GRANT_ENTRIES ? pooled[ref] : 0;
       // Whatever is not plain stays for the slow loop, which judges it.
       if (dpn === 0 || where > maxOffset) break;
-      id[s] = head;
+      id[s] = rxId(low);
       offset[s] = where;
       gref[s] = ref;
       postedSlot[queue.availProd & NICQ_MASK] = s;
@@ -73,27 +77,27 @@ export class PooledRx {
   complete(n: number): void {
     const { slots, queue, frames, counters } = this.o;
     const { id, offset, bufferBytes, ring } = slots;
-    const { u16, u32 } = this.o.mem;
+    const { u32 } = this.o.mem;
     const base = ring.slot(ringIdx(0)) >> 2;
     let rsp: number = ring.rspProdPvt;
     let whole = 0;
     let bytes = 0;
     for (let i = 0; i < n; i++) {
-      const at = queue.completion(i) >> 1;
-      const len = u16[at];
-      const flags = u16[at + 1];
+      const comp = queue.completion(i);
+      const len = compLen(comp);
+      const flags = compFlags(comp);
       const s = rsp & RX_MASK;
       const out = base + s * (RX_SLOT_BYTES >> 2);
-      u32[out] = id[s] | (offset[s] << 16);
+      u32[out] = rxLow(id[s], offset[s]);
       if ((flags & NICQ_COMP_ERROR) !== 0 || len > bufferBytes) {
-        u32[out + 1] = NETIF_RSP_ERROR << 16;
+        u32[out + 1] = rxHigh(0, NETIF_RSP_ERROR);
         frames.nicError(flags);
         frames.abandon();
       } else if ((flags & NICQ_COMP_EOP) === 0) {
-        u32[out + 1] = NETRXF_MORE_DATA | (len << 16);
+        u32[out + 1] = rxHigh(NETRXF_MORE_DATA, len);
         frames.bytes += len;
       } else {
-        u32[out + 1] = len << 16;
+        u32[out + 1] = rxHigh(0, len);
         if (frames.bytes > 0) {
           counters.v[C.nicFrames]++;
           frames.end(len);

@@ -9,6 +9,10 @@ import {
   type BackRing,
   idxAdd,
   idxDist,
+  rxHigh,
+  rxId,
+  rxLow,
+  rxOffset,
 } from '@grantline/xen';
 import { PAGE_SIZE } from '@grantline/base';
 import type { Mem } from '@grantline/machine';
@@ -28,12 +32,10 @@ export class RxSlots {
   /** Of the response to be: NETRXF_* and bytes, or a negative status. */
   readonly flags = new Uint16Array(RX_RING_SIZE);
   readonly status = new Int16Array(RX_RING_SIZE);
-  private readonly u16: Uint16Array;
   private readonly u32: Uint32Array;
 
   /** @param usesOffset both ends agreed on feature-rx-offset: the request's pad is the buffer's offset in its page */
   constructor(mem: Mem, ring: BackRing, bufferBytes: number, usesOffset: boolean) {
-    this.u16 = mem.u16;
     this.u32 = mem.u32;
     this.ring = ring;
     this.bufferBytes = bufferBytes;
@@ -46,11 +48,12 @@ export class RxSlots {
   take(): number {
     const ring = this.ring;
     const s = ring.reqCons & RX_MASK;
-    const at = ring.slot(ring.reqCons);
-    const offset = this.u16[(at >> 1) + 1] & this.offsetMask;
-    this.id[s] = this.u16[at >> 1];
+    const at = ring.slot(ring.reqCons) >> 2;
+    const low = this.u32[at];
+    const offset = rxOffset(low) & this.offsetMask;
+    this.id[s] = rxId(low);
     this.offset[s] = offset;
-    this.gref[s] = this.u32[(at >> 2) + 1];
+    this.gref[s] = this.u32[at + 1];
     if (offset > this.maxOffset) return -1;
     ring.reqCons = idxAdd(ring.reqCons, 1);
     return s;
@@ -72,8 +75,8 @@ export class RxSlots {
   answer(s: number): void {
     const ring = this.ring;
     const at = ring.slot(ring.rspProdPvt) >> 2;
-    this.u32[at] = this.id[s] | (this.offset[s] << 16);
-    this.u32[at + 1] = this.flags[s] | (this.status[s] << 16);
+    this.u32[at] = rxLow(this.id[s], this.offset[s]);
+    this.u32[at + 1] = rxHigh(this.flags[s], this.status[s]);
     ring.rspProdPvt = idxAdd(ring.rspProdPvt, 1);
   }
 

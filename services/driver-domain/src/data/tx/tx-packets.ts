@@ -5,6 +5,7 @@ import { PAGE_SIZE } from '@grantline/base';
 
 /** As many as the ring has slots (MAX_PENDING_REQS in Linux). */
 export const MAX_PENDING = 256;
+const PENDING_MASK = MAX_PENDING - 1;
 /** Pages for the copied headers of all packets. */
 export const HEADER_PAGES = (MAX_PENDING * NETBACK_HEADER_BYTES) / PAGE_SIZE;
 
@@ -68,5 +69,29 @@ export class TxPackets {
   give(s: number): void {
     this.live[s] = 0;
     this.free[this.freeCount++] = s;
+  }
+}
+
+/** Packets of one vif queue, first in, first out. There are never more than MAX_PENDING. */
+export class PacketFifo {
+  count = 0;
+  private readonly ring = new Int16Array(MAX_PENDING);
+  private from = 0;
+
+  push(packet: number): void {
+    this.ring[(this.from + this.count++) & PENDING_MASK] = packet;
+  }
+
+  /** The oldest one. Only while there is one. */
+  get first(): number {
+    return this.ring[this.from];
+  }
+
+  /** Takes the oldest one. */
+  shift(): number {
+    const packet = this.ring[this.from];
+    this.from = (this.from + 1) & PENDING_MASK;
+    this.count--;
+    return packet;
   }
 }

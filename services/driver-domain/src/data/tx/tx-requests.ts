@@ -14,7 +14,16 @@ import {
   XEN_NETIF_EXTRA_TYPE_MAX,
   XEN_NETIF_GSO_TYPE_TCPV4,
   type BackRing,
+  extraFlags,
+  extraType,
+  gsoMss,
+  gsoType,
   idxAdd,
+  txFlags,
+  txId,
+  txOffset,
+  txRsp,
+  txSize,
 } from '@grantline/xen';
 import { PAGE_SIZE } from '@grantline/base';
 import { slots, type CounterBlock, type Mem } from '@grantline/machine';
@@ -47,7 +56,7 @@ export class TxRequests {
 
   /** Bytes of the next packet, as its first slot claims. Only a hint: the slot is read again when it is taken. */
   peekBytes(): number {
-    return this.u32[(this.ring.slot(this.ring.reqCons) >> 2) + 2] >>> 16;
+    return txSize(this.u32[(this.ring.slot(this.ring.reqCons) >> 2) + 2]);
   }
 
   /** Takes the next packet. The caller has found that there are requests.
@@ -58,12 +67,12 @@ export class TxRequests {
     const at = ring.slot(ring.reqCons) >> 2;
     const first = p.take();
     p.gref[first] = u32[at];
-    const place = u32[at + 1];
-    const name = u32[at + 2];
-    const flags = place >>> 16;
-    const total = name >>> 16;
-    p.offset[first] = place & 0xffff;
-    p.id[first] = name & 0xffff;
+    const firstWhere = u32[at + 1];
+    const firstWhat = u32[at + 2];
+    const flags = txFlags(firstWhere);
+    const total = txSize(firstWhat);
+    p.offset[first] = txOffset(firstWhere);
+    p.id[first] = txId(firstWhat);
     p.packet[first] = first;
     ring.reqCons = idxAdd(ring.reqCons, 1);
     let left = there - 1;
@@ -86,10 +95,10 @@ export class TxRequests {
       const where = u32[from + 1];
       const what = u32[from + 2];
       ring.reqCons = idxAdd(ring.reqCons, 1);
-      const offset = where & 0xffff;
-      const size = what >>> 16;
+      const offset = txOffset(where);
+      const size = txSize(what);
       p.offset[s] = offset;
-      p.id[s] = what & 0xffff;
+      p.id[s] = txId(what);
       p.packet[s] = first;
       p.next[tail] = s;
       tail = s;
@@ -103,7 +112,7 @@ export class TxRequests {
         p.size[s] = size;
       }
       if (offset + size > PAGE_SIZE) return this.fatal('a slot reaches over the end of its page');
-      more = ((where >>> 16) & NETTXF_MORE_DATA) !== 0;
+      more = (txFlags(where) & NETTXF_MORE_DATA) !== 0;
     }
     p.size[first] = rest;
     const v = this.counters.v;
@@ -143,7 +152,7 @@ export class TxRequests {
 
   private answer(id: number, status: number): void {
     const { ring } = this;
-    this.u32[ring.slot(ring.rspProdPvt) >> 2] = id | (status << 16);
+    this.u32[ring.slot(ring.rspProdPvt) >> 2] = txRsp(id, status);
     ring.rspProdPvt = idxAdd(ring.rspProdPvt, 1);
   }
 
@@ -160,19 +169,19 @@ export class TxRequests {
       const body = u32[at + 1];
       ring.reqCons = idxAdd(ring.reqCons, 1);
       this.extras++;
-      const type = head & 0xff;
+      const type = extraType(head);
       if (type === 0 || type >= XEN_NETIF_EXTRA_TYPE_MAX) {
         this.fatal('extra info has a type that there is not');
         return -1;
       }
       if (type === XEN_NETIF_EXTRA_TYPE_GSO) {
-        this.mss = head >>> 16;
-        if (this.mss === 0 || (body & 0xff) !== XEN_NETIF_GSO_TYPE_TCPV4) {
+        this.mss = gsoMss(head);
+        if (this.mss === 0 || gsoType(body) !== XEN_NETIF_GSO_TYPE_TCPV4) {
           this.fatal(this.mss === 0 ? 'segmentation into segments of 0 bytes' : 'segmentation of an unknown type');
           return -1;
         }
       }
-      more = ((head >>> 8) & XEN_NETIF_EXTRA_FLAG_MORE) !== 0;
+      more = (extraFlags(head) & XEN_NETIF_EXTRA_FLAG_MORE) !== 0;
     }
     return left;
   }

@@ -29,7 +29,6 @@ function make() {
     });
   const bell = new Bell();
   const driver = new NicDriver({
-    mem: arena.mem,
     queue: nic.queue,
     buffers,
     dpn,

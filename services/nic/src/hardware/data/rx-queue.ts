@@ -2,6 +2,7 @@
  *
  *  The driver may be a guest (`direct`), so nothing that it wrote is believed: an entry is read once and the copy is
  *  judged, each page goes through the DMA table, and the queue's own pages are looked up again in each burst. */
+import * as xen from '@grantline/xen';
 import { NICQ_COMP_EOP, NICQ_COMP_ERROR, NICQ_SIZE, DeviceQueue } from '@grantline/xen';
 import { PAGE_SIZE } from '@grantline/base';
 import { slots, type CounterBlock, type Mem, type Notify } from '@grantline/machine';
@@ -10,6 +11,9 @@ import type { BurstGuard, DmaTable } from './dma.js';
 import { Moderation } from './moderation.js';
 import { QueuePages } from './queue-pages.js';
 import { DELIVERED, DROPPED, NO_BUFFER, type QueueFault, type QueueSettings } from './queue-types.js';
+
+// Local, so that the engine folds them into the code: see shared/frames/src/flow-templates.ts.
+const { spanLen, spanOffset } = xen;
 
 const C = slots(NIC_QUEUE_COUNTERS);
 
@@ -80,8 +84,8 @@ export class NicQueue {
     const at = this.ring.entry() >> 2;
     const dpn = this.u32[at];
     const span = this.u32[at + 1];
-    const offset = span & 0xffff;
-    const room = span >>> 16;
+    const offset = spanOffset(span);
+    const room = spanLen(span);
     // The plain case: the first buffer takes the whole frame. All else is judged anew by the slow path.
     if (room < len || offset + room > PAGE_SIZE) return this.deliverSlow(src, len, flags);
     const page = this.dma.lookup(dpn, this.context, this.target);
@@ -230,8 +234,8 @@ export class NicQueue {
       const at = this.ring.entry(n) >> 2;
       const dpn = this.u32[at];
       const span = this.u32[at + 1];
-      const offset = span & 0xffff;
-      const size = span >>> 16;
+      const offset = spanOffset(span);
+      const size = spanLen(span);
       const possible = size > 0 && offset + size <= PAGE_SIZE;
       const page = possible ? this.dma.lookup(dpn, this.context, this.target) : -1;
       if (page >= 0) {

@@ -5,6 +5,9 @@ import {
   NICTX_COMP_SENT,
   NICTX_EOP,
   NICTX_MAX_CHAIN,
+  orderFlags,
+  spanLen,
+  spanOffset,
   type TxDeviceQueue,
 } from '@grantline/xen';
 import { PAGE_SIZE } from '@grantline/base';
@@ -19,9 +22,9 @@ export class TxGather {
   chain = 0;
   bytes = 0;
   status = NICTX_COMP_SENT;
-  /** Of the first descriptor: flags and mss; where the checksum begins and the bytes of all headers. */
-  flagsMss = 0;
-  csumHeader = 0;
+  /** Words of the first descriptor: flags and mss; where the checksum begins and the bytes of all headers. */
+  order = 0;
+  headers = 0;
   private readonly mem: Mem;
   private readonly ring: TxDeviceQueue;
   private readonly dma: DmaTable;
@@ -47,13 +50,13 @@ export class TxGather {
       if (n === left || n === NICTX_MAX_CHAIN) return false;
       const at = ring.entry(n);
       const span = mem.u32[at + 1];
-      const offset = span & 0xffff;
-      const len = span >>> 16;
-      const flags = mem.u32[at + 2];
-      last = (flags & NICTX_EOP) !== 0;
+      const offset = spanOffset(span);
+      const len = spanLen(span);
+      const order = mem.u32[at + 2];
+      last = (orderFlags(order) & NICTX_EOP) !== 0;
       if (n === 0) {
-        this.flagsMss = flags;
-        this.csumHeader = mem.u32[at + 3];
+        this.order = order;
+        this.headers = mem.u32[at + 3];
       }
       this.bytes += len;
       this.sizes[n] = len;

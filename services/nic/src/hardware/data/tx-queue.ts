@@ -11,6 +11,10 @@ import {
   NICTX_CSUM_UDP,
   NICTX_TSO,
   TxDeviceQueue,
+  headersBytes,
+  headersCsumStart,
+  orderFlags,
+  orderMss,
   type RingIdx,
 } from '@grantline/xen';
 import { slots, type CounterBlock, type Mem, type Notify } from '@grantline/machine';
@@ -90,8 +94,8 @@ export class NicTxQueue {
       this.refuse();
       return REFUSED;
     }
-    const { flagsMss, csumHeader } = this.packet;
-    const frames = this.send(flagsMss & 0xffff, flagsMss >>> 16, csumHeader & 0xffff, csumHeader >>> 16);
+    const { order, headers } = this.packet;
+    const frames = this.send(orderFlags(order), orderMss(order), headersCsumStart(headers), headersBytes(headers));
     return frames === 0 ? REFUSED : frames;
   }
 
