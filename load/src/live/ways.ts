@@ -2,7 +2,15 @@
  *  streams, requests and web traffic end in other places than generated frames. Pure. */
 import type { ExperimentDirection } from '../runner/labels.js';
 import type { Flow } from '../../page/messages.js';
-import { inDriverDomain, inGuests, inNic, sum, type BlockKind, type Snapshot, type Where } from '../control/snapshot.js';
+import {
+  inDriverDomain,
+  inGuests,
+  inNic,
+  sum,
+  type BlockKind,
+  type Snapshot,
+  type Where,
+} from '../control/snapshot.js';
 
 /** What grows by a frame, or a segment, and by its bytes. */
 interface Count {

@@ -1,6 +1,14 @@
 /** Receive without virtualisation (`native`): the NIC's default queue feeds the driver domain's own network stack, out
  *  of half-page buffers that are in the DMA table for good. No bridge, no netback, no grants. */
-import { NICQ_COMP_EOP, NICQ_COMP_ERROR, NICQ_SIZE, NETIF_NR_SLOTS_MIN, type DriverQueue, compFlags, compLen } from '@grantline/xen';
+import {
+  NICQ_COMP_EOP,
+  NICQ_COMP_ERROR,
+  NICQ_SIZE,
+  NETIF_NR_SLOTS_MIN,
+  type DriverQueue,
+  compFlags,
+  compLen,
+} from '@grantline/xen';
 import { slots, type CounterBlock, type Poller, DRIVER_DOMAIN_CPU, type Laps, type Notify } from '@grantline/machine';
 import { DRIVER_COUNTERS } from '@grantline/observe';
 

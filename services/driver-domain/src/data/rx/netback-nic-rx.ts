@@ -3,9 +3,26 @@
  *
  *  A request whose grant is in the pool is posted at once and answered at once (pooled-rx.ts). Any other is pinned first
  *  and unpinned before its answer (pinned-rx.ts); while there are such, the quick loops pause. */
-import { NICQ_COMP_EOP, NICQ_SIZE, RX_RING_SIZE, type DriverQueue, NICQ_COMP_ERROR, compFlags, compLen } from '@grantline/xen';
+import {
+  NICQ_COMP_EOP,
+  NICQ_SIZE,
+  RX_RING_SIZE,
+  type DriverQueue,
+  NICQ_COMP_ERROR,
+  compFlags,
+  compLen,
+} from '@grantline/xen';
 import { NO_TAP, type FrameTap, NETBACK_COUNTERS, INBOUND, UNSEEN } from '@grantline/observe';
-import { DRIVER_DOMAIN_CPU, slots as counterSlots, type CounterBlock, type Poller, type Mem, type Laps, type Notify, type Scheduler } from '@grantline/machine';
+import {
+  DRIVER_DOMAIN_CPU,
+  slots as counterSlots,
+  type CounterBlock,
+  type Poller,
+  type Mem,
+  type Laps,
+  type Notify,
+  type Scheduler,
+} from '@grantline/machine';
 import type { Granter } from '../grants/batch-turns.js';
 import { NicFrames } from './nic-frames.js';
 import { PinnedRx } from './pinned-rx.js';
