@@ -62,7 +62,7 @@ export default tseslint.config(
     ignores: [
       'services/driver-domain/src/data/bridge/bridge.ts',
       'services/driver-domain/src/data/grants/pool.ts',
-      'services/driver-domain/src/data/grants/tx-grants.ts',
+      'services/driver-domain/src/data/grants/packet-grants.ts',
       'services/driver-domain/src/data/rx/netback-bridge-rx.ts',
       'services/driver-domain/src/data/rx/netback-nic-rx.ts',
       'services/driver-domain/src/data/tx/netback-tx.ts',

@@ -234,8 +234,8 @@ t.test('the features of docs/wire/control-plane.md are those that the two ends o
   const [backend, frontend] = section(CONTROL_PLANE, 6).split('Frontend directory');
   const FEATURE = /\b(?:feature|request)-[a-z0-9]+(?:-[a-z0-9]+)*/g;
   const written = (side: string): string[] => [...found(text(side), /'((?:feature|request)-[a-z0-9-]+)'/g)].sort();
-  t.same([...found(backend ?? '', FEATURE)].sort(), written('services/driver-domain/src/control/vif-control.ts'));
-  t.same([...found(frontend ?? '', FEATURE)].sort(), written('services/guest/src/control/vif-connection.ts'));
+  t.same([...found(backend ?? '', FEATURE)].sort(), written('services/driver-domain/src/control/back-vif.ts'));
+  t.same([...found(frontend ?? '', FEATURE)].sort(), written('services/guest/src/control/front-connection.ts'));
   t.end();
 });
 

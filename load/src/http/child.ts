@@ -77,7 +77,7 @@ class Child {
 }
 
 /** Runs a plan in a process of its own. */
-export class Generator {
+export class GeneratorProcess {
   private child: Child | null = null;
 
   /** @param tell called when the measured time starts and ends @throws RunError when the load cannot be made */

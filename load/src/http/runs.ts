@@ -11,7 +11,7 @@ import type { Phase } from '../runner/labels.js';
 import { checkGuests, type Bed } from '../runner/bed.js';
 import { serviceIn, type Snapshot } from '../control/snapshot.js';
 import { machineTimes, type MachineTimes } from '../testbed/proc.js';
-import { Generator, Loopback, type Usage } from './child.js';
+import { GeneratorProcess, Loopback, type Usage } from './child.js';
 import { edgesOf } from './edges.js';
 import type { Generated, LoadPlan, Scenario } from './plan.js';
 import { LOOPBACK, type HttpRun, type HttpSettings } from './record.js';
@@ -46,7 +46,7 @@ export async function runHttp(b: HttpBench): Promise<HttpRun[]> {
     ...(settings.capacity ? [{ scenario, rate: null }] : []),
     ...settings.rates.map((rate) => ({ scenario, rate })),
   ]);
-  const generator = new Generator();
+  const generator = new GeneratorProcess();
   const loopback = await Loopback.start(coreFor('guest', 0, allowedCores()));
   const kill = (): void => {
     generator.kill();
@@ -86,7 +86,7 @@ export async function runHttp(b: HttpBench): Promise<HttpRun[]> {
 }
 
 /** Load before the first run, on both: what is compiled while it runs would otherwise cost the first configuration most. */
-async function warm(b: HttpBench, generator: Generator, loopback: Loopback): Promise<void> {
+async function warm(b: HttpBench, generator: GeneratorProcess, loopback: Loopback): Promise<void> {
   const seconds = Math.min(WARM_LIMIT_S, 2 * b.settings.warmup);
   if (seconds === 0) return;
   b.progress.live('warming up');
@@ -137,7 +137,7 @@ interface Measured<T> {
 /** Runs the load, and reads where the measured time begins and ends. */
 async function measured<T>(
   b: HttpBench,
-  generator: Generator,
+  generator: GeneratorProcess,
   urls: readonly string[],
   { scenario, rate }: Job,
   read: () => Promise<T>,
@@ -161,7 +161,7 @@ async function measured<T>(
   };
 }
 
-async function onLoopback(b: HttpBench, g: Generator, l: Loopback, job: Job, round: number): Promise<HttpRun> {
+async function onLoopback(b: HttpBench, g: GeneratorProcess, l: Loopback, job: Job, round: number): Promise<HttpRun> {
   b.progress.live(`${LOOPBACK}: ${titleOf(job)}`);
   const m = await measured<Usage>(b, g, [l.url], job, () => l.usage());
   const elapsed = m.after.atNs - m.before.atNs;
@@ -174,7 +174,7 @@ async function onLoopback(b: HttpBench, g: Generator, l: Loopback, job: Job, rou
   });
 }
 
-async function onBed(b: HttpBench, g: Generator, c: Configuration, job: Job, round: number): Promise<HttpRun> {
+async function onBed(b: HttpBench, g: GeneratorProcess, c: Configuration, job: Job, round: number): Promise<HttpRun> {
   b.progress.live(`${c.name}: ${titleOf(job)}`);
   await enter(b, c, round, 'measure');
   const urls = await edgesOf(b.bed);

@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { loadByAutocannon } from '../../src/http/autocannon-load.js';
-import { Generator, Loopback } from '../../src/http/child.js';
+import { GeneratorProcess, Loopback } from '../../src/http/child.js';
 import type { Generated, LoadPlan, Scenario } from '../../src/http/plan.js';
 import { parseScenarios } from '../../src/http/scenario.js';
 import { Turns, type Turn } from '../../src/http/turns.js';
@@ -20,7 +20,7 @@ const planOf = (url: string, scenario: string, more: Partial<LoadPlan> = {}): Lo
 
 t.test('every scenario counts what was sent and answered, and finds nothing wrong with a right server', async (t) => {
   const loopback = await Loopback.start(null);
-  const generator = new Generator();
+  const generator = new GeneratorProcess();
   t.teardown(() => Promise.all([loopback.stop(), generator.stop()]));
   const runs: [string, Partial<LoadPlan>][] = [
     ['json', {}],
@@ -198,7 +198,7 @@ t.test('turns: at once in a closed loop; by the schedule, and counted from it, i
 
 t.test('a generator that dies is one line, and nothing of it stays', async (t) => {
   const url = await server(t, (req, res) => void res.setHeader('x-request-id', idOf(req)).end(small(idOf(req))));
-  const generator = new Generator();
+  const generator = new GeneratorProcess();
   const run = generator.run(planOf(url, 'json', { seconds: 30 }), () => generator.kill());
   await t.rejects(run, /^the generator ended \(SIGKILL\)/);
   const nobody = planOf('http://127.0.0.1:1', 'ws' satisfies Scenario['name']);

@@ -47,7 +47,7 @@ await runMain('driver-domain', async () => {
   const queueHost: QueueHost = {
     ...{ domid, mem, pages, client, xenstore, channels, window, loop, meter, counters, driver, buffers, bridge, log },
     local: new LocalSwitch(mem, bridge, foreign),
-    tapOf: (guest: DomId) => s.captures.tap('bridge', vifName(guest, VIF_DEV)),
+    probeOf: (guest: DomId) => s.captures.probe('bridge', vifName(guest, VIF_DEV)),
   };
   const uplink = new Uplink(queueHost, driver);
   const queue = new DefaultQueue(queueHost, dpn);

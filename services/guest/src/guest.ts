@@ -5,13 +5,13 @@ import { GuestNet } from './data/guest-net.js';
 import { GuestApps } from './control/guest-apps.js';
 import { txUsers } from './control/tx-users.js';
 import { parseIp, parseMac } from '@grantline/frames';
-import { NETFRONT_COUNTERS, NETFRONT_TX_COUNTERS, WEB_COUNTERS, DRIVER_COUNTERS, RxTap } from '@grantline/observe';
+import { NETFRONT_COUNTERS, NETFRONT_TX_COUNTERS, WEB_COUNTERS, DRIVER_COUNTERS, RxProbe } from '@grantline/observe';
 import { VIF_DEV, vifName } from '@grantline/xen';
 import { addSender, startService, addRecordRoutes, keepRecorded } from '@grantline/service';
 import { makeReceiver } from '@grantline/measure';
 import { AppControl } from './control/app-control.js';
 import { addPoolRoute, keepPool } from './control/pool-api.js';
-import { VifControl } from './control/vif-control.js';
+import { FrontVif } from './control/front-vif.js';
 import type { VifHost } from './control/vif-host.js';
 import { TapGuest, openGuestTap } from './control/tap-guest.js';
 import { readOwnAddress } from './control/own-address.js';
@@ -77,13 +77,13 @@ export async function runGuest(): Promise<void> {
   const device = service.privileged;
   const kernel = device === null ? null : new TapGuest({ ...service, labels }, device);
   service.add(kernel?.part ?? { dump: { tap: () => null } });
-  const tap = service.captures.tap('guest', labels.vif);
-  const taps = { rx: new RxTap(tap), tx: tap };
-  stack.tap = net.tap = taps.rx;
-  if (kernel !== null) kernel.sink.capture = taps.rx;
+  const probe = service.captures.probe('guest', labels.vif);
+  const probes = { rx: new RxProbe(probe), tx: probe };
+  stack.probe = net.probe = probes.rx;
+  if (kernel !== null) kernel.sink.probe = probes.rx;
 
   const host: VifHost = {
-    taps,
+    probes,
     domid,
     mem,
     pages,
@@ -109,7 +109,7 @@ export async function runGuest(): Promise<void> {
       return kernel.sink;
     },
   };
-  const vif = new VifControl(host, () => void application.announce());
+  const vif = new FrontVif(host, () => void application.announce());
   const application = new AppControl({
     ...{ domid, xenstore, stack, apps, own, sender, log },
     onRun: (run) => (stack.takesAll = run.mode === 'record'),

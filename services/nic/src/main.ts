@@ -28,8 +28,8 @@ import { Cable } from './far-end/data/cable.js';
 import { CableInjector } from './far-end/data/cable-faults.js';
 import { CableOut, NOBODY } from './hardware/data/cable-out.js';
 import { FarEndSwitch } from './far-end/data/far-end.js';
-import { BurstGuard, DmaTable } from './hardware/data/dma.js';
-import { MacTap } from './hardware/data/mac-tap.js';
+import { BurstGuard, DmaReader } from './hardware/data/dma.js';
+import { MacProbe } from './hardware/data/mac-probe.js';
 import { Nic } from './hardware/data/nic.js';
 import { NicTx } from './hardware/data/nic-tx.js';
 import { Sink } from './far-end/data/sink.js';
@@ -50,7 +50,7 @@ await runMain('nic', async () => {
   setTimerSlackNs(TIMER_SLACK_NS);
   // Before there is anything to write to.
   standBehind(await client.descriptor('fence'));
-  const dma = new DmaTable(mem, space.mapWhole(await client.descriptor('dma-table'), DMA_TABLE_BYTES, false));
+  const dma = new DmaReader(mem, space.mapWhole(await client.descriptor('dma-table'), DMA_TABLE_BYTES, false));
   const guard = new BurstGuard(mem, space.mapWhole(await client.descriptor('dma-burst'), PAGE_SIZE, true));
   const nic = new Nic(mem, guard, counters.block(NIC_COUNTERS));
   const cable = new Cable(nic, meter, counters.block(CABLE_COUNTERS));
@@ -62,10 +62,10 @@ await runMain('nic', async () => {
     app: counters.block(APP_COUNTERS, far),
     latency: counters.block(LATENCY, far),
   });
-  const macTap = new MacTap(mem);
-  nic.tap = cableOut.tap = macTap;
-  s.captures.onTap = (tap, vif, mac) => {
-    if (mac !== undefined) macTap.add(tap, vif, mac);
+  const macProbe = new MacProbe(mem);
+  nic.probe = cableOut.probe = macProbe;
+  s.captures.onProbe = (probe, vif, mac) => {
+    if (mac !== undefined) macProbe.add(probe, vif, mac);
   };
   const farEnd = makeStation({ ...s, cable, tap: s.privileged });
   const { station, edge, outer, streams } = farEnd;

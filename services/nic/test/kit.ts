@@ -20,7 +20,7 @@ import { PAGE_SIZE, type DomId } from '@grantline/base';
 import { CounterBlock, type Layout, memOver, type Mem } from '@grantline/machine';
 import { CABLE_COUNTERS, NIC_COUNTERS, NIC_QUEUE_COUNTERS } from '@grantline/observe';
 import { Cable, type CableMeter } from '../src/far-end/data/cable.js';
-import { BurstGuard, DmaTable } from '../src/hardware/data/dma.js';
+import { BurstGuard, DmaReader } from '../src/hardware/data/dma.js';
 import { Nic } from '../src/hardware/data/nic.js';
 import { NicQueue } from '../src/hardware/data/rx-queue.js';
 
@@ -45,7 +45,7 @@ export interface Frame {
 
 export class Kit {
   readonly mem: Mem;
-  readonly dma: DmaTable;
+  readonly dma: DmaReader;
   readonly guard: BurstGuard;
   readonly nic: Nic;
   readonly cable: Cable;
@@ -63,7 +63,7 @@ export class Kit {
     );
     this.next = PAGE_SIZE;
     this.table = this.take(DMA_TABLE_BYTES);
-    this.dma = new DmaTable(this.mem, this.table);
+    this.dma = new DmaReader(this.mem, this.table);
     this.guard = new BurstGuard(this.mem, this.take(PAGE_SIZE));
     for (const domid of [1, 2, 3, 1000]) {
       const base = this.take(DOMAIN_PAGES * PAGE_SIZE);

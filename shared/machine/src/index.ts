@@ -71,6 +71,6 @@ export {
 } from './mem/libc.js';
 export { makeMemory, sealSeals, sealWrites } from './mem/memory-file.js';
 export { ProcessHandle } from './mem/process-handle.js';
-export type { Laps, Logs, Notify, Scheduler } from './ports.js';
 export { openTapOr, tryTap } from './mem/tun-refusal.js';
 export { TAP_PACKET_BYTES, TapDevice, VNET_BYTES, VNET_GSO_NONE, VNET_GSO_TCPV4, VNET_NEEDS_CSUM } from './mem/tun.js';
+export type { Laps, Logs, Notify, Scheduler } from './ports.js';

@@ -40,11 +40,11 @@ export {
   type Statistics,
 } from './capture/pcapng-blocks.js';
 export { PCAPNG_ENHANCED } from './capture/pcapng.js';
+export { FrameProbe, HOPS, NO_PROBE, type Hop } from './capture/probe.js';
 export { parseCapture } from './capture/read-capture.js';
 export { MacRewriter, destinations, keyAt, type MacMapping } from './capture/rewrite.js';
-export { NO_RX_TAP, RxTap } from './capture/rx-tap.js';
+export { NO_RX_PROBE, RxProbe } from './capture/rx-probe.js';
 export { sectionInfo } from './capture/section.js';
-export { FrameTap, HOPS, NO_TAP, type Hop } from './capture/tap.js';
 export { writePcap, type FrameRecord } from './capture/write-pcap.js';
 export { BRIDGE_COUNTERS, DRIVER_COUNTERS, NETBACK_COUNTERS, NETBACK_TX_COUNTERS } from './counters/driver-domain.js';
 export { CAPTURE_COUNTERS, TAP_COUNTERS } from './counters/every-service.js';

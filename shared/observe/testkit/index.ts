@@ -1,2 +1,2 @@
-export { memoryTap } from './memory-tap.js';
+export { memoryProbe } from './memory-probe.js';
 export { parsePage } from './metrics-page.js';

@@ -1,4 +1,4 @@
-/** Captures of a service: its taps, and GET /capture, which streams what one of them sees as a pcapng file while the request
+/** Captures of a service: its probes, and GET /capture, which streams what one of them sees as a pcapng file while the request
  *  lasts. docs/wire/capture.md. Only who has the domain's control key may: it is no open route (http.ts). */
 import type { ServerResponse } from 'node:http';
 import { Type } from '@sinclair/typebox';
@@ -7,7 +7,7 @@ import {
   interfaceBlock,
   sectionBlock,
   statisticsBlock,
-  FrameTap,
+  FrameProbe,
   HOPS,
   type Hop,
   DEFAULT_RING_BYTES,
@@ -55,13 +55,13 @@ export interface CapturesOptions {
 
 export class Captures {
   private readonly o: CapturesOptions;
-  private readonly taps = new Map<string, FrameTap>();
+  private readonly probes = new Map<string, FrameProbe>();
   private readonly blocks: Map<Hop, CounterBlock>;
   /** Memory of rings that are not in use: offsets. */
   private readonly spare: number[] = [];
   private made = 0;
-  /** Makes a tap of a kind of its own. */
-  onTap: (tap: FrameTap, vif: string, mac: string | undefined) => void = () => {};
+  /** Makes a probe of a kind of its own. */
+  onProbe: (probe: FrameProbe, vif: string, mac: string | undefined) => void = () => {};
 
   /** Adds the route. */
   constructor(options: CapturesOptions) {
@@ -86,18 +86,18 @@ export class Captures {
         const ring = new CaptureRing({
           ...{ mem: options.space.mem, at: memory, bytes, snaplen, epochNs, counters: counted },
         });
-        const tap = this.tap(hop, vif, mac);
+        const probe = this.probe(hop, vif, mac);
         reply.hijack();
         const raw = reply.raw;
         raw.writeHead(200, { 'content-type': 'application/x-pcapng', 'cache-control': 'no-store' });
         const name = `${vif}:${String(hop)}`;
         raw.write(sectionBlock(sectionInfo('grantline')));
         raw.write(interfaceBlock({ name, description: `${vif} in ${options.domain}`, snaplen }));
-        tap.add(ring);
+        probe.add(ring);
         const stream = new RingStream(ring, raw, epochNs, counted);
         raw.once('close', () => {
           stream.stop();
-          tap.remove(ring);
+          probe.remove(ring);
           options.space.unmap(memory, Math.ceil(bytes / 4096) * 4096);
           this.spare.push(memory);
         });
@@ -106,16 +106,16 @@ export class Captures {
     );
   }
 
-  /** The tap of a hop of a vif: made when new, else the one that there is. */
-  tap(hop: Hop, vif: string, mac?: string): FrameTap {
+  /** The probe of a hop of a vif: made when new, else the one that there is. */
+  probe(hop: Hop, vif: string, mac?: string): FrameProbe {
     const name = `${hop} ${vif} ${mac ?? ''}`;
-    let tap = this.taps.get(name);
-    if (tap === undefined) {
-      tap = new FrameTap();
-      this.taps.set(name, tap);
-      this.onTap(tap, vif, mac);
+    let probe = this.probes.get(name);
+    if (probe === undefined) {
+      probe = new FrameProbe();
+      this.probes.set(name, probe);
+      this.onProbe(probe, vif, mac);
     }
-    return tap;
+    return probe;
   }
 
   private takeMemory(): number {

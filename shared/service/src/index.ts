@@ -5,9 +5,9 @@ export { OPEN, createHttp, listenHttp, type HttpOptions, type ServiceHttp } from
 export { HypervisorClient } from './hypervisor/client.js';
 export { Lifeline } from './lifeline.js';
 export { createLog, createLogTo, type Log } from './log.js';
+export type { Part } from './parts.js';
 export { dropPrivileges } from './privileges.js';
 export { PROOF_PATH, proofOf } from './proof.js';
-export type { Part } from './parts.js';
 export { addRecordRoutes, keepRecorded } from './recorded.js';
 export { runMain } from './run-main.js';
 export { SendControl, addSender } from './send-control.js';

@@ -55,15 +55,15 @@ t.test('only the key opens it; a hop, vif or size that there is not is refused',
   t.equal((await get(closed.url, ALL, '')).statusCode, 401, 'without a key nobody may');
 });
 
-t.test('frames come while the request lasts, with statistics behind them; then the tap is off', async (t) => {
+t.test('frames come while the request lasts, with statistics behind them; then the probe is off', async (t) => {
   const b = await bed(t);
-  const tap = b.captures.tap('guest', 'vif1.0');
-  t.equal(tap.on, false);
+  const probe = b.captures.probe('guest', 'vif1.0');
+  t.equal(probe.on, false);
   const response = await get(b.url, `${ALL}&snaplen=100&epoch=1000000000000000000`);
-  t.equal(tap.on, true);
+  t.equal(probe.on, true);
   const parts: Buffer[] = [];
   response.on('data', (part: Buffer) => parts.push(part)).on('error', () => {});
-  for (let i = 0; i < 500; i++) tap.frame(b.at, 60 + i, INBOUND, NOT_DROPPED);
+  for (let i = 0; i < 500; i++) probe.frame(b.at, 60 + i, INBOUND, NOT_DROPPED);
   const told = (): bigint => {
     try {
       return readPackets(Buffer.concat(parts)).statistics.get(0)?.received ?? 0n;
@@ -81,15 +81,15 @@ t.test('frames come while the request lasts, with statistics behind them; then t
   t.ok(statistics.get(0)!.atNs > packets.at(-1)!.timeNs, 'nothing older comes behind the statistics');
   t.match(await b.metrics(), /grantline_capture_frames_total\{domain="guest1",component="guest"\} 500/);
   response.destroy();
-  for (let i = 0; i < 3000 && tap.on; i++) await sleep(10);
-  t.equal(tap.on, false);
+  for (let i = 0; i < 3000 && probe.on; i++) await sleep(10);
+  t.equal(probe.on, false);
 });
 
 t.test('nobody reads: the ring fills, frames are lost and counted, whoever offers them is not held', async (t) => {
   const b = await bed(t);
-  const tap = b.captures.tap('guest', 'vif1.0');
+  const probe = b.captures.probe('guest', 'vif1.0');
   const response = await get(b.url, `${ALL}&buffer=8192`);
-  for (let i = 0; i < 1000; i++) tap.frame(b.at, 1514, INBOUND, NOT_DROPPED);
+  for (let i = 0; i < 1000; i++) probe.frame(b.at, 1514, INBOUND, NOT_DROPPED);
   const parts: Buffer[] = [];
   response.on('data', (part: Buffer) => parts.push(part)).on('error', () => {});
   const dropped = (): bigint => {
@@ -109,7 +109,7 @@ t.test('nobody reads: the ring fills, frames are lost and counted, whoever offer
 
 t.test('so many at a time, two of one hop among them; memory of ended ones serves again', async (t) => {
   const b = await bed(t);
-  const tap = b.captures.tap('guest', 'vif1.0');
+  const probe = b.captures.probe('guest', 'vif1.0');
   for (let round = 0; round < 3; round++) {
     const open = await Promise.all(Array.from({ length: MAX_CAPTURES }, () => get(b.url, ALL)));
     t.same(
@@ -117,9 +117,9 @@ t.test('so many at a time, two of one hop among them; memory of ended ones serve
       [200, 200, 200, 200],
     );
     t.equal((await get(b.url, ALL)).statusCode, 503);
-    tap.frame(b.at, 60, INBOUND, NOT_DROPPED);
+    probe.frame(b.at, 60, INBOUND, NOT_DROPPED);
     for (const r of open) r.on('error', () => {}).destroy();
-    for (let i = 0; i < 3000 && tap.on; i++) await sleep(10);
-    t.equal(tap.on, false);
+    for (let i = 0; i < 3000 && probe.on; i++) await sleep(10);
+    t.equal(probe.on, false);
   }
 });

@@ -192,7 +192,7 @@ export { EventChannels } from './evtchn/channel.js';
 export { EventChannel } from './evtchn/event-channel.js';
 export { EventSide } from './evtchn/event-page.js';
 export { notifyIf } from './evtchn/notify-if.js';
-export { type Batch, CopyBatch, DmaMapBatch, DmaUnmapBatch, MapBatch, UnmapBatch } from './grant/batches.js';
+export { Batch, CopyBatch, DmaMapBatch, DmaUnmapBatch, MapBatch, UnmapBatch } from './grant/batches.js';
 export { GrantTable } from './grant/grant-table.js';
 export {
   MODERATION,

@@ -1,6 +1,6 @@
 /** What the control side needs of the service that it runs in, as narrow as can be: tests put their own behind it. */
 import type { DomId, Port } from '@grantline/base';
-import type { FrameTap } from '@grantline/observe';
+import type { FrameProbe } from '@grantline/observe';
 import type { CounterBlock, CounterFile, Poller, Mem, Logs, Laps } from '@grantline/machine';
 import type { EventChannel, XenstoreClient } from '@grantline/xen';
 import type { GrantWindow } from './window.js';
@@ -39,7 +39,7 @@ export interface QueueHost {
   /** Packets between vifs. */
   readonly local: TxLocal;
   /** Where the frames of a vif can be captured; not given: nowhere. */
-  readonly tapOf?: (guest: DomId) => FrameTap;
+  readonly probeOf?: (guest: DomId) => FrameProbe;
   readonly log: Logs;
 }
 

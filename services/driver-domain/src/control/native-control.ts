@@ -7,7 +7,7 @@ import { startApp, type Apps, type RxStack, parseSend } from '@grantline/measure
 import type { DefaultQueue } from './default-queue.js';
 import { Healer, type HealerOptions } from './healer.js';
 import type { NativeSender } from './native-sender.js';
-import type { NativeGate } from './vif-control.js';
+import type { NativeGate } from './back-vif.js';
 
 export interface NativeOptions {
   domid: DomId;

@@ -49,7 +49,7 @@ export async function makeNicRx(
     onFault,
     onError,
   });
-  if (host.tapOf) rx.tap = host.tapOf(guest);
+  if (host.probeOf) rx.probe = host.probeOf(guest);
   pool.addUser(rx);
   undo.push(() => unpinRest(host, rx, counters));
   await q.attach(guest, o.mac);
@@ -86,7 +86,7 @@ export function makeBridgeRx(
     onFault,
     onError,
   });
-  if (host.tapOf) rx.tap.tap = host.tapOf(guest);
+  if (host.probeOf) rx.probe.probe = host.probeOf(guest);
   pool?.addUser(rx);
   undo.push(async () => {
     while (rx.copies.inFlight > 0 && !host.client.closed) await pause(1);

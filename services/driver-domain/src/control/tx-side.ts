@@ -4,7 +4,7 @@ import type { CounterBlock, Poller } from '@grantline/machine';
 import type { BackRing } from '@grantline/xen';
 import { NetbackTx } from '../data/tx/netback-tx.js';
 import type { GrantPool } from '../data/grants/pool.js';
-import type { TxWindow } from '../data/grants/tx-grants.js';
+import type { TxWindow } from '../data/grants/packet-grants.js';
 import type { TxCredit } from '../data/tx/tx-credit.js';
 import { HEADER_PAGES } from '../data/tx/tx-packets.js';
 import type { TxPolicy } from '../data/tx/tx-policy.js';
@@ -120,7 +120,7 @@ async function makeTxSide(
     onFault: o.onFault,
     onError: o.onError,
   });
-  if (host.tapOf) tx.tap = host.tapOf(o.guest);
+  if (host.probeOf) tx.probe = host.probeOf(o.guest);
   o.pool.addUser(tx);
   undo.push(() => releaseTx(host, tx, port, o.counters));
   undo.push(() => {

@@ -4,10 +4,10 @@ import { VIF_DEV, backendPath, domainPath, Follower } from '@grantline/xen';
 import type { Reading } from '@grantline/observe';
 import { MAX_PORTS, UPLINK } from '../data/bridge/bridge.js';
 import type { Host } from './host.js';
-import { VifControl, type NativeGate } from './vif-control.js';
+import { BackVif, type NativeGate } from './back-vif.js';
 
 interface Entry {
-  control: VifControl;
+  control: BackVif;
   port: number;
   /** Address of the guest, bound to the port for as long as the vif lives: others cannot claim it. */
   mac: string | null;
@@ -35,7 +35,7 @@ export class Vifs {
     await this.host.xenstore.watch(this.root, (path) => this.changed(path));
   }
 
-  get all(): VifControl[] {
+  get all(): BackVif[] {
     return [...this.vifs.values()].map((v) => v.control);
   }
 
@@ -89,7 +89,7 @@ export class Vifs {
     else void this.scanner.look();
   }
 
-  private async look(control: VifControl): Promise<void> {
+  private async look(control: BackVif): Promise<void> {
     try {
       await control.look();
       if (control.gone && this.vifs.get(control.guest)?.control === control) await this.remove(control.guest);
@@ -118,7 +118,7 @@ export class Vifs {
     let port = UPLINK + 1;
     while (taken.has(port)) port++;
     if (port >= MAX_PORTS) throw new RangeError('the bridge has no free port');
-    const control = new VifControl(host, this.native, guest, port);
+    const control = new BackVif(host, this.native, guest, port);
     const entry: Entry = { control, port, mac: null };
     this.vifs.set(guest, entry);
     if (mac !== '') {

@@ -57,7 +57,7 @@ export async function makeDirectQueue(host: VifHost, undo: UndoStack, s: DirectS
     batching: s.batching,
     onFault: s.onFault,
   });
-  if (host.taps) rx.tap = host.taps.rx;
+  if (host.probes) rx.probe = host.probes.rx;
   rx.refill();
   const [header, avail, comp] = queuePages.map((pfn) => dpns.get(pfn));
   const queue = await attachQueue(host.client, {

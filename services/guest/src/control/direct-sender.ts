@@ -40,7 +40,7 @@ export async function makeDirectSender(host: VifHost, undo: UndoStack, s: Direct
     counters: host.netfrontTx,
     onFault: s.onFault,
   });
-  if (host.taps) sender.tap = host.taps.tx;
+  if (host.probes) sender.probe = host.probes.tx;
   const [header, avail, comp] = queuePages.map((pfn) => dpns.get(pfn));
   const queue = await attachQueue(client, {
     target: host.domid,

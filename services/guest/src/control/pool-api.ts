@@ -2,8 +2,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ServiceHttp, Keep } from '@grantline/service';
 import { Type } from '@sinclair/typebox';
-import { BUFFERS } from './vif-connection.js';
-import type { VifControl } from './vif-control.js';
+import { BUFFERS } from './front-connection.js';
+import type { FrontVif } from './front-vif.js';
 
 /** Fewer would not fill a batch. */
 const LEAST = 64;
@@ -31,7 +31,7 @@ interface PoolAnswer {
 
 /** Sets the number of buffers whose grants stand. @returns once netback has acknowledged, or has not within its time; a text:
  *  why there is nothing to set */
-async function setPool(vif: VifControl, wanted: number): Promise<PoolAnswer | string> {
+async function setPool(vif: FrontVif, wanted: number): Promise<PoolAnswer | string> {
   const connection = vif.connection;
   if (connection === null || !vif.ready) return 'the vif is not connected';
   const { pool } = connection;
@@ -52,7 +52,7 @@ const READY_LIMIT_MS = 5000;
 const LOOK_MS = 20;
 
 /** For sessions: the pool is as large after as it was before. */
-export function keepPool(vif: VifControl): Keep {
+export function keepPool(vif: FrontVif): Keep {
   return () => {
     const { connection } = vif;
     const before = connection?.pool ? connection.queues[0]?.buffers.count : undefined;
@@ -69,7 +69,7 @@ export function keepPool(vif: VifControl): Keep {
 }
 
 /** Adds the route. The answer comes when netback has acknowledged, or has not within its time. */
-export function addPoolRoute(http: ServiceHttp, vif: VifControl): void {
+export function addPoolRoute(http: ServiceHttp, vif: FrontVif): void {
   http.post(
     '/pool',
     {

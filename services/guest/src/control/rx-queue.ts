@@ -112,7 +112,7 @@ export async function makeRxQueue(host: VifHost, undo: UndoStack, s: RxQueueSett
     gso: s.gso,
     onFault: s.onFault,
   });
-  if (host.taps) rx.tap = host.taps.rx;
+  if (host.probes) rx.probe = host.probes.rx;
   const published = (): number => ring.seen + txRing.seen;
   channel.onEvent(() => loop.schedule(rx), published);
   undo.push(() => channel.onEvent(() => {}));

@@ -79,7 +79,7 @@ export function makeTxQueue(host: VifHost, undo: UndoStack, s: TxQueueSettings):
     peer: s.queue.channel,
     onFault: s.onFault,
   });
-  if (host.taps) tx.tap = host.taps.tx;
+  if (host.probes) tx.probe = host.probes.tx;
   return { tx, buffers, grants };
 }
 

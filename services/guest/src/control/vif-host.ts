@@ -1,6 +1,6 @@
 /** What a vif needs of the service that it runs in, as narrow as can be: tests put their own behind it. */
 import type { DomId } from '@grantline/base';
-import type { RxTap, FrameTap } from '@grantline/observe';
+import type { RxProbe, FrameProbe } from '@grantline/observe';
 import type { CounterBlock, Poller, Mem, Logs, Laps } from '@grantline/machine';
 import type { EventChannel, GrantTable, XenstoreClient } from '@grantline/xen';
 import type { HypervisorClient } from '@grantline/service';
@@ -34,7 +34,7 @@ export interface VifHost {
   /** The sending application: a poller on the loop, inert without a device. */
   readonly sender: Poller & { attach(device: TxDevice | null, tso: boolean): void };
   /** Where frames can be captured; not given: nowhere. */
-  readonly taps?: { readonly rx: RxTap; readonly tx: FrameTap };
+  readonly probes?: { readonly rx: RxProbe; readonly tx: FrameProbe };
   readonly log: Logs;
   /** The stack that queues feed, set as the vif's factors want it. */
   sink(lro: boolean): RxSink;

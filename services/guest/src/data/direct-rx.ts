@@ -12,7 +12,7 @@ import {
   compFlags,
   compLen,
 } from '@grantline/xen';
-import { NO_RX_TAP, type RxTap, DRIVER_COUNTERS, NETFRONT_COUNTERS } from '@grantline/observe';
+import { NO_RX_PROBE, type RxProbe, DRIVER_COUNTERS, NETFRONT_COUNTERS } from '@grantline/observe';
 import { type CounterBlock, slots, type Poller, type Laps, type Notify } from '@grantline/machine';
 import type { RxBuffers } from './rx-buffers.js';
 import { RX_BATCH, type RxComponents, type RxSink } from './rx-sink.js';
@@ -46,7 +46,7 @@ export interface DirectRxOptions {
 export class DirectRx implements Poller {
   scheduled = false;
   fault = 0;
-  tap: RxTap = NO_RX_TAP;
+  probe: RxProbe = NO_RX_PROBE;
   private readonly o: DirectRxOptions;
   private readonly posted = new Int32Array(NICQ_SIZE);
   private readonly batch = new Int32Array(RX_BATCH);
@@ -70,7 +70,7 @@ export class DirectRx implements Poller {
     laps.lap(components.queue);
     if (taken > 0) {
       sink.process();
-      if (this.tap.on) this.tap.settle();
+      if (this.probe.on) this.probe.settle();
       laps.lap(components.stack);
       sink.deliver(laps.now);
       laps.lap(components.application);
@@ -142,7 +142,7 @@ export class DirectRx implements Poller {
         if (failed) continue;
         v[C.bytes] += this.chainLen[k];
         this.o.sink.fragment(buffers.at[id], this.chainLen[k], k + 1 < chain);
-        if (this.tap.on) this.tap.fragment(buffers.at[id], this.chainLen[k], k + 1 < chain);
+        if (this.probe.on) this.probe.fragment(buffers.at[id], this.chainLen[k], k + 1 < chain);
       }
       taken += chain;
       chain = 0;

@@ -3,7 +3,7 @@
  *
  *  Buffers are looked at until `deliver` returns, so that segments may be joined where they lie. */
 import { NetDrops } from './net-drops.js';
-import { NO_RX_TAP, type RxTap } from '@grantline/observe';
+import { NO_RX_PROBE, type RxProbe } from '@grantline/observe';
 import type { CounterBlock, Mem, PrivateMemory } from '@grantline/machine';
 import { ETH_BYTES } from '@grantline/frames';
 import {
@@ -42,7 +42,7 @@ export class GuestNet implements NetLink, OtherFrames {
   readonly stack: NetStack;
   scheduled = false;
   /** Told of drops while a capture is on. */
-  tap: RxTap = NO_RX_TAP;
+  probe: RxProbe = NO_RX_PROBE;
   private readonly drops = new NetDrops();
   private readonly o: GuestNetOptions;
   private readonly scratch: number;
@@ -142,13 +142,13 @@ export class GuestNet implements NetLink, OtherFrames {
     if (this.frames === 0) return;
     const { stack, off, len, end, info } = this;
     stack.poll(this.o.meter.now);
-    const isTapped = this.tap.on;
+    const isProbed = this.probe.on;
     let from = 0;
     for (let i = 0; i < this.frames; i++) {
       const blank = (info[i] & RX_CSUM_BLANK) === 0 ? 0 : RX_CHECKSUM_BLANK;
-      if (isTapped) this.drops.mark(this.o.counters.v);
+      if (isProbed) this.drops.mark(this.o.counters.v);
       stack.inputParts(off, len, from, end[i], blank, info[i] & RX_MSS_MASK);
-      if (isTapped) this.tap.dropped(off[from], this.drops.reason(this.o.counters.v));
+      if (isProbed) this.probe.dropped(off[from], this.drops.reason(this.o.counters.v));
       from = end[i];
     }
     stack.work();

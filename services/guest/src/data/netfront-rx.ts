@@ -15,7 +15,7 @@ import {
   gsoMss,
   gsoType,
 } from '@grantline/xen';
-import { NETFRONT_DROP, NO_RX_TAP, type RxTap, NETFRONT_COUNTERS } from '@grantline/observe';
+import { NETFRONT_DROP, NO_RX_PROBE, type RxProbe, NETFRONT_COUNTERS } from '@grantline/observe';
 import { slots, type CounterBlock, type Mem, type Poller, type Laps, type Notify } from '@grantline/machine';
 import { RX_CSUM_BLANK, RX_FRAMES_SHIFT, bulkFrames, framesOf } from '@grantline/measure';
 import type { RxBuffers } from './rx-buffers.js';
@@ -69,7 +69,7 @@ export interface NetfrontRxOptions {
 export class NetfrontRx implements Poller {
   scheduled = false;
   fault = 0;
-  tap: RxTap = NO_RX_TAP;
+  probe: RxProbe = NO_RX_PROBE;
   private readonly o: NetfrontRxOptions;
   private readonly ring: FrontRing;
   private readonly buffers: RxBuffers;
@@ -110,7 +110,7 @@ export class NetfrontRx implements Poller {
     o.laps.lap(o.components.queue);
     if (taken > 0) {
       o.sink.process();
-      if (this.tap.on) this.tap.settle();
+      if (this.probe.on) this.probe.settle();
       o.laps.lap(o.components.stack);
       o.sink.deliver(o.laps.now);
       o.laps.lap(o.components.application);
@@ -146,8 +146,8 @@ export class NetfrontRx implements Poller {
     const { mask, slot0, slotBuffer } = this.posting;
     const { at, pageOffset, bytes: size } = buffers;
     const { sink, perFrameGrants } = this.o;
-    const { tap } = this;
-    const isTapped = tap.on;
+    const { probe } = this;
+    const isProbed = probe.on;
     const cons = ring.rspCons;
     let taken = 0;
     let chain = 0;
@@ -188,7 +188,7 @@ export class NetfrontRx implements Poller {
         slotBuffer[slot] = -1;
         batch[this.batchCount++] = id;
         sink.fragment(at[id] + inBuffer, len, false, (flag & NETRXF_CSUM_BLANK) === 0 ? 0 : RX_CSUM_BLANK);
-        if (isTapped) tap.fragment(at[id] + inBuffer, len, false);
+        if (isProbed) probe.fragment(at[id] + inBuffer, len, false);
         frames++;
         bytes += len;
         taken++;
@@ -265,7 +265,7 @@ export class NetfrontRx implements Poller {
     if (failed) {
       v[C.frames]++;
       v[C.dropError]++;
-      if (this.tap.on) this.tap.lost(NETFRONT_DROP + C.dropError);
+      if (this.probe.on) this.probe.lost(NETFRONT_DROP + C.dropError);
       return 0;
     }
     for (let i = 0; i < count; i++) bytes += chainLen[i];
@@ -273,13 +273,13 @@ export class NetfrontRx implements Poller {
     if (info < 0) {
       v[C.frames]++;
       v[C.dropMalformed]++;
-      if (this.tap.on) this.tap.lost(NETFRONT_DROP + C.dropMalformed);
+      if (this.probe.on) this.probe.lost(NETFRONT_DROP + C.dropMalformed);
       return 0;
     }
     this.stands = framesOf(info);
     for (let i = 0; i < count; i++) {
       o.sink.fragment(chainAt[i], chainLen[i], i + 1 < count, i === 0 ? info : 0);
-      if (this.tap.on) this.tap.fragment(chainAt[i], chainLen[i], i + 1 < count);
+      if (this.probe.on) this.probe.fragment(chainAt[i], chainLen[i], i + 1 < count);
     }
     return bytes;
   }
@@ -290,7 +290,7 @@ export class NetfrontRx implements Poller {
     if (reason === BAD_INDEX) return;
     this.v[C.frames]++;
     this.v[C.dropMalformed]++;
-    if (this.tap.on) this.tap.lost(NETFRONT_DROP + C.dropMalformed);
+    if (this.probe.on) this.probe.lost(NETFRONT_DROP + C.dropMalformed);
   }
 }
 

@@ -23,7 +23,7 @@ import {
   txWhat,
   txWhere,
 } from '@grantline/xen';
-import { NOT_DROPPED, OUTBOUND, NO_TAP, type FrameTap, NETFRONT_TX_COUNTERS } from '@grantline/observe';
+import { NOT_DROPPED, OUTBOUND, NO_PROBE, type FrameProbe, NETFRONT_TX_COUNTERS } from '@grantline/observe';
 import { slots, type CounterBlock, type Mem, type Notify } from '@grantline/machine';
 import { PAGE_SIZE } from '@grantline/base';
 import { ETH_MAX_PACKET } from '@grantline/frames';
@@ -59,7 +59,7 @@ export interface NetfrontTxOptions {
 export class NetfrontTx implements LendingTxDevice {
   readonly maxBytes = ETH_MAX_PACKET;
   fault = 0;
-  tap: FrameTap = NO_TAP;
+  probe: FrameProbe = NO_PROBE;
   private readonly o: NetfrontTxOptions;
   private readonly ring: FrontRing;
   private readonly chains: TxChains;
@@ -88,7 +88,7 @@ export class NetfrontTx implements LendingTxDevice {
 
   stage(src: number, bytes: number, mss: number, csumStart = 0): number {
     const { buffers, mem } = this.o;
-    if (this.tap.on) this.tap.frame(src, bytes, OUTBOUND, NOT_DROPPED);
+    if (this.probe.on) this.probe.frame(src, bytes, OUTBOUND, NOT_DROPPED);
     let from = src;
     let left = bytes;
     let copies = 0;
@@ -123,11 +123,11 @@ export class NetfrontTx implements LendingTxDevice {
   }
 
   stageLent(ids: Int32Array, bytes: number, mss: number, csumStart: number): void {
-    if (this.tap.on) {
-      this.tap.begin();
+    if (this.probe.on) {
+      this.probe.begin();
       for (let i = 0; i * PAGE_SIZE < bytes; i++)
-        this.tap.piece(this.o.buffers.at[ids[i]], Math.min(PAGE_SIZE, bytes - i * PAGE_SIZE));
-      this.tap.end(bytes, OUTBOUND, NOT_DROPPED);
+        this.probe.piece(this.o.buffers.at[ids[i]], Math.min(PAGE_SIZE, bytes - i * PAGE_SIZE));
+      this.probe.end(bytes, OUTBOUND, NOT_DROPPED);
     }
     let n = 0;
     this.chains.begin();

@@ -1,5 +1,5 @@
 /** The guest's stack is a kernel's: received frames go to it by a TAP device, from the granted pages that they lie in. */
-import type { RxTap } from '@grantline/observe';
+import type { RxProbe } from '@grantline/observe';
 import type { CounterBlock, AddressSpace } from '@grantline/machine';
 import { RX_CSUM_BLANK, RX_MSS_MASK, framesOf, TapWriter, type TapOut } from '@grantline/measure';
 import { MOST_RX_BATCH, type RxSink } from './rx-sink.js';
@@ -18,7 +18,7 @@ export class TapSink implements RxSink {
   private readonly info = new Int32Array(PIECES);
   private pieces = 0;
   /** Of a capture in the guest. */
-  capture: RxTap | null = null;
+  probe: RxProbe | null = null;
 
   constructor(space: AddressSpace, tap: TapOut, counters: CounterBlock) {
     this.writer = new TapWriter(space, tap, counters);
@@ -31,8 +31,8 @@ export class TapSink implements RxSink {
   }
 
   fragment(off: number, len: number, more: boolean, info = 0): void {
-    const { capture } = this;
-    if (capture !== null && capture.on) capture.fragment(off, len, more);
+    const { probe } = this;
+    if (probe !== null && probe.on) probe.fragment(off, len, more);
     const i = this.pieces;
     if (i === PIECES) throw new RangeError('more pieces than a batch has');
     this.pieces = i + 1;
@@ -60,7 +60,7 @@ export class TapSink implements RxSink {
   }
 
   deliver(): void {
-    if (this.capture !== null && this.capture.on) this.capture.settle();
+    if (this.probe !== null && this.probe.on) this.probe.settle();
     this.counters.commit();
   }
 }

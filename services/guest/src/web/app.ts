@@ -8,7 +8,7 @@ import { REQUEST_ID } from '@grantline/measure';
 import { addBodies } from './body-routes.js';
 import { addRoot } from './root-route.js';
 import { queuePipelined } from './pipelined.js';
-import { Turns } from './turns.js';
+import { WorkTurns } from './turns.js';
 import { addEcho } from './ws-echo.js';
 
 export interface WebAppOptions {
@@ -43,7 +43,7 @@ const MAX_HEADER_BYTES = 16 << 10;
 export interface WebApp {
   server: Server;
   /** How its work is dealt out to the turns of the event loop. */
-  turns: Turns;
+  turns: WorkTurns;
   /** Ends all connections, those in the middle of an answer too. */
   close(): Promise<void>;
 }
@@ -67,7 +67,7 @@ export async function makeWebApp(o: WebAppOptions): Promise<WebApp> {
       connectionsCheckingInterval: limits.look,
     },
   }).withTypeProvider<TypeBoxTypeProvider>();
-  const turns = new Turns();
+  const turns = new WorkTurns();
   app.addHook('onRoute', answerHeadAtOnce);
   app.addHook('onRequest', queuePipelined(turns));
   app.addHook('onRequest', (request, reply, done) => {

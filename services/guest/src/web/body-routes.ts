@@ -4,7 +4,7 @@ import { Type } from '@sinclair/typebox';
 import { PATTERN_CHUNK, patternChunk, MAX_BODY_BYTES, MAX_STREAM_CHUNK, UploadBody } from '@grantline/measure';
 import type { WebInstance } from './instance.js';
 import { digest, PatternStream, TooLong } from './bodies.js';
-import type { Turns } from './turns.js';
+import type { WorkTurns } from './turns.js';
 
 /** Bytes that a stream hands on at a time. */
 const PIECE = 64 << 10;
@@ -25,7 +25,7 @@ const Upload = Type.Object(
   { additionalProperties: false },
 );
 
-export async function addBodies(app: WebInstance, turns: Turns, limit = MAX_BODY_BYTES): Promise<void> {
+export async function addBodies(app: WebInstance, turns: WorkTurns, limit = MAX_BODY_BYTES): Promise<void> {
   app.get('/bytes/:n', { schema: { params: Length, querystring: Bytes } }, (request, reply) => {
     const { n } = request.params;
     const { seed, offset } = request.query;

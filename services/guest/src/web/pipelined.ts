@@ -2,7 +2,7 @@
  *  go. They are answered in the order in which they came, some in each turn; one at a time costs nothing here. */
 import type { IncomingMessage } from 'node:http';
 import type { onRequestHookHandler } from 'fastify';
-import type { Lane, Turns } from './turns.js';
+import type { Lane, WorkTurns } from './turns.js';
 
 /** Work of a small answer, as bytes moved. */
 const REQUEST_BYTES = 12 << 10;
@@ -10,7 +10,7 @@ const REQUEST_BYTES = 12 << 10;
 const MOST_WAITING = 64;
 
 /** Hook for 'onRequest'. */
-export function queuePipelined(turns: Turns): onRequestHookHandler {
+export function queuePipelined(turns: WorkTurns): onRequestHookHandler {
   const lanes = new WeakMap<IncomingMessage['socket'], Lane>();
   return (request, reply, done) => {
     // Only the answer whose turn it is has the socket.

@@ -15,8 +15,8 @@ interface Waiting {
   run: () => void;
 }
 
-export class Turns {
-  /** Turns in which work was left over; for tests. */
+export class WorkTurns {
+  /** WorkTurns in which work was left over; for tests. */
   full = 0;
   private left = TURN;
   private armed = false;
@@ -67,11 +67,11 @@ export class Turns {
 export class Lane {
   /** It stands among those that wait for a turn. */
   queued = false;
-  private readonly turns: Turns;
+  private readonly turns: WorkTurns;
   private queue: Waiting[] = [];
   private at = 0;
 
-  constructor(turns: Turns) {
+  constructor(turns: WorkTurns) {
     this.turns = turns;
   }
 

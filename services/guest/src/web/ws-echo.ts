@@ -4,7 +4,7 @@ import { WebSocketServer, type RawData, type WebSocket } from 'ws';
 import { asksForWebSocket, takeUpgrades } from '@grantline/base';
 import { MAX_MESSAGE_BYTES } from '@grantline/measure';
 import type { WebInstance } from './instance.js';
-import type { Lane, Turns } from './turns.js';
+import type { Lane, WorkTurns } from './turns.js';
 
 /** A peer that does not answer a ping until the next one is gone. */
 const PING_MS = 30_000;
@@ -20,7 +20,7 @@ const isEcho = (request: IncomingMessage): boolean =>
   asksForWebSocket(request) && request.url?.split('?', 1)[0] === PATH;
 
 /** @returns ends all of its connections */
-export function addEcho(app: WebInstance, turns: Turns): () => void {
+export function addEcho(app: WebInstance, turns: WorkTurns): () => void {
   const echo = new WebSocketServer({
     noServer: true,
     maxPayload: MAX_MESSAGE_BYTES,

@@ -19,7 +19,7 @@ import {
 import { DOMID_DRIVER, parseDomId, type Port } from '@grantline/base';
 import { CounterBlock, type Poller, memOver } from '@grantline/machine';
 import { NETFRONT_COUNTERS, NETFRONT_TX_COUNTERS, DRIVER_COUNTERS } from '@grantline/observe';
-import { VifControl } from '../../src/control/vif-control.js';
+import { FrontVif } from '../../src/control/front-vif.js';
 import type { VifHost } from '../../src/control/vif-host.js';
 import { PagePool } from '../../src/data/page-pool.js';
 
@@ -182,7 +182,7 @@ export async function makeHost(factors: Factors = {}) {
 
   const start = { pages: pages.free, grants: grants.free };
   let readyTimes = 0;
-  const vif = new VifControl(host, () => void readyTimes++);
+  const vif = new FrontVif(host, () => void readyTimes++);
   await vif.begin();
   const settle = async (): Promise<void> => {
     for (let i = 0; i < 4; i++) {

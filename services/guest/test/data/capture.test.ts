@@ -1,16 +1,16 @@
 /** What a capture in the guest holds: each frame that netfront took, whole, and what it sends. */
 import t from 'tap';
 import { NETIF_RSP_ERROR } from '@grantline/xen';
-import { memoryTap } from '@grantline/observe/testkit';
-import { RxTap } from '@grantline/observe';
+import { memoryProbe } from '@grantline/observe/testkit';
+import { RxProbe } from '@grantline/observe';
 import { makeRig } from './rig.js';
 
 t.test('frames of one slot and of several, and one that netback could not fill', (t) => {
   const rig = makeRig({ buffers: 256 });
   // The guest has pages to spare; the ring of the capture is put into the last of them.
   const first = 600 * 4096;
-  const { tap, packets } = memoryTap(rig.mem, first, 100 * 4096);
-  rig.front.tap = new RxTap(tap);
+  const { probe, packets } = memoryProbe(rig.mem, first, 100 * 4096);
+  rig.front.probe = new RxProbe(probe);
   rig.front.refill();
   rig.deliver(0x11111111);
   rig.deliver(0x22222222, 3, 4096);
@@ -42,8 +42,8 @@ t.test(
   'the hostile back end: what stands behind an impossible response is not captured, and nothing is read there',
   (t) => {
     const rig = makeRig({ buffers: 256 });
-    const { tap, packets } = memoryTap(rig.mem, 600 * 4096, 100 * 4096);
-    rig.front.tap = new RxTap(tap);
+    const { probe, packets } = memoryProbe(rig.mem, 600 * 4096, 100 * 4096);
+    rig.front.probe = new RxProbe(probe);
     rig.front.refill();
     rig.deliver(0x11111111);
     const r = rig.request();

@@ -3,7 +3,7 @@
 import { type DomId, type Port, DOMID_NIC } from '@grantline/base';
 import { whyNotOwn, type AnnounceRule } from './announced.js';
 import type { Domain, Domains } from './domains.js';
-import type { EventChannels } from './evtchn.js';
+import type { PortTable } from './port-table.js';
 import type { NicControl } from './nic-control.js';
 import { OpError, checkOp, type OpArgs, type OpName } from './op-schemas.js';
 import type { Shares } from './shares.js';
@@ -26,7 +26,7 @@ export class ControlOps {
   constructor(
     domains: Domains,
     store: XenStore,
-    evtchn: EventChannels,
+    evtchn: PortTable,
     nic: NicControl,
     shares: Shares,
     tickets: Tickets,

@@ -7,7 +7,7 @@ import type { DomainDeath } from '../data/domain-death.js';
 import type { DomainTable } from '../data/domain-memory.js';
 import type { Account, Accounting } from './accounting.js';
 import type { Domain, DomainWorld } from './domains.js';
-import type { EventChannels } from './evtchn.js';
+import type { PortTable } from './port-table.js';
 import type { HypercallRunner } from './hypercall-runner.js';
 import type { HypercallServer } from './hypercall-server.js';
 import type { NicControl } from './nic-control.js';
@@ -27,7 +27,7 @@ export interface LifeParts {
   readonly runner: HypercallRunner;
   readonly accounting: Accounting;
   readonly counterFile: CounterFile;
-  readonly evtchn: EventChannels;
+  readonly evtchn: PortTable;
   readonly nic: NicControl;
   readonly store: XenStore;
   readonly toolstack: Toolstack;

@@ -3,7 +3,7 @@
 import type { DomId, Port } from '@grantline/base';
 import { EventSide } from '@grantline/xen';
 import type { Mem } from '@grantline/machine';
-import { ordered } from './evtchn.js';
+import { ordered } from './port-table.js';
 import type { Shares } from './shares.js';
 
 export class EventPages {

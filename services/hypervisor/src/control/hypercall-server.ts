@@ -6,7 +6,7 @@ import type { Duplex } from 'node:stream';
 import { type DomId, refuseUpgrade, asksForWebSocket, takeUpgrades, nowNs } from '@grantline/base';
 import type { Log } from '@grantline/service';
 import { WebSocketServer } from 'ws';
-import { Connection } from './connection.js';
+import { DomainConnection } from './domain-connection.js';
 import { TimeShare } from './time-share.js';
 import type { Domain, Domains } from './domains.js';
 import type { HypercallRunner } from './hypercall-runner.js';
@@ -49,7 +49,7 @@ export class HypercallServer {
     autoPong: false,
     maxPayload: MAX_MESSAGE_BYTES,
   });
-  private readonly connections = new Map<DomId, Connection>();
+  private readonly connections = new Map<DomId, DomainConnection>();
   private closing = false;
 
   /** @param counters block of CONTROL_COUNTERS */
@@ -136,7 +136,7 @@ export class HypercallServer {
         },
       };
       const from = (socket as Socket).remoteAddress ?? null;
-      const connection: Connection = new Connection(ws, domain.domid, this.runner, world, share, from);
+      const connection: DomainConnection = new DomainConnection(ws, domain.domid, this.runner, world, share, from);
       this.connections.set(domain.domid, connection);
       domain.state = 'running';
       this.world.connected(domain);

@@ -16,7 +16,7 @@ import { Domains, type Domain } from './domains.js';
 import { Doors } from './doors.js';
 import { dump } from './dump.js';
 import { EventPages } from './event-pages.js';
-import { EventChannels, type PortInfo } from './evtchn.js';
+import { PortTable, type PortInfo } from './port-table.js';
 import { Sessions } from './session.js';
 import { TestbedFiles } from './files.js';
 import { HypercallServer } from './hypercall-server.js';
@@ -72,7 +72,7 @@ export class Hypervisor implements Parts {
   readonly files: TestbedFiles;
   readonly domains: Domains;
   readonly store = new XenStore();
-  readonly evtchn: EventChannels;
+  readonly evtchn: PortTable;
   private readonly joins: Joins;
   readonly toolstack: Toolstack;
   readonly nic: NicControl;
@@ -126,7 +126,7 @@ export class Hypervisor implements Parts {
     this.quiesce.nicPresent = false;
     this.memory = new DomainTable(mem);
     this.pages = new EventPages(this.shares, mem);
-    this.evtchn = new EventChannels({
+    this.evtchn = new PortTable({
       exists: (domid) => this.domains.isLive(domid),
       openPage: (low, high) => this.shares.openPage(low, high),
       closePage: (low, high) => this.shares.closePage(low, high),

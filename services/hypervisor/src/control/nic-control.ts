@@ -1,7 +1,7 @@
 /** NIC queues: who may attach one, and the way to the nic and back. The nic trusts what comes from here; so every right
  *  is checked here, and nothing of a request is passed on unjudged. */
 import { DOMID_DRIVER, DOMID_NIC, MAX_GUESTS, type DomId, type Port } from '@grantline/base';
-import type { EventChannels } from './evtchn.js';
+import type { PortTable } from './port-table.js';
 import { OpError, type AttachArgs } from './op-schemas.js';
 
 /** What attaching needs to know of the rest. */
@@ -62,14 +62,14 @@ export class NicControl {
   /** Answers of the nic to requests that had timed out or were never made. */
   lateReplies = 0;
   private readonly world: NicWorld;
-  private readonly ports: EventChannels;
+  private readonly ports: PortTable;
   private readonly timeoutMs: number;
   private readonly asked = new Map<number, Asked>();
   private readonly queues = new Map<number, Queue>();
   private nextRid = 1;
   private firstQueue = 0;
 
-  constructor(world: NicWorld, ports: EventChannels, timeoutMs = NIC_TIMEOUT_MS) {
+  constructor(world: NicWorld, ports: PortTable, timeoutMs = NIC_TIMEOUT_MS) {
     this.world = world;
     this.ports = ports;
     this.timeoutMs = timeoutMs;

@@ -4,7 +4,7 @@ import type { AddressSpace } from '@grantline/machine';
 import type { DmaTable } from '../data/dma-table.js';
 import type { DomainTable } from '../data/domain-memory.js';
 import type { Domains } from './domains.js';
-import type { PortInfo } from './evtchn.js';
+import type { PortInfo } from './port-table.js';
 import type { TestbedFiles } from './files.js';
 import type { HypercallRunner } from './hypercall-runner.js';
 import type { HypercallServer } from './hypercall-server.js';

@@ -1,6 +1,6 @@
 import t from 'tap';
 import type { DomId, Port } from '@grantline/base';
-import { EventChannels, EvtchnError } from '../../src/control/evtchn.js';
+import { PortTable, EvtchnError } from '../../src/control/port-table.js';
 
 const G1 = 1 as DomId;
 const G2 = 2 as DomId;
@@ -8,10 +8,10 @@ const DD = 1000 as DomId;
 const NIC = 1001 as DomId;
 const port = (n: number): Port => n as Port;
 
-function channels(): { ev: EventChannels; log: string[]; live: Set<number> } {
+function channels(): { ev: PortTable; log: string[]; live: Set<number> } {
   const log: string[] = [];
   const live = new Set<number>([G1, G2, DD, NIC]);
-  const ev = new EventChannels({
+  const ev = new PortTable({
     exists: (domid) => live.has(domid),
     openPage: (low, high) => void log.push(`open ${low}-${high}`),
     closePage: (low, high) => void log.push(`close ${low}-${high}`),

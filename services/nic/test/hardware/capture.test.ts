@@ -1,9 +1,9 @@
 /** What a capture at the wire holds: the frames of one address, both ways, and drops with their reasons. */
 import t from 'tap';
-import { memoryTap } from '@grantline/observe/testkit';
+import { memoryProbe } from '@grantline/observe/testkit';
 import { INBOUND, OUTBOUND, EGRESS_COUNTERS } from '@grantline/observe';
 import { CableOut } from '../../src/hardware/data/cable-out.js';
-import { MacTap } from '../../src/hardware/data/mac-tap.js';
+import { MacProbe } from '../../src/hardware/data/mac-probe.js';
 import { Kit } from '../kit.js';
 
 const A = 0x02_00_00_00_00_01;
@@ -12,13 +12,13 @@ const BROADCAST = 0xff_ff_ff_ff_ff_ff;
 
 t.test('from the wire: the frames of the address and of groups; a frame that waits for a buffer is there once', (t) => {
   const kit = new Kit();
-  kit.nic.tap = new MacTap(kit.mem);
-  const { tap, packets } = memoryTap(kit.mem, kit.frames + (1 << 20), 1 << 20);
-  t.equal(kit.nic.tap.on, false);
-  tap.onChange = () => {};
-  kit.nic.tap.add(tap, 'vif1.0', '02:00:00:00:00:01');
-  tap.onChange();
-  t.equal(kit.nic.tap.on, true);
+  kit.nic.probe = new MacProbe(kit.mem);
+  const { probe, packets } = memoryProbe(kit.mem, kit.frames + (1 << 20), 1 << 20);
+  t.equal(kit.nic.probe.on, false);
+  probe.onChange = () => {};
+  kit.nic.probe.add(probe, 'vif1.0', '02:00:00:00:00:01');
+  probe.onChange();
+  t.equal(kit.nic.probe.on, true);
   const q = kit.queue(1000, 1);
   kit.nic.attach(q.queue, A, null);
   kit.receive(kit.frame(A, 60), 60);
@@ -57,10 +57,10 @@ t.test('from the wire: the frames of the address and of groups; a frame that wai
 t.test('onto the wire: by source address, in two pieces; refused packets of its own queue by their length', (t) => {
   const kit = new Kit();
   const out = new CableOut(kit.block(EGRESS_COUNTERS));
-  out.tap = new MacTap(kit.mem);
-  const { tap, packets } = memoryTap(kit.mem, kit.frames + (1 << 20), 1 << 20);
-  out.tap.add(tap, 'vif1.0', '02:00:00:00:00:01');
-  tap.onChange();
+  out.probe = new MacProbe(kit.mem);
+  const { probe, packets } = memoryProbe(kit.mem, kit.frames + (1 << 20), 1 << 20);
+  out.probe.add(probe, 'vif1.0', '02:00:00:00:00:01');
+  probe.onChange();
   const at = kit.frame(B, 60);
   const send = (from: number): void => {
     kit.mem.u8.set([2, 0, 0, 0, 0, from], at + 6);
@@ -69,8 +69,8 @@ t.test('onto the wire: by source address, in two pieces; refused packets of its 
   kit.mem.u8.fill(5, at + 4096, at + 4196);
   send(1);
   send(2);
-  out.tap.refused('vif1.0', 1500, 0);
-  out.tap.refused('default', 1500, 0);
+  out.probe.refused('vif1.0', 1500, 0);
+  out.probe.refused('default', 1500, 0);
   const got = packets();
   t.same(
     got.map((p) => [p.bytes.length, p.length, p.direction]),

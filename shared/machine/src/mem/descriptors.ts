@@ -10,7 +10,7 @@
 import { nowNs } from '@grantline/base';
 import { closeSync, rmSync } from 'node:fs';
 import koffi from 'koffi';
-import { Watch, addressOf } from './libc.js';
+import { DescriptorWatch, addressOf } from './libc.js';
 
 const libc = koffi.load('libc.so.6');
 const socket = libc.func('int socket(int domain, int type, int protocol)');
@@ -108,7 +108,7 @@ function makeSocket(): number {
 }
 
 interface Silent {
-  watch: Watch;
+  watch: DescriptorWatch;
   timer: NodeJS.Timeout;
 }
 
@@ -118,7 +118,7 @@ export class DescriptorDoor {
   private readonly onTicket: (ticket: string) => number | null;
   private readonly onShown: (name: string, fd: number) => void;
   private readonly fd: number;
-  private readonly watch: Watch;
+  private readonly watch: DescriptorWatch;
   private readonly silent = new Map<number, Silent>();
   private readonly heard = new Message(TICKET_BYTES + 1);
   private pause: NodeJS.Timeout | null = null;
@@ -142,7 +142,7 @@ export class DescriptorDoor {
       closeSync(this.fd);
       throw new Error(`cannot listen at ${path}: errno ${errno}`);
     }
-    this.watch = new Watch(this.fd, () => this.turn());
+    this.watch = new DescriptorWatch(this.fd, () => this.turn());
   }
 
   /** Callers that are connected and have said nothing. */
@@ -208,7 +208,7 @@ export class DescriptorDoor {
   private wait(caller: number): void {
     if (this.silent.has(caller)) return;
     if (this.silent.size === SILENT_MAX) this.hangUp(this.silent.keys().next().value!);
-    const watch = new Watch(caller, () => void this.listenTo(caller));
+    const watch = new DescriptorWatch(caller, () => void this.listenTo(caller));
     this.silent.set(caller, { watch, timer: setTimeout(() => this.hangUp(caller), PATIENCE_MS) });
   }
 
@@ -233,13 +233,13 @@ const ANSWER_LIMIT_MS = 10_000;
  *  @throws NoDescriptor when the ticket is not good (any more); Error with a code, ENOENT or ECONNREFUSED when nobody is there */
 export async function fetchDescriptor(path: string, ticket: string): Promise<number> {
   const fd = await dial(path, nowNs() + ANSWER_LIMIT_MS * 1e6);
-  let watch: Watch | null = null;
+  let watch: DescriptorWatch | null = null;
   let timer: NodeJS.Timeout | undefined;
   try {
     send(fd, Buffer.from(ticket, 'hex'), TICKET_BYTES, MSG_DONTWAIT | MSG_NOSIGNAL);
     return await new Promise<number>((resolve, reject) => {
       timer = setTimeout(() => reject(new NoDescriptor(`nobody answers at ${path}`)), ANSWER_LIMIT_MS);
-      watch = new Watch(fd, () => {
+      watch = new DescriptorWatch(fd, () => {
         message.empty();
         const n = Number(recvmsg(fd, message.header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC));
         if (n < 0 && koffi.errno() === EAGAIN) return;
@@ -250,7 +250,7 @@ export async function fetchDescriptor(path: string, ticket: string): Promise<num
     });
   } finally {
     clearTimeout(timer);
-    (watch as Watch | null)?.close();
+    (watch as DescriptorWatch | null)?.close();
     closeSync(fd);
   }
 }
@@ -259,7 +259,7 @@ export async function fetchDescriptor(path: string, ticket: string): Promise<num
  *  @throws as fetchDescriptor */
 export async function showDescriptor(path: string, name: string, shown: number): Promise<void> {
   const fd = await dial(path, nowNs() + ANSWER_LIMIT_MS * 1e6);
-  let watch: Watch | null = null;
+  let watch: DescriptorWatch | null = null;
   let timer: NodeJS.Timeout | undefined;
   try {
     const showing = new Message(TICKET_BYTES);
@@ -268,11 +268,11 @@ export async function showDescriptor(path: string, name: string, shown: number):
     sendmsg(fd, showing.header, MSG_DONTWAIT | MSG_NOSIGNAL);
     await new Promise<void>((resolve, reject) => {
       timer = setTimeout(() => reject(new NoDescriptor(`nobody answers at ${path}`)), ANSWER_LIMIT_MS);
-      watch = new Watch(fd, () => resolve());
+      watch = new DescriptorWatch(fd, () => resolve());
     });
   } finally {
     clearTimeout(timer);
-    (watch as Watch | null)?.close();
+    (watch as DescriptorWatch | null)?.close();
     closeSync(fd);
   }
 }

@@ -3,7 +3,7 @@
  *  A pipe and not a futex in shared memory: whoever may wake a domain can do just that. With a shared futex word, a
  *  hostile peer could rewrite the word and so suppress the wake-ups of others. docs/adr/0005 has the measurements. */
 import { closeSync } from 'node:fs';
-import { BROKEN, READABLE, Watch, drainFd, pokeFd, waitReadable } from './libc.js';
+import { BROKEN, READABLE, DescriptorWatch, drainFd, pokeFd, waitReadable } from './libc.js';
 
 /** A descriptor that may end its owner's sleep beside the doorbell, as long as it is wanted: a TAP device. */
 export class WakeSource {
@@ -12,7 +12,7 @@ export class WakeSource {
   readonly onReadable: () => void;
   private readonly onBroken: () => void;
   private broken = false;
-  private watch: Watch | null = null;
+  private watch: DescriptorWatch | null = null;
 
   /** @param onBroken nothing will ever come from it again; called once */
   constructor(fd: number, onReadable: () => void, onBroken: () => void) {
@@ -42,7 +42,7 @@ export class WakeSource {
     if (!this.wanted) this.watch?.stop();
     else if (this.watch !== null) this.watch.start();
     else {
-      this.watch = new Watch(this.fd, () => {
+      this.watch = new DescriptorWatch(this.fd, () => {
         // Once is enough: who reads asks again when there is nothing left.
         this.watch?.stop();
         this.heed(waitReadable(this.fd, -1, 0));
@@ -62,7 +62,7 @@ export class Doorbell {
   /** At most one. */
   source: WakeSource | null = null;
   private readonly fd: number;
-  private watch: Watch | null = null;
+  private watch: DescriptorWatch | null = null;
   private onRing: (() => void) | null = null;
 
   /** @param fd the pipe, open for reading and writing: with no writer around it would else be "readable" (end of file) for
@@ -86,7 +86,7 @@ export class Doorbell {
   startWatch(onRing: () => void): void {
     this.onRing = onRing;
     if (this.watch !== null) return this.watch.start();
-    this.watch = new Watch(this.fd, () => {
+    this.watch = new DescriptorWatch(this.fd, () => {
       drainFd(this.fd);
       this.onRing?.();
     });

@@ -164,7 +164,7 @@ export function pinToCore(core: number): boolean {
 }
 
 /** Calls back from the event loop whenever a descriptor is readable, while switched on. */
-export class Watch {
+export class DescriptorWatch {
   private readonly handle: ReturnType<typeof koffi.node.poll>;
   private readonly onReadable: () => void;
   private on = true;

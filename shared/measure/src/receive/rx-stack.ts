@@ -6,7 +6,7 @@
  *  hold may be written by others at any time: each header field is read once, and nothing that is read later can lead
  *  out of the buffers. TCP is as far as a receiver of measured traffic needs it: no connections, no reassembly. */
 import { slots, type CounterBlock, type Mem } from '@grantline/machine';
-import { STACK_COUNTERS, STACK_DROP, NO_RX_TAP, type RxTap } from '@grantline/observe';
+import { STACK_COUNTERS, STACK_DROP, NO_RX_PROBE, type RxProbe } from '@grantline/observe';
 import * as frames from '@grantline/frames';
 import { isGroup, type Mac } from '@grantline/frames';
 import { MAX_LISTED, MAX_PIECES, type FrameApp, type PieceList } from './frame-app.js';
@@ -62,7 +62,7 @@ export class RxStack {
   /** May be changed between batches. */
   lroOn: boolean;
   /** Told of drops while a capture is on. */
-  tap: RxTap = NO_RX_TAP;
+  probe: RxProbe = NO_RX_PROBE;
   /** Gets the frames of no measured run; null: all are taken for one's. */
   others: OtherFrames | null = null;
   /** No frame is for others: a capture is being replayed. */
@@ -150,7 +150,7 @@ export class RxStack {
       const stands = framesOf(batch.info);
       if (drop >= 0) {
         v[drop] += stands;
-        if (this.tap.on) this.tap.dropped(batch.off, STACK_DROP + drop);
+        if (this.probe.on) this.probe.dropped(batch.off, STACK_DROP + drop);
       }
       count += stands;
     }

@@ -12,7 +12,7 @@ import {
   notifyIf,
 } from '@grantline/xen';
 import { PAGE_SIZE } from '@grantline/base';
-import { NOT_DROPPED, OUTBOUND, NO_TAP, type FrameTap, NETFRONT_TX_COUNTERS } from '@grantline/observe';
+import { NOT_DROPPED, OUTBOUND, NO_PROBE, type FrameProbe, NETFRONT_TX_COUNTERS } from '@grantline/observe';
 import { slots, type CounterBlock, type Mem, type Notify } from '@grantline/machine';
 import { UDP_CHECK, ETH_MAX_PACKET } from '@grantline/frames';
 import type { SendBuffers } from './send-buffers.js';
@@ -35,7 +35,7 @@ export interface NicSenderOptions {
 export class NicSender implements LendingTxDevice {
   readonly maxBytes = Math.min((NICTX_MAX_CHAIN - 2) * PAGE_SIZE, ETH_MAX_PACKET);
   broken = false;
-  tap: FrameTap = NO_TAP;
+  probe: FrameProbe = NO_PROBE;
   private readonly o: NicSenderOptions;
   /** Buffer of each descriptor, and whether it ends a packet. */
   private readonly posted = new Int32Array(NICTX_SIZE);
@@ -52,7 +52,7 @@ export class NicSender implements LendingTxDevice {
 
   stage(src: number, bytes: number, mss: number, csumStart: number, headerBytes: number, csumOffset = 0): number {
     const { buffers, mem } = this.o;
-    if (this.tap.on) this.tap.frame(src, bytes, OUTBOUND, NOT_DROPPED);
+    if (this.probe.on) this.probe.frame(src, bytes, OUTBOUND, NOT_DROPPED);
     let left = bytes;
     let from = src;
     let flags = flagsOf(mss, csumStart, csumOffset);
@@ -95,11 +95,11 @@ export class NicSender implements LendingTxDevice {
     headerBytes: number,
     csumOffset: number,
   ): void {
-    if (this.tap.on) {
-      this.tap.begin();
+    if (this.probe.on) {
+      this.probe.begin();
       for (let i = 0; i * PAGE_SIZE < bytes; i++)
-        this.tap.piece(this.o.buffers.at[ids[i]], Math.min(PAGE_SIZE, bytes - i * PAGE_SIZE));
-      this.tap.end(bytes, OUTBOUND, NOT_DROPPED);
+        this.probe.piece(this.o.buffers.at[ids[i]], Math.min(PAGE_SIZE, bytes - i * PAGE_SIZE));
+      this.probe.end(bytes, OUTBOUND, NOT_DROPPED);
     }
     let flags = flagsOf(mss, csumStart, csumOffset);
     let n = 0;

@@ -48,7 +48,7 @@ export interface Statistics {
   endNs: bigint;
   /** When this was so; not before any packet of the interface that stands before this block. */
   atNs: bigint;
-  /** Frames that the tap saw, and those of them that the ring had no room for. */
+  /** Frames that the probe saw, and those of them that the ring had no room for. */
   received: bigint;
   dropped: bigint;
 }

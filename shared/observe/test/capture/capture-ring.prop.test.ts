@@ -1,4 +1,4 @@
-/** What a tap was shown is what the file holds: bytes, times, directions, comments, order; or it is counted as lost. */
+/** What a probe was shown is what the file holds: bytes, times, directions, comments, order; or it is counted as lost. */
 import t from 'tap';
 import fc from 'fast-check';
 import { CaptureRing } from '../../src/capture/capture-ring.js';
@@ -6,8 +6,8 @@ import { allReasons, NOT_DROPPED, reasonOf, UNSEEN } from '../../src/capture/dro
 import { readPackets } from '../../src/capture/packets.js';
 import { INBOUND, OUTBOUND, interfaceBlock, sectionBlock, statisticsBlock } from '../../src/capture/pcapng-blocks.js';
 import { parseCapture } from '../../src/capture/read-capture.js';
-import { RxTap } from '../../src/capture/rx-tap.js';
-import { FrameTap } from '../../src/capture/tap.js';
+import { RxProbe } from '../../src/capture/rx-probe.js';
+import { FrameProbe } from '../../src/capture/probe.js';
 import { CounterBlock, memOver } from '@grantline/machine';
 import { COUNTERS } from '../../src/counters/names.js';
 import { STACK_COUNTERS } from '../../src/counters/guest.js';
@@ -26,13 +26,13 @@ function make(bytes: number, snaplen = 262144) {
   const counters = new CounterBlock(memOver(new ArrayBuffer(256)), 0, CAPTURE_COUNTERS);
   const clock = { ns: 0 };
   const ring = new CaptureRing({ mem, at: 4096, bytes, snaplen, epochNs: EPOCH, counters, now: () => clock.ns });
-  const tap = new FrameTap();
-  tap.add(ring);
+  const probe = new FrameProbe();
+  probe.add(ring);
   const got: Buffer[] = [];
   const drain = (most = 1 << 20): void => {
     for (let b = ring.take(most); b !== null; b = ring.take(most)) got.push(b);
   };
-  return { mem, ring, tap, clock, counters, drain, got, file: () => Buffer.concat([HEAD, ...got]) };
+  return { mem, ring, probe, clock, counters, drain, got, file: () => Buffer.concat([HEAD, ...got]) };
 }
 
 const big = (_: string, v: unknown): unknown => (typeof v === 'bigint' ? String(v) : v);
@@ -66,12 +66,12 @@ t.test('frames of any size, in any pieces, with any reason: read back as they we
           } else {
             x.clock.ns += s.later;
             const before = x.ring.dropped;
-            x.tap.begin();
-            for (const p of s.pieces) x.tap.piece(FRAMES_AT + p.at, p.len);
+            x.probe.begin();
+            for (const p of s.pieces) x.probe.piece(FRAMES_AT + p.at, p.len);
             const whole = Buffer.concat(
               s.pieces.map((p) => Buffer.from(x.mem.u8.slice(FRAMES_AT + p.at, FRAMES_AT + p.at + p.len))),
             );
-            x.tap.end(whole.length, s.out ? OUTBOUND : INBOUND, s.reason);
+            x.probe.end(whole.length, s.out ? OUTBOUND : INBOUND, s.reason);
             if (x.ring.dropped > before) continue;
             want.push({
               ...{ bytes: whole.subarray(0, snaplen).toString('hex'), length: whole.length },
@@ -114,13 +114,13 @@ t.test('frames of any size, in any pieces, with any reason: read back as they we
 t.test('a ring that is full takes frames again once it was read; a frame larger than the ring is lost alone', (t) => {
   const x = make(4096);
   for (let round = 0; round < 50; round++) {
-    for (let i = 0; i < 4; i++) x.tap.frame(FRAMES_AT, 1400, INBOUND, NOT_DROPPED);
+    for (let i = 0; i < 4; i++) x.probe.frame(FRAMES_AT, 1400, INBOUND, NOT_DROPPED);
     x.drain();
   }
   t.equal(x.ring.received, 200);
   t.equal(x.ring.dropped, 100, 'two of four fit');
-  x.tap.frame(FRAMES_AT, 9000, INBOUND, NOT_DROPPED);
-  x.tap.frame(FRAMES_AT, 60, INBOUND, NOT_DROPPED);
+  x.probe.frame(FRAMES_AT, 9000, INBOUND, NOT_DROPPED);
+  x.probe.frame(FRAMES_AT, 60, INBOUND, NOT_DROPPED);
   x.drain();
   t.equal(x.ring.dropped, 101);
   t.equal(readPackets(x.file()).packets.at(-1)?.length, 60);
@@ -129,7 +129,7 @@ t.test('a ring that is full takes frames again once it was read; a frame larger 
 
 t.test('a batch: a frame that the stack drops has its reason with it, and nothing is written before settle', (t) => {
   const x = make(65536);
-  const rx = new RxTap(x.tap);
+  const rx = new RxProbe(x.probe);
   rx.fragment(FRAMES_AT, 100, true);
   rx.fragment(FRAMES_AT + 4096, 50, false);
   rx.fragment(FRAMES_AT + 8192, 60, false);
@@ -154,13 +154,13 @@ t.test('a batch: a frame that the stack drops has its reason with it, and nothin
   t.end();
 });
 
-t.test('off: a tap without a ring says so, and tells who asks to be told', (t) => {
+t.test('off: a probe without a ring says so, and tells who asks to be told', (t) => {
   const x = make(4096);
   let changes = 0;
-  x.tap.onChange = () => changes++;
-  t.equal(x.tap.on, true);
-  x.tap.remove(x.ring);
-  t.equal(x.tap.on, false);
+  x.probe.onChange = () => changes++;
+  t.equal(x.probe.on, true);
+  x.probe.remove(x.ring);
+  t.equal(x.probe.on, false);
   t.equal(changes, 1);
   t.end();
 });

@@ -7,7 +7,7 @@
 import { NETBACK_QUEUE_BYTES } from '@grantline/xen';
 import { slots, type CounterBlock } from '@grantline/machine';
 import { NETBACK_COUNTERS } from '@grantline/observe';
-import { ACCEPTED, type BridgeTap } from '../capture/bridge-tap.js';
+import { ACCEPTED, type BridgeProbe } from '../capture/bridge-probe.js';
 import type { Buffers } from './buffers.js';
 import { FOREIGN_FRAMES, type TxSource } from './foreign-frames.js';
 import { FrameFifo } from './frame-fifo.js';
@@ -24,11 +24,11 @@ export class WaitingFrames {
   readonly fifo: FrameFifo;
   private readonly buffers: Buffers;
   private readonly counters: CounterBlock;
-  private readonly tap: BridgeTap;
+  private readonly probe: BridgeProbe;
 
-  /** @param tap where the frames are captured */
-  constructor(buffers: Buffers, counters: CounterBlock, tap: BridgeTap) {
-    this.tap = tap;
+  /** @param probe where the frames are captured */
+  constructor(buffers: Buffers, counters: CounterBlock, probe: BridgeProbe) {
+    this.probe = probe;
     this.fifo = new FrameFifo(buffers, buffers.count + FOREIGN_FRAMES);
     this.buffers = buffers;
     this.counters = counters;
@@ -40,10 +40,10 @@ export class WaitingFrames {
     const { fifo } = this;
     if (fifo.count > 0 && nowNs - fifo.firstNs > SLOW_NS && (this.isOverShare(len) || this.crowds(buffer))) {
       this.counters.v[C.dropQueueFull] += this.buffers.framesOf(buffer);
-      if (this.tap.on) this.tap.frame(buffer, len, C.dropQueueFull);
+      if (this.probe.on) this.probe.frame(buffer, len, C.dropQueueFull);
       return false;
     }
-    if (this.tap.on) this.tap.frame(buffer, len, ACCEPTED);
+    if (this.probe.on) this.probe.frame(buffer, len, ACCEPTED);
     this.buffers.retain(buffer);
     fifo.push(buffer, len, nowNs);
     return true;
@@ -93,7 +93,7 @@ export class WaitingFrames {
 
   private dropFirst(reason: number): void {
     this.counters.v[reason] += this.buffers.framesOf(this.fifo.firstId);
-    if (this.tap.on) this.tap.frame(this.fifo.firstId, this.fifo.firstLen, reason);
+    if (this.probe.on) this.probe.frame(this.fifo.firstId, this.fifo.firstLen, reason);
     this.buffers.release(this.fifo.firstId);
     this.fifo.shift();
   }

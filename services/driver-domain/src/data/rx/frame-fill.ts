@@ -3,7 +3,7 @@
 import { GRANT_ENTRIES, NETRXF_EXTRA_INFO, NETRXF_MORE_DATA, RX_RING_SIZE } from '@grantline/xen';
 import { slots as counterSlots, type CounterBlock, type Mem } from '@grantline/machine';
 import { NETBACK_COUNTERS } from '@grantline/observe';
-import type { BridgeTap } from '../capture/bridge-tap.js';
+import type { BridgeProbe } from '../capture/bridge-probe.js';
 import type { Buffers } from '../bridge/buffers.js';
 import type { CopyFrames } from './copy-frames.js';
 import { FramePieces } from '../bridge/frame-pieces.js';
@@ -18,7 +18,7 @@ export interface FrameFillOptions {
   buffers: Buffers;
   pool: GrantPool;
   copies: CopyFrames;
-  tap: BridgeTap;
+  probe: BridgeProbe;
   counters: CounterBlock;
 }
 
@@ -133,7 +133,7 @@ export class FrameFill {
         if (disabled) v[C.dropDisabled] += stands;
         else if (bad) {
           v[C.dropGrantError] += stands;
-          if (this.o.tap.on) this.o.tap.frame(id, len, C.dropGrantError);
+          if (this.o.probe.on) this.o.probe.frame(id, len, C.dropGrantError);
         } else {
           v[C.outFrames] += stands;
           v[C.outBytes] += len;

@@ -13,7 +13,7 @@ import {
 } from '@grantline/machine';
 import { NETBACK_COUNTERS } from '@grantline/observe';
 import type { BridgePort } from '../bridge/bridge.js';
-import { BridgeTap } from '../capture/bridge-tap.js';
+import { BridgeProbe } from '../capture/bridge-probe.js';
 import type { Buffers } from '../bridge/buffers.js';
 import { CopyFrames } from './copy-frames.js';
 import type { TxSource } from '../bridge/foreign-frames.js';
@@ -52,7 +52,7 @@ export interface BridgeRxOptions {
 export class NetbackBridgeRx implements Poller, PoolUser, BridgePort, VifPart {
   scheduled = false;
   stopped = false;
-  readonly tap: BridgeTap;
+  readonly probe: BridgeProbe;
   readonly copies: CopyFrames;
   private readonly o: BridgeRxOptions;
   private readonly waiting: WaitingFrames;
@@ -63,10 +63,10 @@ export class NetbackBridgeRx implements Poller, PoolUser, BridgePort, VifPart {
   constructor(options: BridgeRxOptions) {
     const { mem, slots, buffers, pool, counters } = options;
     this.o = options;
-    this.tap = new BridgeTap(buffers);
-    this.waiting = new WaitingFrames(buffers, counters, this.tap);
+    this.probe = new BridgeProbe(buffers);
+    this.waiting = new WaitingFrames(buffers, counters, this.probe);
     this.copies = new CopyFrames(options.granter, counters, options.meter, () => this.replied());
-    this.filler = new FrameFill({ mem, slots, buffers, pool, counters, copies: this.copies, tap: this.tap });
+    this.filler = new FrameFill({ mem, slots, buffers, pool, counters, copies: this.copies, probe: this.probe });
   }
 
   /** Frames that wait or are being copied. */
@@ -81,7 +81,7 @@ export class NetbackBridgeRx implements Poller, PoolUser, BridgePort, VifPart {
     v[C.bridgeFrames] += stands;
     if (this.stopped) {
       v[C.dropDisabled] += stands;
-      if (this.tap.on) this.tap.frame(buffer, len, C.dropDisabled);
+      if (this.probe.on) this.probe.frame(buffer, len, C.dropDisabled);
       return;
     }
     if (this.waiting.add(buffer, len, meter.now) && !this.scheduled) loop.schedule(this);

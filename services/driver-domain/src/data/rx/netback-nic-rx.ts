@@ -12,7 +12,7 @@ import {
   compFlags,
   compLen,
 } from '@grantline/xen';
-import { NO_TAP, type FrameTap, NETBACK_COUNTERS, INBOUND, UNSEEN } from '@grantline/observe';
+import { NO_PROBE, type FrameProbe, NETBACK_COUNTERS, INBOUND, UNSEEN } from '@grantline/observe';
 import {
   DRIVER_DOMAIN_CPU,
   slots as counterSlots,
@@ -56,7 +56,7 @@ export interface NicRxOptions {
 
 export class NetbackNicRx implements Poller, PoolUser, VifPart {
   scheduled = false;
-  tap: FrameTap = NO_TAP;
+  probe: FrameProbe = NO_PROBE;
   stopped = false;
   readonly pins: Pins;
   private readonly o: NicRxOptions;
@@ -199,7 +199,7 @@ export class NetbackNicRx implements Poller, PoolUser, VifPart {
     let taken = n;
     if (this.pinned.slow === 0) this.pooled.complete(n);
     else taken = this.pinned.complete(n);
-    if (this.tap.on) this.capture(taken);
+    if (this.probe.on) this.capture(taken);
     queue.consume(taken);
     return taken;
   }
@@ -207,7 +207,7 @@ export class NetbackNicRx implements Poller, PoolUser, VifPart {
   /** Captures what the NIC put straight into the guest's pages: the driver domain sees that a frame came and how long it is, and
    *  none of its bytes. docs/wire/capture.md. @param n completions that were just dealt with, and not yet given back */
   private capture(n: number): void {
-    const { tap } = this;
+    const { probe } = this;
     const { queue } = this.o;
     for (let i = 0; i < n; i++) {
       const comp = queue.completion(i);
@@ -219,8 +219,8 @@ export class NetbackNicRx implements Poller, PoolUser, VifPart {
       }
       this.seenBytes += compLen(comp);
       if ((flags & NICQ_COMP_EOP) === 0) continue;
-      tap.begin();
-      tap.end(this.seenBytes, INBOUND, UNSEEN);
+      probe.begin();
+      probe.end(this.seenBytes, INBOUND, UNSEEN);
       this.seenBytes = 0;
     }
   }

@@ -14,13 +14,13 @@ import {
   notifyIf,
 } from '@grantline/xen';
 import type { DomId } from '@grantline/base';
-import { type FrameTap, NETBACK_TX_COUNTERS } from '@grantline/observe';
+import { type FrameProbe, NETBACK_TX_COUNTERS } from '@grantline/observe';
 import { DRIVER_DOMAIN_CPU, slots, type Poller, type Notify, type Scheduler } from '@grantline/machine';
 import type { PoolUser } from '../grants/pool.js';
 import type { VifPart } from '../ports.js';
 import type { Granter } from '../grants/batch-turns.js';
 import type { TxCredit } from './tx-credit.js';
-import { TxGrants, type TxGrantSink, type TxWindow } from '../grants/tx-grants.js';
+import { PacketGrants, type PacketGrantSink, type TxWindow } from '../grants/packet-grants.js';
 import type { TxSource } from './tx-local.js';
 import { MAX_PENDING, TxPackets } from './tx-packets.js';
 import { TxPath, type TxPathOptions } from './tx-path.js';
@@ -50,7 +50,7 @@ export class NetbackTx implements TxOwner, PoolUser, TxSource, VifPart {
   scheduled = false;
   held = 0;
   stopped = false;
-  readonly grants: TxGrants;
+  readonly grants: PacketGrants;
   readonly packets = new TxPackets();
   readonly domid: DomId;
   readonly headersPfn: number;
@@ -73,8 +73,8 @@ export class NetbackTx implements TxOwner, PoolUser, TxSource, VifPart {
       if (this.stopped) this.grants.settle();
       else loop.schedule(this);
     };
-    const makeGrants = (sink: TxGrantSink): TxGrants =>
-      new TxGrants(this.packets, granter, window, sink, counters, meter, onReply);
+    const makeGrants = (sink: PacketGrantSink): PacketGrants =>
+      new PacketGrants(this.packets, granter, window, sink, counters, meter, onReply);
     this.path = new TxPath(options, this.packets, this.requests, this, makeGrants);
     this.grants = this.path.grants;
   }
@@ -144,8 +144,8 @@ export class NetbackTx implements TxOwner, PoolUser, TxSource, VifPart {
   }
 
   /** Where its packets are captured. */
-  set tap(tap: FrameTap) {
-    this.path.tap.tap = tap;
+  set probe(probe: FrameProbe) {
+    this.path.probe.probe = probe;
   }
 
   describe(): Record<string, unknown> {

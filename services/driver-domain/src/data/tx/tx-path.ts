@@ -13,7 +13,7 @@ import { slots, type CounterBlock, type Mem, type Laps } from '@grantline/machin
 import { NETBACK_TX_COUNTERS } from '@grantline/observe';
 import { UPLINK } from '../bridge/bridge.js';
 import type { GrantPool } from '../grants/pool.js';
-import type { TxGrants, TxGrantSink } from '../grants/tx-grants.js';
+import type { PacketGrants, PacketGrantSink } from '../grants/packet-grants.js';
 import { TxHeader } from './tx-header.js';
 import { NO_ROOM, TOO_LONG, type TxLocal, type TxSource } from './tx-local.js';
 import { MAX_PENDING, PacketFifo, type TxPackets } from './tx-packets.js';
@@ -21,7 +21,7 @@ import { TO_ALL } from '@grantline/frames';
 import { REFUSAL_COUNTERS, type TxPolicy } from './tx-policy.js';
 import type { TxOwner, TxPort } from './tx-port.js';
 import type { TxRequests } from './tx-requests.js';
-import { TxTap } from '../capture/tx-tap.js';
+import { TxProbe } from '../capture/tx-probe.js';
 
 const C = slots(NETBACK_TX_COUNTERS);
 
@@ -43,19 +43,19 @@ export interface TxPathOptions {
   meter: Laps;
 }
 
-export class TxPath implements TxGrantSink {
+export class TxPath implements PacketGrantSink {
   stopped = false;
   /** Packets were posted, answers written, since somebody looked. */
   posted = false;
   answered = false;
-  readonly tap: TxTap;
+  readonly probe: TxProbe;
   private readonly o: TxPathOptions;
   private readonly packets: TxPackets;
   private readonly requests: TxRequests;
   private readonly owner: TxOwner & TxSource;
   private readonly header: TxHeader;
   /** The two know each other: operations begin here, and their ends come here. */
-  readonly grants: TxGrants;
+  readonly grants: PacketGrants;
   /** Packets that are over and have mappings to be undone. */
   private readonly over = new PacketFifo();
   /** Packets whose header and pages are being got hold of, in ring order, and whether they are there. */
@@ -67,14 +67,14 @@ export class TxPath implements TxGrantSink {
     packets: TxPackets,
     requests: TxRequests,
     owner: TxOwner & TxSource,
-    makeGrants: (sink: TxGrantSink) => TxGrants,
+    makeGrants: (sink: PacketGrantSink) => PacketGrants,
   ) {
     this.o = options;
     this.packets = packets;
     this.requests = requests;
     this.owner = owner;
     this.header = new TxHeader(options.mem);
-    this.tap = new TxTap(packets, options.pool, options.headers);
+    this.probe = new TxProbe(packets, options.pool, options.headers);
     this.grants = makeGrants(this);
   }
 
@@ -163,15 +163,15 @@ export class TxPath implements TxGrantSink {
     if (to < TO_ALL) return this.drop(packet, REFUSAL_COUNTERS[-to], NETIF_RSP_DROPPED);
     if (!fine) return this.drop(packet, C.dropBadHeader, NETIF_RSP_DROPPED);
     const { headerBytes } = header;
-    const { tap } = this;
+    const { probe } = this;
     const bytes = p.total[packet];
     // Its pieces are named before: when `take` returns, it may be over.
-    if (tap.on) tap.name(packet);
+    if (probe.on) probe.name(packet);
     const taken = local.take(this.owner, packet, to, ingress, headerBytes);
     if (taken > 0) {
       v[C.toVif]++;
       v[C.vifFrames] += taken;
-      if (tap.on) tap.end(bytes);
+      if (probe.on) probe.end(bytes);
       return;
     }
     const reason = taken === NO_ROOM ? C.dropNoRoom : taken === TOO_LONG ? C.dropTooLong : C.dropNoPort;
@@ -201,7 +201,7 @@ export class TxPath implements TxGrantSink {
   private post(packet: number): void {
     const p = this.packets;
     const { port, headerDpns } = this.o;
-    if (this.tap.on) this.tap.passed(packet);
+    if (this.probe.on) this.probe.passed(packet);
     const { flags, csumStart, headerBytes } = this.header;
     const at = packet * NETBACK_HEADER_BYTES;
     const last = p.pieces[packet] - 1;
@@ -227,7 +227,7 @@ export class TxPath implements TxGrantSink {
 
   private drop(packet: number, reason: number, status: number): void {
     this.o.counters.v[reason]++;
-    if (this.tap.on) this.tap.dropped(packet, !this.stopped, reason);
+    if (this.probe.on) this.probe.dropped(packet, !this.stopped, reason);
     this.packets.users[packet] = 0;
     this.finish(packet, status);
   }

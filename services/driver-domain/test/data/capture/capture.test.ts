@@ -1,9 +1,9 @@
 /** What a capture at the driver domain holds: packets of a guest whole, drops with their reasons, frames for a guest. */
 import t from 'tap';
 import { INBOUND, OUTBOUND, BRIDGE_COUNTERS } from '@grantline/observe';
-import { memoryTap } from '@grantline/observe/testkit';
+import { memoryProbe } from '@grantline/observe/testkit';
 import type { DomId } from '@grantline/base';
-import { ACCEPTED, BridgeTap } from '../../../src/data/capture/bridge-tap.js';
+import { ACCEPTED, BridgeProbe } from '../../../src/data/capture/bridge-probe.js';
 import { Bridge } from '../../../src/data/bridge/bridge.js';
 import { Buffers } from '../../../src/data/bridge/buffers.js';
 import { FOREIGN_PAGES, ForeignFrames } from '../../../src/data/bridge/foreign-frames.js';
@@ -19,8 +19,8 @@ t.test('packets of a guest, by standing and by passing grants: whole, once, outb
   for (const pooled of [true, false]) {
     const x = new TxBase();
     if (pooled) for (let i = 0; i < 40; i++) x.pooled(G + i);
-    const { tap, packets } = memoryTap(x.arena.mem, x.arena.pages(16), RING);
-    x.tx.tap = tap;
+    const { probe, packets } = memoryProbe(x.arena.mem, x.arena.pages(16), RING);
+    x.tx.probe = probe;
     const sent = [x.frame(1, 60), x.frame(2, 1514), x.frame(3, 9000)];
     x.send(sent[0], [G], [4096]);
     x.send(sent[1], [G + 1], [4096], 64);
@@ -45,8 +45,8 @@ t.test(
   'spoofed, flooded too often, meant for oneself, not granted: there with the reason, as many as are counted',
   (t) => {
     const x = new TxBase({ local: { take: () => -1, leave: () => {} } });
-    const { tap, packets } = memoryTap(x.arena.mem, x.arena.pages(16), RING);
-    x.tx.tap = tap;
+    const { probe, packets } = memoryProbe(x.arena.mem, x.arena.pages(16), RING);
+    x.tx.probe = probe;
     const spoofed = x.frame(1, 60);
     spoofed[11] = 9;
     const hairpin = x.frame(2, 60);
@@ -90,11 +90,11 @@ t.test('from guest to guest: the receiver’s capture has the bytes that lie in 
   const foreign = new ForeignFrames(arena.pages(FOREIGN_PAGES), 500);
   const buffers = new Buffers(arena.pages(1), 0, 1);
   buffers.foreign = foreign;
-  const { tap, packets } = memoryTap(arena.mem, arena.pages(16), RING);
+  const { probe, packets } = memoryProbe(arena.mem, arena.pages(16), RING);
   const bridge = new Bridge(arena.mem, buffers, block(BRIDGE_COUNTERS));
   const local = new LocalSwitch(arena.mem, bridge, foreign);
-  const out = new BridgeTap(buffers);
-  out.tap = tap;
+  const out = new BridgeProbe(buffers);
+  out.probe = probe;
   bridge.attach(2, { deliver: (id, len) => out.frame(id, len, ACCEPTED) });
   for (const [len, mss] of [
     [60, 0],
@@ -134,8 +134,8 @@ t.test('from guest to guest: the receiver’s capture has the bytes that lie in 
 
 t.test('for a guest: frames of one and of several buffers, and those that are dropped', (t) => {
   const x = new BridgeBase({ guestPages: 128 });
-  const { tap, packets } = memoryTap(x.arena.mem, x.pages[100], RING);
-  x.rx.tap.tap = tap;
+  const { probe, packets } = memoryProbe(x.arena.mem, x.pages[100], RING);
+  x.rx.probe.probe = probe;
   const frames = [frameOf(1, 60), frameOf(2, 9000)];
   for (const f of frames) t.ok(x.deliver(f));
   t.same(

@@ -3,7 +3,7 @@ import t from 'tap';
 import { releaseTx } from '../../../src/control/release-tx.js';
 import { FOREIGN, FOREIGN_PAGES, ForeignFrames } from '../../../src/data/bridge/foreign-frames.js';
 import { LocalSwitch } from '../../../src/data/tx/tx-local.js';
-import { memoryTap } from '@grantline/observe/testkit';
+import { memoryProbe } from '@grantline/observe/testkit';
 import { Arena, frameOf } from '../../kit.js';
 import { BridgeBase, FIRST_GREF as RX, NicBase } from '../rx/netback-kit.js';
 import { FIRST_GREF as G, GUEST_MAC, TxBase } from './tx-kit.js';
@@ -61,8 +61,8 @@ t.test(
   'what waits at another vif is dropped before its pages go: nobody reads what they hold next (H22, H27)',
   async (t) => {
     const { x, y, foreign, release } = make();
-    const seen = memoryTap(x.arena.mem, x.arena.pages(8), 8 * 4096);
-    y.rx.tap.tap = seen.tap;
+    const seen = memoryProbe(x.arena.mem, x.arena.pages(8), 8 * 4096);
+    y.rx.probe.probe = seen.probe;
     x.send(frameOf(1, 1514, OTHER_MAC, GUEST_MAC), [G], [4096]);
     x.run();
     t.equal(y.rx.inFlight, 1);

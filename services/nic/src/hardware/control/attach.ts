@@ -14,7 +14,7 @@ import type { CounterBlock, CounterFile, AddressSpace, Logs } from '@grantline/m
 import { NIC_QUEUE_COUNTERS, NIC_TX_COUNTERS, type Reading } from '@grantline/observe';
 import type { HypervisorClient } from '@grantline/service';
 import { closeSync } from 'node:fs';
-import type { DmaTable } from '../data/dma.js';
+import type { DmaReader } from '../data/dma.js';
 import type { Nic } from '../data/nic.js';
 import type { NicTx } from '../data/nic-tx.js';
 import type { QueueFault, QueueSettings } from '../data/queue-types.js';
@@ -48,7 +48,7 @@ export interface AttachHost {
   space: AddressSpace;
   counters: CounterFile;
   log: Logs<'info' | 'warn'>;
-  dma: DmaTable;
+  dma: DmaReader;
   nic: Nic;
   nicTx: NicTx;
   /** The driver of a receive queue rang: there are buffers. */

@@ -2,7 +2,7 @@
 import { slots, type CounterBlock } from '@grantline/machine';
 import { EGRESS_COUNTERS } from '@grantline/observe';
 import { WIRE_OVERHEAD_BYTES } from '@grantline/frames';
-import { NO_MAC_TAP, type MacTap } from './mac-tap.js';
+import { NO_MAC_PROBE, type MacProbe } from './mac-probe.js';
 
 const C = slots(EGRESS_COUNTERS);
 
@@ -33,7 +33,7 @@ export interface FrameOut {
 
 export class CableOut implements FrameOut {
   farEnd: FarEnd = NOBODY;
-  tap: MacTap = NO_MAC_TAP;
+  probe: MacProbe = NO_MAC_PROBE;
   readonly counters: CounterBlock;
   /** Speed, Gb/s; null: unlimited. */
   gbps: number | null = null;
@@ -61,13 +61,13 @@ export class CableOut implements FrameOut {
    *  @param slackNs how long ago the wire may have begun: the time between two looks */
   send(head: number, headBytes: number, body: number, bodyBytes: number, nowNs: number, slackNs: number): void {
     this.count(1, headBytes + bodyBytes, nowNs, slackNs);
-    if (this.tap.on) this.tap.tx(head, headBytes, body, bodyBytes);
+    if (this.probe.on) this.probe.tx(head, headBytes, body, bodyBytes);
     this.farEnd.frame(head, headBytes, body, bodyBytes);
   }
 
   /** @returns true when the packet there may go out whole. A capture shall see frames: while one runs, none may. */
   takesPackets(at: number): boolean {
-    return !this.tap.on && this.farEnd.takesPackets?.(at) === true;
+    return !this.probe.on && this.farEnd.takesPackets?.(at) === true;
   }
 
   /** A packet goes out whole, to a far end that takes it so: it counts as its frames. @returns how many they are */

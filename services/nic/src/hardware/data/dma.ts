@@ -20,7 +20,7 @@ const ENTRY_WORDS = DMA_ENTRY_BYTES >> 2;
 /** What it receives the NIC writes into a buffer: the page must be there and be writable. */
 const NEEDED = DMA_VALID | DMA_WRITE;
 
-export class DmaTable {
+export class DmaReader {
   private readonly u32: Uint32Array;
   private readonly table: number;
   /** By domid: byte offset of the domain's memory in this process, and its pages; 0 pages when it is not mapped. */

@@ -5,7 +5,7 @@ import { NIC_COUNTERS } from '@grantline/observe';
 import * as frames from '@grantline/frames';
 import type { BurstGuard } from './dma.js';
 import { MacFilter } from './filter.js';
-import { NO_MAC_TAP, type MacTap } from './mac-tap.js';
+import { NO_MAC_PROBE, type MacProbe } from './mac-probe.js';
 import { DROPPED, NO_BUFFER, contained, endBurst, moderate, moderateAll } from './queue-types.js';
 import type { NicQueue } from './rx-queue.js';
 
@@ -29,7 +29,7 @@ export class Nic {
   lastQueue = -1;
   /** An injector in front of `take`; null: none. */
   faults: { receive(off: number, len: number): number; endBurst(): void } | null = null;
-  tap: MacTap = NO_MAC_TAP;
+  probe: MacProbe = NO_MAC_PROBE;
   private readonly filter: MacFilter;
   private readonly u8: Uint8Array;
   private readonly queues: (NicQueue | null)[] = new Array<NicQueue | null>(MAX_QUEUES).fill(null);
@@ -93,7 +93,7 @@ export class Nic {
     const queue = this.queues[id]!;
     const status = this.offer(queue, off, len);
     if (status === NO_BUFFER) return this.noBuffer(queue, off, len);
-    if (this.tap.on) this.seen(off, len, status, queue);
+    if (this.probe.on) this.seen(off, len, status, queue);
     const v = this.counters.v;
     v[C.inFrames]++;
     v[C.inBytes] += len;
@@ -144,14 +144,14 @@ export class Nic {
 
   /** For captures: a frame that a queue has dealt with. */
   private seen(off: number, len: number, status: number, queue: NicQueue): void {
-    if (status === DROPPED) this.tap.droppedByQueue(queue.lastDrop);
-    this.tap.rx(off, len);
+    if (status === DROPPED) this.probe.droppedByQueue(queue.lastDrop);
+    this.probe.rx(off, len);
   }
 
   private noBuffer(queue: NicQueue, off: number, len: number): number {
     if (this.flowControl && queue.worthWaiting()) return NO_BUFFER;
     queue.dropNoBuffer();
-    if (this.tap.on) this.seen(off, len, DROPPED, queue);
+    if (this.probe.on) this.seen(off, len, DROPPED, queue);
     this.counters.v[C.inFrames]++;
     this.counters.v[C.inBytes] += len;
     return DROPPED;
@@ -166,9 +166,9 @@ export class Nic {
     v[C.inFrames]++;
     v[C.inBytes] += len;
     v[reason]++;
-    if (this.tap.on) {
-      this.tap.dropped(reason);
-      this.tap.rx(off, len);
+    if (this.probe.on) {
+      this.probe.dropped(reason);
+      this.probe.rx(off, len);
     }
     return DROPPED;
   }

@@ -1,7 +1,7 @@
 /** The three pages of a NIC queue. The hypervisor may take them back at any time, so they are looked up again in each
  *  burst. A table entry of the queue's own pages must name the driver itself, not the target: a driver domain's rings
  *  are its own memory, also where the buffers on them are a guest's. */
-import type { BurstGuard, DmaTable } from './dma.js';
+import type { BurstGuard, DmaReader } from './dma.js';
 import type { QueueSettings } from './queue-types.js';
 
 export class QueuePages {
@@ -9,13 +9,13 @@ export class QueuePages {
   readonly header: number;
   readonly avail: number;
   readonly comp: number;
-  private readonly dma: DmaTable;
+  private readonly dma: DmaReader;
   private readonly guard: BurstGuard;
   private readonly settings: QueueSettings;
   private checkedIn = 0;
 
   /** @throws RangeError when one of the pages is not the driver's own to write */
-  constructor(dma: DmaTable, guard: BurstGuard, settings: QueueSettings) {
+  constructor(dma: DmaReader, guard: BurstGuard, settings: QueueSettings) {
     this.dma = dma;
     this.guard = guard;
     this.settings = settings;

@@ -7,7 +7,7 @@ import { NICQ_COMP_EOP, NICQ_COMP_ERROR, NICQ_SIZE, DeviceQueue } from '@grantli
 import { PAGE_SIZE } from '@grantline/base';
 import { slots, type CounterBlock, type Mem, type Notify } from '@grantline/machine';
 import { NIC_QUEUE_COUNTERS } from '@grantline/observe';
-import type { BurstGuard, DmaTable } from './dma.js';
+import type { BurstGuard, DmaReader } from './dma.js';
 import { Moderation } from './moderation.js';
 import { QueuePages } from './queue-pages.js';
 import { DELIVERED, DROPPED, NO_BUFFER, type QueueFault, type QueueSettings } from './queue-types.js';
@@ -34,7 +34,7 @@ export class NicQueue {
   lastDrop = 0;
   private readonly u8: Uint8Array;
   private readonly u32: Uint32Array;
-  private readonly dma: DmaTable;
+  private readonly dma: DmaReader;
   private readonly guard: BurstGuard;
   private readonly pages: QueuePages;
   private readonly ring: DeviceQueue;
@@ -56,7 +56,7 @@ export class NicQueue {
   /** @throws RangeError when one of the three pages is not the driver's own to write */
   constructor(
     mem: Mem,
-    dma: DmaTable,
+    dma: DmaReader,
     guard: BurstGuard,
     settings: QueueSettings,
     channel: Notify,

@@ -13,7 +13,7 @@ import {
 import { PAGE_SIZE } from '@grantline/base';
 import { ETH_BYTES, ETH_MAX_PACKET, ETH_MIN_FRAME } from '@grantline/frames';
 import type { Mem } from '@grantline/machine';
-import type { DmaTable } from './dma.js';
+import type { DmaReader } from './dma.js';
 import type { PacketMemory } from './packet-memory.js';
 import type { QueueSettings } from './queue-types.js';
 
@@ -27,12 +27,12 @@ export class TxGather {
   headers = 0;
   private readonly mem: Mem;
   private readonly ring: TxDeviceQueue;
-  private readonly dma: DmaTable;
+  private readonly dma: DmaReader;
   private readonly settings: QueueSettings;
   private readonly places = new Int32Array(NICTX_MAX_CHAIN);
   private readonly sizes = new Int32Array(NICTX_MAX_CHAIN);
 
-  constructor(mem: Mem, ring: TxDeviceQueue, dma: DmaTable, settings: QueueSettings) {
+  constructor(mem: Mem, ring: TxDeviceQueue, dma: DmaReader, settings: QueueSettings) {
     this.mem = mem;
     this.ring = ring;
     this.dma = dma;

@@ -21,7 +21,7 @@ import { slots, type CounterBlock, type Mem, type Notify } from '@grantline/mach
 import { NIC_TX_COUNTERS } from '@grantline/observe';
 import { ETH_MAX_FRAME, ETH_MIN_FRAME, SPOOFED, STORM, TO_ALL } from '@grantline/frames';
 import { MAX_BULK_FRAMES } from '@grantline/measure';
-import type { BurstGuard, DmaTable } from './dma.js';
+import type { BurstGuard, DmaReader } from './dma.js';
 import { Moderation } from './moderation.js';
 import type { TxLine } from './tx-line.js';
 import { QueuePages } from './queue-pages.js';
@@ -60,7 +60,7 @@ export class NicTxQueue {
   /** @throws RangeError when one of the three pages is not the driver's own to write */
   constructor(
     mem: Mem,
-    dma: DmaTable,
+    dma: DmaReader,
     guard: BurstGuard,
     settings: QueueSettings,
     channel: Notify,
@@ -264,8 +264,8 @@ export class NicTxQueue {
   }
 
   private captureDrop(reason: number): void {
-    const { tap } = this.line.out;
-    if (tap.on) tap.refused(this.settings.name, this.packet.bytes, reason);
+    const { probe } = this.line.out;
+    if (probe.on) probe.refused(this.settings.name, this.packet.bytes, reason);
   }
 
   private bad(reason: number): number {

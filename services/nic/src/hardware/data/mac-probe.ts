@@ -7,18 +7,18 @@ import {
   NOT_DROPPED,
   INBOUND,
   OUTBOUND,
-  type FrameTap,
+  type FrameProbe,
 } from '@grantline/observe';
 import { ETH_BYTES, ETH_SRC, isGroup, isMacAt, macHi, parseMac, type Mac } from '@grantline/frames';
 import { memOver, type Mem } from '@grantline/machine';
 
 interface Station {
-  tap: FrameTap;
+  probe: FrameProbe;
   vif: string;
   mac: Mac;
 }
 
-export class MacTap {
+export class MacProbe {
   /** Somebody captures: the only thing that the path asks. */
   on = false;
   /** Why the frame at hand was dropped: set where it is counted, used by `rx`. */
@@ -30,11 +30,11 @@ export class MacTap {
     this.mem = mem;
   }
 
-  /** A tap for the frames of one vif. @param mac aa:bb:cc:dd:ee:ff */
-  add(tap: FrameTap, vif: string, mac: string): void {
-    this.stations.push({ tap, vif, mac: parseMac(mac) });
-    tap.onChange = () => {
-      this.on = this.stations.some((s) => s.tap.on);
+  /** A probe for the frames of one vif. @param mac aa:bb:cc:dd:ee:ff */
+  add(probe: FrameProbe, vif: string, mac: string): void {
+    this.stations.push({ probe, vif, mac: parseMac(mac) });
+    probe.onChange = () => {
+      this.on = this.stations.some((s) => s.probe.on);
       this.reason = NOT_DROPPED;
     };
   }
@@ -54,8 +54,8 @@ export class MacTap {
     const { mem } = this;
     for (let i = 0; i < this.stations.length; i++) {
       const s = this.stations[i];
-      if (s.tap.on && bytes >= ETH_BYTES && (isGroup(macHi(mem, at)) || isMacAt(mem, at, s.mac)))
-        s.tap.frame(at, bytes, INBOUND, this.reason);
+      if (s.probe.on && bytes >= ETH_BYTES && (isGroup(macHi(mem, at)) || isMacAt(mem, at, s.mac)))
+        s.probe.frame(at, bytes, INBOUND, this.reason);
     }
     this.reason = NOT_DROPPED;
   }
@@ -63,12 +63,12 @@ export class MacTap {
   /** A frame goes onto the wire, in one or two pieces. */
   tx(head: number, headBytes: number, body: number, bodyBytes: number): void {
     for (let i = 0; i < this.stations.length; i++) {
-      const { tap, mac } = this.stations[i];
-      if (!tap.on || headBytes < ETH_BYTES || !isMacAt(this.mem, head + ETH_SRC, mac)) continue;
-      tap.begin();
-      tap.piece(head, headBytes);
-      tap.piece(body, bodyBytes);
-      tap.end(headBytes + bodyBytes, OUTBOUND, NOT_DROPPED);
+      const { probe, mac } = this.stations[i];
+      if (!probe.on || headBytes < ETH_BYTES || !isMacAt(this.mem, head + ETH_SRC, mac)) continue;
+      probe.begin();
+      probe.piece(head, headBytes);
+      probe.piece(body, bodyBytes);
+      probe.end(headBytes + bodyBytes, OUTBOUND, NOT_DROPPED);
     }
   }
 
@@ -76,13 +76,13 @@ export class MacTap {
    *  tells nobody's. @param slot in NIC_TX_COUNTERS */
   refused(queue: string, bytes: number, slot: number): void {
     for (let i = 0; i < this.stations.length; i++) {
-      const { tap, vif } = this.stations[i];
-      if (!tap.on || vif !== queue) continue;
-      tap.begin();
-      tap.end(bytes, OUTBOUND, NIC_TX_DROP + slot);
+      const { probe, vif } = this.stations[i];
+      if (!probe.on || vif !== queue) continue;
+      probe.begin();
+      probe.end(bytes, OUTBOUND, NIC_TX_DROP + slot);
     }
   }
 }
 
 /** For whoever has not been given one: never on. */
-export const NO_MAC_TAP = new MacTap(memOver(new ArrayBuffer(0)));
+export const NO_MAC_PROBE = new MacProbe(memOver(new ArrayBuffer(0)));

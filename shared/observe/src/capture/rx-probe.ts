@@ -1,14 +1,14 @@
-/** The tap of a receive path that works in batches: frames are named by the queue, judged by the stack, and only then written,
+/** The probe of a receive path that works in batches: frames are named by the queue, judged by the stack, and only then written,
  *  so that a frame which the stack drops has its reason with it. The buffers are the queue's until `settle` has returned. */
 import { NOT_DROPPED } from './drop-reasons.js';
 import { INBOUND } from './pcapng-blocks.js';
-import { type FrameTap, NO_TAP } from './tap.js';
+import { type FrameProbe, NO_PROBE } from './probe.js';
 
 /** Frames and pieces of one batch at most: as many as a queue takes in one go. */
 const FRAMES = 512;
 
-export class RxTap {
-  readonly tap: FrameTap;
+export class RxProbe {
+  readonly probe: FrameProbe;
   private readonly at = new Int32Array(FRAMES);
   private readonly len = new Int32Array(FRAMES);
   // By frame: its first piece, bytes, time, reason.
@@ -20,12 +20,12 @@ export class RxTap {
   private frames = 0;
   private open = false;
 
-  constructor(tap: FrameTap) {
-    this.tap = tap;
+  constructor(probe: FrameProbe) {
+    this.probe = probe;
   }
 
   get on(): boolean {
-    return this.tap.on;
+    return this.probe.on;
   }
 
   /** A piece of a frame, as the stack is told of it. */
@@ -36,7 +36,7 @@ export class RxTap {
       this.first[f] = this.pieces;
       this.bytes[f] = 0;
       this.reason[f] = NOT_DROPPED;
-      this.time[f] = this.tap.now();
+      this.time[f] = this.probe.now();
     }
     this.at[this.pieces] = at;
     this.len[this.pieces++] = bytes;
@@ -56,15 +56,15 @@ export class RxTap {
 
   /** A frame was lost before its bytes could be seen. @param reason of drop-reasons.ts */
   lost(reason: number): void {
-    const { tap } = this;
-    tap.put(this.at, this.len, 0, 0, 0, tap.now(), INBOUND, reason);
+    const { probe } = this;
+    probe.put(this.at, this.len, 0, 0, 0, probe.now(), INBOUND, reason);
   }
 
   /** Writes the batch. */
   settle(): void {
-    const { tap, first } = this;
+    const { probe, first } = this;
     for (let f = 0; f < this.frames; f++)
-      tap.put(
+      probe.put(
         this.at,
         this.len,
         first[f],
@@ -80,4 +80,4 @@ export class RxTap {
 }
 
 /** For a part that has not been given one: never on. */
-export const NO_RX_TAP = new RxTap(NO_TAP);
+export const NO_RX_PROBE = new RxProbe(NO_PROBE);

@@ -30,7 +30,7 @@ interface Request {
   args: unknown;
 }
 
-export class Connection {
+export class DomainConnection {
   readonly domid: DomId;
   /** The other end's address; null: it came by the socket file. */
   readonly from: string | null;

@@ -8,7 +8,7 @@ import { TxCredit } from '../data/tx/tx-credit.js';
 import { TxPolicy } from '../data/tx/tx-policy.js';
 import type { Host } from './host.js';
 import { Healer } from './healer.js';
-import { VifConnection, hasOwnQueue } from './vif-connection.js';
+import { BackConnection, hasOwnQueue } from './back-connection.js';
 import { MAX_VIF_QUEUES, readFrontKeys } from './vif-keys.js';
 import { ringReadings } from './vif-rings.js';
 
@@ -28,10 +28,10 @@ export interface NativeGate {
   settle(vif: string, native: boolean, lro: boolean, tso?: boolean): Promise<boolean>;
 }
 
-export class VifControl {
+export class BackVif {
   readonly guest: DomId;
   readonly name: string;
-  connection: VifConnection | null = null;
+  connection: BackConnection | null = null;
   private readonly host: Host;
   private readonly bridgePort: number;
   private readonly counters: CounterBlock;
@@ -41,7 +41,7 @@ export class VifControl {
   private readonly front: string;
   private readonly bus: XenbusBackend;
   private readonly healer: Healer;
-  private failedOnce: VifConnection | null = null;
+  private failedOnce: BackConnection | null = null;
   /** What the vif may send; made when it first connects, so that connecting again wins nothing. */
   private policy: TxPolicy | null = null;
   private source: SourceRule | null = null;
@@ -155,7 +155,7 @@ export class VifControl {
     const mac = (await xenstore.read(`${this.back}/mac`)) ?? '';
     const policy = (this.policy ??= await this.makePolicy(mac));
     const keys = await readFrontKeys((key) => xenstore.read(`${this.front}/${key}`), hasOwnQueue(factors) ? 2 : 1);
-    const connection: VifConnection = new VifConnection(host, {
+    const connection: BackConnection = new BackConnection(host, {
       ...{ guest, bridgePort, factors, mac, keys, counters, txCounters: this.txCounters, credit: this.credit, policy },
       onFault: (reason) => this.faulted(connection, reason),
       onError: (err) => this.failed(err, connection),
@@ -220,12 +220,12 @@ export class VifControl {
   }
 
   /** A queue of the vif's own on the NIC gave up: the vif connects again, with new ones. */
-  private lost(connection: VifConnection, reason: string): void {
+  private lost(connection: BackConnection, reason: string): void {
     if (this.connection === connection && !connection.closing) this.healer.broken(reason);
   }
 
   /** From inside a poll. */
-  private faulted(connection: VifConnection, reason: string): void {
+  private faulted(connection: BackConnection, reason: string): void {
     if (this.connection === connection) this.bus.faulted(reason);
   }
 }

@@ -9,7 +9,7 @@ export type Hop = (typeof HOPS)[number];
 /** Pieces that one frame may lie in. */
 const PIECES = 64;
 
-export class FrameTap {
+export class FrameProbe {
   /** Somebody captures: the only thing that the path asks. */
   on = false;
   /** Called when `on` has changed. */
@@ -82,4 +82,4 @@ export class FrameTap {
 }
 
 /** For a part that has not been given one: never on. */
-export const NO_TAP = new FrameTap();
+export const NO_PROBE = new FrameProbe();

@@ -12,13 +12,13 @@ import {
 } from '@grantline/xen';
 import { slots } from '@grantline/machine';
 import { NETFRONT_COUNTERS } from '@grantline/observe';
-import { CONNECTION_KEYS, VifConnection } from './vif-connection.js';
+import { CONNECTION_KEYS, FrontConnection } from './front-connection.js';
 import type { VifHost } from './vif-host.js';
 
 const C = slots(NETFRONT_COUNTERS);
 
-export class VifControl {
-  connection: VifConnection | null = null;
+export class FrontVif {
+  connection: FrontConnection | null = null;
   mac = '';
   /** True from the end of the pool's set-up to the disconnect: buffers are posted. */
   ready = false;
@@ -80,7 +80,7 @@ export class VifControl {
 
   private async open(generation: number, factors: Factors): Promise<void> {
     const host = this.guarded((err) => this.failed(connection, err));
-    const connection: VifConnection = new VifConnection(host, this.backendId, generation, factors);
+    const connection: FrontConnection = new FrontConnection(host, this.backendId, generation, factors);
     this.connection = connection;
     try {
       await connection.open(this.mac, (reason) => this.broken(connection, reason));
@@ -141,7 +141,7 @@ export class VifControl {
   }
 
   /** A fault of ours in the work of the vif: it is disabled, as when the peer is at fault. The service goes on. */
-  private failed(connection: VifConnection, err: unknown): void {
+  private failed(connection: FrontConnection, err: unknown): void {
     const { netfront, log } = this.host;
     netfront.v[C.exceptions]++;
     netfront.commit();
@@ -150,7 +150,7 @@ export class VifControl {
   }
 
   /** The peer did something impossible. From inside a poll: the loop's list is changed after it. */
-  private broken(connection: VifConnection, reason: string): void {
+  private broken(connection: FrontConnection, reason: string): void {
     void Promise.resolve().then(() => {
       try {
         connection.stop();

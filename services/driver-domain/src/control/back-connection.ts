@@ -52,7 +52,7 @@ export interface ConnectionOptions {
 /** True when the NIC has a queue for the guest, driven by netback: the vif has a second queue for strays then. */
 export const hasOwnQueue = (f: Factors): boolean => f.path === 'split' && f.nicQueues === 'per-guest';
 
-export class VifConnection {
+export class BackConnection {
   nicRx: NetbackNicRx | null = null;
   bridgeRx: NetbackBridgeRx | null = null;
   /** By queue of the frontend. */

@@ -23,7 +23,7 @@ export const BRIDGE_BUFFERS = 128;
 const QUEUE_KEYS = ['tx-ring-ref', 'rx-ring-ref', 'event-channel'];
 export const CONNECTION_KEYS = [...QUEUE_KEYS, 'queue-0', 'queue-1', 'ctrl-ring-ref', 'event-channel-ctrl', 'error'];
 
-export class VifConnection {
+export class FrontConnection {
   readonly factors: Factors;
   readonly queues: RxQueue[] = [];
   direct: DirectRx | null = null;

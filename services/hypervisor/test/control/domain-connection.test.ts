@@ -2,7 +2,7 @@ import { EventEmitter } from 'node:events';
 import t from 'tap';
 import type { DomId } from '@grantline/base';
 import type { WebSocket } from 'ws';
-import { Connection } from '../../src/control/connection.js';
+import { DomainConnection } from '../../src/control/domain-connection.js';
 import type { HypercallRunner, Reply } from '../../src/control/hypercall-runner.js';
 import type { TimeShare } from '../../src/control/time-share.js';
 
@@ -34,7 +34,13 @@ function make(waiting = 0, holds = false) {
   let slow = 0;
   const world = { request: () => ({}), garbage: () => {}, tooSlow: () => void slow++, closed: () => {} };
   const share = { spent: 0, waitMs: 0, spend: <T>(work: () => T): T => (share.spent++, work()) };
-  const one = new Connection(ws as unknown as WebSocket, 1 as DomId, runner, world, share as unknown as TimeShare);
+  const one = new DomainConnection(
+    ws as unknown as WebSocket,
+    1 as DomId,
+    runner,
+    world,
+    share as unknown as TimeShare,
+  );
   const release = (): void => released(reply);
   return { ws, one, share, release, slow: () => slow, ran: () => ran };
 }

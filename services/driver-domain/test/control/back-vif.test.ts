@@ -24,7 +24,7 @@ import {
 import type { CounterBlock, Poller } from '@grantline/machine';
 import { BRIDGE_COUNTERS, DRIVER_COUNTERS } from '@grantline/observe';
 import type { Host } from '../../src/control/host.js';
-import { VifControl } from '../../src/control/vif-control.js';
+import { BackVif } from '../../src/control/back-vif.js';
 import { Vifs } from '../../src/control/vifs.js';
 import { Bridge, handTo } from '../../src/data/bridge/bridge.js';
 import { TxPort } from '../../src/data/tx/tx-port.js';
@@ -216,7 +216,7 @@ function make(pagesThere = 256) {
     log: { info: () => {}, warn: (what) => void warnings.push(what), error: (what) => void warnings.push(what) },
   };
   const native = { settle: () => Promise.resolve(true), forget: () => {} };
-  const vif = new VifControl(host, native, GUEST, 1);
+  const vif = new BackVif(host, native, GUEST, 1);
   const isReleased = (): boolean =>
     [mapped.size, open.size, pollers.length, handles.size, dpns.size, pagesTaken, windowTaken].every((n) => n === 0) &&
     host.bridge.portAt(1) === null;
@@ -547,7 +547,7 @@ t.test('group addresses are limited for the vif, by whichever of its queues it s
   x.store.put(BACK, { 'nic-queues': 'per-guest' });
   x.requests['nic.attach'] = () => Promise.resolve({ queue: 1 });
   x.requests['nic.detach'] = () => Promise.resolve({});
-  const vif = new VifControl(x.host, x.native, GUEST, 1);
+  const vif = new BackVif(x.host, x.native, GUEST, 1);
   await vif.look();
   x.frontConnects(TWO_QUEUES);
   await vif.look();

@@ -48,7 +48,7 @@ interface Channel {
 const UNBOUND = 0 as Port;
 const hasSharedFiles = (domid: DomId): boolean => domid === DOMID_DRIVER || domid === DOMID_NIC;
 
-export class EventChannels {
+export class PortTable {
   private readonly world: EvtchnWorld;
   private readonly ports = new Map<DomId, (Channel | undefined)[]>();
   /** Channels of each pair, by "low-high". */

@@ -32,16 +32,16 @@ export interface TxWindow {
 }
 
 /** Who is told when a packet's operations are over. */
-export interface TxGrantSink {
+export interface PacketGrantSink {
   /** Header and mappings are there, or have failed: see the slots' status. */
   granted(packet: number): void;
   unmapped(packet: number): void;
 }
 
-export class TxGrants {
+export class PacketGrants {
   private readonly packets: TxPackets;
   private readonly window: TxWindow;
-  private readonly sink: TxGrantSink;
+  private readonly sink: PacketGrantSink;
   private readonly counters: CounterBlock;
   private readonly meter: Laps;
   // The tag of an element is its slot of TxPackets.
@@ -53,7 +53,7 @@ export class TxGrants {
     packets: TxPackets,
     { port, self, domid }: Granter,
     window: TxWindow,
-    sink: TxGrantSink,
+    sink: PacketGrantSink,
     counters: CounterBlock,
     meter: Laps,
     onReply: () => void,
