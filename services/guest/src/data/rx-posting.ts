@@ -3,7 +3,7 @@
 import { slots, type CounterBlock, type Mem, type Notify } from '@grantline/machine';
 import { NETFRONT_COUNTERS } from '@grantline/observe';
 import * as xen from '@grantline/xen';
-import { type FrontRing, idxAdd, ringIdx } from '@grantline/xen';
+import { type FrontRing, idxAdd, ringIdx, notifyIf } from '@grantline/xen';
 import type { RxBuffers } from './rx-buffers.js';
 
 // Local, so that the engine folds it into the code: see shared/frames/src/flow-templates.ts.
@@ -74,9 +74,6 @@ export class RxPosting {
     ring.reqProdPvt = idxAdd(prod, want);
     v[C.requests] += want;
     v[C.grantsIssued] += issued;
-    if (ring.push()) {
-      v[C.notifications]++;
-      this.peer.notify();
-    } else v[C.suppressed]++;
+    notifyIf(ring.push(), this.peer, v, C.notifications, C.suppressed);
   }
 }

@@ -7,8 +7,7 @@ import {
   NICQ_SIZE,
   type DriverQueue,
   compFlags,
-  compLen,
-} from '@grantline/xen';
+  compLen, notifyIf } from '@grantline/xen';
 import { PAGE_SIZE } from '@grantline/base';
 import { slots, type CounterBlock, type Poller, DRIVER_DOMAIN_CPU, type Laps, type Notify } from '@grantline/machine';
 import { DRIVER_COUNTERS } from '@grantline/observe';
@@ -96,10 +95,7 @@ export class NicDriver implements Poller {
       this.posted[queue.availProd & (NICQ_SIZE - 1)] = id;
       queue.post(dpn[id], 0, PAGE_SIZE);
     }
-    if (queue.publish()) {
-      counters.v[C.notifications]++;
-      this.o.nic.notify();
-    } else counters.v[C.suppressed]++;
+    notifyIf(queue.publish(), this.o.nic, counters.v, C.notifications, C.suppressed);
   }
 
   /** The queue is off the NIC: its posted buffers are free again, and nothing is posted any more. */

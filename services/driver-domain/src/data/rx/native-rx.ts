@@ -7,8 +7,7 @@ import {
   NETIF_NR_SLOTS_MIN,
   type DriverQueue,
   compFlags,
-  compLen,
-} from '@grantline/xen';
+  compLen, notifyIf } from '@grantline/xen';
 import { slots, type CounterBlock, type Poller, DRIVER_DOMAIN_CPU, type Laps, type Notify } from '@grantline/machine';
 import { DRIVER_COUNTERS } from '@grantline/observe';
 
@@ -88,10 +87,7 @@ export class NativeRx implements Poller {
       const id = queue.availProd & (NICQ_SIZE - 1);
       queue.post(dpn[id >> 1], (id & 1) * NATIVE_BUFFER_BYTES, NATIVE_BUFFER_BYTES);
     }
-    if (queue.publish()) {
-      counters.v[C.notifications]++;
-      nic.notify();
-    } else counters.v[C.suppressed]++;
+    notifyIf(queue.publish(), nic, counters.v, C.notifications, C.suppressed);
   }
 
   /** Names the whole frames among n completions to the stack. @returns completions of whole frames */

@@ -1,6 +1,6 @@
 /** The receive queue of a vif that the bridge feeds: frames wait here in the driver domain's buffers (waiting-frames.ts),
  *  and are copied into the pages that the guest posted (frame-fill.ts). Responses go strictly in ring order. */
-import { NETBACK_BATCH, NETIF_NR_SLOTS_MIN } from '@grantline/xen';
+import { NETBACK_BATCH, NETIF_NR_SLOTS_MIN, notifyIf } from '@grantline/xen';
 import {
   slots as counterSlots,
   type CounterBlock,
@@ -108,10 +108,7 @@ export class NetbackBridgeRx implements Poller, PoolUser, BridgePort, VifPart {
     if (this.stopped) return work;
     filler.answer();
     if (slots.ring.rspProdPvt !== before) {
-      if (slots.ring.push()) {
-        counters.v[C.notifications]++;
-        this.o.guest.notify();
-      } else counters.v[C.suppressed]++;
+      notifyIf(slots.ring.push(), this.o.guest, counters.v, C.notifications, C.suppressed);
     }
     if (filler.released) {
       filler.released = false;

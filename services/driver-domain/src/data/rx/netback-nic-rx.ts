@@ -10,8 +10,7 @@ import {
   type DriverQueue,
   NICQ_COMP_ERROR,
   compFlags,
-  compLen,
-} from '@grantline/xen';
+  compLen, notifyIf } from '@grantline/xen';
 import { NO_PROBE, type FrameProbe, NETBACK_COUNTERS, INBOUND, UNSEEN } from '@grantline/observe';
 import {
   DRIVER_DOMAIN_CPU,
@@ -97,10 +96,7 @@ export class NetbackNicRx implements Poller, PoolUser, VifPart {
       pinned.answer();
     }
     if (slots.ring.rspProdPvt !== rspBefore) {
-      if (slots.ring.push()) {
-        counters.v[C.notifications]++;
-        this.o.guest.notify();
-      } else counters.v[C.suppressed]++;
+      notifyIf(slots.ring.push(), this.o.guest, counters.v, C.notifications, C.suppressed);
     }
     if (queue.publish()) this.o.nic.notify();
     meter.lap(CPU.netback);
