@@ -89,7 +89,7 @@ function expand(path: string): string[] {
   return whole === undefined ? [path] : choice.split(',').flatMap((one) => expand(path.replace(whole, one)));
 }
 
-/** Is there what a page calls so? From the root, from the page, or, as in "`data/pool.ts`", the end of a path: of the
+/** Is there what a page calls so? From the root, from the page, or, as in "`data/rx-buffers.ts`", the end of a path: of the
  *  page's own package, if it stands in one. */
 function isKnown(page: string, path: string): boolean {
   const home = /^(?:(?:shared|services)\/[^/]+|load|dashboards)\//.exec(page)?.[0] ?? '';

@@ -8,9 +8,9 @@ import {
   type Hop,
   sectionInfo,
 } from '@grantline/observe';
-import { Merger } from './merge.js';
+import { Merger } from './merger.js';
 import type { HopSource } from './plan.js';
-import { CaptureSource, type SourceSettings } from './source.js';
+import { CaptureSource, type SourceSettings } from './capture-source.js';
 
 /** A service that does not say how far it is is not waited for longer at the end. */
 const DRAIN_MS = 2000;

@@ -1,5 +1,5 @@
 /** Counts of a run and of its measured part, and the process' own CPU time over it. */
-import { Latencies } from './histogram.js';
+import { Latencies } from './latencies.js';
 import type { Generated, LoadErrors, LoadPlan, PhaseTold } from './plan.js';
 
 export class Tally {

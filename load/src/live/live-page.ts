@@ -15,7 +15,7 @@ import type { RunRecord } from '../runner/record.js';
 import { runLockHolder } from '../testbed/run-lock.js';
 import { Board } from './board.js';
 import { Browsers } from './browsers.js';
-import { PageCaptures } from './captures.js';
+import { PageCaptures } from './page-captures.js';
 import { Controls, type GuestKeeper } from './controls.js';
 import { startServer, type LiveServer } from './server.js';
 import { observerKey } from './remote.js';

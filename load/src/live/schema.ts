@@ -4,7 +4,7 @@ import { TypeCompiler } from '@sinclair/typebox/compiler';
 import type { ToServer } from '../../page/messages.js';
 import { configurationNames, MAX_GUESTS } from '@grantline/base';
 import { EXPERIMENT_DIRECTIONS, PHASES } from '../runner/labels.js';
-import { CAPTURE_HOPS } from './captures.js';
+import { CAPTURE_HOPS } from './page-captures.js';
 import { ETH_MAX_FRAME, ETH_MIN_FRAME, LINK_GBPS } from '@grantline/frames';
 
 const Id = Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER });

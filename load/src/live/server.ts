@@ -18,7 +18,7 @@ import { Type, type Static, type TSchema } from '@sinclair/typebox';
 import type { Experiment } from '../prometheus/experiment.js';
 import { addMetrics, gated, type App } from '../prometheus/server.js';
 import { REPOSITORY } from '../testbed/paths.js';
-import type { Download } from './captures.js';
+import type { Download } from './page-captures.js';
 import { paletteCss } from './palette-css.js';
 import { AnsweredBody, FinishedBody, PhaseBody } from './schema.js';
 

@@ -6,7 +6,7 @@ import { checksOf } from '../../src/bench/web.js';
 import { judgeCheck } from '../../src/bench/targets.js';
 import { UserError } from '../../src/base/errors.js';
 import { parseConnections, parseRates } from '../../src/cli/options.js';
-import { Latencies } from '../../src/http/histogram.js';
+import { Latencies } from '../../src/http/latencies.js';
 import type { Generated, LoadErrors } from '../../src/http/plan.js';
 import { LOOPBACK, type HttpFile, type HttpRun } from '../../src/http/record.js';
 import { parseScenarios } from '../../src/http/scenario.js';

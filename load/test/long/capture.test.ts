@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { configurationNamed } from '@grantline/base';
 import { readPackets, type Packet, INBOUND, OUTBOUND, parseCapture } from '@grantline/observe';
-import { Merger } from '../../src/capture/merge.js';
+import { Merger } from '../../src/capture/merger.js';
 import { OutFile } from '../../src/capture/out-file.js';
 import { Client } from '../../src/control/client.js';
 import { configure } from '../../src/control/configure.js';

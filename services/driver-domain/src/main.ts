@@ -18,8 +18,8 @@ import { Vifs } from './control/vifs.js';
 import { Bridge } from './data/bridge/bridge.js';
 import { Buffers } from './data/bridge/buffers.js';
 import { FOREIGN_PAGES, ForeignFrames } from './data/bridge/foreign-frames.js';
-import { LocalSwitch } from './data/tx/tx-local.js';
-import { POOL_CAP } from './data/grants/pool.js';
+import { LocalSwitch } from './data/tx/local-switch.js';
+import { POOL_CAP } from './data/grants/grant-pool.js';
 import { MAX_PENDING } from './data/tx/tx-packets.js';
 
 /** Addresses only: memory, window, counters, event pages, and what the applications of `native` keep. */

@@ -13,7 +13,7 @@ import {
 } from '@grantline/observe';
 import { parseMac, parseIp } from '@grantline/frames';
 import { startService, runMain } from '@grantline/service';
-import { Attachments } from './hardware/control/attach.js';
+import { Attachments } from './hardware/control/attachments.js';
 import { addEdgeApi } from './far-end/control/edge-api.js';
 import { addStreamApi } from './far-end/control/stream-api.js';
 import { makeStation, openFarTap } from './far-end/control/stations.js';
@@ -27,7 +27,7 @@ import { addSinkApi } from './far-end/control/sink-api.js';
 import { Cable } from './far-end/data/cable.js';
 import { CableInjector } from './far-end/data/cable-faults.js';
 import { CableOut, NOBODY } from './hardware/data/cable-out.js';
-import { FarEndSwitch } from './far-end/data/far-end.js';
+import { FarEndSwitch } from './far-end/data/far-end-switch.js';
 import { BurstGuard, DmaReader } from './hardware/data/dma.js';
 import { MacProbe } from './hardware/data/mac-probe.js';
 import { Nic } from './hardware/data/nic.js';

@@ -22,7 +22,7 @@ import { CABLE_COUNTERS, NIC_COUNTERS, NIC_QUEUE_COUNTERS } from '@grantline/obs
 import { Cable, type CableMeter } from '../src/far-end/data/cable.js';
 import { BurstGuard, DmaReader } from '../src/hardware/data/dma.js';
 import { Nic } from '../src/hardware/data/nic.js';
-import { NicQueue } from '../src/hardware/data/rx-queue.js';
+import { NicRxQueue } from '../src/hardware/data/rx-queue.js';
 
 /** Pages of each domain in the kit. */
 export const DOMAIN_PAGES = 1024;
@@ -107,7 +107,7 @@ export class Kit {
     const settings = { name: 'q', context, target, headerDpn, availDpn, compDpn, moderationFrames, moderationUs };
     const rings = { count: 0 };
     const channel = { notify: () => void rings.count++ };
-    const queue = new NicQueue(this.mem, this.dma, this.guard, settings, channel, this.block(NIC_QUEUE_COUNTERS));
+    const queue = new NicRxQueue(this.mem, this.dma, this.guard, settings, channel, this.block(NIC_QUEUE_COUNTERS));
     return new TestQueue(this, queue, driver, dpns, rings, this.page(context, pfn));
   }
 
@@ -136,7 +136,7 @@ export class Kit {
 }
 
 export class TestQueue {
-  readonly queue: NicQueue;
+  readonly queue: NicRxQueue;
   readonly driver: DriverQueue;
   readonly dpns: number[];
   readonly rings: { count: number };
@@ -148,7 +148,7 @@ export class TestQueue {
 
   constructor(
     kit: Kit,
-    queue: NicQueue,
+    queue: NicRxQueue,
     driver: DriverQueue,
     dpns: number[],
     rings: { count: number },

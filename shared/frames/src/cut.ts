@@ -3,7 +3,7 @@
  *  first only. Further sources: RFC 1071, 9293.
  *
  *  Where headers and payload lie is the caller's: the NIC makes headers beside the packet (segmenter.ts), a station's card over
- *  payload that has gone (packet-cutter.ts), the bridge for payload that stays in a guest's pages (tx-local.ts). */
+ *  payload that has gone (packet-cutter.ts), the bridge for payload that stays in a guest's pages (local-switch.ts). */
 import type { Mem } from '@grantline/machine';
 import * as checksum from './checksum.js';
 import * as ip4 from './ipv4.js';

@@ -1,5 +1,5 @@
 /** Frames as bytes in memory: headers, sums, where headers are, cutting and joining, templates, stamps, rules of senders. */
-export { BULK_BYTES, BULK_CSUM_START, BULK_HEADER, BulkTemplate } from './bulk-templates.js';
+export { BULK_BYTES, BULK_CSUM_START, BULK_HEADER, BulkTemplate } from './bulk-template.js';
 export {
   fastSum,
   fillChecksum,

@@ -1,4 +1,4 @@
-/** Which TCP segments may be joined to one packet, and that packet's headers. Rules and reasons: writer.ts. */
+/** Which TCP segments may be joined to one packet, and that packet's headers. Rules and reasons: tap-writer.ts of @grantline/measure. */
 import * as eth from './ethernet.js';
 import * as checksum from './checksum.js';
 import * as ip4 from './ipv4.js';

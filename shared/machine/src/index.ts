@@ -1,5 +1,14 @@
 /** What a process does with its machine: memory and doorbells of others, native calls, the data loop, counters in shared memory. */
-export { CounterBlock, slots } from './counters/block.js';
+export { CounterBlock, slots } from './counters/counter-block.js';
+export {
+  BLOCKS_AT,
+  COUNTER_FILE_BYTES,
+  COUNTER_MAGIC,
+  CounterFile,
+  TOC_AT,
+  type BlockSnapshot,
+  type TocEntry,
+} from './counters/counter-file.js';
 export {
   RX,
   TX,
@@ -34,15 +43,6 @@ export {
   type Family,
   type Labels,
 } from './counters/families.js';
-export {
-  BLOCKS_AT,
-  COUNTER_FILE_BYTES,
-  COUNTER_MAGIC,
-  CounterFile,
-  TOC_AT,
-  type BlockSnapshot,
-  type TocEntry,
-} from './counters/file.js';
 export { LATENCY, latencyPercentiles, mergeLatency, recordLatency } from './counters/latency.js';
 export {
   CPU_COUNTERS,

@@ -19,8 +19,8 @@ export { flowsOfSender, parseSend, sendRun } from './send/tool-run.js';
 export type { LendingTxDevice, TxDevice } from './send/tx-device.js';
 export { IoTable } from './tap/io-table.js';
 export { tapIsGone, tapSource } from './tap/source.js';
-export { PACKET_BLANK, PACKET_GSO, PACKET_MALFORMED, PACKET_PLAIN, VnetHeader } from './tap/vnet.js';
-export { TapWriter, type TapOut } from './tap/writer.js';
+export { TapWriter, type TapOut } from './tap/tap-writer.js';
+export { PACKET_BLANK, PACKET_GSO, PACKET_MALFORMED, PACKET_PLAIN, VnetHeader } from './tap/vnet-header.js';
 export {
   PATTERN_CHUNK,
   PATTERN_PERIOD,

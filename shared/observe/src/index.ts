@@ -27,6 +27,7 @@ export {
   recordedBytes,
   storedBytes,
 } from './capture/limits.js';
+export { MacRewriter, destinations, keyAt, type MacMapping } from './capture/mac-rewriter.js';
 export { readPackets, type Packet } from './capture/packets.js';
 export { PCAP_HEADER_BYTES, PCAP_RECORD_BYTES } from './capture/pcap.js';
 export {
@@ -42,10 +43,10 @@ export {
 export { PCAPNG_ENHANCED } from './capture/pcapng.js';
 export { FrameProbe, HOPS, NO_PROBE, type Hop } from './capture/probe.js';
 export { parseCapture } from './capture/read-capture.js';
-export { MacRewriter, destinations, keyAt, type MacMapping } from './capture/rewrite.js';
 export { NO_RX_PROBE, RxProbe } from './capture/rx-probe.js';
 export { sectionInfo } from './capture/section.js';
 export { writePcap, type FrameRecord } from './capture/write-pcap.js';
+export { CounterReader, readCounterFile, readerOf } from './counters/counter-reader.js';
 export { BRIDGE_COUNTERS, DRIVER_COUNTERS, NETBACK_COUNTERS, NETBACK_TX_COUNTERS } from './counters/driver-domain.js';
 export { CAPTURE_COUNTERS, TAP_COUNTERS } from './counters/every-service.js';
 export {
@@ -58,7 +59,6 @@ export {
   WEB_COUNTERS,
 } from './counters/guest.js';
 export { CONTROL_COUNTERS, HYPERCALL_COUNTERS } from './counters/hypervisor.js';
-export { METRICS_TYPE, ServiceMetrics, readingsPage, type Reading } from './counters/metrics.js';
 export { COUNTERS, type CounterKind, type CounterName } from './counters/names.js';
 export {
   CABLE_COUNTERS,
@@ -70,4 +70,4 @@ export {
   NIC_TX_COUNTERS,
   REQUESTER_COUNTERS,
 } from './counters/nic.js';
-export { CounterReader, readCounterFile, readerOf } from './counters/reader.js';
+export { METRICS_TYPE, ServiceMetrics, readingsPage, type Reading } from './counters/service-metrics.js';

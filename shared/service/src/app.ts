@@ -23,7 +23,7 @@ import {
   pinToCore,
 } from '@grantline/machine';
 import { EventChannels, GrantTable, type SharedKind, XenstoreClient } from '@grantline/xen';
-import { HypervisorClient } from './hypervisor/client.js';
+import { HypervisorClient } from './hypervisor/hypervisor-client.js';
 import { Captures } from './captures.js';
 import { readEnv, type ServiceEnv, type ServiceKind } from './env.js';
 import { Type } from '@sinclair/typebox';
@@ -33,7 +33,7 @@ import { createLog, type Log } from './log.js';
 import { Parts, type Part } from './parts.js';
 import { dropPrivileges } from './privileges.js';
 import { PROOF_PATH, proofOf, QUESTION } from './proof.js';
-import { SessionFollower } from './session.js';
+import { SessionFollower } from './session-follower.js';
 
 /** @template T what `whilePrivileged` makes */
 export interface ServiceOptions<T = void> {

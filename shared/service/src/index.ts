@@ -2,7 +2,7 @@
 export { startService } from './app.js';
 export { readEnv, type ListenAddress, type RoleGroups, type ServiceEnv } from './env.js';
 export { OPEN, createHttp, listenHttp, type HttpOptions, type ServiceHttp } from './http.js';
-export { HypervisorClient } from './hypervisor/client.js';
+export { HypervisorClient } from './hypervisor/hypervisor-client.js';
 export { Lifeline } from './lifeline.js';
 export { createLog, createLogTo, type Log } from './log.js';
 export type { Part } from './parts.js';
@@ -11,4 +11,4 @@ export { PROOF_PATH, proofOf } from './proof.js';
 export { addRecordRoutes, keepRecorded } from './recorded.js';
 export { runMain } from './run-main.js';
 export { SendControl, addSender } from './send-control.js';
-export type { Keep } from './session.js';
+export type { Keep } from './session-follower.js';

@@ -3,7 +3,7 @@ import { Type } from '@sinclair/typebox';
 import { writePcap } from '@grantline/observe';
 import type { RecordApp, RxStack } from '@grantline/measure';
 import type { ServiceHttp } from './http.js';
-import type { Keep } from './session.js';
+import type { Keep } from './session-follower.js';
 
 /** Body of GET /recorded/summary; the digest is of the set of frames, whatever their order. */
 const Summary = Type.Object({

@@ -1,6 +1,6 @@
 /** What a guest (in `native` the driver domain) sends in a run: /tool/run says what, POST /send says when. docs/wire/control-plane.md section 8. */
 import type { ServiceHttp } from './http.js';
-import type { Found } from './session.js';
+import type { Found } from './session-follower.js';
 import type { Poller } from '@grantline/machine';
 import { SENDER_COUNTERS } from '@grantline/observe';
 import { type TxDevice, type RespondApp, SendApp, type SendRun } from '@grantline/measure';

@@ -3,9 +3,9 @@ export { BulkApp, bulkMemory, serveBulk, type AppCounters, type BulkMemory } fro
 export { NET_COUNTERS, TCP_APP_COUNTERS } from './counters.js';
 export type { HostAddress } from './host.js';
 export { RX_CHECKSUM_BLANK, type NetLink } from './link.js';
+export { NetStack } from './net-stack.js';
 export type { NetSettings } from './settings.js';
 export { accept } from './socket/stream.js';
-export { NetStack } from './stack.js';
 export { Secret } from './storage/secret.js';
 export { Connection } from './tcp/connection.js';
 export { ERR_NONE } from './tcp/state.js';

@@ -11,7 +11,7 @@ import {
 } from '@grantline/frames';
 import { memOver, type Mem } from '@grantline/machine';
 import type { NetSettings } from '../src/settings.js';
-import { NetStack } from '../src/stack.js';
+import { NetStack } from '../src/net-stack.js';
 import { IP_A, IP_B, MAC_A, MAC_B, Peer, TestLink, complete, knownSecret } from '../testkit/peer.js';
 import { TestSpace } from '@grantline/machine/testkit';
 

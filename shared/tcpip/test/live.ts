@@ -3,7 +3,7 @@ import { systemClock } from '@grantline/base';
 import { StackDriver } from './stack-driver.js';
 import { RX_CHECKSUM_BLANK, RX_CHECKSUM_OK } from '../src/link.js';
 import type { NetSettings } from '../src/settings.js';
-import { NetStack } from '../src/stack.js';
+import { NetStack } from '../src/net-stack.js';
 import { IP_A, IP_B, MAC_A, MAC_B, TestLink, knownSecret, type Sent } from '../testkit/peer.js';
 import { TestSpace } from '@grantline/machine/testkit';
 

@@ -1,6 +1,6 @@
 /** Drives a stack from Node's event loop, where no data loop does: time, timers, and work that applications make. */
 import type { Clock } from '@grantline/base';
-import type { NetStack } from '../src/stack.js';
+import type { NetStack } from '../src/net-stack.js';
 
 export class StackDriver {
   private readonly stack: NetStack;

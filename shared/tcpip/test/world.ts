@@ -2,7 +2,7 @@
 import { Rng } from '@grantline/base';
 import { RX_CHECKSUM_BLANK, RX_CHECKSUM_OK } from '../src/link.js';
 import type { NetSettings } from '../src/settings.js';
-import { NetStack, type NetStackOptions } from '../src/stack.js';
+import { NetStack, type NetStackOptions } from '../src/net-stack.js';
 import { IP_A, IP_B, MAC_A, MAC_B, TestLink, knownSecret, segment, type Peer, type Sent } from '../testkit/peer.js';
 import { TestSpace } from '@grantline/machine/testkit';
 

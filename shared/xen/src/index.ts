@@ -188,9 +188,9 @@ export {
   vifName,
   type XenbusState,
 } from './abi/xenbus.js';
-export { EventChannels } from './evtchn/channel.js';
 export { EventChannel } from './evtchn/event-channel.js';
-export { EventSide } from './evtchn/event-page.js';
+export { EventChannels } from './evtchn/event-channels.js';
+export { EventSide } from './evtchn/event-side.js';
 export { notifyIf } from './evtchn/notify-if.js';
 export { Batch, CopyBatch, DmaMapBatch, DmaUnmapBatch, MapBatch, UnmapBatch } from './grant/batches.js';
 export { GrantTable } from './grant/grant-table.js';
@@ -211,7 +211,7 @@ export {
   type WireError,
   type WireEvent,
 } from './hypervisor/wire.js';
-export { XenstoreClient, parseNumber, type XenstoreOp } from './hypervisor/xenstore.js';
+export { XenstoreClient, parseNumber, type XenstoreOp } from './hypervisor/xenstore-client.js';
 export { DeviceQueue } from './nicq/device-queue.js';
 export { DriverQueue } from './nicq/driver-queue.js';
 export { TxDeviceQueue } from './nicq/tx-device-queue.js';

@@ -14,7 +14,7 @@ import { NETBACK_COUNTERS } from '@grantline/observe';
 import { CtrlBack } from '../data/ctrl-back.js';
 import type { NetbackBridgeRx } from '../data/rx/netback-bridge-rx.js';
 import type { NetbackNicRx } from '../data/rx/netback-nic-rx.js';
-import { GrantPool } from '../data/grants/pool.js';
+import { GrantPool } from '../data/grants/grant-pool.js';
 import type { NetbackTx } from '../data/tx/netback-tx.js';
 import type { TxCredit } from '../data/tx/tx-credit.js';
 import type { TxPolicy } from '../data/tx/tx-policy.js';

@@ -1,7 +1,7 @@
 /** Who drives the NIC's default queue: the bridge's driver, or in `native` the driver domain's own stack. Both use the
  *  same pages, one after the other. */
 import type { Poller, CounterBlock } from '@grantline/machine';
-import { NicDriver } from '../data/bridge/driver.js';
+import { NicDriver } from '../data/bridge/nic-driver.js';
 import { NativeRx, type FrameSink } from '../data/rx/native-rx.js';
 import { pause, type QueueHost } from './host.js';
 import { makeNicQueue, untilNic, type NicQueue } from './nic-queue.js';

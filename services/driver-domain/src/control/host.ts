@@ -7,7 +7,7 @@ import type { GrantWindow } from './window.js';
 import type { HypervisorClient } from '@grantline/service';
 import type { Bridge } from '../data/bridge/bridge.js';
 import type { Buffers } from '../data/bridge/buffers.js';
-import type { TxLocal } from '../data/tx/tx-local.js';
+import type { TxLocal } from '../data/tx/local-switch.js';
 import type { TxPort } from '../data/tx/tx-port.js';
 import type { Pages } from './pages.js';
 

@@ -22,7 +22,7 @@ import { slots, type CounterBlock } from '@grantline/machine';
 import { NETBACK_COUNTERS } from '@grantline/observe';
 import type { MappedGrant } from './window.js';
 import type { CtrlRequest } from '../data/ctrl-back.js';
-import { GrantPool, POOL_CAP } from '../data/grants/pool.js';
+import { GrantPool, POOL_CAP } from '../data/grants/grant-pool.js';
 import type { Host } from './host.js';
 import { PoolList } from './pool-list.js';
 

@@ -4,7 +4,7 @@ import type { CounterBlock, Poller } from '@grantline/machine';
 import type { BackRing } from '@grantline/xen';
 import { NetbackBridgeRx } from '../data/rx/netback-bridge-rx.js';
 import { NetbackNicRx } from '../data/rx/netback-nic-rx.js';
-import { GrantPool } from '../data/grants/pool.js';
+import { GrantPool } from '../data/grants/grant-pool.js';
 import type { VifPart } from '../data/ports.js';
 import { RxSlots } from '../data/rx/rx-slots.js';
 import { pause, type Channel, type Host } from './host.js';

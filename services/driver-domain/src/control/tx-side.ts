@@ -3,7 +3,7 @@ import type { DomId, Pfn, UndoStack } from '@grantline/base';
 import type { CounterBlock, Poller } from '@grantline/machine';
 import type { BackRing } from '@grantline/xen';
 import { NetbackTx } from '../data/tx/netback-tx.js';
-import type { GrantPool } from '../data/grants/pool.js';
+import type { GrantPool } from '../data/grants/grant-pool.js';
 import type { TxWindow } from '../data/grants/packet-grants.js';
 import type { TxCredit } from '../data/tx/tx-credit.js';
 import { HEADER_PAGES } from '../data/tx/tx-packets.js';

@@ -2,7 +2,7 @@
  *  read once, and the copy judged. docs/wire/control-plane.md section 6. */
 import { EVTCHN_MAX_PORTS, parseNumber } from '@grantline/xen';
 import type { Gref, Port, ReadKey } from '@grantline/base';
-import { GrantPool } from '../data/grants/pool.js';
+import { GrantPool } from '../data/grants/grant-pool.js';
 
 /** Keys of the vif's frontend, judged. */
 export interface FrontKeys {

@@ -18,7 +18,7 @@ import {
 import { NETBACK_COUNTERS } from '@grantline/observe';
 import type { DomId, GrantHandle } from '@grantline/base';
 import { PoolControl, type PoolUse } from '../../src/control/pool-control.js';
-import { GrantPool } from '../../src/data/grants/pool.js';
+import { GrantPool } from '../../src/data/grants/grant-pool.js';
 import { Arena, block } from '../kit.js';
 
 const GUEST = 3 as DomId;

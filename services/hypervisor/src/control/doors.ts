@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { type ListenAddress, createHttp, listenHttp, type HttpOptions, type ServiceHttp } from '@grantline/service';
 import { DescriptorDoor } from '@grantline/machine';
 import { limitListening } from '@grantline/base';
-import type { TestbedFiles } from './files.js';
+import type { TestbedFiles } from './testbed-files.js';
 import type { HypercallServer } from './hypercall-server.js';
 import type { Places } from './places.js';
 import type { Tickets } from './tickets.js';

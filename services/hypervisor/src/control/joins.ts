@@ -3,7 +3,7 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { type DomId, allowedCores, coreFor } from '@grantline/base';
 import { DomainError, type Domain, type DomainKind, type Domains } from './domains.js';
-import type { TestbedFiles } from './files.js';
+import type { TestbedFiles } from './testbed-files.js';
 
 const KINDS: readonly DomainKind[] = ['guest', 'driver-domain', 'nic'];
 

@@ -5,7 +5,7 @@
  *  the CPU time that it really got. What happens between stretches is `wakeup` (going to sleep and waking) or
  *  `control` (the event loop: sockets, HTTP, timers). */
 import { threadCpuNs } from '../mem/libc.js';
-import type { CounterBlock } from '../counters/block.js';
+import type { CounterBlock } from '../counters/counter-block.js';
 import { nowNs } from '@grantline/base';
 
 /** Slot numbers that every meter has; a service's own components follow. */

@@ -7,7 +7,7 @@
  *  where replies from the hypervisor are due, or after some idle milliseconds, it is the event loop's. */
 import { CPU_CONTROL, CPU_IDLE, CPU_WAKEUP, type CpuMeter } from './cpu-meter.js';
 import { nowNs } from '@grantline/base';
-import { type CounterBlock, slots } from '../counters/block.js';
+import { type CounterBlock, slots } from '../counters/counter-block.js';
 import { LOOP_COUNTERS } from './counters.js';
 import type { Doorbell } from '../mem/doorbell.js';
 import { yieldCore } from '../mem/libc.js';

@@ -1,7 +1,7 @@
 import t, { type Test as T } from 'tap';
 import { CPU_COMMON, CPU_CONTROL, CpuMeter } from '../../src/loop/cpu-meter.js';
-import { COUNTER_FILE_BYTES, CounterFile } from '../../src/counters/file.js';
-import { slots } from '../../src/counters/block.js';
+import { COUNTER_FILE_BYTES, CounterFile } from '../../src/counters/counter-file.js';
+import { slots } from '../../src/counters/counter-block.js';
 import { cpuLayout, LOOP_COUNTERS } from '../../src/loop/counters.js';
 import { DataLoop, type Poller } from '../../src/loop/data-loop.js';
 import { AddressSpace } from '../../src/mem/address-space.js';

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import t from 'tap';
 import { CaptureError } from '../../src/capture/capture.js';
 import { parseCapture } from '../../src/capture/read-capture.js';
-import { MacRewriter, destinations } from '../../src/capture/rewrite.js';
+import { MacRewriter, destinations } from '../../src/capture/mac-rewriter.js';
 import { writePcap } from '../../src/capture/write-pcap.js';
 
 const SAMPLE = new URL('../../../../../load/captures/lan-http.pcap', import.meta.url);

@@ -12,7 +12,7 @@ import {
   AddressSpace,
   makeMemory,
 } from '@grantline/machine';
-import { CounterReader, readCounterFile, readerOf, type ReadAt } from '../../src/counters/reader.js';
+import { CounterReader, readCounterFile, readerOf, type ReadAt } from '../../src/counters/counter-reader.js';
 import { anew } from '@grantline/machine/testkit';
 
 const dir = mkdtempSync('/dev/shm/grantline-counters-');

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { HypervisorClient } from '../../src/hypervisor/client.js';
+import { HypervisorClient } from '../../src/hypervisor/hypervisor-client.js';
 import { XenstoreClient, parseNumber } from '@grantline/xen';
 import { FakeHypervisor, quiet } from '../fake-hypervisor.js';
 import { refuse, until } from '@grantline/machine/testkit';

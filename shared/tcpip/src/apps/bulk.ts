@@ -2,7 +2,7 @@
  *  echo (RFC 862) sends back what comes. They use connections as they are, without Node streams; one buffer serves all. */
 import { slots } from '@grantline/machine';
 import type { Connection } from '../tcp/connection.js';
-import type { NetStack } from '../stack.js';
+import type { NetStack } from '../net-stack.js';
 import type { ConnectionEvents } from '../tcp/tcb.js';
 import { ERR_NONE } from '../tcp/state.js';
 import { CHARGEN_PORT, DISCARD_PORT, ECHO_PORT } from '@grantline/base';

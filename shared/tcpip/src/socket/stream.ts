@@ -7,7 +7,7 @@ import { parseIp } from '@grantline/frames';
 import type { Connection } from '../tcp/connection.js';
 import { netError } from './net-error.js';
 import { NetSocket, type NetSocketOptions } from './net-socket.js';
-import type { NetStack } from '../stack.js';
+import type { NetStack } from '../net-stack.js';
 import type { ConnectionEvents } from '../tcp/tcb.js';
 
 /** Makes a stream of a connection that was accepted: to be returned by the callback of NetStack.listen. Null when it was

@@ -2,7 +2,7 @@
 import type { DomId, Port } from '@grantline/base';
 import type { Ringer } from '@grantline/machine';
 import type { Peer } from './peer.js';
-import { StormGuard, type StormOptions } from './storm.js';
+import { StormGuard, type StormOptions } from './storm-guard.js';
 
 /** Who made the channel and can close it. */
 export interface ChannelOwner {

@@ -1,7 +1,7 @@
 /** What a service holds of one peer that it has event channels with. docs/wire/event-channel.md. */
 import type { Ringer, AddressSpace } from '@grantline/machine';
 import type { DomId, Port } from '@grantline/base';
-import { EventSide } from './event-page.js';
+import { EventSide } from './event-side.js';
 
 /** The shared page and the doorbell of one peer. */
 export class Peer {

@@ -14,7 +14,7 @@
  *  only what the guest says: no order of its states is relied on. */
 import { XENBUS, type XenbusState } from '../abi/xenbus.js';
 import { sampleFactors, type Factors } from '@grantline/base';
-import { parseNumber, type XenstoreOp } from '../hypervisor/xenstore.js';
+import { parseNumber, type XenstoreOp } from '../hypervisor/xenstore-client.js';
 import { NotNow } from '../hypervisor/wire.js';
 import { Follower, type VifEndOptions } from './follower.js';
 import { OFFER, OFFER_ACK, makeOffer, messageOf } from './offer.js';

@@ -13,7 +13,7 @@
  *  the next generation: with the same one it would only do it again. */
 import { XENBUS, type XenbusState } from '../abi/xenbus.js';
 import { sampleFactors, type Factors } from '@grantline/base';
-import { parseNumber, type XenstoreOp } from '../hypervisor/xenstore.js';
+import { parseNumber, type XenstoreOp } from '../hypervisor/xenstore-client.js';
 import { NotNow } from '../hypervisor/wire.js';
 import { Follower, type VifEndOptions } from './follower.js';
 import { OFFER, OFFER_ACK, messageOf, offerGeneration } from './offer.js';

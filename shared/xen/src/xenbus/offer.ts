@@ -3,7 +3,7 @@
  *  netback writes `offer` together with InitWait; netfront gives the same text back as `offer-ack` together with its keys
  *  and Connected. Keys with another offer are an answer to what is over: of an earlier generation, or to an earlier
  *  backend. netback does not look at them, so it never uses what netfront is about to take back. */
-import { parseNumber, type XenstoreClient } from '../hypervisor/xenstore.js';
+import { parseNumber, type XenstoreClient } from '../hypervisor/xenstore-client.js';
 
 /** Keys of the backend's and of the frontend's directory. */
 export const OFFER = 'offer';

@@ -1,5 +1,5 @@
 /** A domain's connection to a hypervisor that a test moves by hand, message by message. Not a test itself. */
-import type { XenstoreOp } from '../../src/hypervisor/xenstore.js';
+import type { XenstoreOp } from '../../src/hypervisor/xenstore-client.js';
 
 /** The hypervisor's side. */
 export interface StoreOfAll {

@@ -2,7 +2,7 @@
  *  test picks: any interleaving that sockets allow can happen. Not a test itself. */
 import { XENBUS } from '../../src/abi/xenbus.js';
 import { Rng, CONFIGURATIONS, configurationNames, factorKeys, type Factors } from '@grantline/base';
-import type { XenstoreOp } from '../../src/hypervisor/xenstore.js';
+import type { XenstoreOp } from '../../src/hypervisor/xenstore-client.js';
 import { NotNow } from '../../src/hypervisor/wire.js';
 import { XenbusBackend } from '../../src/xenbus/backend.js';
 import { XenbusFrontend } from '../../src/xenbus/frontend.js';

@@ -1,7 +1,7 @@
 /** Captures what netback takes from a guest: the copied header, and of the pages what can be read. docs/wire/capture.md. */
 import { GRANT_ENTRIES, NETBACK_HEADER_BYTES } from '@grantline/xen';
 import { NETBACK_TX_DROP, NOT_DROPPED, OUTBOUND, NO_PROBE, type FrameProbe } from '@grantline/observe';
-import type { GrantPool } from '../grants/pool.js';
+import type { GrantPool } from '../grants/grant-pool.js';
 import type { TxPackets } from '../tx/tx-packets.js';
 
 export class TxProbe {

@@ -7,7 +7,7 @@ import type { BridgeProbe } from '../capture/bridge-probe.js';
 import type { Buffers } from '../bridge/buffers.js';
 import type { CopyFrames } from './copy-frames.js';
 import { FramePieces } from '../bridge/frame-pieces.js';
-import type { GrantPool } from '../grants/pool.js';
+import type { GrantPool } from '../grants/grant-pool.js';
 import { RX_MASK, type RxSlots } from './rx-slots.js';
 
 const C = counterSlots(NETBACK_COUNTERS);

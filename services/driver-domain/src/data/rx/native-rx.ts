@@ -7,7 +7,9 @@ import {
   NETIF_NR_SLOTS_MIN,
   type DriverQueue,
   compFlags,
-  compLen, notifyIf } from '@grantline/xen';
+  compLen,
+  notifyIf,
+} from '@grantline/xen';
 import { slots, type CounterBlock, type Poller, DRIVER_DOMAIN_CPU, type Laps, type Notify } from '@grantline/machine';
 import { DRIVER_COUNTERS } from '@grantline/observe';
 

@@ -19,7 +19,7 @@ import { CopyFrames } from './copy-frames.js';
 import type { TxSource } from '../bridge/foreign-frames.js';
 import { FrameFill } from './frame-fill.js';
 import type { Granter } from '../grants/batch-turns.js';
-import type { GrantPool, PoolUser } from '../grants/pool.js';
+import type { GrantPool, PoolUser } from '../grants/grant-pool.js';
 import type { VifPart } from '../ports.js';
 import type { RxSlots } from './rx-slots.js';
 import { WaitingFrames } from '../bridge/waiting-frames.js';

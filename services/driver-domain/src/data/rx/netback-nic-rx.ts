@@ -10,7 +10,9 @@ import {
   type DriverQueue,
   NICQ_COMP_ERROR,
   compFlags,
-  compLen, notifyIf } from '@grantline/xen';
+  compLen,
+  notifyIf,
+} from '@grantline/xen';
 import { NO_PROBE, type FrameProbe, NETBACK_COUNTERS, INBOUND, UNSEEN } from '@grantline/observe';
 import {
   DRIVER_DOMAIN_CPU,
@@ -26,7 +28,7 @@ import type { Granter } from '../grants/batch-turns.js';
 import { NicFrames } from './nic-frames.js';
 import { PinnedRx } from './pinned-rx.js';
 import type { Pins } from '../grants/pins.js';
-import type { GrantPool, PoolUser } from '../grants/pool.js';
+import type { GrantPool, PoolUser } from '../grants/grant-pool.js';
 import { PooledRx } from './pooled-rx.js';
 import type { VifPart } from '../ports.js';
 import type { RxSlots } from './rx-slots.js';

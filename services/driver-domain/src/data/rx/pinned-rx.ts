@@ -20,7 +20,7 @@ import { NETBACK_COUNTERS } from '@grantline/observe';
 import type { Granter } from '../grants/batch-turns.js';
 import type { NicFrames } from './nic-frames.js';
 import { Pins, type PinSink } from '../grants/pins.js';
-import type { GrantPool } from '../grants/pool.js';
+import type { GrantPool } from '../grants/grant-pool.js';
 import { RX_MASK, type RxSlots } from './rx-slots.js';
 
 const C = counterSlots(NETBACK_COUNTERS);

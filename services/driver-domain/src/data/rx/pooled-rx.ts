@@ -16,7 +16,7 @@ import {
 import { slots as counterSlots, type CounterBlock, type Mem } from '@grantline/machine';
 import { NETBACK_COUNTERS } from '@grantline/observe';
 import type { NicFrames } from './nic-frames.js';
-import type { GrantPool } from '../grants/pool.js';
+import type { GrantPool } from '../grants/grant-pool.js';
 import { RX_MASK, type RxSlots } from './rx-slots.js';
 
 // Local, so that the engine folds them into the code: see shared/frames/src/flow-templates.ts.

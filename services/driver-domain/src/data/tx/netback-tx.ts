@@ -16,12 +16,12 @@ import {
 import type { DomId } from '@grantline/base';
 import { type FrameProbe, NETBACK_TX_COUNTERS } from '@grantline/observe';
 import { DRIVER_DOMAIN_CPU, slots, type Poller, type Notify, type Scheduler } from '@grantline/machine';
-import type { PoolUser } from '../grants/pool.js';
+import type { PoolUser } from '../grants/grant-pool.js';
 import type { VifPart } from '../ports.js';
 import type { Granter } from '../grants/batch-turns.js';
 import type { TxCredit } from './tx-credit.js';
 import { PacketGrants, type PacketGrantSink, type TxWindow } from '../grants/packet-grants.js';
-import type { TxSource } from './tx-local.js';
+import type { TxSource } from './local-switch.js';
 import { MAX_PENDING, TxPackets } from './tx-packets.js';
 import { TxPath, type TxPathOptions } from './tx-path.js';
 import type { TxOwner } from './tx-port.js';

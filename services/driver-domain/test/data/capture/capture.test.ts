@@ -7,7 +7,7 @@ import { ACCEPTED, BridgeProbe } from '../../../src/data/capture/bridge-probe.js
 import { Bridge } from '../../../src/data/bridge/bridge.js';
 import { Buffers } from '../../../src/data/bridge/buffers.js';
 import { FOREIGN_PAGES, ForeignFrames } from '../../../src/data/bridge/foreign-frames.js';
-import { LocalSwitch } from '../../../src/data/tx/tx-local.js';
+import { LocalSwitch } from '../../../src/data/tx/local-switch.js';
 import { STORM_BURST } from '@grantline/frames';
 import { Arena, block, frameOf } from '../../kit.js';
 import { BridgeBase } from '../rx/netback-kit.js';

@@ -6,7 +6,7 @@ import { PAGE_SIZE } from '@grantline/base';
 import { Buffers } from '../../../src/data/bridge/buffers.js';
 import { NetbackBridgeRx } from '../../../src/data/rx/netback-bridge-rx.js';
 import { NetbackNicRx } from '../../../src/data/rx/netback-nic-rx.js';
-import { GrantPool } from '../../../src/data/grants/pool.js';
+import { GrantPool } from '../../../src/data/grants/grant-pool.js';
 import { RxSlots } from '../../../src/data/rx/rx-slots.js';
 import { Arena, Bell, FakeHypervisor, ManualMeter, MockFront, MockNic, block } from '../../kit.js';
 

@@ -2,7 +2,7 @@
 import t from 'tap';
 import { releaseTx } from '../../../src/control/release-tx.js';
 import { FOREIGN, FOREIGN_PAGES, ForeignFrames } from '../../../src/data/bridge/foreign-frames.js';
-import { LocalSwitch } from '../../../src/data/tx/tx-local.js';
+import { LocalSwitch } from '../../../src/data/tx/local-switch.js';
 import { memoryProbe } from '@grantline/observe/testkit';
 import { Arena, frameOf } from '../../kit.js';
 import { BridgeBase, FIRST_GREF as RX, NicBase } from '../rx/netback-kit.js';

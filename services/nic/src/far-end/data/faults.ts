@@ -5,8 +5,8 @@
  *  again meets the same fate. What is held is bounded; a fault that finds no room is left out and counted as `full`. */
 import { slots, type CounterBlock, type Mem, type PrivateMemory } from '@grantline/machine';
 import { FAULTS_COUNTERS } from '@grantline/observe';
-import * as dice from './dice.js';
-import { FaultDice } from './dice.js';
+import * as dice from './fault-dice.js';
+import { FaultDice } from './fault-dice.js';
 import type { FaultSettings } from '@grantline/base';
 import {
   ETHERTYPE_IPV4,

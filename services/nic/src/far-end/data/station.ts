@@ -1,5 +1,5 @@
 /** A station lives at the far end of the cable for as long as the testbed does: the outer TCP/IP stack, a TAP device. It
- *  takes the frames that the NIC sends and that are not the measuring sink's (far-end.ts), and sends frames into the NIC
+ *  takes the frames that the NIC sends and that are not the measuring sink's (far-end-switch.ts), and sends frames into the NIC
  *  beside any load. It is a poller of the data loop. */
 import type { Poller } from '@grantline/machine';
 import type { FarEnd } from '../../hardware/data/cable-out.js';

@@ -1,7 +1,7 @@
 /** The far end of the cable as a TAP device: behind it is a kernel's stack, and whatever talks through it.
  *
  *  Into the NIC: packets are read as the kernel hands them over, checksums filled in and long ones cut, as its NIC's
- *  segmentation offload would, so that frames are what goes over the wire. Out of it: frames are joined again (writer.ts), as
+ *  segmentation offload would, so that frames are what goes over the wire. Out of it: frames are joined again (tap-writer.ts), as
  *  its NIC's LRO would. A packet that the NIC at this end would have to cut only for the far end to join it again stays
  *  whole: it counts, and is paced, as the frames that it stands for. docs/adr/0019 */
 import {

@@ -3,11 +3,11 @@ import { NICQ_AVAIL_PROD, NICQ_SIZE } from '@grantline/xen';
 import type { Mem } from '@grantline/machine';
 import type { Reading } from '@grantline/observe';
 import type { DmaReader } from '../data/dma.js';
-import type { NicQueue } from '../data/rx-queue.js';
+import type { NicRxQueue } from '../data/rx-queue.js';
 
 /** Buffers that the driver has posted and the NIC has not taken; 0 when the queue's header is not to be had. What is read
  *  is only shown: outside a burst the page may be taken away at any time, and then the number is an old one. */
-export function postedIn(mem: Mem, dma: DmaReader, queue: NicQueue): number {
+export function postedIn(mem: Mem, dma: DmaReader, queue: NicRxQueue): number {
   const { headerDpn, context } = queue.settings;
   const header = dma.lookup(headerDpn, context, context);
   if (header < 0) return 0;

@@ -4,10 +4,10 @@ import { slots, type CounterBlock, type Mem } from '@grantline/machine';
 import { NIC_COUNTERS } from '@grantline/observe';
 import * as frames from '@grantline/frames';
 import type { BurstGuard } from './dma.js';
-import { MacFilter } from './filter.js';
+import { MacFilter } from './mac-filter.js';
 import { NO_MAC_PROBE, type MacProbe } from './mac-probe.js';
 import { DROPPED, NO_BUFFER, contained, endBurst, moderate, moderateAll } from './queue-types.js';
-import type { NicQueue } from './rx-queue.js';
+import type { NicRxQueue } from './rx-queue.js';
 
 // Local, so that the engine folds them into the code: see flow-templates.ts.
 const { ETH_MAX_FRAME, ETH_MIN_FRAME } = frames;
@@ -32,7 +32,7 @@ export class Nic {
   probe: MacProbe = NO_MAC_PROBE;
   private readonly filter: MacFilter;
   private readonly u8: Uint8Array;
-  private readonly queues: (NicQueue | null)[] = new Array<NicQueue | null>(MAX_QUEUES).fill(null);
+  private readonly queues: (NicRxQueue | null)[] = new Array<NicRxQueue | null>(MAX_QUEUES).fill(null);
   private highest = 0;
 
   constructor(mem: Mem, guard: BurstGuard, counters: CounterBlock) {
@@ -44,7 +44,7 @@ export class Nic {
 
   /** Puts a queue into service for an address (below 2^48; null: the default queue) and VLAN id (null: any).
    *  @returns its number; -1 when the address is taken, -2 when there are too many queues */
-  attach(queue: NicQueue, mac: number | null, vlan: number | null): number {
+  attach(queue: NicRxQueue, mac: number | null, vlan: number | null): number {
     const id = this.queues.indexOf(null);
     if (id < 0) return -2;
     if (!this.filter.add(mac, vlan, id)) return -1;
@@ -55,7 +55,7 @@ export class Nic {
 
   /** Takes a queue out of service. Bursts are synchronous, so between turns none is under way: on return no transfer
    *  touches the queue's buffers, and none will. @returns the queue; null when no queue has that id */
-  detach(id: number): NicQueue | null {
+  detach(id: number): NicRxQueue | null {
     const queue = this.queues[id] ?? null;
     if (queue === null) return null;
     this.filter.remove(id);
@@ -64,7 +64,7 @@ export class Nic {
     return queue;
   }
 
-  queue(id: number): NicQueue | null {
+  queue(id: number): NicRxQueue | null {
     return this.queues[id] ?? null;
   }
 
@@ -101,7 +101,7 @@ export class Nic {
   }
 
   /** What a queue throws is that queue's: it stops, and its frames are dropped and counted. */
-  private offer(queue: NicQueue, off: number, len: number): number {
+  private offer(queue: NicRxQueue, off: number, len: number): number {
     try {
       return queue.deliver(off, len, (this.u8[off] & 1) * NICQ_COMP_MULTICAST);
     } catch (err) {
@@ -143,12 +143,12 @@ export class Nic {
   }
 
   /** For captures: a frame that a queue has dealt with. */
-  private seen(off: number, len: number, status: number, queue: NicQueue): void {
+  private seen(off: number, len: number, status: number, queue: NicRxQueue): void {
     if (status === DROPPED) this.probe.droppedByQueue(queue.lastDrop);
     this.probe.rx(off, len);
   }
 
-  private noBuffer(queue: NicQueue, off: number, len: number): number {
+  private noBuffer(queue: NicRxQueue, off: number, len: number): number {
     if (this.flowControl && queue.worthWaiting()) return NO_BUFFER;
     queue.dropNoBuffer();
     if (this.probe.on) this.seen(off, len, DROPPED, queue);

@@ -26,7 +26,7 @@ export const STARVED_NS = 1e9;
 /** Most buffers that a wake-up is put off for: a quarter of the ring. */
 const ARM_BUFFERS = NICQ_SIZE / 4;
 
-export class NicQueue {
+export class NicRxQueue {
   readonly settings: QueueSettings;
   readonly counters: CounterBlock;
   fault: QueueFault = 'none';

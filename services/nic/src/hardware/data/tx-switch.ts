@@ -7,7 +7,7 @@ import * as frames from '@grantline/frames';
 import { formatMac, macOf, type Mac, SenderRule, GivenAddresses } from '@grantline/frames';
 import type { Mem, PrivateMemory } from '@grantline/machine';
 import type { CableOut, FrameOut } from './cable-out.js';
-import { NO_QUEUE } from './filter.js';
+import { NO_QUEUE } from './mac-filter.js';
 import type { Nic } from './nic.js';
 import { NO_BUFFER } from './queue-types.js';
 

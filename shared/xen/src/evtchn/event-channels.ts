@@ -9,7 +9,7 @@ import type { HypervisorPort } from '../hypervisor/port.js';
 import { type AddressSpace, Ringer } from '@grantline/machine';
 import { EventChannel } from './event-channel.js';
 import { Peer } from './peer.js';
-import type { StormOptions } from './storm.js';
+import type { StormOptions } from './storm-guard.js';
 
 /** What this needs of the client. */
 export type EvtchnTransport = Pick<HypervisorPort, 'request' | 'onEvent' | 'domid' | 'descriptor'>;

@@ -6,7 +6,7 @@ import { COUNTER_FILE_BYTES, CounterFile, AddressSpace, makeMemory } from '@gran
 import { EGRESS_COUNTERS } from '@grantline/observe';
 import { CableOut } from '../../src/hardware/data/cable-out.js';
 import { NicTx } from '../../src/hardware/data/nic-tx.js';
-import { Attachments, type AttachArgs } from '../../src/hardware/control/attach.js';
+import { Attachments, type AttachArgs } from '../../src/hardware/control/attachments.js';
 import { Kit } from '../kit.js';
 
 const MAC = '02:00:00:00:00:01';

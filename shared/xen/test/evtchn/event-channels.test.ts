@@ -1,8 +1,8 @@
 /** Two domains in one process: two address spaces over the same page, two doorbells, and a hypervisor in between. */
 import t, { type Test } from 'tap';
 import { PAGE_SIZE, type DomId, type Port } from '@grantline/base';
-import { EventChannels, type EvtchnTransport } from '../../src/evtchn/channel.js';
-import { EventSide } from '../../src/evtchn/event-page.js';
+import { EventChannels, type EvtchnTransport } from '../../src/evtchn/event-channels.js';
+import { EventSide } from '../../src/evtchn/event-side.js';
 import { AddressSpace, Doorbell, makeMemory } from '@grantline/machine';
 import { Bell, anew, refuse, until } from '@grantline/machine/testkit';
 

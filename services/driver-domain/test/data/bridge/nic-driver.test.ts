@@ -3,7 +3,7 @@ import { BRIDGE_COUNTERS, DRIVER_COUNTERS } from '@grantline/observe';
 import { NICQ_COMP_ERROR, NICQ_COMP_LOOPBACK, NICQ_PAGES } from '@grantline/xen';
 import { Bridge } from '../../../src/data/bridge/bridge.js';
 import { Buffers } from '../../../src/data/bridge/buffers.js';
-import { NicDriver } from '../../../src/data/bridge/driver.js';
+import { NicDriver } from '../../../src/data/bridge/nic-driver.js';
 import { Arena, Bell, ManualMeter, MockNic, block, frameOf } from '../../kit.js';
 
 const COUNT = 16;

@@ -7,7 +7,9 @@ import {
   NICQ_SIZE,
   type DriverQueue,
   compFlags,
-  compLen, notifyIf } from '@grantline/xen';
+  compLen,
+  notifyIf,
+} from '@grantline/xen';
 import { PAGE_SIZE } from '@grantline/base';
 import { slots, type CounterBlock, type Poller, DRIVER_DOMAIN_CPU, type Laps, type Notify } from '@grantline/machine';
 import { DRIVER_COUNTERS } from '@grantline/observe';

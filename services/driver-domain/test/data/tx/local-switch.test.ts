@@ -12,7 +12,7 @@ import {
   type TxSource,
 } from '../../../src/data/bridge/foreign-frames.js';
 import { FramePieces } from '../../../src/data/bridge/frame-pieces.js';
-import { LocalSwitch, NOBODY, NO_ROOM, TOO_LONG } from '../../../src/data/tx/tx-local.js';
+import { LocalSwitch, NOBODY, NO_ROOM, TOO_LONG } from '../../../src/data/tx/local-switch.js';
 import { TO_ALL } from '@grantline/frames';
 import { TxPackets } from '../../../src/data/tx/tx-packets.js';
 import { Arena, block, frameOf } from '../../kit.js';

@@ -13,7 +13,7 @@ import {
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
-import { TestbedFiles } from '../../src/control/files.js';
+import { TestbedFiles } from '../../src/control/testbed-files.js';
 import { bed, tempDir } from './bed.js';
 
 const isRoot = process.getuid?.() === 0;

@@ -1,7 +1,7 @@
 import t from 'tap';
 import fc from 'fast-check';
 import type { DomId, Port } from '@grantline/base';
-import { EventSide } from '../../src/evtchn/event-page.js';
+import { EventSide } from '../../src/evtchn/event-side.js';
 import { memOver } from '@grantline/machine';
 
 const guest = 1 as DomId;

@@ -1,6 +1,6 @@
 import { writeFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
-import { HypervisorClient } from '../../src/hypervisor/client.js';
+import { HypervisorClient } from '../../src/hypervisor/hypervisor-client.js';
 import { HypervisorError } from '@grantline/xen';
 import { UsageError } from '@grantline/base';
 import { FakeHypervisor, quiet } from '../fake-hypervisor.js';

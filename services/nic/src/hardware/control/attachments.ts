@@ -18,7 +18,7 @@ import type { DmaReader } from '../data/dma.js';
 import type { Nic } from '../data/nic.js';
 import type { NicTx } from '../data/nic-tx.js';
 import type { QueueFault, QueueSettings } from '../data/queue-types.js';
-import { NicQueue } from '../data/rx-queue.js';
+import { NicRxQueue } from '../data/rx-queue.js';
 import { Lanes } from './lanes.js';
 import { postedIn, postedReadings } from './posted.js';
 import { NicTxQueue } from '../data/tx-queue.js';
@@ -61,7 +61,7 @@ export interface AttachHost {
 }
 
 interface Attached {
-  queue: NicQueue;
+  queue: NicRxQueue;
   channel: EventChannel;
 }
 
@@ -213,7 +213,7 @@ export class Attachments {
 
   private addReceiver(settings: QueueSettings, channel: EventChannel, mac: number | null, vlan: number | null): number {
     const { nic, dma, space, onDriver } = this.host;
-    const queue = new NicQueue(space.mem, dma, nic.guard, settings, channel, this.count(settings.name));
+    const queue = new NicRxQueue(space.mem, dma, nic.guard, settings, channel, this.count(settings.name));
     const id = nic.attach(queue, mac, vlan);
     if (id === -1)
       throw new Refused(
@@ -249,12 +249,12 @@ export class Attachments {
     return this.host.counters.block(NIC_TX_COUNTERS, { queue: name });
   }
 
-  private queueOf(id: number): NicQueue | NicTxQueue | undefined {
+  private queueOf(id: number): NicRxQueue | NicTxQueue | undefined {
     return (this.attached.get(id) ?? this.senders.get(id))?.queue;
   }
 
   /** @param queue that had the number when this was asked for @returns false when it is gone */
-  private async detach(id: number, queue: NicQueue | NicTxQueue | undefined): Promise<boolean> {
+  private async detach(id: number, queue: NicRxQueue | NicTxQueue | undefined): Promise<boolean> {
     const found = this.attached.get(id) ?? this.senders.get(id);
     if (found === undefined || found.queue !== queue) return false;
     if (this.attached.delete(id)) this.host.nic.detach(id);

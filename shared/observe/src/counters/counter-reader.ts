@@ -1,4 +1,4 @@
-/** Reads a counter file (file.ts) of another process, also of a dead one, and of one that means harm: a guest may write anything there.
+/** Reads a counter file (counter-file.ts) of another process, also of a dead one, and of one that means harm: a guest may write anything there.
  *  However a file is made, a look takes a bounded number of reads and waits for nobody: it is done where an event loop runs. */
 import { closeSync, openSync, readSync } from 'node:fs';
 import { Type } from '@sinclair/typebox';

@@ -1,7 +1,7 @@
 import t from 'tap';
 import { setImmediate as turn } from 'node:timers/promises';
 import { type DomId, parseSession, SESSION_PATH } from '@grantline/base';
-import { SessionFollower } from '../src/session.js';
+import { SessionFollower } from '../src/session-follower.js';
 
 /** A follower, and the store that tells it. */
 async function world() {

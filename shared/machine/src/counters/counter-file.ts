@@ -8,7 +8,7 @@
  *
  *  reader.ts reads it from outside. */
 import type { AddressSpace } from '../mem/address-space.js';
-import { CounterBlock } from './block.js';
+import { CounterBlock } from './counter-block.js';
 import type { Layout } from './declare.js';
 
 export const COUNTER_MAGIC = 0x746e6367; // "gcnt"
