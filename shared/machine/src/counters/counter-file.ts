@@ -6,7 +6,7 @@
  *  Look at it from a shell, where FILE is a descriptor of the hypervisor's (ls -l /proc/PID/fd):
  *  tail -c +17 /proc/PID/fd/FILE | tr -d '\0' | head -c 4000
  *
- *  reader.ts reads it from outside. */
+ *  shared/observe/src/counters/counter-reader.ts reads it from outside. */
 import type { AddressSpace } from '../mem/address-space.js';
 import { CounterBlock } from './counter-block.js';
 import type { Layout } from './declare.js';
