@@ -18,7 +18,11 @@ const suiteOf = (file) => SUITES.find((s) => file.includes(`/dist/test/${s}/`)) 
 
 /** @param {string | null} suite null: what is in none of the others @returns compiled tests */
 function filesOf(suite) {
-  const below = (dir) => readdirSync(join(root, dir)).map((name) => `${dir}/${name}`);
+  // A checkout may keep what an older build left: no package.
+  const below = (dir) =>
+    readdirSync(join(root, dir))
+      .map((name) => `${dir}/${name}`)
+      .filter((p) => existsSync(join(root, p, 'package.json')));
   const packages = [...below('shared'), ...below('services'), 'load', 'dashboards'];
   // The compiler leaves the output of sources that are gone.
   const isThere = (f) => existsSync(join(root, f.replace('/dist/test/', '/test/').replace(/\.js$/, '.ts')));

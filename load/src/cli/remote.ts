@@ -143,6 +143,7 @@ export async function withRemoteBed<T>(remote: Remote, guests: number, work: (be
   const shown = await shownHere();
   let held: BedSession | null = null;
   const stop = async (interrupted = false): Promise<void> => {
+    shown?.experiment.released();
     await Promise.all([endHeld(held, interrupted), shown === null || interrupted ? null : sleep(LAST_LOOK_MS)]);
     await shown?.close();
   };

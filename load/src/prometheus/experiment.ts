@@ -72,7 +72,7 @@ export class Experiment implements Observer {
     this.requests.set(key, reading('grantline_result_requests_per_second', requestsPerSecond, labels));
   }
 
-  /** Nobody measures any more: an experimenter that has not said so was ended early. */
+  /** Nothing is measured any more: an experimenter that has not said so was ended early. */
   released(): void {
     if (this.stage !== null && this.stage.phase !== 'idle') void this.phase({ ...this.stage, phase: 'idle' });
   }

@@ -71,6 +71,7 @@ export class Cycle {
         );
         return;
       } catch (error) {
+        this.o.observer.released?.();
         if (this.stopped) return;
         this.bed = null;
         this.o.say(`${config.name}: ${oneLine(error)}; starting over`);

@@ -34,6 +34,8 @@ export interface Observer {
   finished(run: string, record: RunRecord): Promise<void>;
   /** A run over HTTP has its figures. */
   answered?(run: string, requests: AnsweredRequests): Promise<void>;
+  /** Nothing is measured any more, whatever phase came last: the run failed, or was ended early. */
+  released?(): void;
 }
 
 /** Tells several. Observers look on: one that fails is no reason to fail the run. */
@@ -47,6 +49,9 @@ export function observers(...all: readonly Observer[]): Observer {
     },
     answered: async (run, requests) => {
       await Promise.allSettled(all.map((o) => o.answered?.(run, requests) ?? Promise.resolve()));
+    },
+    released: () => {
+      for (const o of all) o.released?.();
     },
   };
 }

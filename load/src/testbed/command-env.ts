@@ -22,5 +22,8 @@ const HEARD = new Set(
 export function unheard(env: NodeJS.ProcessEnv = process.env): string[] {
   return Object.keys(env)
     .filter((name) => name.startsWith('GRANTLINE_') && !HEARD.has(name) && env[name] !== '')
-    .map((name) => `${name} has no effect here: it is a setting of a service that is started by itself`);
+    .map((name) => {
+      const whose = name === 'GRANTLINE_METRICS' ? 'commands with --hypervisor' : 'a service that is started by itself';
+      return `${name} has no effect here: it is a setting of ${whose}`;
+    });
 }

@@ -91,7 +91,10 @@ function closedCode(): string | null {
   const packages = [
     ...readdirSync(join(REPOSITORY, 'shared')).map((s) => `shared/${s}`),
     ...SERVICES.map((s) => `services/${s}`),
-  ].map((p) => join(REPOSITORY, p));
+  ]
+    .map((p) => join(REPOSITORY, p))
+    // A checkout may keep what an older build left.
+    .filter((p) => existsSync(join(p, 'package.json')));
   const modules = join(REPOSITORY, 'node_modules');
   const checks = [
     ...[join(REPOSITORY, 'package.json'), modules, ...packages.map((p) => join(p, 'package.json'))].map(

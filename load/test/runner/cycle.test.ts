@@ -74,3 +74,34 @@ for (const when of ['resetCounters', 'POST /load', 'snapshot', 'putConfig'])
     t.equal(nic.started, when === 'POST /load' || when === 'snapshot' ? 1 : 0);
     t.same(said, []);
   });
+
+t.test('a run that fails leaves no phase behind: nothing is measured until the next', async (t) => {
+  const seen: string[] = [];
+  let failed = false;
+  const { client, close } = await bed((what) => {
+    if (what !== 'resetCounters' || failed) return;
+    failed = true;
+    throw new Error('the hypervisor is gone');
+  });
+  t.teardown(close);
+  const cycle: Cycle = new Cycle({
+    client: () => client,
+    configs: [configurationNamed('baseline')!],
+    guests: null,
+    observer: observers({
+      phase: ({ phase }) => Promise.resolve(void seen.push(phase)),
+      finished: () => Promise.resolve(),
+      released: () => void seen.push('released'),
+    }),
+    plan: { ...plan, flows: 1, seed: 1 },
+    say: (line) => {
+      seen.push(line);
+      void cycle.stop();
+    },
+    lookMs: 5,
+  });
+  await cycle.run();
+  const at = seen.findIndex((line) => line.includes('the hypervisor is gone'));
+  t.ok(at > 1, 'it failed in a phase');
+  t.equal(seen[at - 1], 'released');
+});

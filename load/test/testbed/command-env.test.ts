@@ -12,6 +12,7 @@ t.test('where the edge listens is said by an option, or for all commands by the 
 
 t.test('a setting of a service that does nothing for a command is said', (t) => {
   t.same(unheard({ GRANTLINE_EDGE: 'x', GRANTLINE_DIR: 'x', PATH: 'x', GRANTLINE_CORE: '' }), []);
-  t.match(unheard({ GRANTLINE_FAR_END: 'none' }), [/^GRANTLINE_FAR_END has no effect here/]);
+  t.match(unheard({ GRANTLINE_FAR_END: 'none' }), [/^GRANTLINE_FAR_END has no effect here.* started by itself$/]);
+  t.match(unheard({ GRANTLINE_METRICS: '127.0.0.1:7680' }), [/^GRANTLINE_METRICS has no effect here.* --hypervisor$/]);
   t.end();
 });

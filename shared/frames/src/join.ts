@@ -3,7 +3,7 @@
  *
  *  What else must agree is for each to say. Lro and Coalescer join for a stack of ours, which is told the last segment's
  *  acknowledgement and timestamp, so these may go on from segment to segment (inet_lro.c); Lro, which has no connection behind
- *  it, also asks for one VLAN, TOS and TTL, and Coalescer for room in its list of parts. The tap's Joiner makes a packet that a
+ *  it, also asks for one VLAN, TOS and TTL, and Coalescer for room in its list of parts. TapWriter's Joiner makes a packet that a
  *  kernel reads: one header stands for all, so all of it must be the same but what cutting changes (cut.ts). */
 import * as tcpAbi from './tcp.js';
 

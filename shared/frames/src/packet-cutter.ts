@@ -1,6 +1,6 @@
 /** Cuts a TCP packet that a station sends into frames, each of them in one piece, in place: a frame's header is written right
  *  before its payload, over the end of the payload before, which the NIC has by then. So no payload is copied. What changes
- *  from segment to segment: frame/cut.ts. */
+ *  from segment to segment: cut.ts. */
 import { Cutter } from './cut.js';
 import type { Mem, PrivateMemory } from '@grantline/machine';
 

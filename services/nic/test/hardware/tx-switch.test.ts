@@ -65,6 +65,28 @@ t.test('a bulk packet arrives as frames with right checksums, each payload whole
   t.end();
 });
 
+t.test(
+  'payload that is shorter than the headers changes none of them on the way to a queue: addresses stay those that were judged',
+  (t) => {
+    for (const mss of [1, 7, 10, 12, 33, 65, 66, 67]) {
+      const x = make();
+      const two = x.receivers[1];
+      two.postPages(200, 40);
+      const payload = bytesOf(Math.min(100, 60 * mss)).map((n) => n | 1);
+      const packet = tcpPacket({ payload, sequence: 5, id: 1, flags: 0x18, options: 12 });
+      packet.set([...mac(2), ...mac(1)], 0);
+      x.send.post(x.k.place(1, 1, packet, [4096]), TSO, mss, 34, 66);
+      x.k.run();
+      const frames = two.take().frames.map((f) => Buffer.from(f.bytes));
+      t.equal(frames.length, Math.ceil(payload.length / mss), `mss ${mss}`);
+      t.ok(frames.every((f) => f.subarray(0, 12).equals(Buffer.from([...mac(2), ...mac(1)]))));
+      t.ok(frames.every((f) => checksumsRight(f.subarray(0, 14 + f.readUInt16BE(16)))));
+      t.same(Buffer.concat(frames.map((f) => f.subarray(66, 14 + f.readUInt16BE(16)))), Buffer.from(payload));
+    }
+    t.end();
+  },
+);
+
 t.test('a packet waits for its receiver; nothing is lost, and it goes once there are buffers', (t) => {
   const x = make();
   const two = x.receivers[1];

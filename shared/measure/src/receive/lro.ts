@@ -1,4 +1,4 @@
-/** Large receive offload: joins consecutive segments of a TCP flow into one, by the rules of frame/join.ts. Acknowledgements
+/** Large receive offload: joins consecutive segments of a TCP flow into one, by the rules of shared/frames/src/join.ts. Acknowledgements
  *  and timestamps may not go back, and the segment has the last one's.
  *
  *  A held flow is only a note of what the next segment must look like; the segment itself stands in the stack's list

@@ -33,7 +33,7 @@ export interface SectionInfo {
   application: string;
 }
 
-/** One tapped hop. */
+/** One hop that is captured. */
 export interface InterfaceInfo {
   /** vif1.0:guest */
   name: string;

@@ -1,4 +1,4 @@
-/** The latency histogram for Prometheus, out of the log-linear block (stack/latency.ts). The block has bounds at 1.024 us
+/** The latency histogram for Prometheus, out of the log-linear block (shared/machine/src/counters/latency.ts). The block has bounds at 1.024 us
  *  and at each doubling of it up to 17.2 s; those are the `le` bounds, so the counts are exact. */
 import { LATENCY } from '@grantline/machine';
 

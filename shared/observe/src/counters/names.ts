@@ -25,7 +25,7 @@ export type CounterKind = All['kind'];
 /** Names of the counters of that kind. */
 export type CounterName<K extends CounterKind> = Extract<All, { kind: K }>['names'][number];
 
-/** By kind of block. Latency blocks are no counters: stack/latency.ts. */
+/** By kind of block. Latency blocks are no counters: shared/machine/src/counters/latency.ts. */
 export const COUNTERS: ReadonlyMap<string, Declared> = new Map(
   Object.values(DECLARED).flatMap((one): [string, Declared][] => ('counters' in one ? [[one.kind, one]] : [])),
 );

@@ -117,10 +117,11 @@ export abstract class Batch {
 
   /** Sends, and resolves when the reply is there: for control code. Nobody else is told. */
   sendAsync(): Promise<void> {
-    return new Promise((resolve) => {
+    const { replied } = this;
+    return new Promise<void>((resolve) => {
       this.replied = resolve;
       this.send();
-    });
+    }).finally(() => (this.replied = replied));
   }
 
   /** GNTST_* of element i: 0 or negative. generalError for all when the call itself failed. */

@@ -11,6 +11,8 @@ const HEADERS = 256;
 const SHIFT = 2;
 
 export class PacketMemory {
+  /** Place for the headers that a packet's segments are made from. */
+  readonly template: number;
   private readonly base: number;
   private readonly headers: number;
   private used = 0;
@@ -18,7 +20,8 @@ export class PacketMemory {
 
   constructor(space: PrivateMemory) {
     this.base = space.mapPrivate(MEMORY_BYTES);
-    this.headers = space.mapPrivate(HEADERS * HEADER_BYTES);
+    this.headers = space.mapPrivate((HEADERS + 1) * HEADER_BYTES);
+    this.template = this.headers + HEADERS * HEADER_BYTES + SHIFT;
   }
 
   /** @returns true when a packet of so many bytes and its segments' headers fit */

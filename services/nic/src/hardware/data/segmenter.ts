@@ -53,12 +53,15 @@ export class Segmenter {
     cutter.begin(at, bytes, place, mss);
     const { header, payload } = cutter;
     const words = (header + 5) >> 2;
+    const { template } = memory;
+    // Apart: what takes the frames in one piece writes their headers over the payload before them, which may be shorter than these.
+    for (let w = 0; w < words; w++) u32[(template >> 2) + w] = u32[(at >> 2) + w]!;
     let n = 0;
     for (let done = 0; done < payload; n++) {
       const part = payload - done < mss ? payload - done : mss;
       const h = memory.header();
       // Both begin two bytes behind a multiple of 4; a call of copyWithin costs more than so few words.
-      for (let w = 0; w < words; w++) u32[(h >> 2) + w] = u32[(at >> 2) + w]!;
+      for (let w = 0; w < words; w++) u32[(h >> 2) + w] = u32[(template >> 2) + w]!;
       const body = at + header + done;
       cutter.write(h, n, done, part, bulk.sum(body, part));
       out.send(h, header, body, part, nowNs, slack);
