@@ -140,8 +140,8 @@ export async function withRemoteBed<T>(remote: Remote, guests: number, work: (be
       `the testbed at ${remote.url} has ${there} guest${there === 1 ? '' : 's'}, ${guests} are asked for`,
       `take --guests ${Math.max(1, there)} or fewer, or give it more`,
     );
-  const shown = await shownHere();
   let held: BedSession | null = null;
+  let shown: Shown | null = null;
   const stop = async (interrupted = false): Promise<void> => {
     shown?.experiment.released();
     await Promise.all([endHeld(held, interrupted), shown === null || interrupted ? null : sleep(LAST_LOOK_MS)]);
@@ -150,6 +150,8 @@ export async function withRemoteBed<T>(remote: Remote, guests: number, work: (be
   const closing = { stop, killNow: () => {}, unwindMs: UNWIND_MS };
   return session(closing, null, async (signal) => {
     held = await client.hold();
+    // Not before: one that is refused has nothing to show, and whoever measures may be showing it there.
+    shown = await shownHere();
     return work(await openBed(client, guests, observers(...(shown ? [shown.experiment] : [])), signal));
   });
 }

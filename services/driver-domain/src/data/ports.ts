@@ -6,3 +6,18 @@ export interface VifPart {
   /** It threw: it does nothing more, and its vif is told. */
   failed(err: unknown): void;
 }
+
+/** What a part of a vif does that threw: its state may be anything, so what can be stopped is, and its vif is told. */
+export function stopFailed(
+  part: { stop: () => void },
+  onError: ((err: unknown) => void) | undefined,
+  err: unknown,
+): void {
+  try {
+    part.stop();
+  } catch {
+    // The first error is the one to tell.
+  }
+  if (onError === undefined) throw err;
+  onError(err);
+}

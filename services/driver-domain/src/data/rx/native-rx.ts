@@ -51,6 +51,8 @@ export class NativeRx implements Poller {
   private given = NICQ_SIZE;
   /** Completions seen whose frame is not whole yet. */
   private partial = 0;
+  /** Of the frame in progress: bytes of each of its buffers. */
+  private readonly lens = new Uint16Array(NETIF_NR_SLOTS_MIN);
 
   constructor(options: NativeRxOptions) {
     this.o = options;
@@ -94,6 +96,7 @@ export class NativeRx implements Poller {
 
   /** Names the whole frames among n completions to the stack. @returns completions of whole frames */
   private take(n: number): number {
+    const { lens } = this;
     const { queue, base, stack } = this.o;
     const v = this.o.counters.v;
     let whole = 0;
@@ -102,15 +105,17 @@ export class NativeRx implements Poller {
     for (let i = 0; i < n; i++) {
       const comp = queue.completion(i);
       const flags = compFlags(comp);
-      bytes += compLen(comp);
-      if (compLen(comp) > NATIVE_BUFFER_BYTES || i - whole >= NETIF_NR_SLOTS_MIN) return this.fail();
+      const len = compLen(comp);
+      if (len > NATIVE_BUFFER_BYTES || i - whole >= NETIF_NR_SLOTS_MIN) return this.fail();
+      // Read once: what was judged is what is used.
+      lens[i - whole] = len;
+      bytes += len;
       if ((flags & NICQ_COMP_ERROR) !== 0) v[C.errors]++;
       else if ((flags & NICQ_COMP_EOP) === 0) continue;
       else {
         for (let k = whole; k <= i; k++) {
-          const len = compLen(queue.completion(k));
           const id = (queue.compCons + k) & (NICQ_SIZE - 1);
-          stack.fragment(base + id * NATIVE_BUFFER_BYTES, len, k < i);
+          stack.fragment(base + id * NATIVE_BUFFER_BYTES, lens[k - whole], k < i);
         }
         v[C.frames]++;
         v[C.bytes] += bytes;

@@ -20,7 +20,7 @@ import type { TxSource } from '../bridge/foreign-frames.js';
 import { FrameFill } from './frame-fill.js';
 import type { Granter } from '../grants/batch-turns.js';
 import type { GrantPool, PoolUser } from '../grants/grant-pool.js';
-import type { VifPart } from '../ports.js';
+import { stopFailed, type VifPart } from '../ports.js';
 import type { RxSlots } from './rx-slots.js';
 import { WaitingFrames } from '../bridge/waiting-frames.js';
 
@@ -178,15 +178,8 @@ export class NetbackBridgeRx implements Poller, PoolUser, BridgePort, VifPart {
     this.o.refill();
   }
 
-  /** The state may be anything: what can be stopped is. */
   failed(err: unknown): void {
-    try {
-      this.stop();
-    } catch {
-      // The first error is the one to tell.
-    }
-    if (this.o.onError === undefined) throw err;
-    this.o.onError(err);
+    stopFailed(this, this.o.onError, err);
   }
 
   private fault(reason: string): void {

@@ -30,7 +30,7 @@ import { PinnedRx } from './pinned-rx.js';
 import type { Pins } from '../grants/pins.js';
 import type { GrantPool, PoolUser } from '../grants/grant-pool.js';
 import { PooledRx } from './pooled-rx.js';
-import type { VifPart } from '../ports.js';
+import { stopFailed, type VifPart } from '../ports.js';
 import type { RxSlots } from './rx-slots.js';
 
 const C = counterSlots(NETBACK_COUNTERS);
@@ -169,15 +169,8 @@ export class NetbackNicRx implements Poller, PoolUser, VifPart {
     else this.o.loop.schedule(this);
   }
 
-  /** The state may be anything: what can be stopped is. */
   failed(err: unknown): void {
-    try {
-      this.stop();
-    } catch {
-      // The first error is the one to tell.
-    }
-    if (this.o.onError === undefined) throw err;
-    this.o.onError(err);
+    stopFailed(this, this.o.onError, err);
   }
 
   private fault(reason: string): void {

@@ -17,7 +17,7 @@ import type { DomId } from '@grantline/base';
 import { type FrameProbe, NETBACK_TX_COUNTERS } from '@grantline/observe';
 import { DRIVER_DOMAIN_CPU, slots, type Poller, type Notify, type Scheduler } from '@grantline/machine';
 import type { PoolUser } from '../grants/grant-pool.js';
-import type { VifPart } from '../ports.js';
+import { stopFailed, type VifPart } from '../ports.js';
 import type { Granter } from '../grants/batch-turns.js';
 import type { TxCredit } from './tx-credit.js';
 import { PacketGrants, type PacketGrantSink, type TxWindow } from '../grants/packet-grants.js';
@@ -155,15 +155,8 @@ export class NetbackTx implements TxOwner, PoolUser, TxSource, VifPart {
     return { stopped, taken, callsInFlight: grants.inFlight, ring: ring.describe(), port: port.describe() };
   }
 
-  /** The state may be anything: what can be stopped is. */
   failed(err: unknown): void {
-    try {
-      this.stop();
-    } catch {
-      // The first error is the one to tell.
-    }
-    if (this.o.onError === undefined) throw err;
-    this.o.onError(err);
+    stopFailed(this, this.o.onError, err);
   }
 
   private fault(reason: string): void {

@@ -93,6 +93,15 @@ export class Cable {
     this.nic.guard.begin(this.meter.now);
   }
 
+  /** Before a sender sleeps: a queue shall tell of its next buffers. @returns true when it has some already, or is gone */
+  awaitBuffers(queueNumber: number): boolean {
+    const queue = this.nic.queue(queueNumber);
+    this.open();
+    const room = queue === null || queue.arm();
+    this.nic.guard.end();
+    return room;
+  }
+
   /** Publishes, ends the burst, notifies, counts.
    *  @param progress true when a frame was taken
    *  @param share of the time since the last lap that the sender itself took, 0 to 1 */

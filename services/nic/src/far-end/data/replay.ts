@@ -79,11 +79,7 @@ export class Replay implements Sender {
   arm(): boolean {
     const { cable } = this;
     if (this.held) {
-      const queue = cable.nic.queue(cable.nic.lastQueue);
-      cable.open();
-      const room = queue === null || queue.arm();
-      cable.nic.guard.end();
-      if (room) return true;
+      if (cable.awaitBuffers(cable.nic.lastQueue)) return true;
       cable.held();
       this.dueAtNs = cable.now + RETRY_NS;
     }

@@ -160,11 +160,7 @@ export class StationSender {
         this.dueAtNs = cable.now + cable.wireNs(this.cutting ? this.cut.bytes : this.len[this.head]);
         if (this.dueAtNs <= cable.now) return true;
       } else {
-        const queue = cable.nic.queue(this.blockedOn);
-        cable.open();
-        const room = queue === null || queue.arm();
-        cable.nic.guard.end();
-        if (room) return true;
+        if (cable.awaitBuffers(this.blockedOn)) return true;
         this.dueAtNs = cable.now + RETRY_NS;
       }
     }

@@ -157,11 +157,7 @@ export class TapStation implements Station {
         this.dueNs = cable.now + cable.wireNs(this.bytes);
         if (this.dueNs <= cable.now) return true;
       } else {
-        const queue = cable.nic.queue(this.blockedOn);
-        cable.open();
-        const room = queue === null || queue.arm();
-        cable.nic.guard.end();
-        if (room) return true;
+        if (cable.awaitBuffers(this.blockedOn)) return true;
         this.dueNs = cable.now + RETRY_NS;
       }
     }
