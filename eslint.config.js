@@ -47,7 +47,7 @@ export default tseslint.config(
     rules: {
       'no-restricted-properties': [
         'error',
-        { object: 'Math', property: 'random', message: 'use clock/rng.ts: runs are repeatable' },
+        { object: 'Math', property: 'random', message: 'use Rng of clock/clock.ts: runs are repeatable' },
         { object: 'Date', property: 'now', message: 'use a Clock' },
         { object: 'performance', property: 'now', message: 'use a Clock' },
       ],

@@ -1,6 +1,5 @@
 /** What everything else stands on: page and domain numbers, time and chance, settings, directories, gates of HTTP servers. */
-export { ManualClock, epochOfClock, nowNs, systemClock, type Clock } from './clock/clock.js';
-export { Rng } from './clock/rng.js';
+export { ManualClock, epochOfClock, nowNs, systemClock, type Clock, Rng } from './clock/clock.js';
 export {
   CONFIGURATIONS,
   FACTOR_VALUES,
@@ -23,7 +22,14 @@ export {
   wrongFaults,
   type CableFaults,
   type FaultSettings,
-} from './config/faults.js';
+  parseRate,
+  TAP_PLACE_FORM,
+  TAP_PLACE_PATTERN,
+  isTapName,
+  netnsPath,
+  parseTapPlace,
+  type TapPlace,
+} from './config/option-values.js';
 export {
   CHARGEN_PORT,
   DISCARD_PORT,
@@ -35,24 +41,19 @@ export {
   OUTER_MAC,
   WEB_PORT,
 } from './config/network.js';
-export { parseRate } from './config/rate.js';
-export { MAX_IN_FLIGHT, RUN_PATH, parseRun, type Run, type RunSettings } from './config/run.js';
 export {
+  MAX_IN_FLIGHT,
+  RUN_PATH,
+  parseRun,
+  type Run,
+  type RunSettings,
   SESSION_PATH,
   parseSession,
   sessionAckPath,
   sessionText,
   type SessionAt,
   type SessionStage,
-} from './config/session.js';
-export {
-  TAP_PLACE_FORM,
-  TAP_PLACE_PATTERN,
-  isTapName,
-  netnsPath,
-  parseTapPlace,
-  type TapPlace,
-} from './config/tap-place.js';
+} from './config/tool.js';
 export {
   NotOursError,
   canonical,
@@ -64,12 +65,17 @@ export {
   setDirMode,
   writeNewFile,
   type OwnDir,
+  usualDir,
 } from './files/own-dir.js';
-export { usualDir } from './files/runtime-dir.js';
 export { NAME_FORM, isBearer, isLoopback, refuseHost, refuseOrigin, type Gate } from './http/gate.js';
-export { answerHeadAtOnce } from './http/head.js';
-export { addressToBind, limitListening, refuseUpgrade } from './http/listening.js';
-export { asksForWebSocket, takeUpgrades } from './http/upgrade.js';
+export {
+  answerHeadAtOnce,
+  addressToBind,
+  limitListening,
+  refuseUpgrade,
+  asksForWebSocket,
+  takeUpgrades,
+} from './http/listening.js';
 export {
   DOMID_CONTROL,
   DOMID_DRIVER,
@@ -87,11 +93,5 @@ export {
   type Pfn,
   type Port,
 } from './page.js';
-export { availableMemory } from './process/available.js';
-export { buildInfo } from './process/build-info.js';
-export { endWithChannel } from './process/channel-child.js';
-export { allowedCores, coreFor } from './process/placement.js';
-export { printable, printableLines } from './process/printable.js';
-export { startTimeOf } from './process/process-start.js';
-export { UndoStack } from './process/undo-stack.js';
-export { UsageError } from './process/usage-error.js';
+export { availableMemory, buildInfo, endWithChannel, allowedCores, coreFor, startTimeOf } from './process/process.js';
+export { printable, printableLines, UndoStack, UsageError } from './process/failure.js';

@@ -231,44 +231,42 @@ const ANSWER_LIMIT_MS = 10_000;
 
 /** Presents a ticket. @returns the descriptor, to be closed by the caller
  *  @throws NoDescriptor when the ticket is not good (any more); Error with a code, ENOENT or ECONNREFUSED when nobody is there */
-export async function fetchDescriptor(path: string, ticket: string): Promise<number> {
-  const fd = await dial(path, nowNs() + ANSWER_LIMIT_MS * 1e6);
-  let watch: DescriptorWatch | null = null;
-  let timer: NodeJS.Timeout | undefined;
-  try {
-    send(fd, Buffer.from(ticket, 'hex'), TICKET_BYTES, MSG_DONTWAIT | MSG_NOSIGNAL);
-    return await new Promise<number>((resolve, reject) => {
-      timer = setTimeout(() => reject(new NoDescriptor(`nobody answers at ${path}`)), ANSWER_LIMIT_MS);
-      watch = new DescriptorWatch(fd, () => {
-        message.empty();
-        const n = Number(recvmsg(fd, message.header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC));
-        if (n < 0 && koffi.errno() === EAGAIN) return;
-        const got = n === 1 ? message.fd : -1;
-        if (got >= 0) resolve(got);
-        else reject(new NoDescriptor('the ticket was not taken'));
-      });
-    });
-  } finally {
-    clearTimeout(timer);
-    (watch as DescriptorWatch | null)?.close();
-    closeSync(fd);
-  }
+export function fetchDescriptor(path: string, ticket: string): Promise<number> {
+  const say = (fd: number): unknown => send(fd, Buffer.from(ticket, 'hex'), TICKET_BYTES, MSG_DONTWAIT | MSG_NOSIGNAL);
+  return call(path, say, (fd, resolve, reject) => {
+    message.empty();
+    const n = Number(recvmsg(fd, message.header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC));
+    if (n < 0 && koffi.errno() === EAGAIN) return;
+    const got = n === 1 ? message.fd : -1;
+    if (got >= 0) resolve(got);
+    else reject(new NoDescriptor('the ticket was not taken'));
+  });
 }
 
 /** Shows a descriptor, which stays open. @param name 32 hexadecimal digits. Returns when it has been seen
  *  @throws as fetchDescriptor */
-export async function showDescriptor(path: string, name: string, shown: number): Promise<void> {
+export function showDescriptor(path: string, name: string, shown: number): Promise<void> {
+  const showing = new Message(TICKET_BYTES);
+  showing.data.write(name, 'hex');
+  showing.put(shown);
+  const say = (fd: number): unknown => sendmsg(fd, showing.header, MSG_DONTWAIT | MSG_NOSIGNAL);
+  return call<void>(path, say, (_fd, resolve) => resolve());
+}
+
+/** One call: connects, says it, and hears what comes until that is an answer. */
+async function call<T>(
+  path: string,
+  say: (fd: number) => unknown,
+  hear: (fd: number, resolve: (answer: T) => void, reject: (why: Error) => void) => void,
+): Promise<T> {
   const fd = await dial(path, nowNs() + ANSWER_LIMIT_MS * 1e6);
   let watch: DescriptorWatch | null = null;
   let timer: NodeJS.Timeout | undefined;
   try {
-    const showing = new Message(TICKET_BYTES);
-    showing.data.write(name, 'hex');
-    showing.put(shown);
-    sendmsg(fd, showing.header, MSG_DONTWAIT | MSG_NOSIGNAL);
-    await new Promise<void>((resolve, reject) => {
+    say(fd);
+    return await new Promise<T>((resolve, reject) => {
       timer = setTimeout(() => reject(new NoDescriptor(`nobody answers at ${path}`)), ANSWER_LIMIT_MS);
-      watch = new DescriptorWatch(fd, () => resolve());
+      watch = new DescriptorWatch(fd, () => hear(fd, resolve, reject));
     });
   } finally {
     clearTimeout(timer);
