@@ -53,12 +53,15 @@ export {
   DMA_MAP_FLAGS,
   DMA_MAP_PFN,
   DMA_MAP_RES_BYTES,
+  DMA_MAP_RES_DPN,
   DMA_UNMAP_BYTES,
   GNTTABOP_COPY,
   GNTTABOP_MAP,
   GNTTABOP_UNMAP,
   HYPERCALL_HEADER_BYTES,
   HYPERCALL_MAX_COUNT,
+  HYPERCALL_RC,
+  HYPERCALL_REPLY_MAX_BYTES,
   MAP_BYTES,
   MAP_DOM,
   MAP_FLAGS,
@@ -73,6 +76,12 @@ export {
   UNMAP_DEV_BUS_ADDR,
   UNMAP_HANDLE,
   UNMAP_HOST_ADDR,
+  copyDomid,
+  copyFlags,
+  copyLen,
+  copyOffset,
+  mapDom,
+  resultBytes,
 } from './abi/hypercall.js';
 export {
   CTRL_SLOT_BYTES,
@@ -192,7 +201,7 @@ export { EventChannel } from './evtchn/event-channel.js';
 export { EventChannels } from './evtchn/event-channels.js';
 export { EventSide } from './evtchn/event-side.js';
 export { notifyIf } from './evtchn/notify-if.js';
-export { Batch, CopyBatch, DmaMapBatch, DmaUnmapBatch, MapBatch, UnmapBatch } from './grant/batches.js';
+export { Batch, CopyBatch, DmaMapBatch, DmaUnmapBatch, MapBatch, ReceivedBatch, UnmapBatch } from './grant/batches.js';
 export { GrantTable } from './grant/grant-table.js';
 export {
   MODERATION,

@@ -3,8 +3,8 @@ import { DOMID_DRIVER, DOMID_NIC, PAGE_SIZE, type DomId } from '@grantline/base'
 import type { CounterFile } from '@grantline/machine';
 import { HYPERCALL_COUNTERS } from '@grantline/observe';
 import type { DmaQuiesce, DmaTable } from '../data/dma-table.js';
-import type { DomainDeath } from '../data/domain-death.js';
 import type { DomainTable } from '../data/domain-memory.js';
+import type { GrantOps } from '../data/grant-ops.js';
 import type { Account, Accounting } from './accounting.js';
 import type { Domain, DomainWorld } from './domains.js';
 import type { PortTable } from './port-table.js';
@@ -21,7 +21,7 @@ export interface LifeParts {
   readonly shares: Shares;
   readonly tickets: Tickets;
   readonly memory: DomainTable;
-  readonly death: DomainDeath;
+  readonly grants: GrantOps;
   readonly dma: DmaTable;
   readonly quiesce: DmaQuiesce;
   readonly runner: HypercallRunner;
@@ -90,7 +90,7 @@ export class DomainLife implements DomainWorld {
   }
 
   bury(domain: Domain): void {
-    const { server, tickets, evtchn, nic, store, death, toolstack, runner, deliver } = this.parts();
+    const { server, tickets, evtchn, nic, store, grants, toolstack, runner, deliver } = this.parts();
     const { domid } = domain;
     tickets.forget(domid);
     server.drop(domid, `domain ${domid} is destroyed`);
@@ -100,7 +100,7 @@ export class DomainLife implements DomainWorld {
       nic.nicGone();
     }
     nic.domainGone(domid);
-    const pending = death.begin(domid);
+    const pending = grants.beginDeath(domid);
     store.forget(domid);
     for (const to of [DOMID_DRIVER, DOMID_NIC]) server.send(to, 'domain.gone', { domid });
     // Only when nothing of others is pinned by the dead domain any more: that is what "Closed" tells a netfront.
@@ -131,10 +131,10 @@ export class DomainLife implements DomainWorld {
   }
 
   reap({ domid }: Domain): boolean {
-    const { memory, death, shares, accounting } = this.parts();
+    const { memory, grants, shares, accounting } = this.parts();
     if (domid === DOMID_NIC && !shares.nicEnded) return false;
     const dead = memory.get(domid);
-    if (this.dying.has(domid) || death.pinned(domid) > 0 || dead === null || dead.maptrack.used > 0) return false;
+    if (this.dying.has(domid) || grants.pinned(domid) > 0 || dead === null || dead.maptrack.used > 0) return false;
     memory.remove(domid);
     shares.removeDomain(domid);
     const account = this.accounts.get(domid);

@@ -1,8 +1,9 @@
 /** Between the socket and the grant operations: result buffers, the clock around each handler, and the batches that must
  *  wait until the NIC has let go of what they unmapped. */
 import { type DomId, nowNs } from '@grantline/base';
-import { REPLY_MAX_BYTES, type GrantOps } from '../data/grant-ops.js';
-import type { PendingUnmap } from '../data/pending-unmap.js';
+import { HYPERCALL_REPLY_MAX_BYTES } from '@grantline/xen';
+import type { GrantOps } from '../data/grant-ops.js';
+import type { PendingUnmap } from '../data/map-ops.js';
 import type { Account } from './accounting.js';
 
 /** A reply and the buffer it stands in, which serves again and again. */
@@ -56,7 +57,7 @@ export class HypercallRunner {
    *  @param onReleased called later with the reply when this returns 'held'
    *  @returns the reply; give it to free() once it is written */
   run(caller: DomId, message: Buffer, onReleased: (reply: Reply) => void): Reply | 'held' | 'garbage' {
-    const reply = this.spare.pop() ?? { buffer: Buffer.allocUnsafeSlow(REPLY_MAX_BYTES), bytes: 0 };
+    const reply = this.spare.pop() ?? { buffer: Buffer.allocUnsafeSlow(HYPERCALL_REPLY_MAX_BYTES), bytes: 0 };
     const account = this.accountOf(caller);
     const start = nowNs();
     const { replyBytes, pending } = this.ops.executeMessage(caller, message, reply.buffer);

@@ -5,7 +5,6 @@ import { CONTROL_COUNTERS } from '@grantline/observe';
 import { ownPlace } from '@grantline/xen';
 import type { ListenAddress, RoleGroups, Log } from '@grantline/service';
 import { DmaQuiesce, DmaTable } from '../data/dma-table.js';
-import { DomainDeath } from '../data/domain-death.js';
 import { DomainTable } from '../data/domain-memory.js';
 import { GrantOps } from '../data/grant-ops.js';
 import { Accounting, type Account } from './accounting.js';
@@ -90,7 +89,7 @@ export class Hypervisor implements Parts {
   private readonly pages: EventPages;
   readonly dma: DmaTable;
   readonly quiesce: DmaQuiesce;
-  readonly death: DomainDeath;
+  readonly grants: GrantOps;
   readonly runner: HypercallRunner;
   private readonly ops: ControlOps;
   readonly counterFile: CounterFile;
@@ -147,16 +146,19 @@ export class Hypervisor implements Parts {
       deliver: () => this.deliver(),
       log: o.log,
     });
-    const grants = new GrantOps(mem, this.memory, this.dma, this.quiesce, (domid) =>
-      this.toolstack.isDirect(domid as DomId),
-    );
-    this.death = new DomainDeath(this.memory, this.dma, this.quiesce, grants);
+    this.grants = new GrantOps({
+      mem,
+      domains: this.memory,
+      dma: this.dma,
+      quiesce: this.quiesce,
+      mayAttach: (domid) => this.toolstack.isDirect(domid as DomId),
+    });
     const accountOf = (domid: DomId): Account | undefined => this.life.accountOf(domid);
     const stuck = (): void => {
       o.log.error('the nic stands still in the middle of a burst: it is given up');
       this.domains.ended(DOMID_NIC);
     };
-    this.runner = new HypercallRunner(grants, accountOf, stuck, o.stuckMs ?? STUCK_MS);
+    this.runner = new HypercallRunner(this.grants, accountOf, stuck, o.stuckMs ?? STUCK_MS);
     this.nic = new NicControl(
       {
         present: () => this.server.isConnected(DOMID_NIC),
@@ -171,7 +173,7 @@ export class Hypervisor implements Parts {
     );
     this.rights = new NicRights(
       {
-        ...{ memory: this.memory, grants, runner: this.runner, nic: this.nic, accountOf },
+        ...{ memory: this.memory, grants: this.grants, runner: this.runner, nic: this.nic, accountOf },
         guests: () => this.domains.guests().map((g) => g.domid),
         isDirect: (guest) => this.toolstack.isDirect(guest),
       },
