@@ -64,6 +64,7 @@ export {
   readOwnFile,
   setDirMode,
   writeNewFile,
+  type FileOwner,
   type OwnDir,
   usualDir,
 } from './files/own-dir.js';

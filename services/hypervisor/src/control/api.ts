@@ -1,18 +1,17 @@
 /** The operator's HTTP API. docs/wire/control-plane.md section 4; /documentation shows the schemas. All of it needs the operator's
  *  token: a route that does not says so (OPEN). */
-import { DOMID_CONTROL, type DomId, configurationName } from '@grantline/base';
-import type { ServiceHttp } from '@grantline/service';
-import { Type } from '@sinclair/typebox';
-import { Domid, Empty, Factors, Nullable } from './api-schemas.js';
-import { DomainError } from './domains.js';
-import { addConfig } from './config-api.js';
-import { MemoryError } from './claim.js';
+import { DOMID_CONTROL, configurationName, domainName, type DomId } from '@grantline/base';
+import { OPEN, type ServiceHttp } from '@grantline/service';
+import { Type, type Static } from '@sinclair/typebox';
+import { Empty, Factors, Nullable, addConfig } from './config-api.js';
+import { DomainError, type Domain } from './domains.js';
+import { grantRows, mappingRows } from './inspect.js';
+import { MemoryError } from './memory-pool.js';
 import type { Parts } from './parts.js';
-import { addInspection } from './inspect-api.js';
-import { StoreError } from './store-path.js';
-import { addSession } from './session-api.js';
-import { addRate } from './rate-api.js';
-import { addTargets } from './targets-api.js';
+import { StoreError } from './store-node.js';
+
+const Domid = Type.Object({ domid: Type.Integer({ minimum: 0, maximum: 0xffff }) });
+const Kind = Type.Union([Type.Literal('guest'), Type.Literal('driver-domain'), Type.Literal('nic')]);
 
 const DomainBody = Type.Object({
   domid: Type.Integer(),
@@ -43,10 +42,7 @@ export function addApi(app: ServiceHttp, hv: Parts): void {
   });
   addTestbed(app, hv);
   addConfig(app, hv);
-  addRate(app, hv);
-  addSession(app, hv);
   addInspection(app, hv);
-  addTargets(app, hv);
 }
 
 function addTestbed(app: ServiceHttp, hv: Parts): void {
@@ -57,7 +53,6 @@ function addTestbed(app: ServiceHttp, hv: Parts): void {
     generation: hv.toolstack.generation,
     domains: hv.domains.list().map(({ memoryPages: _, joined: _joined, controlKey: _key, ...d }) => d),
   }));
-  const Kind = Type.Union([Type.Literal('guest'), Type.Literal('driver-domain'), Type.Literal('nic')]);
   app.post(
     '/api/domains',
     {
@@ -107,6 +102,82 @@ const Credentials = Type.Object({
   gid: Nullable(Type.Integer()),
   groups: Type.Array(Type.Integer()),
 });
+
+const TargetsBody = Type.Array(
+  Type.Object({
+    targets: Type.Array(Type.String({ description: 'host:port' })),
+    labels: Type.Object({ domain: Type.String(), kind: Type.String() }),
+  }),
+);
+
+const Access = Type.Object({
+  domid: Type.Integer(),
+  kind: Kind,
+  http: Type.String(),
+  key: Type.String(),
+});
+type Access = Static<typeof Access>;
+
+/** Looking into xenstore, grants and ports, for `grantline dump`; where services answer. */
+function addInspection(app: ServiceHttp, hv: Parts): void {
+  const Path = Type.Object({ path: Type.Optional(Type.String({ maxLength: 4096 })) });
+  app.get('/api/xenstore', { schema: { summary: 'A subtree of xenstore', querystring: Path } }, (request) => {
+    const path = request.query.path ?? '/';
+    const tree = hv.store.subtree(path);
+    if (tree === null) throw new DomainError(404, `there is no ${path}`);
+    return tree;
+  });
+  app.get(
+    '/api/domains/:domid/grants',
+    { schema: { summary: 'Grants and mappings of a domain', params: Domid } },
+    (request) => {
+      const domain = hv.memory.get(request.params.domid);
+      if (domain === null) throw new DomainError(404, `there is no domain ${request.params.domid}`);
+      return { entries: grantRows(hv.space.mem, domain), maptrack: mappingRows(domain) };
+    },
+  );
+  app.get(
+    '/api/domains/:domid/ports',
+    { schema: { summary: 'Event channels of a domain', params: Domid } },
+    (request) => {
+      const { domid } = request.params;
+      if (hv.domains.get(domid) === null) throw new DomainError(404, `there is no domain ${domid}`);
+      return { ports: hv.portsOf(domid as DomId) };
+    },
+  );
+  const accessTo = ({ domid, kind, http, controlKey: key }: Domain): Access[] =>
+    http === null ? [] : [{ domid, kind, http, key }];
+  const All = Type.Object({ domains: Type.Array(Access) });
+  app.get(
+    '/api/control',
+    { schema: { summary: 'Where the services of domains answer, and their keys', response: { 200: All } } },
+    () => ({ domains: hv.domains.live().flatMap(accessTo) }),
+  );
+  app.get(
+    '/api/domains/:domid/control',
+    { schema: { summary: 'Where its service answers, and with which key', params: Domid, response: { 200: Access } } },
+    (request) => {
+      const domain = hv.domains.get(request.params.domid);
+      const access = domain?.state === 'running' ? accessTo(domain)[0] : undefined;
+      if (access === undefined) throw new DomainError(404, `domain ${request.params.domid} is not running`);
+      return access;
+    },
+  );
+  // HTTP service discovery for Prometheus: docs/wire/metrics.md section 5.
+  app.get(
+    '/prometheus/targets',
+    { ...OPEN, schema: { summary: 'Where there are metrics, for http_sd_configs', response: { 200: TargetsBody } } },
+    () => {
+      const group = (url: string, domid: number, kind: string) => ({
+        targets: [new URL(url).host],
+        labels: { domain: domainName(domid), kind },
+      });
+      const own = hv.url === null ? [] : [group(hv.url, DOMID_CONTROL, 'hypervisor')];
+      const others = hv.domains.live().flatMap((d) => (d.http === null ? [] : [group(d.http, d.domid, d.kind)]));
+      return [...own, ...others];
+    },
+  );
+}
 
 function statusOf(error: Error & { statusCode?: number; validation?: unknown }): number {
   if (error instanceof StoreError) return 400;

@@ -14,10 +14,8 @@ export class EvtchnError extends Error {
   }
 }
 
-/** What event channels need from the rest of the hypervisor. */
-export interface EvtchnWorld {
-  /** True for a domain that has memory and is not dead. */
-  exists(domid: DomId): boolean;
+/** The pages that pairs of domains have for the bits of their channels. */
+export interface EventPages {
   /** The pair has its first channel: makes and maps its page. */
   openPage(low: DomId, high: DomId): void;
   /** The pair has no channel, and one of the two is dead. */
@@ -28,6 +26,13 @@ export interface EvtchnWorld {
   raise(owner: DomId, peer: DomId, port: Port): void;
   /** Rings for a port of `owner` that is pending already, by a peer that may not have come to it. */
   flush(owner: DomId, peer: DomId, port: Port): void;
+}
+
+/** What event channels need from the rest of the hypervisor. */
+export interface EvtchnWorld {
+  pages: EventPages;
+  /** True for a domain that has memory and is not dead. */
+  exists(domid: DomId): boolean;
   onBound(owner: DomId, port: Port, peer: DomId, remotePort: Port): void;
   onUnbound(owner: DomId, port: Port): void;
 }
@@ -77,8 +82,8 @@ export class PortTable {
       );
     const port = this.take(caller, { remote, remotePort });
     far.remotePort = port;
-    this.world.flush(remote, caller, remotePort);
-    this.world.raise(caller, remote, port);
+    this.world.pages.flush(remote, caller, remotePort);
+    this.world.pages.raise(caller, remote, port);
     this.world.onBound(remote, remotePort, caller, port);
     return port;
   }
@@ -90,7 +95,7 @@ export class PortTable {
     if (channel === undefined) throw new EvtchnError('EINVAL', `port ${port} of domain ${caller} is not open`);
     const { remote, remotePort } = channel;
     this.ports.get(caller)![port] = undefined;
-    this.world.clearPort(caller, remote, port);
+    this.world.pages.clearPort(caller, remote, port);
     if (remotePort !== UNBOUND) {
       this.lookup(remote, remotePort)!.remotePort = UNBOUND;
       this.world.onUnbound(remote, remotePort);
@@ -144,11 +149,11 @@ export class PortTable {
     const [low, high] = ordered(domid, channel.remote);
     const pair = `${low}-${high}`;
     const count = this.pairs.get(pair);
-    if (count === undefined) this.world.openPage(low, high);
+    if (count === undefined) this.world.pages.openPage(low, high);
     this.pairs.set(pair, (count ?? 0) + 1);
     this.ports.set(domid, table);
     table[port] = channel;
-    this.world.clearPort(domid, channel.remote, port as Port);
+    this.world.pages.clearPort(domid, channel.remote, port as Port);
     return port as Port;
   }
 
@@ -163,11 +168,11 @@ export class PortTable {
 
   private closePage(low: DomId, high: DomId): void {
     this.pairs.delete(`${low}-${high}`);
-    this.world.closePage(low, high);
+    this.world.pages.closePage(low, high);
   }
 }
 
 const isPort = (n: number): boolean => Number.isInteger(n) && n > 0 && n < EVTCHN_MAX_PORTS;
 
-/** The two, lower first: a pair's page and its sides are named so. */
-export const ordered = (a: DomId, b: DomId): [DomId, DomId] => (a < b ? [a, b] : [b, a]);
+/** The two, lower first. */
+const ordered = (a: DomId, b: DomId): [DomId, DomId] => (a < b ? [a, b] : [b, a]);

@@ -126,7 +126,7 @@ export function openOwnFile(path: string, mode: number): number {
 }
 
 /** Whom a new file is for; -1: as it was made. */
-interface FileOwner {
+export interface FileOwner {
   readonly uid: number;
   readonly gid: number;
   readonly mode: number;
