@@ -72,7 +72,6 @@ export default tseslint.config(
       'services/driver-domain/src/data/tx/tx-port.ts',
       'services/driver-domain/src/data/tx/tx-requests.ts',
       'services/guest/src/data/pool-client.ts',
-      'services/hypervisor/src/data/inspect.ts',
       'services/nic/src/far-end/data/cable.ts',
       'services/nic/src/far-end/data/faults.ts',
       'services/nic/src/hardware/data/mac-filter.ts',

@@ -197,10 +197,9 @@ export {
   vifName,
   type XenbusState,
 } from './abi/xenbus.js';
-export { EventChannel } from './evtchn/event-channel.js';
+export { EventChannel, notifyIf } from './evtchn/event-channel.js';
 export { EventChannels } from './evtchn/event-channels.js';
 export { EventSide } from './evtchn/event-side.js';
-export { notifyIf } from './evtchn/notify-if.js';
 export { Batch, CopyBatch, DmaMapBatch, DmaUnmapBatch, MapBatch, ReceivedBatch, UnmapBatch } from './grant/batches.js';
 export { GrantTable } from './grant/grant-table.js';
 export {
@@ -211,24 +210,23 @@ export {
   type AttachArgs,
 } from './hypervisor/nic-queue-client.js';
 export { ownPlace, placeOf, showPlace } from './hypervisor/place.js';
-export type { HypercallPort, HypervisorPort } from './hypervisor/port.js';
 export {
+  type HypercallPort,
+  type HypervisorPort,
   HypervisorError,
   SHARED_SOCKET,
   parseWire,
   type SharedKind,
   type WireError,
   type WireEvent,
-} from './hypervisor/wire.js';
+} from './hypervisor/hypervisor-port.js';
 export { XenstoreClient, parseNumber, type XenstoreOp } from './hypervisor/xenstore-client.js';
 export { DeviceQueue } from './nicq/device-queue.js';
 export { DriverQueue } from './nicq/driver-queue.js';
 export { TxDeviceQueue } from './nicq/tx-device-queue.js';
 export { TxDriverQueue } from './nicq/tx-driver-queue.js';
-export { BackRing } from './ring/back-ring.js';
-export { FrontRing } from './ring/front-ring.js';
+export { BackRing, FrontRing } from './ring/shared-ring.js';
 export { idxAdd, idxDist, ringIdx, type RingIdx } from './ring/indices.js';
 export { XenbusBackend } from './xenbus/backend.js';
-export { Follower } from './xenbus/follower.js';
+export { Follower, messageOf } from './xenbus/vif-end.js';
 export { XenbusFrontend } from './xenbus/frontend.js';
-export { messageOf } from './xenbus/offer.js';

@@ -1,8 +1,8 @@
-/** Nodes of xenstore: value, owner, readers. Source: Xen docs/misc/xenstore.txt; here "n<owner>" and "r<reader>" only. */
+/** What xenstore's tree is made of: paths, quotas, nodes with value, owner and readers. Source: Xen docs/misc/xenstore.txt: character
+ *  set, lengths, relative paths; of its permissions here "n<owner>" and "r<reader>" only. */
 import { DOMID_CONTROL, DOMID_DRIVER, type DomId } from '@grantline/base';
 import { domainPath } from '@grantline/xen';
 
-/** Paths and errors of xenstore. Source: docs/misc/xenstore.txt: character set, lengths, relative paths. */
 const CHARSET = /^[A-Za-z0-9\-/_@]+$/;
 const ABSOLUTE_MAX = 3072;
 const RELATIVE_MAX = 2048;
@@ -35,7 +35,8 @@ export const namesOf = (path: string): string[] => (path === '/' ? [] : path.sli
 /** The path one level up; the root is its own parent. */
 export const parentOf = (path: string): string => path.slice(0, Math.max(1, path.lastIndexOf('/')));
 
-/** What each domain may have in xenstore: the toolstack trusts nobody with its memory. docs/wire/xenstore-paths.md. */
+// What each domain may have: the toolstack trusts nobody with its memory. docs/wire/xenstore-paths.md.
+
 /** Nodes that a guest, or the nic, may own; a driver domain has some twenty for each guest. */
 export const QUOTA_NODES = 1000;
 export const QUOTA_DRIVER_NODES = 4000;

@@ -18,7 +18,6 @@ import { VIF_DEV, XENBUS, XENBUS_NAMES, backendPath, domainPath, frontendPath, v
 import type { Domain, Domains } from './domains.js';
 import type { XenStore } from './xenstore.js';
 
-/** A guest has one interface. */
 /** What is shown of an end's error at most: it may write anything. */
 const ERROR_CHARS = 200;
 
@@ -47,7 +46,6 @@ export class Toolstack {
   private allNested = false;
   private readonly store: XenStore;
   private readonly domains: Domains;
-
   private readonly onConfigured: () => void;
 
   /** @param onConfigured called after the factors of all vifs were written */
@@ -202,7 +200,7 @@ export class Toolstack {
 
   /** A guest's backend directory has gone already when the driver domain died first. */
   private remove(path: string): void {
-    if (this.store.subtree(path) !== null) this.store.rm(DOMID_CONTROL, path);
+    if (this.store.peek(path) !== null) this.store.rm(DOMID_CONTROL, path);
   }
 
   private makeVif(guest: Domain): void {

@@ -3,13 +3,11 @@
  *
  *  Of each peer one page is mapped, for as long as a channel to it is open, and one doorbell held, while one is bound. */
 import { closeSync } from 'node:fs';
-import { EVTCHN_MAX_PORTS } from '../abi/event-channel.js';
+import { Ringer, type AddressSpace } from '@grantline/machine';
 import { PAGE_SIZE, type DomId, type Port } from '@grantline/base';
-import type { HypervisorPort } from '../hypervisor/port.js';
-import { type AddressSpace, Ringer } from '@grantline/machine';
-import { EventChannel } from './event-channel.js';
-import { Peer } from './peer.js';
-import type { StormOptions } from './storm-guard.js';
+import { EVTCHN_MAX_PORTS } from '../abi/event-channel.js';
+import type { HypervisorPort } from '../hypervisor/hypervisor-port.js';
+import { EventChannel, Peer, type StormOptions } from './event-channel.js';
 
 /** What this needs of the client. */
 export type EvtchnTransport = Pick<HypervisorPort, 'request' | 'onEvent' | 'domid' | 'descriptor'>;

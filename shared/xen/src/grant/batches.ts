@@ -46,7 +46,7 @@ import {
 } from '../abi/hypercall.js';
 import { GNTCOPY_DEST_GREF, GNTCOPY_SOURCE_GREF, GNTST } from '../abi/grant-table.js';
 import { PAGE_SHIFT, type DomId, type Dpn, type GrantHandle, type Pfn } from '@grantline/base';
-import type { HypercallPort } from '../hypervisor/port.js';
+import type { HypercallPort } from '../hypervisor/hypervisor-port.js';
 
 const NO_REPLY = new DataView(new ArrayBuffer(0));
 const NOBODY = (): void => {};
