@@ -4,14 +4,14 @@ import { DOMID_CONTROL, configurationName, domainName, type DomId } from '@grant
 import { OPEN, type ServiceHttp } from '@grantline/service';
 import { Type, type Static } from '@sinclair/typebox';
 import { Empty, Factors, Nullable, addConfig } from './config-api.js';
-import { DomainError, type Domain } from './domains.js';
+import { DOMAIN_KINDS, DomainError, type Domain } from './domains.js';
 import { grantRows, mappingRows } from './inspect.js';
 import { MemoryError } from './memory-pool.js';
 import type { Parts } from './parts.js';
 import { StoreError } from './store-node.js';
 
 const Domid = Type.Object({ domid: Type.Integer({ minimum: 0, maximum: 0xffff }) });
-const Kind = Type.Union([Type.Literal('guest'), Type.Literal('driver-domain'), Type.Literal('nic')]);
+const Kind = Type.Union(DOMAIN_KINDS.map((kind) => Type.Literal(kind)));
 
 const DomainBody = Type.Object({
   domid: Type.Integer(),

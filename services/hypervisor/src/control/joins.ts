@@ -3,10 +3,8 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { ownPlace, placeOf } from '@grantline/xen';
 import { nowNs, allowedCores, coreFor, type DomId } from '@grantline/base';
-import { DomainError, type Domain, type DomainKind, type Domains } from './domains.js';
+import { DOMAIN_KINDS, DomainError, type Domain, type DomainKind, type Domains } from './domains.js';
 import type { TestbedFiles } from './testbed-files.js';
-
-const KINDS: readonly DomainKind[] = ['guest', 'driver-domain', 'nic'];
 
 /** Where a domain's data thread is to run; null: the scheduler's choice. */
 export interface Place {
@@ -32,7 +30,7 @@ export class Joins {
     this.places = places;
     this.domains = domains;
     this.tokens = new Map(
-      KINDS.map((kind) => {
+      DOMAIN_KINDS.map((kind) => {
         const token = randomBytes(32).toString('hex');
         files.writeJoinToken(kind, token);
         return [kind, hash(token)];
@@ -45,7 +43,7 @@ export class Joins {
    *  @throws DomainError 401 for a wrong token, 403 when it has not shown where it is, 409 when that is a container which has a guest, and
    *  what Domains.create throws */
   enter(kind: string, token: string, place: string): Domain {
-    const known = KINDS.find((k) => k === kind);
+    const known = DOMAIN_KINDS.find((k) => k === kind);
     const right = known === undefined ? undefined : this.tokens.get(known);
     if (known === undefined || right === undefined || !timingSafeEqual(hash(token), right))
       throw new DomainError(401, 'this is not the join token of that kind');

@@ -2,7 +2,8 @@
  *  is checked here, and nothing of a request is passed on unjudged. */
 import { DOMID_DRIVER, DOMID_NIC, MAX_GUESTS, type DomId, type Port } from '@grantline/base';
 import type { PortTable } from './port-table.js';
-import { OpError, type AttachArgs } from './op-schemas.js';
+import type { AttachArgs } from '@grantline/xen';
+import { OpError } from './op-schemas.js';
 
 /** What attaching needs to know of the rest. */
 interface NicWorld {

@@ -35,7 +35,6 @@ const EAGAIN = 11;
 const SUN_PATH_BYTES = 108;
 
 const TICKET_BYTES = 16;
-export const TICKET = /^[0-9a-f]{32}$/;
 
 /** How long a caller may take to say what it wants. */
 const PATIENCE_MS = 1000;

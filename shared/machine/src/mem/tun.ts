@@ -116,13 +116,9 @@ export class TapDevice {
     return readv(this.fd, iov, count) as number;
   }
 
-  /** Writes one packet from pieces. @returns its bytes, or -1: the kernel did not take it (errno: `lastErrno`) */
+  /** Writes one packet from pieces. @returns its bytes, or -1: the kernel did not take it */
   writev(iov: number, count: number): number {
     return writev(this.fd, iov, count) as number;
-  }
-
-  lastErrno(): number {
-    return koffi.errno();
   }
 
   /** The device is gone afterwards. */

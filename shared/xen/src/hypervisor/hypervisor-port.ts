@@ -5,7 +5,17 @@ import type { DomId } from '@grantline/base';
 /** What domains share: each has descriptors of its own and of its peers' that it is to have.
  *  `memory`: a domain's pages. `counters`, `doorbell` (to be read): its own. `page`, `ringer`: the event channels' page of the
  *  caller and a domain, and that one's doorbell to be rung. `dma-table`, `dma-burst`, `fence`: the nic's. */
-export type SharedKind = 'memory' | 'counters' | 'doorbell' | 'page' | 'ringer' | 'dma-table' | 'dma-burst' | 'fence';
+export const SHARED_KINDS = [
+  'memory',
+  'counters',
+  'doorbell',
+  'page',
+  'ringer',
+  'dma-table',
+  'dma-burst',
+  'fence',
+] as const;
+export type SharedKind = (typeof SHARED_KINDS)[number];
 
 /** In GRANTLINE_DIR: where descriptors are handed out for tickets. */
 export const SHARED_SOCKET = 'shared.sock';
