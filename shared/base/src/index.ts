@@ -15,45 +15,9 @@ export {
   type Factors,
   type ReadKey,
 } from './config/factors.js';
-export {
-  FAULT_KINDS,
-  MAX_DELAY_US,
-  parseFaults,
-  wrongFaults,
-  type CableFaults,
-  type FaultSettings,
-  parseRate,
-  TAP_PLACE_FORM,
-  TAP_PLACE_PATTERN,
-  isTapName,
-  netnsPath,
-  parseTapPlace,
-  type TapPlace,
-} from './config/option-values.js';
-export {
-  CHARGEN_PORT,
-  DISCARD_PORT,
-  ECHO_PORT,
-  GENERATOR_IP,
-  GENERATOR_MAC,
-  NETWORK_PREFIX,
-  OUTER_IP,
-  OUTER_MAC,
-  WEB_PORT,
-} from './config/network.js';
-export {
-  MAX_IN_FLIGHT,
-  RUN_PATH,
-  parseRun,
-  type Run,
-  type RunSettings,
-  SESSION_PATH,
-  parseSession,
-  sessionAckPath,
-  sessionText,
-  type SessionAt,
-  type SessionStage,
-} from './config/tool.js';
+export * from './config/option-values.js';
+export * from './config/network.js';
+export * from './config/tool.js';
 export {
   NotOursError,
   canonical,
@@ -77,22 +41,6 @@ export {
   asksForWebSocket,
   takeUpgrades,
 } from './http/listening.js';
-export {
-  DOMID_CONTROL,
-  DOMID_DRIVER,
-  DOMID_FIRST_RESERVED,
-  DOMID_NIC,
-  MAX_GUESTS,
-  PAGE_SHIFT,
-  PAGE_SIZE,
-  domainName,
-  parseDomId,
-  type DomId,
-  type Dpn,
-  type GrantHandle,
-  type Gref,
-  type Pfn,
-  type Port,
-} from './page.js';
+export * from './page.js';
 export { availableMemory, buildInfo, endWithChannel, allowedCores, coreFor, startTimeOf } from './process/process.js';
 export { printable, printableLines, UndoStack, UsageError } from './process/failure.js';

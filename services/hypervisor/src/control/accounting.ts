@@ -73,19 +73,19 @@ export class Accounting {
     this.lastCpu = cpu;
     this.lastActive = active;
     let messages = 0;
-    let rest = spent - this.controlNs * scale;
+    let unassigned = spent - this.controlNs * scale;
     for (const a of this.accounts.values()) {
       messages += a.messages;
-      rest -= a.handlerNs * scale;
+      unassigned -= a.handlerNs * scale;
     }
     this.cpu.v[CPU.control] += this.controlNs * scale;
     this.controlNs = 0;
-    if (messages > 0) this.cpu.v[CPU.transport] += rest;
-    else this.cpu.v[CPU.control] += rest;
+    if (messages > 0) this.cpu.v[CPU.transport] += unassigned;
+    else this.cpu.v[CPU.control] += unassigned;
     for (const a of this.accounts.values()) {
       this.cpu.v[CPU.hypercalls] += a.handlerNs * scale;
       a.block.v[C.cpuNs] += a.handlerNs * scale;
-      if (messages > 0) a.block.v[C.transportNs] += (rest * a.messages) / messages;
+      if (messages > 0) a.block.v[C.transportNs] += (unassigned * a.messages) / messages;
       a.handlerNs = 0;
       a.messages = 0;
       a.block.commit();

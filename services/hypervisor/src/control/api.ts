@@ -82,8 +82,7 @@ function addTestbed(app: ServiceHttp, hv: Parts): void {
     },
     (request) => {
       const { domid } = request.params;
-      const open = hv.shares.counterOpener(domid as DomId);
-      if (open === null) throw new DomainError(404, `there is no domain ${domid}`);
+      const open = found(hv.shares.counterOpener(domid as DomId), `there is no domain ${domid}`);
       return { ticket: hv.tickets.issue(DOMID_CONTROL, open) };
     },
   );
@@ -123,16 +122,14 @@ function addInspection(app: ServiceHttp, hv: Parts): void {
   const Path = Type.Object({ path: Type.Optional(Type.String({ maxLength: 4096 })) });
   app.get('/api/xenstore', { schema: { summary: 'A subtree of xenstore', querystring: Path } }, (request) => {
     const path = request.query.path ?? '/';
-    const tree = hv.store.subtree(path);
-    if (tree === null) throw new DomainError(404, `there is no ${path}`);
-    return tree;
+    return found(hv.store.subtree(path), `there is no ${path}`);
   });
   app.get(
     '/api/domains/:domid/grants',
     { schema: { summary: 'Grants and mappings of a domain', params: Domid } },
     (request) => {
-      const domain = hv.memory.get(request.params.domid);
-      if (domain === null) throw new DomainError(404, `there is no domain ${request.params.domid}`);
+      const { domid } = request.params;
+      const domain = found(hv.memory.get(domid), `there is no domain ${domid}`);
       return { entries: grantRows(hv.space.mem, domain), maptrack: mappingRows(domain) };
     },
   );
@@ -141,8 +138,7 @@ function addInspection(app: ServiceHttp, hv: Parts): void {
     { schema: { summary: 'Event channels of a domain', params: Domid } },
     (request) => {
       const { domid } = request.params;
-      if (hv.domains.get(domid) === null) throw new DomainError(404, `there is no domain ${domid}`);
-      return { ports: hv.portsOf(domid as DomId) };
+      return { ports: hv.portsOf(found(hv.domains.get(domid), `there is no domain ${domid}`).domid) };
     },
   );
   const accessTo = ({ domid, kind, http, controlKey: key }: Domain): Access[] =>
@@ -158,9 +154,8 @@ function addInspection(app: ServiceHttp, hv: Parts): void {
     { schema: { summary: 'Where its service answers, and with which key', params: Domid, response: { 200: Access } } },
     (request) => {
       const domain = hv.domains.get(request.params.domid);
-      const access = domain?.state === 'running' ? accessTo(domain)[0] : undefined;
-      if (access === undefined) throw new DomainError(404, `domain ${request.params.domid} is not running`);
-      return access;
+      const access = domain?.state === 'running' ? accessTo(domain)[0] : null;
+      return found(access, `domain ${request.params.domid} is not running`);
     },
   );
   // HTTP service discovery for Prometheus: docs/wire/metrics.md section 5.
@@ -177,6 +172,12 @@ function addInspection(app: ServiceHttp, hv: Parts): void {
       return [...own, ...others];
     },
   );
+}
+
+/** @throws DomainError 404 when there is nothing */
+function found<T>(it: T | null | undefined, why: string): T {
+  if (it === null || it === undefined) throw new DomainError(404, why);
+  return it;
 }
 
 function statusOf(error: Error & { statusCode?: number; validation?: unknown }): number {

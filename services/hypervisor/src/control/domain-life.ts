@@ -28,10 +28,10 @@ export class DomainLife implements DomainWorld {
         shares.resetBurst();
         shares.renewFence();
       }
-      const block = counterFile.block(HYPERCALL_COUNTERS, { domain: String(domid) });
+      const counters = counterFile.block(HYPERCALL_COUNTERS, { domain: String(domid) });
       // The last step that can fail: what comes before it leaves nothing.
-      memory.add(domid, base, memoryPages, block);
-      accounting.open(domid, block);
+      memory.add({ domid, base, pages: memoryPages, counters });
+      accounting.open(domid, counters);
     } catch (error) {
       shares.removeDomain(domid);
       throw error;

@@ -80,7 +80,7 @@ export class Bed {
     const base = this.next;
     this.next += PAGES * PAGE_SIZE;
     const counters = new CounterBlock(memOver(new ArrayBuffer(512)), 0, HYPERCALL_COUNTERS);
-    const memory = this.domains.add(domid, base, PAGES, counters, this.options.handles);
+    const memory = this.domains.add({ domid, base, pages: PAGES, counters, handles: this.options.handles });
     return { domid, memory, grants: new GrantTable(this.mem, base), port: this.port(domid) };
   }
 

@@ -93,7 +93,8 @@ t.test('a domain with mappings of its own is not forgotten', (t) => {
   const { b, driver, guest } = bed();
   map(driver, [HOST, grant(guest, DRIVER, 5), G1]);
   t.throws(() => b.domains.remove(DRIVER), /1 mappings/);
-  t.throws(() => b.domains.add(DRIVER, 0, 1, driver.memory.counters), /exists/);
-  t.throws(() => b.domains.add(0x7ff0, 0, 1, driver.memory.counters), /not a domain number/);
+  const place = { base: 0, pages: 1, counters: driver.memory.counters };
+  t.throws(() => b.domains.add({ ...place, domid: DRIVER }), /exists/);
+  t.throws(() => b.domains.add({ ...place, domid: 0x7ff0 }), /not a domain number/);
   t.end();
 });

@@ -67,13 +67,13 @@ export function canonical(dir: string): string {
   const path = resolve(dir);
   if (path === '/') return path;
   let above = dirname(path);
-  const rest = [basename(path)];
+  const names = [basename(path)];
   while (!existsSync(above) && above !== '/') {
-    rest.unshift(basename(above));
+    names.unshift(basename(above));
     above = dirname(above);
   }
   try {
-    return join(realpathSync(above), ...rest);
+    return join(realpathSync(above), ...names);
   } catch {
     return path;
   }

@@ -10,10 +10,8 @@
 import { nowNs } from '@grantline/base';
 import { closeSync, rmSync } from 'node:fs';
 import koffi from 'koffi';
-import { DescriptorWatch, addressOf } from './libc.js';
+import { DescriptorWatch, addressOf, libc, socket } from './libc.js';
 
-const libc = koffi.load('libc.so.6');
-const socket = libc.func('int socket(int domain, int type, int protocol)');
 const bind = libc.func('int bind(int fd, void *addr, unsigned int len)');
 const connect = libc.func('int connect(int fd, void *addr, unsigned int len)');
 const listen = libc.func('int listen(int fd, int backlog)');
@@ -160,19 +158,19 @@ export class DescriptorDoor {
   }
 
   private turn(): void {
-    let rest = 0;
+    let pauseMs = 0;
     for (let n = 0; n < TURN; n++) {
       const caller = accept4(this.fd, null, null, SOCK_NONBLOCK | SOCK_CLOEXEC) as number;
       if (caller < 0) {
-        if (koffi.errno() !== EAGAIN) rest = LONG_PAUSE_MS;
+        if (koffi.errno() !== EAGAIN) pauseMs = LONG_PAUSE_MS;
         break;
       }
       // Who has a ticket sends it at once: mostly it is there already.
-      if (!this.listenTo(caller)) rest = PAUSE_MS;
+      if (!this.listenTo(caller)) pauseMs = PAUSE_MS;
     }
-    if (rest === 0 || this.closed) return;
+    if (pauseMs === 0 || this.closed) return;
     this.watch.stop();
-    this.pause = setTimeout(() => this.watch.start(), rest);
+    this.pause = setTimeout(() => this.watch.start(), pauseMs);
   }
 
   /** @returns true when the caller got what it came for */

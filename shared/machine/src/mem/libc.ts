@@ -1,7 +1,7 @@
 /** The few C library calls that this project makes. Only this folder imports koffi (checked by the architecture test). */
 import koffi from 'koffi';
 
-const libc = koffi.load('libc.so.6');
+export const libc = koffi.load('libc.so.6');
 
 const mmap = libc.func('void *mmap(void *addr, size_t length, int prot, int flags, int fd, int64_t offset)');
 const memset = libc.func('void *memset(void *s, int c, size_t n)');
@@ -15,6 +15,8 @@ const prctl = libc.func('int prctl(int option, unsigned long a, unsigned long b,
 const schedYield = libc.func('int sched_yield()');
 const flock = libc.func('int flock(int fd, int operation)');
 const setpgid = libc.func('int setpgid(int pid, int pgid)');
+export const fcntl = libc.func('int fcntl(int fd, int cmd, long arg)');
+export const socket = libc.func('int socket(int domain, int type, int protocol)');
 const setaffinity = libc.func('int sched_setaffinity(int pid, size_t len, void *mask)');
 
 export const PROT_NONE = 0;

@@ -3,11 +3,9 @@
  *  the file system is full. docs/adr/0020. Sources: man 2 memfd_create, man 2 fcntl (File Sealing). */
 import { closeSync, fchmodSync, ftruncateSync } from 'node:fs';
 import koffi from 'koffi';
-import { reserveFile } from './libc.js';
+import { fcntl, libc, reserveFile } from './libc.js';
 
-const libc = koffi.load('libc.so.6');
 const memfdCreate = libc.func('int memfd_create(const char *name, unsigned int flags)');
-const fcntl = libc.func('int fcntl(int fd, int cmd, long arg)');
 
 const MFD_CLOEXEC = 1;
 const MFD_ALLOW_SEALING = 2;

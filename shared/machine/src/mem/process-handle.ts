@@ -3,9 +3,8 @@
 import { closeSync, constants, openSync } from 'node:fs';
 import { constants as os } from 'node:os';
 import koffi from 'koffi';
-import { BROKEN, makePipe, pokeFd, READABLE, waitReadable } from './libc.js';
+import { BROKEN, READABLE, fcntl, libc, makePipe, pokeFd, waitReadable } from './libc.js';
 
-const libc = koffi.load('libc.so.6');
 const syscall = libc.func('int64_t syscall(int64_t n, int64_t a, int64_t b, int64_t c, int64_t d)');
 
 /** Newer than the split of system calls by architecture: everywhere the same. */
@@ -56,8 +55,6 @@ function killByNumber(pid: number, name: NodeJS.Signals): 'sent' | 'gone' | 'ref
     return (error as NodeJS.ErrnoException).code === 'EPERM' ? 'refused' : 'gone';
   }
 }
-
-const fcntl = libc.func('int fcntl(int fd, int cmd, long arg)');
 
 const F_SETFL = 4;
 const F_SETOWN = 8;

@@ -7,13 +7,12 @@
 import { closeSync, constants, openSync, statSync } from 'node:fs';
 import koffi from 'koffi';
 import { TAP_PLACE_FORM, isTapName, netnsPath, type TapPlace } from '@grantline/base';
+import { libc, socket } from './libc.js';
 
-const libc = koffi.load('libc.so.6');
 // Addresses go in as plain numbers: user space ends below 2^47, and a number costs least to hand over.
 const ioctl = libc.func('int ioctl(int fd, unsigned long request, void *arg)');
 const ioctlValue = libc.func('int ioctl(int fd, unsigned long request, unsigned long arg)');
 const setns = libc.func('int setns(int fd, int nstype)');
-const socket = libc.func('int socket(int domain, int type, int protocol)');
 const readAt = libc.func('int64_t read(int fd, int64_t at, size_t bytes)');
 const readv = libc.func('int64_t readv(int fd, int64_t iov, int count)');
 const writev = libc.func('int64_t writev(int fd, int64_t iov, int count)');
@@ -136,11 +135,11 @@ export function openTap(o: TapOptions): TapDevice {
   let home = -1;
   try {
     if (o.netns !== null) {
-      const there = openNetns(o.netns);
+      const target = openNetns(o.netns);
       home = openSync('/proc/thread-self/ns/net', 'r');
-      const entered = setns(there, CLONE_NEWNET) as number;
+      const entered = setns(target, CLONE_NEWNET) as number;
       const errno = koffi.errno();
-      closeSync(there);
+      closeSync(target);
       if (errno === EINVAL && entered !== 0) throw noNetns(o.netns);
       if (entered !== 0) throw refused(errno, `cannot enter the network namespace ${o.netns}`);
     }

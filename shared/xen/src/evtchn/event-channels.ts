@@ -136,11 +136,11 @@ export class EventChannels {
 
   private async giveBack(port: Port): Promise<void> {
     const answered = this.client.request('evtchn.close', { port });
-    const over: Promise<unknown> = answered.catch(NOTHING).then(() => {
+    const settled: Promise<unknown> = answered.catch(NOTHING).then(() => {
       this.joining.delete(port);
-      this.closing.delete(over);
+      this.closing.delete(settled);
     });
-    this.closing.add(over);
+    this.closing.add(settled);
     await answered;
   }
 
