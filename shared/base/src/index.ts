@@ -1,4 +1,5 @@
-/** What everything else stands on: page and domain numbers, time and chance, settings, directories, gates of HTTP servers. */
+/** What everything else stands on: page and domain numbers, time and chance, settings, directories, gates of HTTP servers. Of the
+ *  numbers and addresses all is public: they are facts. */
 export { ManualClock, epochOfClock, nowNs, systemClock, type Clock, Rng } from './clock/clock.js';
 export {
   CONFIGURATIONS,
@@ -15,9 +16,35 @@ export {
   type Factors,
   type ReadKey,
 } from './config/factors.js';
-export * from './config/option-values.js';
+export {
+  FAULT_KINDS,
+  MAX_DELAY_US,
+  TAP_PLACE_FORM,
+  TAP_PLACE_PATTERN,
+  isTapName,
+  netnsPath,
+  parseFaults,
+  parseRate,
+  parseTapPlace,
+  wrongFaults,
+  type CableFaults,
+  type FaultSettings,
+  type TapPlace,
+} from './config/option-values.js';
 export * from './config/network.js';
-export * from './config/tool.js';
+export {
+  MAX_IN_FLIGHT,
+  RUN_PATH,
+  SESSION_PATH,
+  parseRun,
+  parseSession,
+  sessionAckPath,
+  sessionText,
+  type Run,
+  type RunSettings,
+  type SessionAt,
+  type SessionStage,
+} from './config/tool.js';
 export {
   NotOursError,
   canonical,

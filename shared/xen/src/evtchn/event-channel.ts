@@ -88,6 +88,12 @@ export class EventChannel {
     return this.owner.closeChannel(this);
   }
 
+  /** As plain values. */
+  describe() {
+    const { port, remote, bound, rings, coalesced, dropped, events } = this;
+    return { port, remote, bound, rings, coalesced, dropped, events };
+  }
+
   /** Owner: an event came in. */
   fire(): void {
     this.events++;

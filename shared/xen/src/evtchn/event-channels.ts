@@ -92,26 +92,8 @@ export class EventChannels {
   }
 
   /** Every channel that is open, for dumps. */
-  list(): {
-    port: Port;
-    remote: DomId;
-    bound: boolean;
-    rings: number;
-    coalesced: number;
-    dropped: number;
-    events: number;
-  }[] {
-    return this.byPort
-      .filter((c): c is EventChannel => c !== null)
-      .map(({ port, remote, bound, rings, coalesced, dropped, events }) => ({
-        port,
-        remote,
-        bound,
-        rings,
-        coalesced,
-        dropped,
-        events,
-      }));
+  list(): ReturnType<EventChannel['describe']>[] {
+    return this.byPort.flatMap((channel) => channel?.describe() ?? []);
   }
 
   /** Closes one channel. @throws HypervisorError when the hypervisor did not know it */
