@@ -3,7 +3,7 @@
 import { DOMID_CONTROL, configurationName, domainName, type DomId } from '@grantline/base';
 import { OPEN, type ServiceHttp } from '@grantline/service';
 import { Type, type Static } from '@sinclair/typebox';
-import { Empty, Factors, Nullable, addConfig } from './config-api.js';
+import { Empty, Factors, Nullable, addConfig, answering } from './config-api.js';
 import { DOMAIN_KINDS, DomainError, type Domain } from './domains.js';
 import { grantRows, mappingRows } from './inspect.js';
 import { MemoryError } from './memory-pool.js';
@@ -46,7 +46,7 @@ export function addApi(app: ServiceHttp, hv: Parts): void {
 }
 
 function addTestbed(app: ServiceHttp, hv: Parts): void {
-  app.get('/api/testbed', { schema: { summary: 'What there is', response: { 200: TestbedBody } } }, () => ({
+  app.get('/api/testbed', answering('What there is', TestbedBody), () => ({
     dir: hv.files.dir,
     config: hv.toolstack.factors,
     configuration: configurationName(hv.toolstack.factors),
@@ -86,7 +86,7 @@ function addTestbed(app: ServiceHttp, hv: Parts): void {
       return { ticket: hv.tickets.issue(DOMID_CONTROL, open) };
     },
   );
-  app.post('/api/shutdown', { schema: { summary: 'Ends all', response: { 200: Empty } } }, (_request, reply) => {
+  app.post('/api/shutdown', answering('Ends all', Empty), (_request, reply) => {
     // After the answer: the socket that it goes out by is one of those that will be closed.
     reply.raw.once('finish', () => setImmediate(() => hv.onShutdown()));
     return reply.send({});
@@ -144,11 +144,9 @@ function addInspection(app: ServiceHttp, hv: Parts): void {
   const accessTo = ({ domid, kind, http, controlKey: key }: Domain): Access[] =>
     http === null ? [] : [{ domid, kind, http, key }];
   const All = Type.Object({ domains: Type.Array(Access) });
-  app.get(
-    '/api/control',
-    { schema: { summary: 'Where the services of domains answer, and their keys', response: { 200: All } } },
-    () => ({ domains: hv.domains.live().flatMap(accessTo) }),
-  );
+  app.get('/api/control', answering('Where the services of domains answer, and their keys', All), () => ({
+    domains: hv.domains.live().flatMap(accessTo),
+  }));
   app.get(
     '/api/domains/:domid/control',
     { schema: { summary: 'Where its service answers, and with which key', params: Domid, response: { 200: Access } } },
@@ -161,7 +159,7 @@ function addInspection(app: ServiceHttp, hv: Parts): void {
   // HTTP service discovery for Prometheus: docs/wire/metrics.md section 5.
   app.get(
     '/prometheus/targets',
-    { ...OPEN, schema: { summary: 'Where there are metrics, for http_sd_configs', response: { 200: TargetsBody } } },
+    { ...OPEN, ...answering('Where there are metrics, for http_sd_configs', TargetsBody) },
     () => {
       const group = (url: string, domid: number, kind: string) => ({
         targets: [new URL(url).host],

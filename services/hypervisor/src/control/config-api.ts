@@ -9,6 +9,11 @@ import type { Parts } from './parts.js';
 export const Nullable = <T extends TSchema>(schema: T) => Type.Union([schema, Type.Null()]);
 export const Empty = Type.Object({});
 
+/** Options of a route that takes nothing. */
+export const answering = <T extends TSchema>(summary: string, body: T) => ({
+  schema: { summary, response: { 200: body } },
+});
+
 /** All factors. */
 export const Factors = Type.Object({
   path: Type.String(),
@@ -74,16 +79,12 @@ function addFactors(app: ServiceHttp, hv: Parts): void {
       hv.deliver();
     }
   });
-  app.get(
-    '/api/config',
-    { schema: { summary: 'Factors, and how far the vifs are', response: { 200: ConfigBody } } },
-    () => ({
-      generation: hv.toolstack.generation,
-      factors: hv.toolstack.factors,
-      settled: hv.toolstack.settled(),
-      vifs: hv.toolstack.vifs(),
-    }),
-  );
+  app.get('/api/config', answering('Factors, and how far the vifs are', ConfigBody), () => ({
+    generation: hv.toolstack.generation,
+    factors: hv.toolstack.factors,
+    settled: hv.toolstack.settled(),
+    vifs: hv.toolstack.vifs(),
+  }));
   app.put(
     '/api/run',
     { schema: { summary: 'Tells the receivers of a run', body: RunBody, response: { 200: Empty } } },
@@ -93,14 +94,10 @@ function addFactors(app: ServiceHttp, hv: Parts): void {
       return {};
     },
   );
-  app.get(
-    '/api/run',
-    { schema: { summary: 'The run, and who is ready for it', response: { 200: RunStatus } } },
-    () => ({
-      run: hv.toolstack.run,
-      ready: hv.toolstack.ready(),
-    }),
-  );
+  app.get('/api/run', answering('The run, and who is ready for it', RunStatus), () => ({
+    run: hv.toolstack.run,
+    ready: hv.toolstack.ready(),
+  }));
 }
 
 const Guest = Type.Optional(Type.Integer({ description: 'domid; without it all guests, also those to come' }));
@@ -142,7 +139,7 @@ function addRate(app: ServiceHttp, hv: Parts): void {
       return { rates: hv.toolstack.rates() };
     },
   );
-  app.get('/api/rate', { schema: { summary: 'Limits, as "bytes,usec"', response: { 200: Rates } } }, () => ({
+  app.get('/api/rate', answering('Limits, as "bytes,usec"', Rates), () => ({
     rates: hv.toolstack.rates(),
   }));
 }
@@ -168,7 +165,7 @@ function addNested(app: ServiceHttp, hv: Parts): void {
       return nested();
     },
   );
-  app.get('/api/nested', { schema: { summary: 'Guests with others behind them', response: { 200: Nested } } }, nested);
+  app.get('/api/nested', answering('Guests with others behind them', Nested), nested);
 }
 
 /** @throws DomainError 404 */
@@ -190,14 +187,10 @@ const SessionStatus = Nullable(Type.Object({ id: Type.Integer(), owner: Type.Str
 /** A session lasts as long as the answer to the request that began it. */
 function addSession(app: ServiceHttp, hv: Parts): void {
   const { sessions } = hv;
-  app.get(
-    '/api/session',
-    { schema: { summary: 'Whose session is on', response: { 200: Type.Object({ session: SessionStatus }) } } },
-    () => {
-      const at = sessions.current;
-      return { session: at === null ? null : { id: at.id, owner: at.owner, stage: at.stage } };
-    },
-  );
+  app.get('/api/session', answering('Whose session is on', Type.Object({ session: SessionStatus })), () => {
+    const at = sessions.current;
+    return { session: at === null ? null : { id: at.id, owner: at.owner, stage: at.stage } };
+  });
   app.post(
     '/api/session',
     {
