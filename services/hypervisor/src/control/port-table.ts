@@ -3,6 +3,7 @@
  *  docs/wire/event-channel.md. */
 import { EVTCHN_MAX_PORTS, type EvtchnStatus } from '@grantline/xen';
 import { DOMID_DRIVER, DOMID_NIC, type DomId, type Port } from '@grantline/base';
+import type { Shares } from './shares.js';
 
 export type EvtchnErrorCode = 'ESRCH' | 'EINVAL' | 'ENOSPC' | 'EPERM';
 
@@ -14,23 +15,10 @@ export class EvtchnError extends Error {
   }
 }
 
-/** The pages that pairs of domains have for the bits of their channels. */
-export interface EventPages {
-  /** The pair has its first channel: makes and maps its page. */
-  openPage(low: DomId, high: DomId): void;
-  /** The pair has no channel, and one of the two is dead. */
-  closePage(low: DomId, high: DomId): void;
-  /** Clears the bits of a port of `owner`: a new port starts without the past of its number. */
-  clearPort(owner: DomId, peer: DomId, port: Port): void;
-  /** Makes a port of `owner` pending, and rings. */
-  raise(owner: DomId, peer: DomId, port: Port): void;
-  /** Rings for a port of `owner` that is pending already, by a peer that may not have come to it. */
-  flush(owner: DomId, peer: DomId, port: Port): void;
-}
-
 /** What event channels need from the rest of the hypervisor. */
 export interface EvtchnWorld {
-  pages: EventPages;
+  /** Of pairs of domains, with the bits of their channels. */
+  pages: Pick<Shares, 'openPage' | 'closePage' | 'clearPort' | 'raise' | 'flush'>;
   /** True for a domain that has memory and is not dead. */
   exists(domid: DomId): boolean;
   onBound(owner: DomId, port: Port, peer: DomId, remotePort: Port): void;

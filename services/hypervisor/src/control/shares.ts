@@ -84,11 +84,12 @@ export class Shares {
     own.bell.writes = -1;
   }
 
-  /** The page of a pair's event channels. */
+  /** The pair has its first channel: makes and maps its page. */
   openPage(a: DomId, b: DomId): void {
     this.pages.set(pairOf(a, b), this.pool.make(`events ${pairOf(a, b)}`, PAGE_SIZE, 'both'));
   }
 
+  /** The pair has no channel, and one of the two is dead. */
   closePage(a: DomId, b: DomId): void {
     const page = this.pages.get(pairOf(a, b));
     if (page === undefined) return;
@@ -96,14 +97,14 @@ export class Shares {
     this.pool.release(page);
   }
 
-  /** Clears the bits of a port that is given out, or closed. */
+  /** Clears the bits of a port of `owner` that is given out, or closed: a new port starts without the past of its number. */
   clearPort(owner: DomId, peer: DomId, port: Port): void {
     const side = this.side(owner, peer);
     side.clear(port);
     side.clearMask(port);
   }
 
-  /** Makes a port pending, and rings. */
+  /** Makes a port of `owner` pending, and rings. */
   raise(owner: DomId, peer: DomId, port: Port): void {
     if (this.side(owner, peer).raise(port)) this.ring(owner);
   }
