@@ -53,7 +53,7 @@ module.exports = {
       comment: 'rings know nothing of sockets or logs',
       severity: 'error',
       from: {
-        path: '^shared/(xen/src/(abi|ring|nicq)|frames/src|measure/src/receive)/|^shared/xen/src/(grant/grant-table|evtchn/event-page)',
+        path: '^shared/(xen/src/(abi|ring|nicq)|frames/src|measure/src/receive)/|^shared/xen/src/(grant/grant-table|evtchn/event-side)',
       },
       to: { path: 'node_modules/(fastify|ws|pino|prom-client)|^(node:)?(net|http|https|dgram|timers|child_process)$' },
     },

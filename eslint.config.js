@@ -47,7 +47,7 @@ export default tseslint.config(
     rules: {
       'no-restricted-properties': [
         'error',
-        { object: 'Math', property: 'random', message: 'use clock/rng.ts: runs are repeatable' },
+        { object: 'Math', property: 'random', message: 'use Rng of clock/clock.ts: runs are repeatable' },
         { object: 'Date', property: 'now', message: 'use a Clock' },
         { object: 'performance', property: 'now', message: 'use a Clock' },
       ],
@@ -72,7 +72,6 @@ export default tseslint.config(
       'services/driver-domain/src/data/tx/tx-port.ts',
       'services/driver-domain/src/data/tx/tx-requests.ts',
       'services/guest/src/data/pool-client.ts',
-      'services/hypervisor/src/data/inspect.ts',
       'services/nic/src/far-end/data/cable.ts',
       'services/nic/src/far-end/data/faults.ts',
       'services/nic/src/hardware/data/mac-filter.ts',

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { startTimeOf, DOMID_FIRST_RESERVED } from '@grantline/base';
 import { TESTBED_FILE } from './testbed-file.js';
 
-/** uid of domain d is this + d: services/hypervisor/src/control/owners.ts. */
+/** uid of domain d is this + d: services/hypervisor/src/control/testbed-files.ts. */
 const DOMAIN_UIDS = 64000;
 
 /** Is the process the one that started the testbed in `dir`? It is ours, and has the directory's testbed.json open, as nobody has who

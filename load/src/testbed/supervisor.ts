@@ -24,7 +24,7 @@ export interface SupervisorOptions {
   listen?: { host: string; port: number };
   /** Where the edge listens for guest 1; guest n has port + n - 1. Free ports of the loopback address when not given. */
   edge?: { host: string; port: number } | null;
-  /** Pin data threads to cores (placement.ts); default true. */
+  /** Pin data threads to cores (process.ts); default true. */
   pin?: boolean;
   /** Address of the live page, for commands that use this testbed. */
   page?: string;

@@ -1,6 +1,6 @@
-/** What everything else stands on: page and domain numbers, time and chance, settings, directories, gates of HTTP servers. */
-export { ManualClock, epochOfClock, nowNs, systemClock, type Clock } from './clock/clock.js';
-export { Rng } from './clock/rng.js';
+/** What everything else stands on: page and domain numbers, time and chance, settings, directories, gates of HTTP servers. Of the
+ *  numbers and addresses all is public: they are facts. */
+export { ManualClock, epochOfClock, nowNs, systemClock, type Clock, Rng } from './clock/clock.js';
 export {
   CONFIGURATIONS,
   FACTOR_VALUES,
@@ -19,40 +19,32 @@ export {
 export {
   FAULT_KINDS,
   MAX_DELAY_US,
-  parseFaults,
-  wrongFaults,
-  type CableFaults,
-  type FaultSettings,
-} from './config/faults.js';
-export {
-  CHARGEN_PORT,
-  DISCARD_PORT,
-  ECHO_PORT,
-  GENERATOR_IP,
-  GENERATOR_MAC,
-  NETWORK_PREFIX,
-  OUTER_IP,
-  OUTER_MAC,
-  WEB_PORT,
-} from './config/network.js';
-export { parseRate } from './config/rate.js';
-export { MAX_IN_FLIGHT, RUN_PATH, parseRun, type Run, type RunSettings } from './config/run.js';
-export {
-  SESSION_PATH,
-  parseSession,
-  sessionAckPath,
-  sessionText,
-  type SessionAt,
-  type SessionStage,
-} from './config/session.js';
-export {
   TAP_PLACE_FORM,
   TAP_PLACE_PATTERN,
   isTapName,
   netnsPath,
+  parseFaults,
+  parseRate,
   parseTapPlace,
+  wrongFaults,
+  type CableFaults,
+  type FaultSettings,
   type TapPlace,
-} from './config/tap-place.js';
+} from './config/option-values.js';
+export * from './config/network.js';
+export {
+  MAX_IN_FLIGHT,
+  RUN_PATH,
+  SESSION_PATH,
+  parseRun,
+  parseSession,
+  sessionAckPath,
+  sessionText,
+  type Run,
+  type RunSettings,
+  type SessionAt,
+  type SessionStage,
+} from './config/tool.js';
 export {
   NotOursError,
   canonical,
@@ -63,35 +55,19 @@ export {
   readOwnFile,
   setDirMode,
   writeNewFile,
+  type FileOwner,
   type OwnDir,
+  usualDir,
 } from './files/own-dir.js';
-export { usualDir } from './files/runtime-dir.js';
 export { NAME_FORM, isBearer, isLoopback, refuseHost, refuseOrigin, type Gate } from './http/gate.js';
-export { answerHeadAtOnce } from './http/head.js';
-export { addressToBind, limitListening, refuseUpgrade } from './http/listening.js';
-export { asksForWebSocket, takeUpgrades } from './http/upgrade.js';
 export {
-  DOMID_CONTROL,
-  DOMID_DRIVER,
-  DOMID_FIRST_RESERVED,
-  DOMID_NIC,
-  MAX_GUESTS,
-  PAGE_SHIFT,
-  PAGE_SIZE,
-  domainName,
-  parseDomId,
-  type DomId,
-  type Dpn,
-  type GrantHandle,
-  type Gref,
-  type Pfn,
-  type Port,
-} from './page.js';
-export { availableMemory } from './process/available.js';
-export { buildInfo } from './process/build-info.js';
-export { endWithChannel } from './process/channel-child.js';
-export { allowedCores, coreFor } from './process/placement.js';
-export { printable, printableLines } from './process/printable.js';
-export { startTimeOf } from './process/process-start.js';
-export { UndoStack } from './process/undo-stack.js';
-export { UsageError } from './process/usage-error.js';
+  answerHeadAtOnce,
+  addressToBind,
+  limitListening,
+  refuseUpgrade,
+  asksForWebSocket,
+  takeUpgrades,
+} from './http/listening.js';
+export * from './page.js';
+export { availableMemory, buildInfo, endWithChannel, allowedCores, coreFor, startTimeOf } from './process/process.js';
+export { printable, printableLines, UndoStack, UsageError } from './process/failure.js';

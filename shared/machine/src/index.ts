@@ -1,6 +1,7 @@
 /** What a process does with its machine: memory and doorbells of others, native calls, the data loop, counters in shared memory. */
-export { CounterBlock, slots } from './counters/counter-block.js';
 export {
+  CounterBlock,
+  slots,
   BLOCKS_AT,
   COUNTER_FILE_BYTES,
   COUNTER_MAGIC,
@@ -45,20 +46,22 @@ export {
 } from './counters/families.js';
 export { LATENCY, latencyPercentiles, mergeLatency, recordLatency } from './counters/latency.js';
 export {
+  CPU_COMMON,
+  CPU_CONTROL,
   CPU_COUNTERS,
+  CPU_WAKEUP,
+  CpuMeter,
   DRIVER_DOMAIN_CPU,
   GUEST_CPU,
   HYPERVISOR_CPU,
-  LOOP_COUNTERS,
   NIC_CPU,
   cpuLayout,
-} from './loop/counters.js';
-export { CPU_COMMON, CPU_CONTROL, CPU_WAKEUP, CpuMeter } from './loop/cpu-meter.js';
-export { DataLoop, type LoopHooks, type Poller } from './loop/data-loop.js';
+} from './loop/cpu-meter.js';
+export { DataLoop, LOOP_COUNTERS, type LoopHooks, type Poller } from './loop/data-loop.js';
 export { AddressSpace, memOver, type Mem, type PrivateMemory } from './mem/address-space.js';
 export { DescriptorDoor, NoDescriptor, fetchDescriptor, showDescriptor } from './mem/descriptors.js';
 export { Doorbell, Ringer, WakeSource } from './mem/doorbell.js';
-export { Fence, standBehind } from './mem/fence.js';
+export { Fence, standBehind, ProcessHandle } from './mem/process-handle.js';
 export { FileLock } from './mem/file-lock.js';
 export {
   leaveProcessGroup,
@@ -70,7 +73,14 @@ export {
   threadCpuNs,
 } from './mem/libc.js';
 export { makeMemory, sealSeals, sealWrites } from './mem/memory-file.js';
-export { ProcessHandle } from './mem/process-handle.js';
-export { openTapOr, tryTap } from './mem/tun-refusal.js';
-export { TAP_PACKET_BYTES, TapDevice, VNET_BYTES, VNET_GSO_NONE, VNET_GSO_TCPV4, VNET_NEEDS_CSUM } from './mem/tun.js';
+export {
+  openTapOr,
+  tryTap,
+  TAP_PACKET_BYTES,
+  TapDevice,
+  VNET_BYTES,
+  VNET_GSO_NONE,
+  VNET_GSO_TCPV4,
+  VNET_NEEDS_CSUM,
+} from './mem/tun.js';
 export type { Laps, Logs, Notify, Scheduler } from './ports.js';

@@ -1,5 +1,5 @@
 /** Plain memory in place of a domain's, and a counter block in it. */
-import { CounterBlock } from '../src/counters/counter-block.js';
+import { CounterBlock } from '../src/counters/counter-file.js';
 import type { Layout } from '../src/counters/declare.js';
 import { memOver, type Mem, type PrivateMemory } from '../src/mem/address-space.js';
 

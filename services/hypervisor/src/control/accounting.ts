@@ -2,6 +2,7 @@
  *  the calling domain; what the main thread's CPU clock shows beyond them (sockets, the event loop) is charged by number
  *  of messages. The sum of all parts is the thread's CPU time exactly. docs/measuring.md tells the method. */
 import { performance } from 'node:perf_hooks';
+import type { DomId } from '@grantline/base';
 import { type CounterBlock, slots, threadCpuNs, HYPERVISOR_CPU } from '@grantline/machine';
 import { HYPERCALL_COUNTERS } from '@grantline/observe';
 
@@ -9,20 +10,15 @@ const C = slots(HYPERCALL_COUNTERS);
 const CPU = slots(HYPERVISOR_CPU);
 
 /** One domain's share since the last settling. */
-export class Account {
+export interface Account {
   readonly block: CounterBlock;
   /** Monotonic nanoseconds in hypercall handlers. */
-  handlerNs = 0;
+  handlerNs: number;
   /** Hypercall messages. */
-  messages = 0;
-
-  /** @param block of HYPERCALL_COUNTERS */
-  constructor(block: CounterBlock) {
-    this.block = block;
-  }
+  messages: number;
 }
 
-export interface CpuClocks {
+interface CpuClocks {
   /** CPU time of the main thread, nanoseconds. */
   threadCpuNs(): number;
   /** Time in which the event loop was not waiting, nanoseconds, from any origin. */
@@ -39,7 +35,7 @@ export class Accounting {
   controlNs = 0;
   private readonly cpu: CounterBlock;
   private readonly clocks: CpuClocks;
-  private readonly accounts = new Set<Account>();
+  private readonly accounts = new Map<DomId, Account>();
   private lastCpu: number;
   private lastActive: number;
 
@@ -51,16 +47,21 @@ export class Accounting {
     this.lastActive = clocks.activeNs();
   }
 
-  open(block: CounterBlock): Account {
-    const account = new Account(block);
-    this.accounts.add(account);
+  /** @param block of HYPERCALL_COUNTERS */
+  open(domid: DomId, block: CounterBlock): Account {
+    const account = { block, handlerNs: 0, messages: 0 };
+    this.accounts.set(domid, account);
     return account;
   }
 
+  of(domid: DomId): Account | undefined {
+    return this.accounts.get(domid);
+  }
+
   /** The domain is gone; what it has used stays in its counters. */
-  close(account: Account): void {
+  close(domid: DomId): void {
     this.settle();
-    this.accounts.delete(account);
+    this.accounts.delete(domid);
   }
 
   /** Turns what was timed since the last call into counters, and commits them. */
@@ -72,19 +73,19 @@ export class Accounting {
     this.lastCpu = cpu;
     this.lastActive = active;
     let messages = 0;
-    let rest = spent - this.controlNs * scale;
-    for (const a of this.accounts) {
+    let unassigned = spent - this.controlNs * scale;
+    for (const a of this.accounts.values()) {
       messages += a.messages;
-      rest -= a.handlerNs * scale;
+      unassigned -= a.handlerNs * scale;
     }
     this.cpu.v[CPU.control] += this.controlNs * scale;
     this.controlNs = 0;
-    if (messages > 0) this.cpu.v[CPU.transport] += rest;
-    else this.cpu.v[CPU.control] += rest;
-    for (const a of this.accounts) {
+    if (messages > 0) this.cpu.v[CPU.transport] += unassigned;
+    else this.cpu.v[CPU.control] += unassigned;
+    for (const a of this.accounts.values()) {
       this.cpu.v[CPU.hypercalls] += a.handlerNs * scale;
       a.block.v[C.cpuNs] += a.handlerNs * scale;
-      if (messages > 0) a.block.v[C.transportNs] += (rest * a.messages) / messages;
+      if (messages > 0) a.block.v[C.transportNs] += (unassigned * a.messages) / messages;
       a.handlerNs = 0;
       a.messages = 0;
       a.block.commit();
@@ -96,7 +97,7 @@ export class Accounting {
    *  all that the loop does alike, so all is scaled by the share of the core that the loop got while it was active. */
   private scale(spent: number, active: number): number {
     let timed = this.controlNs;
-    for (const a of this.accounts) timed += a.handlerNs;
+    for (const a of this.accounts.values()) timed += a.handlerNs;
     if (timed <= 0) return 0;
     const share = active > 0 ? Math.min(1, spent / active) : 1;
     return Math.min(share, spent / timed);

@@ -1,9 +1,8 @@
 /** One domain's connection: tells messages apart, keeps hypercall replies in order, and bounds what a domain can make
  *  the hypervisor hold for it. */
-import type { DomId } from '@grantline/base';
 import type { RawData, WebSocket } from 'ws';
+import type { DomId } from '@grantline/base';
 import type { HypercallRunner, Reply } from './hypercall-runner.js';
-import type { TimeShare } from './time-share.js';
 
 /** Bytes that may wait for a domain which does not read; then it is cut off. */
 const BACKLOG_BYTES = 4 << 20;
@@ -15,7 +14,13 @@ const BEHIND_MESSAGES = 4096;
 const BEHIND_BYTES = 8 << 20;
 const CLOSE_LIMIT_MS = 500;
 
-export interface ConnectionWorld {
+interface ConnectionOptions {
+  domid: DomId;
+  runner: HypercallRunner;
+  /** Of the hypervisor's time; not given: no limit. */
+  share?: TimeShare | null;
+  /** The other end's address; not given: it came by the socket file. */
+  from?: string | null;
   /** Executes a request; may throw, or return a promise. */
   request(op: string, args: unknown): unknown;
   /** A message was neither hypercall nor request; the connection is closing. */
@@ -31,12 +36,10 @@ interface Request {
 }
 
 export class DomainConnection {
-  readonly domid: DomId;
   /** The other end's address; null: it came by the socket file. */
   readonly from: string | null;
   private readonly ws: WebSocket;
-  private readonly runner: HypercallRunner;
-  private readonly world: ConnectionWorld;
+  private readonly o: ConnectionOptions;
   /** Messages behind a batch whose reply must wait. */
   private readonly behind: Buffer[] = [];
   private behindBytes = 0;
@@ -48,21 +51,11 @@ export class DomainConnection {
   private readonly share: TimeShare | null;
   private readonly onReleased = (reply: Reply): void => this.released(reply);
 
-  /** @param share of the hypervisor's time; null: no limit */
-  constructor(
-    ws: WebSocket,
-    domid: DomId,
-    runner: HypercallRunner,
-    world: ConnectionWorld,
-    share: TimeShare | null = null,
-    from: string | null = null,
-  ) {
-    this.from = from;
-    this.share = share;
+  constructor(ws: WebSocket, options: ConnectionOptions) {
     this.ws = ws;
-    this.domid = domid;
-    this.runner = runner;
-    this.world = world;
+    this.o = options;
+    this.from = options.from ?? null;
+    this.share = options.share ?? null;
     ws.on('message', (data: RawData, binary: boolean) => {
       if (ws.readyState !== ws.OPEN) return;
       if (this.paused) this.late.push({ data: data as Buffer, binary });
@@ -75,8 +68,8 @@ export class DomainConnection {
       if (ws.bufferedAmount > BACKLOG_BYTES) this.tooSlow();
     });
     // A message that is too long or no proper frame: ws has closed the connection already.
-    ws.on('error', (error) => world.garbage(error.message));
-    ws.on('close', () => world.closed());
+    ws.on('error', (error) => options.garbage(error.message));
+    ws.on('close', () => options.closed());
   }
 
   /** True while the domain reads what it is sent. */
@@ -86,9 +79,14 @@ export class DomainConnection {
 
   /** Tells the domain of an event: that, too, is done in its time. */
   sendEvent(text: string): void {
-    if (this.share === null) return this.sendText(text);
-    this.share.spend(() => this.sendText(text));
+    this.spend(() => this.sendText(text));
     this.look();
+  }
+
+  /** Does it in the domain's time. */
+  private spend(work: () => void): void {
+    if (this.share === null) work();
+    else this.share.spend(work);
   }
 
   private sendText(text: string): void {
@@ -98,6 +96,7 @@ export class DomainConnection {
   }
 
   private serve(data: Buffer, binary: boolean): void {
+    // Domains without a limit send the most, and need no closure.
     if (this.share === null) this.execute(data, binary);
     else this.share.spend(() => this.execute(data, binary));
   }
@@ -114,10 +113,10 @@ export class DomainConnection {
     if (waitMs === 0 || this.ws.readyState !== this.ws.OPEN) return;
     this.paused = true;
     this.ws.pause();
-    setTimeout(() => this.goOn(), waitMs).unref();
+    setTimeout(() => this.resume(), waitMs).unref();
   }
 
-  private goOn(): void {
+  private resume(): void {
     this.paused = false;
     this.catchUp();
     while (!this.paused && this.late.length > 0 && this.ws.readyState === this.ws.OPEN) {
@@ -139,7 +138,7 @@ export class DomainConnection {
   }
 
   private hypercall(message: Buffer): void {
-    const reply = this.runner.run(this.domid, message, this.onReleased);
+    const reply = this.o.runner.run(this.o.domid, message, this.onReleased);
     if (reply === 'garbage') return this.garbage('a binary message that is no hypercall');
     if (reply === 'held') this.held = true;
     else this.sendReply(reply);
@@ -162,18 +161,17 @@ export class DomainConnection {
     while (!this.held && !this.paused && this.behind.length > 0 && this.ws.readyState === this.ws.OPEN) {
       const message = this.behind.shift()!;
       this.behindBytes -= message.length;
-      if (this.share === null) this.hypercall(message);
-      else this.share.spend(() => this.hypercall(message));
+      this.spend(() => this.hypercall(message));
       this.look();
     }
   }
 
   private sendReply(reply: Reply): void {
-    if (this.ws.readyState !== this.ws.OPEN) return this.runner.free(reply);
+    if (this.ws.readyState !== this.ws.OPEN) return this.o.runner.free(reply);
     this.ws.send(reply.buffer.subarray(0, reply.bytes));
     const waiting = this.ws.bufferedAmount;
     // Written in one go, as nearly always: the buffer serves again. Otherwise the socket still has it.
-    if (waiting === 0) this.runner.free(reply);
+    if (waiting === 0) this.o.runner.free(reply);
     else if (waiting > BACKLOG_BYTES) this.tooSlow();
   }
 
@@ -181,7 +179,7 @@ export class DomainConnection {
     const request = parseRequest(data);
     if (request === null) return this.garbage('a text message that is no request');
     try {
-      const result = this.world.request(request.op, request.args);
+      const result = this.o.request(request.op, request.args);
       if (result instanceof Promise) {
         result.then(
           (r: unknown) => this.answer(request.id, r),
@@ -205,12 +203,12 @@ export class DomainConnection {
   }
 
   private garbage(what: string): void {
-    this.world.garbage(what);
+    this.o.garbage(what);
     this.close(1008, what);
   }
 
   private tooSlow(): void {
-    this.world.tooSlow();
+    this.o.tooSlow();
     this.ws.terminate();
   }
 }
@@ -226,4 +224,52 @@ function parseRequest(data: Buffer): Request | null {
   const { id, op, args = {} } = v as Record<string, unknown>;
   if (typeof id !== 'number' || !Number.isSafeInteger(id) || typeof op !== 'string') return null;
   return { id, op, args };
+}
+
+/** Part of the time that all guests have together. */
+const GUESTS_PART = 0.5;
+/** Time that a guest may save up, nanoseconds: a connection takes a tenth. */
+export const SAVED_NS = 50e6;
+
+/** How much of the hypervisor's time a guest may have: half of it belongs to all guests in equal parts, the rest to the
+ *  driver domain and the nic, which work for all. Who has used up its part is not read until it has some again. */
+export class TimeShare {
+  private readonly nowNs: () => number;
+  private readonly guests: () => number;
+  private left = SAVED_NS;
+  private lookedNs: number;
+
+  /** @param nowNs any clock that does not go back @param guests how many share now */
+  constructor(nowNs: () => number, guests: () => number) {
+    this.nowNs = nowNs;
+    this.guests = guests;
+    this.lookedNs = nowNs();
+  }
+
+  /** Runs it and charges for it. */
+  spend<T>(work: () => T): T {
+    const start = this.nowNs();
+    try {
+      return work();
+    } finally {
+      const end = this.nowNs();
+      this.left = this.saved(end) - (end - start);
+    }
+  }
+
+  /** Milliseconds until the guest may go on; 0: now. */
+  get waitMs(): number {
+    this.left = this.saved(this.nowNs());
+    return this.left > 0 ? 0 : Math.ceil(-this.left / this.rate / 1e6) + 1;
+  }
+
+  private saved(now: number): number {
+    const left = Math.min(SAVED_NS, this.left + (now - this.lookedNs) * this.rate);
+    this.lookedNs = now;
+    return left;
+  }
+
+  private get rate(): number {
+    return GUESTS_PART / Math.max(1, this.guests());
+  }
 }

@@ -1,8 +1,9 @@
 /** The domains: their birth, their secrets, their state, and their death. */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
-import { DOMID_DRIVER, DOMID_NIC, MAX_GUESTS, PAGE_SIZE, parseDomId, type DomId } from '@grantline/base';
+import { DOMID_DRIVER, DOMID_NIC, MAX_GUESTS, parseDomId, type DomId } from '@grantline/base';
 
-export type DomainKind = 'guest' | 'driver-domain' | 'nic';
+export const DOMAIN_KINDS = ['guest', 'driver-domain', 'nic'] as const;
+export type DomainKind = (typeof DOMAIN_KINDS)[number];
 export type DomainState = 'created' | 'running' | 'dead';
 
 /** Pages of memory by kind. */
@@ -156,10 +157,6 @@ export class Domains {
 
   guests(): Domain[] {
     return this.live().filter((d) => d.kind === 'guest');
-  }
-
-  memoryBytes(): number {
-    return this.live().reduce((sum, d) => sum + d.memoryPages * PAGE_SIZE, 0);
   }
 
   /** Ends the waiting for pages in use; for shutdown. */

@@ -7,8 +7,8 @@ import { DescriptorDoor } from '@grantline/machine';
 import { limitListening } from '@grantline/base';
 import type { TestbedFiles } from './testbed-files.js';
 import type { HypercallServer } from './hypercall-server.js';
-import type { Places } from './places.js';
-import type { Tickets } from './tickets.js';
+import type { Places } from './joins.js';
+import type { Tickets } from './shares.js';
 
 export interface DoorsOptions {
   http: Omit<HttpOptions, 'name' | 'domain' | 'ready' | 'listen'>;

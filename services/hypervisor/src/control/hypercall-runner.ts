@@ -1,9 +1,10 @@
 /** Between the socket and the grant operations: result buffers, the clock around each handler, and the batches that must
  *  wait until the NIC has let go of what they unmapped. */
 import { type DomId, nowNs } from '@grantline/base';
-import { REPLY_MAX_BYTES, type GrantOps } from '../data/grant-ops.js';
-import type { PendingUnmap } from '../data/pending-unmap.js';
-import type { Account } from './accounting.js';
+import { HYPERCALL_REPLY_MAX_BYTES } from '@grantline/xen';
+import type { GrantOps } from '../data/grant-ops.js';
+import type { PendingUnmap } from '../data/map-ops.js';
+import type { Account, Accounting } from './accounting.js';
 
 /** A reply and the buffer it stands in, which serves again and again. */
 export interface Reply {
@@ -12,7 +13,7 @@ export interface Reply {
 }
 
 /** A NIC that is in one and the same burst for so long, and for so many looks, stands still: a burst is 64 frames. */
-export const STUCK_MS = 5000;
+const STUCK_MS = 5000;
 const STUCK_LOOKS = 3000;
 
 interface Held {
@@ -30,7 +31,7 @@ const EAGER_POLLS = 1000;
 
 export class HypercallRunner {
   private readonly ops: GrantOps;
-  private readonly accountOf: (domid: DomId) => Account | undefined;
+  private readonly accounting: Accounting;
   private readonly spare: Reply[] = [];
   private held: Held[] = [];
   private polling = false;
@@ -40,24 +41,19 @@ export class HypercallRunner {
   private readonly onImmediate = (): void => this.poll();
 
   /** @param onStuck the NIC has stood still in a burst for `stuckMs`; it is to be declared dead, which settles all */
-  constructor(
-    ops: GrantOps,
-    accountOf: (domid: DomId) => Account | undefined,
-    onStuck: () => void = () => {},
-    stuckMs = STUCK_MS,
-  ) {
+  constructor(ops: GrantOps, accounting: Accounting, onStuck: () => void, stuckMs = STUCK_MS) {
     this.onStuck = onStuck;
     this.stuckNs = stuckMs * 1e6;
     this.ops = ops;
-    this.accountOf = accountOf;
+    this.accounting = accounting;
   }
 
   /** Executes one message.
    *  @param onReleased called later with the reply when this returns 'held'
    *  @returns the reply; give it to free() once it is written */
   run(caller: DomId, message: Buffer, onReleased: (reply: Reply) => void): Reply | 'held' | 'garbage' {
-    const reply = this.spare.pop() ?? { buffer: Buffer.allocUnsafeSlow(REPLY_MAX_BYTES), bytes: 0 };
-    const account = this.accountOf(caller);
+    const reply = this.spare.pop() ?? { buffer: Buffer.allocUnsafeSlow(HYPERCALL_REPLY_MAX_BYTES), bytes: 0 };
+    const account = this.accounting.of(caller);
     const start = nowNs();
     const { replyBytes, pending } = this.ops.executeMessage(caller, message, reply.buffer);
     if (account !== undefined) {
@@ -70,7 +66,7 @@ export class HypercallRunner {
     }
     reply.bytes = replyBytes;
     if (pending === null) return reply;
-    this.wait(pending, account, () => onReleased(reply));
+    this.wait(pending, caller, () => onReleased(reply));
     return 'held';
   }
 
@@ -80,9 +76,9 @@ export class HypercallRunner {
   }
 
   /** Finishes `pending` as soon as the NIC has let go, then calls `onSettled`. Also for the death of a domain: pins of
-   *  others hang on it, so it is finished whether or not anybody still waits for it. */
-  wait(pending: PendingUnmap, account: Account | undefined, onSettled: () => void): void {
-    this.held.push({ pending, account, onSettled, sinceNs: nowNs(), looks: 0 });
+   *  others hang on it, so it is finished whether or not anybody still waits for it. @param domid who is charged for it */
+  wait(pending: PendingUnmap, domid: DomId, onSettled: () => void): void {
+    this.held.push({ pending, account: this.accounting.of(domid), onSettled, sinceNs: nowNs(), looks: 0 });
     this.polls = 0;
     this.kick();
   }

@@ -6,8 +6,7 @@ import type { Duplex } from 'node:stream';
 import { type DomId, refuseUpgrade, asksForWebSocket, takeUpgrades, nowNs } from '@grantline/base';
 import type { Log } from '@grantline/service';
 import { WebSocketServer } from 'ws';
-import { DomainConnection } from './domain-connection.js';
-import { TimeShare } from './time-share.js';
+import { DomainConnection, TimeShare } from './domain-connection.js';
 import type { Domain, Domains } from './domains.js';
 import type { HypercallRunner } from './hypercall-runner.js';
 import { type CounterBlock, slots } from '@grantline/machine';
@@ -18,7 +17,12 @@ export const MAX_MESSAGE_BYTES = 64 * 1024;
 
 const C = slots(CONTROL_COUNTERS);
 
-export interface ServerWorld {
+export interface ServerOptions {
+  domains: Domains;
+  runner: HypercallRunner;
+  log: Log;
+  /** Block of CONTROL_COUNTERS. */
+  counters: CounterBlock;
   /** The domain has connected; what is sent now comes before all else. */
   connected(domain: Domain): void;
   /** Makes a domain for a caller with the join token of that kind. @throws Error with a statusCode */
@@ -36,11 +40,7 @@ interface Refusal {
 const refusal = (status: number, why = ''): Refusal => ({ status, why });
 
 export class HypercallServer {
-  private readonly domains: Domains;
-  private readonly runner: HypercallRunner;
-  private readonly world: ServerWorld;
-  private readonly log: Log;
-  private readonly counters: CounterBlock;
+  private readonly o: ServerOptions;
   private readonly wss = new WebSocketServer({
     noServer: true,
     clientTracking: false,
@@ -52,13 +52,8 @@ export class HypercallServer {
   private readonly connections = new Map<DomId, DomainConnection>();
   private closing = false;
 
-  /** @param counters block of CONTROL_COUNTERS */
-  constructor(domains: Domains, runner: HypercallRunner, world: ServerWorld, log: Log, counters: CounterBlock) {
-    this.domains = domains;
-    this.runner = runner;
-    this.world = world;
-    this.log = log;
-    this.counters = counters;
+  constructor(options: ServerOptions) {
+    this.o = options;
   }
 
   /** Takes over the upgrades of an HTTP server. */
@@ -88,7 +83,7 @@ export class HypercallServer {
   send(domid: DomId, event: string, args: object): void {
     const connection = this.connections.get(domid);
     if (connection === undefined) return;
-    this.counters.v[C.events]++;
+    this.o.counters.v[C.events]++;
     connection.sendEvent(JSON.stringify({ event, args }));
   }
 
@@ -113,36 +108,38 @@ export class HypercallServer {
     socket.on('error', () => socket.destroy());
     const domain = this.judge(request);
     if ('status' in domain) {
-      this.counters.v[C.refused]++;
+      this.o.counters.v[C.refused]++;
       return refuseUpgrade(socket, domain.status, domain.why);
     }
     this.wss.handleUpgrade(request, socket, head, (ws) => {
-      this.counters.v[C.connections]++;
-      const share = domain.kind === 'guest' ? new TimeShare(nowNs, () => this.domains.guests().length) : null;
-      const world = {
-        request: (op: string, args: unknown) => this.request(domain.domid, op, args),
-        garbage: (what: string) => {
-          this.counters.v[C.garbage]++;
-          this.log.warn({ domid: domain.domid }, `closed for ${what}`);
+      this.o.counters.v[C.connections]++;
+      const { domid } = domain;
+      const connection: DomainConnection = new DomainConnection(ws, {
+        domid,
+        runner: this.o.runner,
+        share: domain.kind === 'guest' ? new TimeShare(nowNs, () => this.o.domains.guests().length) : null,
+        from: (socket as Socket).remoteAddress ?? null,
+        request: (op, args) => this.request(domid, op, args),
+        garbage: (what) => {
+          this.o.counters.v[C.garbage]++;
+          this.o.log.warn({ domid }, `closed for ${what}`);
         },
         tooSlow: () => {
-          this.counters.v[C.tooSlow]++;
-          this.log.warn({ domid: domain.domid }, 'closed because it does not read what it is sent');
+          this.o.counters.v[C.tooSlow]++;
+          this.o.log.warn({ domid }, 'closed because it does not read what it is sent');
         },
         closed: () => {
-          if (this.connections.get(domain.domid) !== connection) return;
-          this.connections.delete(domain.domid);
-          this.world.disconnected(domain.domid);
+          if (this.connections.get(domid) !== connection) return;
+          this.connections.delete(domid);
+          this.o.disconnected(domid);
         },
-      };
-      const from = (socket as Socket).remoteAddress ?? null;
-      const connection: DomainConnection = new DomainConnection(ws, domain.domid, this.runner, world, share, from);
-      this.connections.set(domain.domid, connection);
+      });
+      this.connections.set(domid, connection);
       domain.state = 'running';
-      this.world.connected(domain);
+      this.o.connected(domain);
     });
     // A handshake that was no good after all: a domain that lives by its connection would stay without one.
-    if (domain.joined && domain.state === 'created') this.world.disconnected(domain.domid);
+    if (domain.joined && domain.state === 'created') this.o.disconnected(domain.domid);
   }
 
   /** @returns the domain that may connect, or the refusal */
@@ -155,14 +152,14 @@ export class HypercallServer {
     if (typeof kind === 'string') return this.join(kind, bearer, String(request.headers['x-grantline-place'] ?? ''));
     const domid = request.headers['x-grantline-domid'];
     if (typeof domid !== 'string' || !/^\d{1,5}$/.test(domid)) return refusal(401);
-    const domain = this.domains.claim(Number(domid), bearer);
+    const domain = this.o.domains.claim(Number(domid), bearer);
     if (domain === null) return refusal(401);
     return this.connections.has(domain.domid) ? refusal(409) : domain;
   }
 
   private join(kind: string, token: string, place: string): Domain | Refusal {
     try {
-      return this.world.join(kind, token, place);
+      return this.o.join(kind, token, place);
     } catch (error) {
       const { statusCode, message } = error as Error & { statusCode?: number };
       // Short of shared memory, for one: the message says what, and trying again may help.
@@ -171,11 +168,11 @@ export class HypercallServer {
   }
 
   private request(domid: DomId, op: string, args: unknown): unknown {
-    this.counters.v[C.requests]++;
+    this.o.counters.v[C.requests]++;
     try {
-      return this.world.request(domid, op, args);
+      return this.o.request(domid, op, args);
     } catch (error) {
-      this.counters.v[C.failedRequests]++;
+      this.o.counters.v[C.failedRequests]++;
       throw error;
     }
   }

@@ -2,36 +2,29 @@
 import { DOMID_NIC, type DomId, nowNs } from '@grantline/base';
 import { type CounterBlock, CounterFile, cpuLayout, HYPERVISOR_CPU, AddressSpace } from '@grantline/machine';
 import { CONTROL_COUNTERS } from '@grantline/observe';
-import { ownPlace } from '@grantline/xen';
 import type { ListenAddress, RoleGroups, Log } from '@grantline/service';
 import { DmaQuiesce, DmaTable } from '../data/dma-table.js';
-import { DomainDeath } from '../data/domain-death.js';
 import { DomainTable } from '../data/domain-memory.js';
 import { GrantOps } from '../data/grant-ops.js';
-import { Accounting, type Account } from './accounting.js';
+import { Accounting } from './accounting.js';
 import { addApi } from './api.js';
 import { ControlOps } from './control-ops.js';
-import { DomainLife } from './domain-life.js';
+import { DomainLife, NicRights } from './domain-life.js';
 import { Domains, type Domain } from './domains.js';
 import { Doors } from './doors.js';
-import { dump } from './dump.js';
-import { EventPages } from './event-pages.js';
+import { dump, readings } from './inspect.js';
 import { PortTable, type PortInfo } from './port-table.js';
 import { Sessions } from './sessions.js';
 import { TestbedFiles } from './testbed-files.js';
 import { HypercallServer } from './hypercall-server.js';
-import { HypercallRunner, STUCK_MS } from './hypercall-runner.js';
-import { Joins } from './joins.js';
+import { HypercallRunner } from './hypercall-runner.js';
+import { Joins, Places } from './joins.js';
 import { MemoryPool } from './memory-pool.js';
-import { NIC_TIMEOUT_MS, NicControl } from './nic-control.js';
-import { LEAVE_MS, NicRights } from './nic-rights.js';
+import { NicControl } from './nic-control.js';
 import type { Parts } from './parts.js';
-import { Places } from './places.js';
-import { readings } from './readings.js';
-import { Shares } from './shares.js';
-import { Tickets } from './tickets.js';
+import { Shares, Tickets } from './shares.js';
 import { Toolstack } from './toolstack.js';
-import { WatchDelivery } from './watch-delivery.js';
+import { WatchDelivery } from './store-watches.js';
 import { XenStore } from './xenstore.js';
 
 /** Addresses only: the memory of every domain that there can be, and the small pages. */
@@ -87,10 +80,9 @@ export class Hypervisor implements Parts {
   readonly tickets = new Tickets();
   private readonly places = new Places();
   private readonly life: DomainLife;
-  private readonly pages: EventPages;
   readonly dma: DmaTable;
   readonly quiesce: DmaQuiesce;
-  readonly death: DomainDeath;
+  readonly grants: GrantOps;
   readonly runner: HypercallRunner;
   private readonly ops: ControlOps;
   readonly counterFile: CounterFile;
@@ -123,40 +115,52 @@ export class Hypervisor implements Parts {
       throw error;
     }
     const { mem } = this.space;
+    this.accounting = new Accounting(this.counterFile.block(cpuLayout(HYPERVISOR_CPU)));
+    this.control = this.counterFile.block(CONTROL_COUNTERS);
     this.quiesce.nicPresent = false;
     this.memory = new DomainTable(mem);
-    this.pages = new EventPages(this.shares, mem);
     this.evtchn = new PortTable({
+      pages: this.shares,
       exists: (domid) => this.domains.isLive(domid),
-      openPage: (low, high) => this.shares.openPage(low, high),
-      closePage: (low, high) => this.shares.closePage(low, high),
-      clearPort: (owner, peer, port) => this.pages.clear(owner, peer, port),
-      raise: (owner, peer, port) => this.pages.raise(owner, peer, port),
-      flush: (owner, peer, port) => this.pages.flush(owner, peer, port),
       onBound: (owner, port, _peer, remotePort) => this.server.send(owner, 'evtchn.bound', { port, remotePort }),
       onUnbound: (owner, port) => this.server.send(owner, 'evtchn.unbound', { port }),
     });
-    this.life = new DomainLife(() => this);
+    this.life = new DomainLife(this);
     this.domains = new Domains(this.life);
-    const places = { take: (name: string) => this.places.take(name), own: ownPlace() };
     // With roles they come from containers.
-    this.joins = new Joins(this.files, this.domains, (o.roles ?? null) === null ? null : places);
+    const containers = (o.roles ?? null) !== null;
+    this.joins = new Joins(this.files, this.domains, containers ? this.places : null);
+    this.rights = new NicRights(this, o.leaveMs);
     this.toolstack = new Toolstack(this.store, this.domains, () => this.rights.changed());
     this.sessions = new Sessions({
-      ...{ store: this.store, domains: this.domains, toolstack: this.toolstack },
-      deliver: () => this.deliver(),
+      store: this.store,
+      domains: this.domains,
+      toolstack: this.toolstack,
+      deliver: this.deliver,
       log: o.log,
     });
-    const grants = new GrantOps(mem, this.memory, this.dma, this.quiesce, (domid) =>
-      this.toolstack.isDirect(domid as DomId),
-    );
-    this.death = new DomainDeath(this.memory, this.dma, this.quiesce, grants);
-    const accountOf = (domid: DomId): Account | undefined => this.life.accountOf(domid);
+    this.grants = new GrantOps({
+      mem,
+      domains: this.memory,
+      dma: this.dma,
+      quiesce: this.quiesce,
+      mayAttach: (domid) => this.toolstack.isDirect(domid as DomId),
+    });
     const stuck = (): void => {
       o.log.error('the nic stands still in the middle of a burst: it is given up');
       this.domains.ended(DOMID_NIC);
     };
-    this.runner = new HypercallRunner(grants, accountOf, stuck, o.stuckMs ?? STUCK_MS);
+    this.runner = new HypercallRunner(this.grants, this.accounting, stuck, o.stuckMs);
+    this.server = new HypercallServer({
+      domains: this.domains,
+      runner: this.runner,
+      log: o.log,
+      counters: this.control,
+      connected: (d) => this.connected(d),
+      join: (kind, token, place) => this.joins.enter(kind, token, place),
+      request: (caller, op, args) => this.request(caller, op, args),
+      disconnected: (domid) => this.domains.ended(domid),
+    });
     this.nic = new NicControl(
       {
         present: () => this.server.isConnected(DOMID_NIC),
@@ -167,40 +171,15 @@ export class Hypervisor implements Parts {
         macOf: (guest) => this.domains.get(guest)?.mac ?? '',
       },
       this.evtchn,
-      o.nicTimeoutMs ?? NIC_TIMEOUT_MS,
+      o.nicTimeoutMs,
     );
-    this.rights = new NicRights(
-      {
-        ...{ memory: this.memory, grants, runner: this.runner, nic: this.nic, accountOf },
-        guests: () => this.domains.guests().map((g) => g.domid),
-        isDirect: (guest) => this.toolstack.isDirect(guest),
-      },
-      o.leaveMs ?? LEAVE_MS,
-    );
-    this.ops = new ControlOps(this.domains, this.store, this.evtchn, this.nic, this.shares, this.tickets, {
-      from: (domid) => this.server.addressOf(domid),
-      containers: (o.roles ?? null) !== null,
-      limitMs: o.proofMs ?? PROOF_MS,
-    });
-    this.accounting = new Accounting(this.counterFile.block(cpuLayout(HYPERVISOR_CPU)));
-    this.control = this.counterFile.block(CONTROL_COUNTERS);
-    this.server = new HypercallServer(
-      this.domains,
-      this.runner,
-      {
-        connected: (d) => this.connected(d),
-        join: (kind, token, place) => this.joins.enter(kind, token, place),
-        request: (caller, op, args) => this.request(caller, op, args),
-        disconnected: (domid) => this.domains.ended(domid),
-      },
-      o.log,
-      this.control,
-    );
-    this.delivery = new WatchDelivery(this.store, this.server);
+    this.ops = new ControlOps(this, { containers, limitMs: o.proofMs ?? PROOF_MS });
+    this.delivery = new WatchDelivery(this.store.watches, this.server);
     this.doors = new Doors({
       http: {
         log: o.log,
-        ...{ names: o.httpNames ?? [], key: o.token },
+        names: o.httpNames ?? [],
+        key: o.token,
         counterFile: this.counterFile,
         dump: () => dump(this),
         // Right before the clocks are read: what was spent since the request came would be missing from the parts here, and be too much next time.
@@ -252,7 +231,7 @@ export class Hypervisor implements Parts {
 
   /** The open ports of a domain, and whether an event is pending on each. */
   portsOf(domid: DomId): (PortInfo & { pending: boolean })[] {
-    return this.evtchn.list(domid).map((p) => ({ ...p, pending: this.pages.isPending(domid, p.remote, p.port) }));
+    return this.evtchn.list(domid).map((p) => ({ ...p, pending: this.shares.isPending(domid, p.remote, p.port) }));
   }
 
   /** A counter of the sockets, for tests and dumps. */
@@ -277,10 +256,7 @@ export class Hypervisor implements Parts {
     if (domid === DOMID_NIC) this.quiesce.nicPresent = true;
     const guests = this.domains.guests().map((g) => g.domid);
     const joined = domain.joined ? { ...this.files.identityOf(domid), ...this.joins.placeOf(domain) } : {};
-    this.server.send(domid, 'welcome', {
-      ...{ domid, kind, memoryPages, guests, controlKey: domain.controlKey },
-      ...joined,
-    });
+    this.server.send(domid, 'welcome', { domid, kind, memoryPages, guests, controlKey: domain.controlKey, ...joined });
     if (kind === 'guest') return;
     for (const other of this.domains.live()) if (other.domid !== domid) this.life.announce(domid, other);
   }

@@ -2,8 +2,12 @@
  *  the address space are used again for what has the same size, so that domains can come and go for ever. */
 import { closeSync } from 'node:fs';
 import { type AddressSpace, makeMemory, sealSeals, sealWrites } from '@grantline/machine';
-import { availableMemory } from '@grantline/base';
-import { MemoryError } from './claim.js';
+import { UsageError, availableMemory } from '@grantline/base';
+
+/** There is not enough memory for what domains share: one line that says how much is missing. */
+export class MemoryError extends UsageError {
+  readonly code = 'ENOMEM';
+}
 
 /** A stretch of shared memory; gone once it is released. */
 export interface Piece {

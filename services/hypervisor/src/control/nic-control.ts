@@ -2,10 +2,11 @@
  *  is checked here, and nothing of a request is passed on unjudged. */
 import { DOMID_DRIVER, DOMID_NIC, MAX_GUESTS, type DomId, type Port } from '@grantline/base';
 import type { PortTable } from './port-table.js';
-import { OpError, type AttachArgs } from './op-schemas.js';
+import type { AttachArgs } from '@grantline/xen';
+import { OpError } from './op-schemas.js';
 
 /** What attaching needs to know of the rest. */
-export interface NicWorld {
+interface NicWorld {
   /** True when the nic is connected. */
   present(): boolean;
   /** Sends an event to the nic. */
@@ -48,7 +49,7 @@ interface Queue {
   readonly direction: Direction;
 }
 
-export const NIC_TIMEOUT_MS = 5000;
+const NIC_TIMEOUT_MS = 5000;
 /** Requests of one domain to which the nic may owe an answer: a driver domain with all guests attaches half as many at
  *  once. Without a limit a guest in `direct` could fill up the nic's socket, which is then cut off as too slow. */
 export const NIC_ASKED_MAX = 128;

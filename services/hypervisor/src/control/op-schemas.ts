@@ -1,6 +1,6 @@
 /** The JSON operations of the hypervisor socket: what their arguments must be, checked before anything is done.
  *  docs/wire/control-plane.md section 3. */
-import { DMA_ENTRIES, EVTCHN_MAX_PORTS } from '@grantline/xen';
+import { DMA_ENTRIES, EVTCHN_MAX_PORTS, SHARED_KINDS } from '@grantline/xen';
 import { DOMID_FIRST_RESERVED } from '@grantline/base';
 import { Type, type Static } from '@sinclair/typebox';
 import { TypeCompiler } from '@sinclair/typebox/compiler';
@@ -47,7 +47,6 @@ const AttachSchema = Type.Object(
   },
   closed,
 );
-export type AttachArgs = Static<typeof AttachSchema>;
 
 const OPS = {
   'evtchn.allocUnbound': Type.Object({ remote: DomIdArg }, closed),
@@ -66,16 +65,7 @@ const OPS = {
   'nic.detach': Type.Object({ queue: Type.Integer({ minimum: 0 }) }, closed),
   'shared.ticket': Type.Object(
     {
-      of: Type.Union([
-        Type.Literal('memory'),
-        Type.Literal('counters'),
-        Type.Literal('doorbell'),
-        Type.Literal('page'),
-        Type.Literal('ringer'),
-        Type.Literal('dma-table'),
-        Type.Literal('dma-burst'),
-        Type.Literal('fence'),
-      ]),
+      of: Type.Union(SHARED_KINDS.map((kind) => Type.Literal(kind))),
       domid: DomIdArg,
     },
     closed,

@@ -1,17 +1,18 @@
-/** The parts of the hypervisor, as its API and its pages see them. */
+/** The parts of the hypervisor, as those see them that have to do with all: its API and pages, the life of domains. */
 import type { DomId } from '@grantline/base';
-import type { AddressSpace } from '@grantline/machine';
-import type { DmaTable } from '../data/dma-table.js';
+import type { AddressSpace, CounterFile } from '@grantline/machine';
+import type { DmaQuiesce, DmaTable } from '../data/dma-table.js';
 import type { DomainTable } from '../data/domain-memory.js';
+import type { GrantOps } from '../data/grant-ops.js';
+import type { Accounting } from './accounting.js';
 import type { Domains } from './domains.js';
-import type { PortInfo } from './port-table.js';
+import type { PortInfo, PortTable } from './port-table.js';
 import type { TestbedFiles } from './testbed-files.js';
 import type { HypercallRunner } from './hypercall-runner.js';
 import type { HypercallServer } from './hypercall-server.js';
 import type { NicControl } from './nic-control.js';
 import type { Sessions } from './sessions.js';
-import type { Shares } from './shares.js';
-import type { Tickets } from './tickets.js';
+import type { Shares, Tickets } from './shares.js';
 import type { Toolstack } from './toolstack.js';
 import type { XenStore } from './xenstore.js';
 
@@ -20,14 +21,19 @@ export interface Parts {
   readonly domains: Domains;
   readonly store: XenStore;
   readonly toolstack: Toolstack;
+  readonly evtchn: PortTable;
   readonly nic: NicControl;
   readonly space: AddressSpace;
   readonly memory: DomainTable;
+  readonly grants: GrantOps;
+  readonly dma: DmaTable;
+  readonly quiesce: DmaQuiesce;
   readonly server: HypercallServer;
+  readonly runner: HypercallRunner;
   readonly shares: Shares;
   readonly tickets: Tickets;
-  readonly dma: DmaTable;
-  readonly runner: HypercallRunner;
+  readonly accounting: Accounting;
+  readonly counterFile: CounterFile;
   readonly sessions: Sessions;
   /** How often each domain has connected. */
   readonly starts: ReadonlyMap<DomId, number>;

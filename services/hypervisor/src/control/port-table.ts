@@ -3,6 +3,7 @@
  *  docs/wire/event-channel.md. */
 import { EVTCHN_MAX_PORTS, type EvtchnStatus } from '@grantline/xen';
 import { DOMID_DRIVER, DOMID_NIC, type DomId, type Port } from '@grantline/base';
+import type { Shares } from './shares.js';
 
 export type EvtchnErrorCode = 'ESRCH' | 'EINVAL' | 'ENOSPC' | 'EPERM';
 
@@ -16,18 +17,10 @@ export class EvtchnError extends Error {
 
 /** What event channels need from the rest of the hypervisor. */
 export interface EvtchnWorld {
+  /** Of pairs of domains, with the bits of their channels. */
+  pages: Pick<Shares, 'openPage' | 'closePage' | 'clearPort' | 'raise' | 'flush'>;
   /** True for a domain that has memory and is not dead. */
   exists(domid: DomId): boolean;
-  /** The pair has its first channel: makes and maps its page. */
-  openPage(low: DomId, high: DomId): void;
-  /** The pair has no channel, and one of the two is dead. */
-  closePage(low: DomId, high: DomId): void;
-  /** Clears the bits of a port of `owner`: a new port starts without the past of its number. */
-  clearPort(owner: DomId, peer: DomId, port: Port): void;
-  /** Makes a port of `owner` pending, and rings. */
-  raise(owner: DomId, peer: DomId, port: Port): void;
-  /** Rings for a port of `owner` that is pending already, by a peer that may not have come to it. */
-  flush(owner: DomId, peer: DomId, port: Port): void;
   onBound(owner: DomId, port: Port, peer: DomId, remotePort: Port): void;
   onUnbound(owner: DomId, port: Port): void;
 }
@@ -77,8 +70,8 @@ export class PortTable {
       );
     const port = this.take(caller, { remote, remotePort });
     far.remotePort = port;
-    this.world.flush(remote, caller, remotePort);
-    this.world.raise(caller, remote, port);
+    this.world.pages.flush(remote, caller, remotePort);
+    this.world.pages.raise(caller, remote, port);
     this.world.onBound(remote, remotePort, caller, port);
     return port;
   }
@@ -90,7 +83,7 @@ export class PortTable {
     if (channel === undefined) throw new EvtchnError('EINVAL', `port ${port} of domain ${caller} is not open`);
     const { remote, remotePort } = channel;
     this.ports.get(caller)![port] = undefined;
-    this.world.clearPort(caller, remote, port);
+    this.world.pages.clearPort(caller, remote, port);
     if (remotePort !== UNBOUND) {
       this.lookup(remote, remotePort)!.remotePort = UNBOUND;
       this.world.onUnbound(remote, remotePort);
@@ -144,11 +137,11 @@ export class PortTable {
     const [low, high] = ordered(domid, channel.remote);
     const pair = `${low}-${high}`;
     const count = this.pairs.get(pair);
-    if (count === undefined) this.world.openPage(low, high);
+    if (count === undefined) this.world.pages.openPage(low, high);
     this.pairs.set(pair, (count ?? 0) + 1);
     this.ports.set(domid, table);
     table[port] = channel;
-    this.world.clearPort(domid, channel.remote, port as Port);
+    this.world.pages.clearPort(domid, channel.remote, port as Port);
     return port as Port;
   }
 
@@ -163,11 +156,11 @@ export class PortTable {
 
   private closePage(low: DomId, high: DomId): void {
     this.pairs.delete(`${low}-${high}`);
-    this.world.closePage(low, high);
+    this.world.pages.closePage(low, high);
   }
 }
 
 const isPort = (n: number): boolean => Number.isInteger(n) && n > 0 && n < EVTCHN_MAX_PORTS;
 
-/** The two, lower first: a pair's page and its sides are named so. */
-export const ordered = (a: DomId, b: DomId): [DomId, DomId] => (a < b ? [a, b] : [b, a]);
+/** The two, lower first. */
+const ordered = (a: DomId, b: DomId): [DomId, DomId] => (a < b ? [a, b] : [b, a]);

@@ -102,12 +102,12 @@ export class Sessions {
   private async startAgain(found: RunSettings | null): Promise<void> {
     const { toolstack, domains, deliver } = this.o;
     const guests = domains.guests().map((d) => d.domid as number);
-    const rest = { seed: 0, mode: 'off' as const, frameSizes: [60], guests };
-    toolstack.startRun({ ...(found ?? rest), id: (toolstack.run?.id ?? 0) + 1 });
+    const idle = { seed: 0, mode: 'off' as const, frameSizes: [60], guests };
+    toolstack.startRun({ ...(found ?? idle), id: (toolstack.run?.id ?? 0) + 1 });
     deliver();
     if (found === null || found.mode === 'off') return;
-    const there = found.guests.filter((d) => guests.includes(d));
-    const wanted = toolstack.factors.path === 'native' ? [DOMID_DRIVER as number] : there;
+    const receivers = found.guests.filter((d) => guests.includes(d));
+    const wanted = toolstack.factors.path === 'native' ? [DOMID_DRIVER as number] : receivers;
     await this.until(READY_LIMIT_MS, () => wanted.every((d) => toolstack.ready().some((r) => r === d)));
   }
 
@@ -123,8 +123,8 @@ export class Sessions {
       this.o.log.warn({ session: text }, 'not every domain has followed the session');
   }
 
-  private async until(limitMs: number, so: () => boolean): Promise<boolean> {
-    for (const end = performance.now() + limitMs; !so();) {
+  private async until(limitMs: number, isDone: () => boolean): Promise<boolean> {
+    for (const end = performance.now() + limitMs; !isDone();) {
       if (this.stopped || performance.now() > end) return false;
       await sleep(LOOK_MS, null, { ref: false });
     }

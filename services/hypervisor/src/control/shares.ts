@@ -1,8 +1,9 @@
-/** What each domain shares with others, and who may have a descriptor of it: docs/wire/control-plane.md section 2. There is
+/** What each domain shares with others, who may have a descriptor of it, and the tickets for these: docs/wire/control-plane.md section 2. There is
  *  no file: who is given no descriptor has no way to it. */
+import { randomBytes } from 'node:crypto';
 import { closeSync, constants, openSync, writeSync } from 'node:fs';
-import { DMA_TABLE_BYTES, type SharedKind } from '@grantline/xen';
-import { DOMID_CONTROL, DOMID_DRIVER, DOMID_NIC, PAGE_SIZE, type DomId } from '@grantline/base';
+import { nowNs, DOMID_CONTROL, DOMID_DRIVER, DOMID_NIC, PAGE_SIZE, type DomId, type Port } from '@grantline/base';
+import { DMA_TABLE_BYTES, EventSide, type SharedKind } from '@grantline/xen';
 import { COUNTER_FILE_BYTES, Fence, makePipe, pokeFd } from '@grantline/machine';
 import type { MemoryPool, Piece } from './memory-pool.js';
 import { OpError } from './op-schemas.js';
@@ -21,7 +22,7 @@ interface Own {
 }
 
 /** Makes a descriptor to be handed out; null when what it is of has gone meanwhile. */
-export type Opener = () => number | null;
+type Opener = () => number | null;
 
 const READ = constants.O_RDONLY;
 const WRITE = constants.O_RDWR;
@@ -83,24 +84,46 @@ export class Shares {
     own.bell.writes = -1;
   }
 
-  /** The page of a pair's event channels. */
-  openPage(low: DomId, high: DomId): void {
-    this.pages.set(`${low}-${high}`, this.pool.make(`events ${low}-${high}`, PAGE_SIZE, 'both'));
+  /** The pair has its first channel: makes and maps its page. */
+  openPage(a: DomId, b: DomId): void {
+    this.pages.set(pairOf(a, b), this.pool.make(`events ${pairOf(a, b)}`, PAGE_SIZE, 'both'));
   }
 
-  closePage(low: DomId, high: DomId): void {
-    const page = this.pages.get(`${low}-${high}`);
+  /** The pair has no channel, and one of the two is dead. */
+  closePage(a: DomId, b: DomId): void {
+    const page = this.pages.get(pairOf(a, b));
     if (page === undefined) return;
-    this.pages.delete(`${low}-${high}`);
+    this.pages.delete(pairOf(a, b));
     this.pool.release(page);
   }
 
-  /** @returns its byte offset in the hypervisor's space */
-  pageAt(low: DomId, high: DomId): number {
-    return this.pages.get(`${low}-${high}`)!.at;
+  /** Clears the bits of a port of `owner` that is given out, or closed: a new port starts without the past of its number. */
+  clearPort(owner: DomId, peer: DomId, port: Port): void {
+    const side = this.side(owner, peer);
+    side.clear(port);
+    side.clearMask(port);
   }
 
-  ring(domid: DomId): void {
+  /** Makes a port of `owner` pending, and rings. */
+  raise(owner: DomId, peer: DomId, port: Port): void {
+    if (this.side(owner, peer).raise(port)) this.ring(owner);
+  }
+
+  /** As raise, where the peer before may have died between marking the port pending and ringing: then nobody else would
+   *  ring for it, since it is pending already. */
+  flush(owner: DomId, peer: DomId, port: Port): void {
+    if (this.side(owner, peer).select(port)) this.ring(owner);
+  }
+
+  isPending(owner: DomId, peer: DomId, port: Port): boolean {
+    return this.side(owner, peer).isPending(port);
+  }
+
+  private side(owner: DomId, peer: DomId): EventSide {
+    return new EventSide(this.pool.space.mem, this.pages.get(pairOf(owner, peer))!.at, owner, peer);
+  }
+
+  private ring(domid: DomId): void {
     const bell = this.domains.get(domid)?.bell;
     if (bell !== undefined) pokeFd(bell.writes);
   }
@@ -134,8 +157,7 @@ export class Shares {
     if (of === 'dma-table') return opener(this.dmaTable, READ);
     if (of === 'dma-burst') return opener(this.dmaBurst, WRITE);
     if (of === 'fence') return () => this.fence.handOut();
-    if (of === 'page')
-      return opener(this.pages.get(caller < domid ? `${caller}-${domid}` : `${domid}-${caller}`), WRITE);
+    if (of === 'page') return opener(this.pages.get(pairOf(caller, domid)), WRITE);
     const own = this.domains.get(domid);
     if (of === 'memory') return opener(own?.memory, WRITE);
     if (of === 'counters') return opener(own?.counters, WRITE);
@@ -155,6 +177,9 @@ export class Shares {
     return counters === undefined ? null : opener(counters, READ);
   }
 }
+
+/** The two, lower first. */
+const pairOf = (a: DomId, b: DomId): string => (a < b ? `${a}-${b}` : `${b}-${a}`);
 
 function mayHave(caller: DomId, of: SharedKind, domid: DomId, connected: () => boolean): boolean {
   switch (of) {
@@ -176,4 +201,49 @@ function mayHave(caller: DomId, of: SharedKind, domid: DomId, connected: () => b
 function opener(piece: Piece | undefined, flags: number): Opener {
   if (piece === undefined) throw new OpError('ESRCH', 'there is no such thing');
   return () => (piece.fd < 0 ? null : anew(piece.fd, flags));
+}
+
+/** A holder uses a ticket within milliseconds; one that was stopped meanwhile asks for another. */
+const LIFE_NS = 10e9;
+/** Unused ones of one holder; the oldest makes room. */
+const EACH_MAX = 64;
+
+interface Ticket {
+  readonly holder: DomId;
+  readonly open: Opener;
+  readonly untilNs: number;
+}
+
+/** Tickets for descriptors: each is good once, for what its holder had a right to, and for a short time. Whoever has one is
+ *  taken for the holder, so they are asked for over the domain's own connection and used at once. */
+export class Tickets {
+  private readonly tickets = new Map<string, Ticket>();
+  private readonly now: () => number;
+
+  constructor(now = nowNs) {
+    this.now = now;
+  }
+
+  /** @param holder 0: the operator @returns 128 random bits, as 32 hexadecimal digits */
+  issue(holder: DomId, open: Opener): string {
+    const own = [...this.tickets].filter(([, t]) => t.holder === holder);
+    for (const [old, { untilNs }] of own) if (untilNs <= this.now()) this.tickets.delete(old);
+    if (own.length >= EACH_MAX) this.tickets.delete(own[0][0]);
+    const ticket = randomBytes(16).toString('hex');
+    this.tickets.set(ticket, { holder, open, untilNs: this.now() + LIFE_NS });
+    return ticket;
+  }
+
+  /** @returns a descriptor, to be closed by the caller; null: the ticket is not good, or not any more */
+  use(ticket: string): number | null {
+    const found = this.tickets.get(ticket);
+    if (found === undefined) return null;
+    this.tickets.delete(ticket);
+    return found.untilNs > this.now() ? found.open() : null;
+  }
+
+  /** The holder is dead. */
+  forget(holder: DomId): void {
+    for (const [ticket, t] of this.tickets) if (t.holder === holder) this.tickets.delete(ticket);
+  }
 }

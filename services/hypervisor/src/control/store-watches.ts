@@ -1,7 +1,8 @@
 /** Who wants to hear of which path. Events are collected and handed out after the change is complete, so that a
  *  watcher never sees a half-done transaction and a caller has its reply before its own events. */
 import type { DomId } from '@grantline/base';
-import { StoreError, namesOf } from './store-path.js';
+import type { HypercallServer } from './hypercall-server.js';
+import { StoreError, namesOf } from './store-node.js';
 
 interface Watch {
   readonly domid: DomId;
@@ -149,10 +150,11 @@ export class StoreWatches {
     return this.events.size > 0;
   }
 
-  /** Takes what has fired, oldest first; what fires again before it was taken is one event.
-   *  @param ready false: what is for that domain waits
+  /** Takes what has fired, oldest first, to be delivered once the caller has its reply; what fires again before it was taken is
+   *  one event.
+   *  @param ready false: what is for that domain waits; each path once, however often it changes meanwhile
    *  @param most events for each domain */
-  take(ready: (domid: DomId) => boolean, most: number): WatchEvent[] {
+  take(ready: (domid: DomId) => boolean = () => true, most = Infinity): WatchEvent[] {
     const out: WatchEvent[] = [];
     for (const [domid, row] of this.events) {
       if (!ready(domid)) continue;
@@ -218,5 +220,48 @@ export class StoreWatches {
     }
     w.waiting.add(reported);
     row.push(w, reported);
+  }
+}
+
+/** Events for one domain between two looks at whether it keeps up, and the pause when it does not. */
+const EVENTS_AT_ONCE = 64;
+const AGAIN_MS = 5;
+
+/** Brings watch events to the domains that watch. What a domain is too slow for waits, each path once: a guest that changes its
+ *  nodes must not be able to have a domain cut off that watches them. */
+export class WatchDelivery {
+  private readonly watches: StoreWatches;
+  private readonly server: Pick<HypercallServer, 'send' | 'keepsUp'>;
+  private timer: NodeJS.Timeout | null = null;
+  private next: NodeJS.Immediate | null = null;
+
+  constructor(watches: StoreWatches, server: WatchDelivery['server']) {
+    this.watches = watches;
+    this.server = server;
+  }
+
+  /** Delivers what has fired; what has to wait is delivered later. */
+  run(): void {
+    const { watches, server } = this;
+    const events = watches.take((domid) => server.keepsUp(domid), EVENTS_AT_ONCE);
+    for (const { domid, path, token } of events) server.send(domid, 'xs.watch', { path, token });
+    if (!watches.hasEvents || this.timer !== null) return;
+    // Requests come in between: nobody waits for all that one domain has to be told.
+    if (events.length > 0) {
+      this.next ??= setImmediate(() => {
+        this.next = null;
+        this.run();
+      });
+      return;
+    }
+    this.timer = setTimeout(() => {
+      this.timer = null;
+      this.run();
+    }, AGAIN_MS);
+  }
+
+  stop(): void {
+    if (this.timer !== null) clearTimeout(this.timer);
+    if (this.next !== null) clearImmediate(this.next);
   }
 }

@@ -18,7 +18,6 @@ import { VIF_DEV, XENBUS, XENBUS_NAMES, backendPath, domainPath, frontendPath, v
 import type { Domain, Domains } from './domains.js';
 import type { XenStore } from './xenstore.js';
 
-/** A guest has one interface. */
 /** What is shown of an end's error at most: it may write anything. */
 const ERROR_CHARS = 200;
 
@@ -47,7 +46,6 @@ export class Toolstack {
   private allNested = false;
   private readonly store: XenStore;
   private readonly domains: Domains;
-
   private readonly onConfigured: () => void;
 
   /** @param onConfigured called after the factors of all vifs were written */
@@ -84,7 +82,7 @@ export class Toolstack {
     if (domain.kind === 'driver-domain') {
       for (const guest of this.domains.guests()) {
         this.makeBackend(guest);
-        this.store.write(DOMID_CONTROL, this.backend(guest.domid, 'state'), String(XENBUS.closed));
+        this.store.write(DOMID_CONTROL, `${backOf(guest.domid)}/state`, String(XENBUS.closed));
       }
     }
   }
@@ -138,7 +136,7 @@ export class Toolstack {
     for (const domid of changed) {
       if (nested) this.nested.add(domid);
       else this.nested.delete(domid);
-      this.put(backendPath(DOMID_DRIVER, domid, VIF_DEV), { nested: nested ? '1' : '0' });
+      this.put(backOf(domid), { nested: nested ? '1' : '0' });
     }
     return changed;
   }
@@ -151,18 +149,18 @@ export class Toolstack {
     return this.domains.guests().map(({ domid }) => ({
       vif: vifName(domid, VIF_DEV),
       guest: domid,
-      backend: stateName(this.store.peek(this.backend(domid, 'state'))),
-      frontend: stateName(this.store.peek(this.frontend(domid, 'state'))),
-      backendAck: numberOrNull(this.store.peek(this.backend(domid, 'generation-ack'))),
-      frontendAck: numberOrNull(this.store.peek(this.frontend(domid, 'generation-ack'))),
+      backend: stateName(this.store.peek(`${backOf(domid)}/state`)),
+      frontend: stateName(this.store.peek(`${frontOf(domid)}/state`)),
+      backendAck: numberOrNull(this.store.peek(`${backOf(domid)}/generation-ack`)),
+      frontendAck: numberOrNull(this.store.peek(`${frontOf(domid)}/generation-ack`)),
       error: this.errorOf(domid),
     }));
   }
 
   /** What the two ends say is wrong; either may be waiting for the other because of it. */
   private errorOf(guest: DomId): string | null {
-    const back = this.store.peek(this.backend(guest, 'error'));
-    const front = this.store.peek(this.frontend(guest, 'error'));
+    const back = this.store.peek(`${backOf(guest)}/error`);
+    const front = this.store.peek(`${frontOf(guest)}/error`);
     const said = [back && printable(back, ERROR_CHARS), front && `frontend: ${printable(front, ERROR_CHARS)}`].filter(
       (text) => text,
     );
@@ -197,22 +195,22 @@ export class Toolstack {
 
   /** True when the guest may drive its NIC queue itself, by what the toolstack wrote for its vif. */
   isDirect(guest: DomId): boolean {
-    return this.store.peek(this.backend(guest, 'path')) === 'direct';
+    return this.store.peek(`${backOf(guest)}/path`) === 'direct';
   }
 
   /** A guest's backend directory has gone already when the driver domain died first. */
   private remove(path: string): void {
-    if (this.store.subtree(path) !== null) this.store.rm(DOMID_CONTROL, path);
+    if (this.store.peek(path) !== null) this.store.rm(DOMID_CONTROL, path);
   }
 
   private makeVif(guest: Domain): void {
-    const front = frontendPath(guest.domid, VIF_DEV);
+    const front = frontOf(guest.domid);
     for (const dir of [`${domainPath(guest.domid)}/device`, `${domainPath(guest.domid)}/device/vif`])
       this.store.own(dir, DOMID_CONTROL, [guest.domid, DOMID_DRIVER]);
     this.makeBackend(guest);
     this.store.own(front, guest.domid, [DOMID_DRIVER]);
     this.put(front, {
-      backend: backendPath(DOMID_DRIVER, guest.domid, VIF_DEV),
+      backend: backOf(guest.domid),
       'backend-id': String(DOMID_DRIVER),
       handle: String(VIF_DEV),
       mac: guest.mac ?? '',
@@ -227,14 +225,14 @@ export class Toolstack {
    *  make directories for guests that are not there. */
   private makeBackend(guest: Domain): void {
     const { domid } = guest;
-    const back = backendPath(DOMID_DRIVER, domid, VIF_DEV);
+    const back = backOf(domid);
     const top = `${domainPath(DOMID_DRIVER)}/backend`;
     for (const dir of [top, `${top}/vif`]) this.store.own(dir, DOMID_CONTROL, [DOMID_DRIVER]);
     this.store.own(parentOfVif(domid), DOMID_CONTROL, [DOMID_DRIVER, domid]);
     this.store.rm(DOMID_CONTROL, back);
     this.store.own(back, DOMID_DRIVER, [domid]);
     this.put(back, {
-      frontend: frontendPath(domid, VIF_DEV),
+      frontend: frontOf(domid),
       'frontend-id': String(domid),
       handle: String(VIF_DEV),
       mac: guest.mac ?? '',
@@ -252,36 +250,27 @@ export class Toolstack {
 
   private writeRate(guest: DomId): void {
     const rate = this.rateOf(guest);
-    if (rate === null) this.remove(this.backend(guest, 'rate'));
-    else this.put(backendPath(DOMID_DRIVER, guest, VIF_DEV), { rate });
+    if (rate === null) this.remove(`${backOf(guest)}/rate`);
+    else this.put(backOf(guest), { rate });
   }
 
   private writeFactors(guest: DomId): void {
-    this.put(backendPath(DOMID_DRIVER, guest, VIF_DEV), {
-      ...factorKeys(this.factors),
-      generation: String(this.generation),
-    });
+    this.put(backOf(guest), { ...factorKeys(this.factors), generation: String(this.generation) });
   }
 
   /** All or none, in order. What the toolstack writes stays its own: the directory's owner can read it only. */
   private put(dir: string, values: Record<string, string>): void {
-    const ops = Object.entries(values).map(([name, value]) => ({
-      op: 'write' as const,
-      path: `${dir}/${name}`,
-      value,
-    }));
-    this.store.transaction(DOMID_CONTROL, ops);
-  }
-
-  private backend(guest: DomId, key: string): string {
-    return `${backendPath(DOMID_DRIVER, guest, VIF_DEV)}/${key}`;
-  }
-
-  private frontend(guest: DomId, key: string): string {
-    return `${frontendPath(guest, VIF_DEV)}/${key}`;
+    const keys = Object.entries(values);
+    this.store.transaction(
+      DOMID_CONTROL,
+      keys.map(([name, value]) => ({ op: 'write', path: `${dir}/${name}`, value })),
+    );
   }
 }
 
+/** The directories of a guest's vif. */
+const backOf = (guest: DomId): string => backendPath(DOMID_DRIVER, guest, VIF_DEV);
+const frontOf = (guest: DomId): string => frontendPath(guest, VIF_DEV);
 const parentOfVif = (guest: DomId): string => `${domainPath(DOMID_DRIVER)}/backend/vif/${guest}`;
 
 /** What a hostile end wrote is shown as it is only if it is a state. */

@@ -15,10 +15,15 @@ import {
   type Node,
   type Readers,
   type StoreTree,
+  QUOTA_EVENTS,
+  QUOTA_VALUE_BYTES,
+  quotaOf,
+  StoreError,
+  namesOf,
+  parentOf,
+  resolvePath,
 } from './store-node.js';
-import { QUOTA_EVENTS, QUOTA_VALUE_BYTES, quotaOf } from './store-quota.js';
-import { StoreError, namesOf, parentOf, resolvePath } from './store-path.js';
-import { StoreWatches, type WatchEvent } from './store-watches.js';
+import { StoreWatches } from './store-watches.js';
 
 export interface StoreOp {
   readonly op: 'write' | 'rm' | 'mkdir';
@@ -34,7 +39,8 @@ interface Change {
 
 export class XenStore {
   private readonly root = makeNode(DOMID_CONTROL, 'all');
-  private readonly watches = new StoreWatches(QUOTA_EVENTS);
+  /** Who watches, and what has fired and is to be delivered. */
+  readonly watches = new StoreWatches(QUOTA_EVENTS);
   private readonly owned = new Map<DomId, number>();
   private undo: (() => void)[] = [];
   private changes: Change[] = [];
@@ -86,23 +92,6 @@ export class XenStore {
   /** @throws StoreError ENOENT, EINVAL */
   unwatch(caller: DomId, path: string, token: string): void {
     this.watches.remove(caller, resolvePath(caller, path), token);
-  }
-
-  /** Takes what has fired, oldest first: to be delivered once the caller has its reply.
-   *  @param ready false: what is for that domain waits; each path once, however often it changes meanwhile
-   *  @param most events for each domain */
-  takeEvents(ready: (domid: DomId) => boolean = () => true, most = Infinity): WatchEvent[] {
-    return this.watches.take(ready, most);
-  }
-
-  /** True while something waits to be delivered. */
-  get hasEvents(): boolean {
-    return this.watches.hasEvents;
-  }
-
-  /** Forgets a domain's watches and those of its events that are still to be delivered. */
-  forget(domid: DomId): void {
-    this.watches.removeAll(domid);
   }
 
   /** The toolstack's: makes the node if need be and says whose it is. What is made below it later takes its readers. */

@@ -9,12 +9,16 @@ import {
   COPY_LEN,
   COPY_SRC_DOMID,
   COPY_SRC_REF,
+  copyDomid,
+  copyFlags,
+  copyLen,
+  copyOffset,
+  type ReceivedBatch,
 } from '@grantline/xen';
 import { DOMID_FIRST_RESERVED, PAGE_SIZE } from '@grantline/base';
 import type { Mem } from '@grantline/machine';
 import { PIN_HOST_READ, PIN_HOST_WRITE } from './active-entries.js';
 import type { DomainMemory, DomainTable } from './domain-memory.js';
-import type { OpBuffers } from './op-buffers.js';
 
 /** A number that stands for the caller itself. */
 export const DOMID_SELF = DOMID_FIRST_RESERVED;
@@ -53,13 +57,13 @@ class PinnedPage {
   }
 }
 
-// Positions of the fields in 32-bit words; domid and offset, len and flags are the halves of one.
+// Positions in 32-bit words.
 const WORDS = COPY_BYTES >> 2;
 const SRC_REF = COPY_SRC_REF >> 2;
-const SRC_DOMID_OFFSET = COPY_SRC_DOMID >> 2;
+const SRC_SIDE = COPY_SRC_DOMID >> 2;
 const DST_REF = COPY_DST_REF >> 2;
-const DST_DOMID_OFFSET = COPY_DST_DOMID >> 2;
-const LEN_FLAGS = COPY_LEN >> 2;
+const DST_SIDE = COPY_DST_DOMID >> 2;
+const WHAT = COPY_LEN >> 2;
 
 export class CopyOp {
   /** Bytes that the last run() copied. */
@@ -71,7 +75,7 @@ export class CopyOp {
   private readonly source = new PinnedPage(PIN_HOST_READ);
   private readonly dest = new PinnedPage(PIN_HOST_WRITE);
 
-  constructor(mem: Mem, domains: DomainTable, buf: OpBuffers) {
+  constructor(mem: Mem, domains: DomainTable, buf: ReceivedBatch) {
     this.u8 = mem.u8;
     this.domains = domains;
     this.req = buf.req32s;
@@ -92,14 +96,14 @@ export class CopyOp {
    *  @param el word offset of the element */
   private one(caller: DomainMemory, el: number): number {
     const req = this.req;
-    const src = req[el + SRC_DOMID_OFFSET];
-    const dst = req[el + DST_DOMID_OFFSET];
-    const lenFlags = req[el + LEN_FLAGS];
-    const srcIsGref = ((lenFlags >>> 16) & GNTCOPY_SOURCE_GREF) !== 0;
-    const dstIsGref = ((lenFlags >>> 16) & GNTCOPY_DEST_GREF) !== 0;
-    const srcDomain = this.sideDomain(caller, src & 0xffff, srcIsGref);
+    const src = req[el + SRC_SIDE];
+    const dst = req[el + DST_SIDE];
+    const what = req[el + WHAT];
+    const srcIsGref = (copyFlags(what) & GNTCOPY_SOURCE_GREF) !== 0;
+    const dstIsGref = (copyFlags(what) & GNTCOPY_DEST_GREF) !== 0;
+    const srcDomain = this.sideDomain(caller, copyDomid(src), srcIsGref);
     if (srcDomain === null) return srcIsGref ? GNTST.badDomain : GNTST.permissionDenied;
-    const dstDomain = this.sideDomain(caller, dst & 0xffff, dstIsGref);
+    const dstDomain = this.sideDomain(caller, copyDomid(dst), dstIsGref);
     if (dstDomain === null) return dstIsGref ? GNTST.badDomain : GNTST.permissionDenied;
 
     let from = srcIsGref
@@ -111,9 +115,9 @@ export class CopyOp {
       : this.raw(this.dest, dstDomain, req[el + DST_REF], req[el + DST_REF + 1]);
     if (to < 0) return to;
 
-    const len = lenFlags & 0xffff;
-    const srcOffset = src >>> 16;
-    const dstOffset = dst >>> 16;
+    const len = copyLen(what);
+    const srcOffset = copyOffset(src);
+    const dstOffset = copyOffset(dst);
     // JavaScript numbers do not wrap at 16 bits, which is what a hostile offset + len counts on.
     if (srcOffset + len > PAGE_SIZE || dstOffset + len > PAGE_SIZE) return GNTST.badCopyArg;
     from += srcOffset;

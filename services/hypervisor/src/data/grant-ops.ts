@@ -1,32 +1,36 @@
-/** Executes hypercall batches. docs/wire/hypercall.md. Source: Xen common/grant_table.c, do_grant_table_op.
+/** Executes hypercall batches, and ends what a domain has when it dies. docs/wire/hypercall.md. Sources: Xen
+ *  common/grant_table.c, do_grant_table_op, gnttab_release_mappings.
  *
  *  How the control side calls it, once per binary message:
  *
- *    const out = ops.executeMessage(domid, message, reply);
- *    if (out.replyBytes === 0) -> not a hypercall: close the connection
- *    const { replyBytes, pending } = out;                   // the outcome object is used again for the next batch
+ *    const { replyBytes, pending } = ops.executeMessage(domid, message, reply);   // the object is used again for the next batch
+ *    if (replyBytes === 0) -> not a hypercall: close the connection
  *    if (pending === null) send(reply.subarray(0, replyBytes));
  *    else poll with setImmediate until ops.settled(pending); ops.finishUnmap(pending); send(...)
  *
  *  A pending batch must be finished even when its caller has gone: pins of others hang on it. Until then its `reply`
- *  must not be used for another batch. Counters are added to, not committed: the control side adds cpuNs and commits. */
+ *  must not be used for another batch. Counters are added to, not committed: the control side adds cpuNs and commits.
+ *
+ *  And when a domain dies:
+ *
+ *    const pending = ops.beginDeath(domid);
+ *    tell the others domain.gone
+ *    if (pending !== null) poll until ops.settled(pending), then ops.finishUnmap(pending)
+ *    when ops.pinned(domid) === 0: domains.remove(domid), unmap and delete its memory file
+ *
+ *  As a mapper: all that it had mapped is unmapped, granters can end access as after any unmap. As a granter: it is bad
+ *  domain for new maps and copies, the NIC loses its pages at once, and its memory stays until the last mapper has
+ *  unmapped (Xen's zombie). docs/wire/grant-table.md section 6. */
 import {
-  GNTST_NAMES,
-  COPY_BYTES,
   DMAOP_MAP_SELF,
-  DMAOP_UNMAP_SELF,
-  DMA_MAP_BYTES,
-  DMA_MAP_RES_BYTES,
-  DMA_UNMAP_BYTES,
+  GNTST_NAMES,
   GNTTABOP_COPY,
   GNTTABOP_MAP,
   GNTTABOP_UNMAP,
   HYPERCALL_HEADER_BYTES,
-  HYPERCALL_MAX_COUNT,
-  MAP_BYTES,
-  MAP_RES_BYTES,
-  STATUS_RES_BYTES,
-  UNMAP_BYTES,
+  HYPERCALL_RC,
+  ReceivedBatch,
+  resultBytes,
 } from '@grantline/xen';
 import { DOMID_DRIVER } from '@grantline/base';
 import { slots, type Mem } from '@grantline/machine';
@@ -34,131 +38,113 @@ import { HYPERCALL_COUNTERS } from '@grantline/observe';
 import { CopyOp } from './copy-op.js';
 import type { DmaQuiesce, DmaTable } from './dma-table.js';
 import type { DomainMemory, DomainTable } from './domain-memory.js';
-import { MapOp } from './map-op.js';
-import { OpBuffers } from './op-buffers.js';
-import type { PendingUnmap } from './pending-unmap.js';
-import { UnmapOp } from './unmap-op.js';
-
-/** rc of a call as a whole: negative errno. */
-export const ESRCH = 3;
-export const EFAULT = 14;
-export const EINVAL = 22;
-export const ENOSYS = 38;
-
-/** Room for the longest reply, header included. */
-export const REPLY_MAX_BYTES = HYPERCALL_HEADER_BYTES + HYPERCALL_MAX_COUNT * MAP_RES_BYTES;
+import { MapOps, PendingUnmap } from './map-ops.js';
 
 /** What became of a batch. One object per GrantOps, valid until the next batch. */
 export interface BatchOutcome {
   /** 0, or a negative errno: then no element was looked at. */
   rc: number;
-  /** Bytes of results written. */
-  resultBytes: number;
-  /** Bytes of the reply with its header; 0 when the message was no hypercall. Only by executeMessage. */
+  /** Bytes of the reply with its header; 0 when the message was no hypercall. */
   replyBytes: number;
-  /** True when the reply must wait: poll settled(pending), then finishUnmap(pending), then reply. */
-  needsQuiesce: boolean;
+  /** Not null: the reply must wait. Poll settled(pending), then finishUnmap(pending), then reply. */
   pending: PendingUnmap | null;
+}
+
+/** What a hypervisor's grants are about. */
+export interface GrantWorld {
+  /** The address space that has every domain's memory. */
+  mem: Mem;
+  domains: DomainTable;
+  dma: DmaTable;
+  quiesce: DmaQuiesce;
+  /** Whether a guest may use the NIC itself (its vif's path is direct); asked once per batch. */
+  mayAttach: (domid: number) => boolean;
 }
 
 const C = slots(HYPERCALL_COUNTERS);
 
 export class GrantOps {
-  private readonly domains: DomainTable;
-  private readonly mayAttach: (domid: number) => boolean;
-  private readonly buf = new OpBuffers();
-  private readonly mapOp: MapOp;
-  private readonly unmapOp: UnmapOp;
+  private readonly o: GrantWorld;
+  private readonly batch = new ReceivedBatch();
+  private readonly mapOps: MapOps;
   private readonly copyOp: CopyOp;
-  private readonly outcome: BatchOutcome = { rc: 0, resultBytes: 0, replyBytes: 0, needsQuiesce: false, pending: null };
+  private readonly outcome: BatchOutcome = { rc: 0, replyBytes: 0, pending: null };
 
-  /** @param mem the address space that has every domain's memory
-   *  @param mayAttach whether a guest may use the NIC itself (its vif's path is direct); asked once per batch */
-  constructor(
-    mem: Mem,
-    domains: DomainTable,
-    dma: DmaTable,
-    quiesce: DmaQuiesce,
-    mayAttach: (domid: number) => boolean,
-  ) {
-    this.domains = domains;
-    this.mayAttach = mayAttach;
-    this.mapOp = new MapOp(domains, dma, this.buf);
-    this.unmapOp = new UnmapOp(domains, dma, quiesce, this.buf);
-    this.copyOp = new CopyOp(mem, domains, this.buf);
+  constructor(world: GrantWorld) {
+    const { mem, domains, dma, quiesce } = world;
+    this.o = world;
+    this.mapOps = new MapOps(domains, dma, quiesce, this.batch);
+    this.copyOp = new CopyOp(mem, domains, this.batch);
   }
 
-  /** One whole message: header, elements; the reply with its header is written to `reply` (REPLY_MAX_BYTES). */
-  executeMessage(caller: number, message: Buffer, reply: Buffer): BatchOutcome {
-    if (message.length < HYPERCALL_HEADER_BYTES) return this.end(-EINVAL, 0, null);
-    const cmd = message.readUInt16LE(4);
-    const count = message.readUInt16LE(6);
-    const out = this.execute(caller, cmd, count, message, HYPERCALL_HEADER_BYTES, reply, HYPERCALL_HEADER_BYTES);
-    reply.writeUInt32LE(message.readUInt32LE(0), 0);
-    reply.writeInt16LE(out.rc, 4);
-    reply.writeUInt16LE(out.rc === 0 ? count : 0, 6);
-    out.replyBytes = HYPERCALL_HEADER_BYTES + out.resultBytes;
-    return out;
-  }
-
-  /** One batch.
+  /** One whole message: header, elements.
    *  @param caller domid that the connection belongs to
-   *  @param elements holds the elements, from `elementsAt` to its end
-   *  @param results takes the results from `resultsAt` on; needs count x MAP_RES_BYTES */
-  execute(
-    caller: number,
-    cmd: number,
-    count: number,
-    elements: Buffer,
-    elementsAt: number,
-    results: Buffer,
-    resultsAt: number,
-  ): BatchOutcome {
-    const domain = this.domains.live(caller);
-    if (domain === null) return this.end(-ESRCH, 0, null);
-    domain.counters.v[C.calls]++;
-    const size = elementBytes(cmd);
-    if (size === 0) return this.end(-ENOSYS, 0, null);
-    if (count > HYPERCALL_MAX_COUNT) return this.end(-EINVAL, 0, null);
-    if (elements.length - elementsAt !== count * size) return this.end(-EFAULT, 0, null);
-    elements.copy(this.buf.req, 0, elementsAt, elementsAt + count * size);
-    const pending = this.run(domain, cmd, count);
-    const resultBytes = count * resultStride(cmd);
-    this.buf.res.copy(results, resultsAt, 0, resultBytes);
-    this.countStatuses(domain, count, resultStride(cmd));
-    return this.end(0, resultBytes, pending);
+   *  @param reply gets the reply with its header (HYPERCALL_REPLY_MAX_BYTES) */
+  executeMessage(caller: number, message: Buffer, reply: Buffer): BatchOutcome {
+    const out = this.outcome;
+    out.rc = HYPERCALL_RC.einval;
+    out.replyBytes = 0;
+    out.pending = null;
+    if (message.length < HYPERCALL_HEADER_BYTES) return out;
+    const domain = this.o.domains.live(caller);
+    out.rc = domain === null ? HYPERCALL_RC.esrch : this.batch.take(message);
+    if (domain !== null) domain.counters.v[C.calls]++;
+    if (domain !== null && out.rc === 0) {
+      out.pending = this.run(domain);
+      this.countStatuses(domain);
+    }
+    out.replyBytes = this.batch.answer(message, out.rc, reply);
+    return out;
   }
 
   /** @returns true when no transfer of the NIC can still touch what the batch has unmapped */
   settled(pending: PendingUnmap): boolean {
-    return this.unmapOp.settled(pending);
+    return this.mapOps.settled(pending);
   }
 
   /** Drops pins and GTF bits of an unmap that is settled. @throws Error when it is not */
   finishUnmap(pending: PendingUnmap): void {
-    this.unmapOp.finish(pending);
-  }
-
-  /** Ends all mappings of a dead domain (DomainDeath calls it). @returns null, or what must be finished */
-  unmapAll(mapper: DomainMemory): PendingUnmap | null {
-    return this.unmapOp.runAll(mapper);
+    this.mapOps.finish(pending);
   }
 
   /** Takes the NIC from a domain that lives on. @returns null, or what must be finished */
   unmapDevice(mapper: DomainMemory): PendingUnmap | null {
-    return this.unmapOp.runDevice(mapper);
+    return this.mapOps.unmapDevice(mapper);
   }
 
-  private run(caller: DomainMemory, cmd: number, count: number): PendingUnmap | null {
+  /** Marks a domain dead and closes all ways of and to its pages. Twice does no harm.
+   *  @returns null when nothing has to be waited for, else what must be settled and finished */
+  beginDeath(domid: number): PendingUnmap | null {
+    const { domains, dma, quiesce } = this.o;
+    const domain = domains.get(domid);
+    if (domain === null || domain.dying) return null;
+    domain.dying = true;
+    const revoked = dma.revokeOwner(domid);
+    const pending = this.mapOps.unmapAll(domain);
+    if (pending !== null || revoked === 0) return pending;
+    // Nothing to give back, but the NIC may be writing into its pages by an entry of somebody else.
+    const wait = new PendingUnmap(1);
+    wait.waitForNic(quiesce.snapshot());
+    return this.settled(wait) ? null : wait;
+  }
+
+  /** Uses of a domain's pages by others and by the NIC; its memory must stay while this is not 0. */
+  pinned(domid: number): number {
+    const domain = this.o.domains.get(domid);
+    return (domain === null ? 0 : domain.active.pins) + this.o.dma.owned(domid);
+  }
+
+  private run(caller: DomainMemory): PendingUnmap | null {
+    const { cmd, count } = this.batch;
     const v = caller.counters.v;
     switch (cmd) {
       case GNTTABOP_MAP:
         v[C.mapOps] += count;
-        this.mapOp.run(caller, count, this.mayDma(caller.domid));
+        this.mapOps.map(caller, count, this.mayDma(caller.domid));
         return null;
       case GNTTABOP_UNMAP:
         v[C.unmapOps] += count;
-        return this.unmapOp.run(caller, count);
+        return this.mapOps.unmap(caller, count);
       case GNTTABOP_COPY:
         v[C.copyOps] += count;
         this.copyOp.run(caller, count);
@@ -166,64 +152,32 @@ export class GrantOps {
         return null;
       case DMAOP_MAP_SELF:
         v[C.dmaMapOps] += count;
-        this.mapOp.runSelf(caller, count, this.mayDma(caller.domid));
+        this.mapOps.mapSelf(caller, count, this.mayDma(caller.domid));
         return null;
       default:
         v[C.dmaUnmapOps] += count;
-        return this.unmapOp.runSelf(caller, count);
+        return this.mapOps.unmapSelf(caller, count);
     }
   }
 
   private mayDma(domid: number): boolean {
-    return domid === DOMID_DRIVER || this.mayAttach(domid);
+    return domid === DOMID_DRIVER || this.o.mayAttach(domid);
   }
 
-  private countStatuses(caller: DomainMemory, count: number, stride: number): void {
+  private countStatuses(caller: DomainMemory): void {
+    const { cmd, count, res16 } = this.batch;
     const v = caller.counters.v;
-    const res16 = this.buf.res16;
+    const stride = resultBytes(cmd) >> 1;
     let failed = 0;
     for (let i = 0; i < count; i++) {
-      const status = res16[(i * stride) >> 1];
+      const status = res16[i * stride];
       if (status === 0) continue;
       v[C.okay - status]++;
       failed++;
     }
     v[C.okay] += count - failed;
   }
-
-  private end(rc: number, resultBytes: number, pending: PendingUnmap | null): BatchOutcome {
-    const out = this.outcome;
-    out.rc = rc;
-    out.resultBytes = resultBytes;
-    out.replyBytes = 0;
-    out.needsQuiesce = pending !== null;
-    out.pending = pending;
-    return out;
-  }
 }
 
 // The status counters stand behind C.okay in the order of the codes, so that a status is an index.
 if (C.eagain - C.okay !== GNTST_NAMES.length - 1) throw new Error('status counters are not in the order of the codes');
-
-/** @returns 0 for a command that there is not */
-function elementBytes(cmd: number): number {
-  switch (cmd) {
-    case GNTTABOP_MAP:
-      return MAP_BYTES;
-    case GNTTABOP_UNMAP:
-      return UNMAP_BYTES;
-    case GNTTABOP_COPY:
-      return COPY_BYTES;
-    case DMAOP_MAP_SELF:
-      return DMA_MAP_BYTES;
-    case DMAOP_UNMAP_SELF:
-      return DMA_UNMAP_BYTES;
-    default:
-      return 0;
-  }
-}
-
-function resultStride(cmd: number): number {
-  if (cmd === GNTTABOP_MAP) return MAP_RES_BYTES;
-  return cmd === DMAOP_MAP_SELF ? DMA_MAP_RES_BYTES : STATUS_RES_BYTES;
-}

@@ -1,4 +1,5 @@
 import t from 'tap';
+import type { DomId } from '@grantline/base';
 import { memOver, CounterBlock, slots, type Layout, cpuLayout, HYPERVISOR_CPU } from '@grantline/machine';
 import { HYPERCALL_COUNTERS } from '@grantline/observe';
 import { Accounting } from '../../src/control/accounting.js';
@@ -11,7 +12,7 @@ function setUp() {
   const clock = { cpu: 1e9, active: 5e9 };
   const cpu = block(cpuLayout(HYPERVISOR_CPU));
   const accounting = new Accounting(cpu, { threadCpuNs: () => clock.cpu, activeNs: () => clock.active });
-  const [a, b] = [accounting.open(block(HYPERCALL_COUNTERS)), accounting.open(block(HYPERCALL_COUNTERS))];
+  const [a, b] = [1 as DomId, 2 as DomId].map((d) => accounting.open(d, block(HYPERCALL_COUNTERS)));
   return { clock, cpu, accounting, a, b };
 }
 

@@ -2,9 +2,8 @@ import { EventEmitter } from 'node:events';
 import t from 'tap';
 import type { DomId } from '@grantline/base';
 import type { WebSocket } from 'ws';
-import { DomainConnection } from '../../src/control/domain-connection.js';
+import { DomainConnection, type TimeShare } from '../../src/control/domain-connection.js';
 import type { HypercallRunner, Reply } from '../../src/control/hypercall-runner.js';
-import type { TimeShare } from '../../src/control/time-share.js';
 
 const BACKLOG = 4 << 20;
 const REQUEST = Buffer.from('{"id":1,"op":"x"}');
@@ -34,13 +33,12 @@ function make(waiting = 0, holds = false) {
   let slow = 0;
   const world = { request: () => ({}), garbage: () => {}, tooSlow: () => void slow++, closed: () => {} };
   const share = { spent: 0, waitMs: 0, spend: <T>(work: () => T): T => (share.spent++, work()) };
-  const one = new DomainConnection(
-    ws as unknown as WebSocket,
-    1 as DomId,
+  const one = new DomainConnection(ws as unknown as WebSocket, {
+    domid: 1 as DomId,
     runner,
-    world,
-    share as unknown as TimeShare,
-  );
+    share: share as unknown as TimeShare,
+    ...world,
+  });
   const release = (): void => released(reply);
   return { ws, one, share, release, slow: () => slow, ran: () => ran };
 }

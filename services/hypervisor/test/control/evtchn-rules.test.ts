@@ -13,11 +13,13 @@ function channels(): { ev: PortTable; log: string[]; live: Set<number> } {
   const live = new Set<number>([G1, G2, DD, NIC]);
   const ev = new PortTable({
     exists: (domid) => live.has(domid),
-    openPage: (low, high) => void log.push(`open ${low}-${high}`),
-    closePage: (low, high) => void log.push(`close ${low}-${high}`),
-    clearPort: () => {},
-    flush: () => {},
-    raise: (owner, _peer, p) => void log.push(`raise ${owner}:${p}`),
+    pages: {
+      openPage: (low, high) => void log.push(`open ${low}-${high}`),
+      closePage: (low, high) => void log.push(`close ${low}-${high}`),
+      clearPort: () => {},
+      flush: () => {},
+      raise: (owner, _peer, p) => void log.push(`raise ${owner}:${p}`),
+    },
     onBound: (owner, p, peer, remotePort) => void log.push(`bound ${owner}:${p} to ${peer}:${remotePort}`),
     onUnbound: (owner, p) => void log.push(`unbound ${owner}:${p}`),
   });

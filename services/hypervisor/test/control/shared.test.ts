@@ -20,8 +20,7 @@ import { readCounterFile } from '@grantline/observe';
 import { AddressSpace, NoDescriptor, fetchDescriptor, sealSeals } from '@grantline/machine';
 import { SHARED_SOCKET } from '@grantline/xen';
 import { MemoryPool } from '../../src/control/memory-pool.js';
-import { Shares } from '../../src/control/shares.js';
-import { Tickets } from '../../src/control/tickets.js';
+import { Shares, Tickets } from '../../src/control/shares.js';
 import { Peer, bed, tempDir } from './bed.js';
 
 t.setTimeout(120_000);

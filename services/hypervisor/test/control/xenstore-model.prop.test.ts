@@ -115,20 +115,20 @@ t.test('every watcher hears of every change at or below its path, and of nothing
         s.own('/a', 1 as DomId, 'all');
         s.own('/b', 2 as DomId, 'all');
         watched.forEach((p, i) => s.watch(0 as DomId, p, `w${i}`));
-        s.takeEvents();
+        s.watches.take();
         for (const { who, ops } of steps) {
           const before = contents(s);
           try {
             s.transaction(who as DomId, ops);
           } catch {
-            if (s.takeEvents().length !== 0) throw new Error('a failed transaction fired');
+            if (s.watches.take().length !== 0) throw new Error('a failed transaction fired');
             continue;
           }
           const after = contents(s);
           const changed = [...new Set([...before.keys(), ...after.keys()])].filter(
             (p) => before.get(p)?.value !== after.get(p)?.value,
           );
-          const heard = new Set(s.takeEvents().map((e) => e.token));
+          const heard = new Set(s.watches.take().map((e) => e.token));
           watched.forEach((p, i) => {
             const must = changed.some((c) => c === p || c.startsWith(`${p}/`));
             if (must && !heard.has(`w${i}`))

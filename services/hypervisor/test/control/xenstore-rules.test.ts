@@ -1,13 +1,13 @@
 import t from 'tap';
 import type { DomId } from '@grantline/base';
-import { StoreError } from '../../src/control/store-path.js';
 import {
+  StoreError,
   QUOTA_DRIVER_NODES,
   QUOTA_DRIVER_WATCHES,
   QUOTA_NODES,
   QUOTA_VALUE_BYTES,
   QUOTA_WATCHES,
-} from '../../src/control/store-quota.js';
+} from '../../src/control/store-node.js';
 import { XenStore } from '../../src/control/xenstore.js';
 
 const CONTROL = 0 as DomId;
@@ -23,7 +23,7 @@ function store(): XenStore {
   s.own('/local/domain/1000/backend/vif/1/0', DD, [G1]);
   s.write(CONTROL, '/local/domain/1/device/vif/0/mac', '00:16:3e:00:00:01');
   s.write(CONTROL, '/local/domain/1000/backend/vif/1/0/mac', '00:16:3e:00:00:01');
-  s.takeEvents();
+  s.watches.take();
   return s;
 }
 
@@ -277,7 +277,7 @@ t.test('H35: a transaction cannot get over the quota either', (t) => {
 t.test('a transaction is all or none, and its watches fire once, afterwards', (t) => {
   const s = store();
   s.watch(DD, front, 'w');
-  s.takeEvents();
+  s.watches.take();
   const good = [
     { op: 'write' as const, path: `${front}/a`, value: '1' },
     { op: 'write' as const, path: `${front}/a`, value: '2' },
@@ -292,10 +292,10 @@ t.test('a transaction is all or none, and its watches fire once, afterwards', (t
     code(() => s.read(G1, `${front}/b`)),
     'ENOENT',
   );
-  t.same(s.takeEvents(), []);
+  t.same(s.watches.take(), []);
   s.transaction(G1, good);
   t.same(
-    s.takeEvents().map((e) => e.path),
+    s.watches.take().map((e) => e.path),
     [`${front}/a`, `${front}/b`],
   );
   t.end();
@@ -304,34 +304,34 @@ t.test('a transaction is all or none, and its watches fire once, afterwards', (t
 t.test('a watch fires at once, then for the node, for what is below, and when what is above is removed', (t) => {
   const s = store();
   s.watch(DD, `${front}/state`, 'w');
-  t.same(s.takeEvents(), [{ domid: DD, path: `${front}/state`, token: 'w' }]);
+  t.same(s.watches.take(), [{ domid: DD, path: `${front}/state`, token: 'w' }]);
   s.write(G1, `${front}/state`, '3');
   s.write(G1, `${front}/state/deep`, '');
   t.same(
-    s.takeEvents().map((e) => e.path),
+    s.watches.take().map((e) => e.path),
     [`${front}/state`, `${front}/state/deep`],
   );
   s.write(G1, `${front}/other`, '');
-  t.same(s.takeEvents(), []);
+  t.same(s.watches.take(), []);
   s.rm(CONTROL, '/local/domain/1');
   t.same(
-    s.takeEvents().map((e) => e.path),
+    s.watches.take().map((e) => e.path),
     [`${front}/state`],
     'with the path that is watched',
   );
   s.unwatch(DD, `${front}/state`, 'w');
   s.write(CONTROL, `${front}/state`, '1');
-  t.same(s.takeEvents(), []);
+  t.same(s.watches.take(), []);
   t.end();
 });
 
 t.test('a watch tells nothing about nodes that the watcher may not read', (t) => {
   const s = store();
   s.watch(G2, '/local', 'w');
-  s.takeEvents();
+  s.watches.take();
   s.write(G1, 'data/secret', '1');
   s.rm(G1, 'data/secret');
-  t.same(s.takeEvents(), []);
+  t.same(s.watches.take(), []);
   t.end();
 });
 
@@ -342,7 +342,7 @@ t.test(
     s.watch(G1, 'data', 'w');
     s.write(G1, 'data/x', '');
     t.same(
-      s.takeEvents().map((e) => e.path),
+      s.watches.take().map((e) => e.path),
       ['data', 'data/x'],
     );
     t.equal(
@@ -354,9 +354,9 @@ t.test(
       'ENOENT',
     );
     s.write(G1, 'data/x', '1');
-    s.forget(G1);
+    s.watches.removeAll(G1);
     s.write(G1, 'data/x', '2');
-    t.same(s.takeEvents(), []);
+    t.same(s.watches.take(), []);
     t.end();
   },
 );
@@ -377,7 +377,7 @@ t.test('H35: what waits to be told to a watcher is bounded, and no change goes u
   const s = store();
   for (let i = 0; i < QUOTA_WATCHES; i++) s.watch(G1, 'data', `t${i}`);
   s.watch(DD, front, 'w');
-  s.takeEvents();
+  s.watches.take();
   const ops = (dir: string, from: number, count: number) =>
     Array.from({ length: count }, (_, i) => ({ op: 'write' as const, path: `${dir}/n${from + i}`, value: '' }));
   for (let round = 0; round < 30; round++) {
@@ -386,7 +386,7 @@ t.test('H35: what waits to be told to a watcher is bounded, and no change goes u
     s.rm(G1, 'data/n0');
     for (const op of [...ops('data', 100 * round, 50), ...ops(front, 100 * round, 50)]) s.rm(G1, op.path);
   }
-  const events = s.takeEvents();
+  const events = s.watches.take();
   t.equal(
     events.length,
     QUOTA_WATCHES + 1,
@@ -395,7 +395,7 @@ t.test('H35: what waits to be told to a watcher is bounded, and no change goes u
   t.same(events.at(-1), { domid: DD, path: front, token: 'w' });
   t.same(events[0], { domid: G1, path: 'data', token: 't0' });
   s.transaction(G1, ops(front, 0, 500));
-  t.equal(s.takeEvents().length, 500, 'as many as a guest may have nodes are told one by one');
+  t.equal(s.watches.take().length, 500, 'as many as a guest may have nodes are told one by one');
   t.end();
 });
 
@@ -404,19 +404,19 @@ t.test('what a watcher is not ready for waits, without repetition, while others 
   s.watch(DD, front, 'w');
   s.watch(G1, front, 'own');
   const onlyGuest = (domid: DomId): boolean => domid === G1;
-  t.equal(s.takeEvents(onlyGuest).length, 1);
+  t.equal(s.watches.take(onlyGuest).length, 1);
   for (let i = 0; i < 5; i++) {
     s.write(G1, `${front}/state`, String(i));
     t.same(
-      s.takeEvents(onlyGuest).map((e) => e.token),
+      s.watches.take(onlyGuest).map((e) => e.token),
       ['own'],
     );
   }
-  t.ok(s.hasEvents);
+  t.ok(s.watches.hasEvents);
   t.same(
-    s.takeEvents().map((e) => e.path),
+    s.watches.take().map((e) => e.path),
     [front, `${front}/state`],
   );
-  t.notOk(s.hasEvents);
+  t.notOk(s.watches.hasEvents);
   t.end();
 });

@@ -10,6 +10,7 @@ import {
   GRANT_ENTRIES,
   GRANT_ENTRY_BYTES,
   HYPERCALL_HEADER_BYTES,
+  HYPERCALL_REPLY_MAX_BYTES,
   type Batch,
   CopyBatch,
   DmaMapBatch,
@@ -23,10 +24,9 @@ import { DOMID_DRIVER, PAGE_SIZE, type DomId, type GrantHandle, type Dpn, type P
 import { CounterBlock, memOver, type Mem } from '@grantline/machine';
 import { HYPERCALL_COUNTERS } from '@grantline/observe';
 import { DmaQuiesce, DmaTable } from '../../src/data/dma-table.js';
-import { DomainDeath } from '../../src/data/domain-death.js';
 import { DomainTable, type DomainMemory } from '../../src/data/domain-memory.js';
-import { GrantOps, REPLY_MAX_BYTES } from '../../src/data/grant-ops.js';
-import type { PendingUnmap } from '../../src/data/pending-unmap.js';
+import { GrantOps } from '../../src/data/grant-ops.js';
+import type { PendingUnmap } from '../../src/data/map-ops.js';
 
 export const DRIVER = DOMID_DRIVER;
 export const G1 = 1 as DomId;
@@ -55,7 +55,6 @@ export class Bed {
   readonly dma: DmaTable;
   readonly quiesce: DmaQuiesce;
   readonly ops: GrantOps;
-  readonly death: DomainDeath;
   readonly attachable = new Set<number>();
   /** Batches that wait for the NIC, with what is to be done then. */
   waiting: { pending: PendingUnmap; reply: () => void }[] = [];
@@ -73,15 +72,15 @@ export class Bed {
     this.domains = new DomainTable(this.mem);
     this.dma = new DmaTable(this.mem, this.dmaBase, options.guestDma, options.driverDma);
     this.quiesce = new DmaQuiesce(this.mem, this.burst);
-    this.ops = new GrantOps(this.mem, this.domains, this.dma, this.quiesce, (d) => this.attachable.has(d));
-    this.death = new DomainDeath(this.domains, this.dma, this.quiesce, this.ops);
+    const { mem, domains, dma, quiesce } = this;
+    this.ops = new GrantOps({ mem, domains, dma, quiesce, mayAttach: (d) => this.attachable.has(d) });
   }
 
   add(domid: DomId): Domain {
     const base = this.next;
     this.next += PAGES * PAGE_SIZE;
     const counters = new CounterBlock(memOver(new ArrayBuffer(512)), 0, HYPERCALL_COUNTERS);
-    const memory = this.domains.add(domid, base, PAGES, counters, this.options.handles);
+    const memory = this.domains.add({ domid, base, pages: PAGES, counters, handles: this.options.handles });
     return { domid, memory, grants: new GrantTable(this.mem, base), port: this.port(domid) };
   }
 
@@ -142,7 +141,7 @@ export class Bed {
   private port(domid: DomId): HypercallPort {
     return {
       hypercall: (bytes, onReply) => {
-        const reply = Buffer.alloc(REPLY_MAX_BYTES, 0xee);
+        const reply = Buffer.alloc(HYPERCALL_REPLY_MAX_BYTES, 0xee);
         const { replyBytes, pending } = this.ops.executeMessage(domid, Buffer.from(bytes), reply);
         const done = (): void => onReply(reply.subarray(0, replyBytes));
         if (pending === null) done();

@@ -8,8 +8,8 @@ import {
   COPY_FLAGS,
   COPY_SRC_DOMID,
   GNTTABOP_COPY,
+  HYPERCALL_REPLY_MAX_BYTES,
 } from '@grantline/xen';
-import { REPLY_MAX_BYTES } from '../../src/data/grant-ops.js';
 import { Bed, DRIVER, G1, G2, HOST, OK, PAGES, copy, grant, map, message, unmap } from './grant-bed.js';
 
 function bed() {
@@ -77,7 +77,7 @@ t.test('H31: a raw page of another domain is refused, on both sides and without 
   raw.writeUInt16LE(DRIVER, COPY_SRC_DOMID);
   raw.writeUInt16LE(G1, COPY_DST_DOMID);
   raw.writeUInt16LE(0, COPY_FLAGS);
-  const reply = Buffer.alloc(REPLY_MAX_BYTES);
+  const reply = Buffer.alloc(HYPERCALL_REPLY_MAX_BYTES);
   b.ops.executeMessage(DRIVER, message(GNTTABOP_COPY, 1, raw), reply);
   t.equal(reply.readInt16LE(8), GNTST.permissionDenied);
   t.ok(b.atRest(driver, guest));
@@ -107,7 +107,7 @@ t.test('a page number with a high half is no page, also after the same low half 
     el.writeUInt16LE(2, COPY_FLAGS);
     return el;
   };
-  const reply = Buffer.alloc(REPLY_MAX_BYTES);
+  const reply = Buffer.alloc(HYPERCALL_REPLY_MAX_BYTES);
   b.ops.executeMessage(DRIVER, message(GNTTABOP_COPY, 2, Buffer.concat([one(0), one(1)])), reply);
   t.same([reply.readInt16LE(8), reply.readInt16LE(10)], [OK, GNTST.badPage]);
   t.end();

@@ -12,7 +12,7 @@ import {
 import type { Gref } from '@grantline/base';
 import { memOver } from '@grantline/machine';
 import { ActiveEntries, PIN_HOST_WRITE, STATUS_ATTEMPTS } from '../../src/data/active-entries.js';
-import { grantRows, mappingRows } from '../../src/data/inspect.js';
+import { grantRows, mappingRows } from '../../src/control/inspect.js';
 import { Bed, DEVICE, DRIVER, G1, G2, HOST, OK, PAGES, grant, map, unmap, type BedOptions } from './grant-bed.js';
 
 const RW = GTF_PERMIT_ACCESS | GTF_READING | GTF_WRITING;

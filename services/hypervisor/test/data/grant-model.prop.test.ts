@@ -182,7 +182,7 @@ class Run {
     if (!this.bed.atRest(...this.domains)) throw new Error('something is left');
     for (const g of [...this.grants]) this.endAccess(this.grants.indexOf(g));
     for (const d of this.domains) {
-      same(this.bed.death.pinned(d.domid), 0, 'pinned');
+      same(this.bed.ops.pinned(d.domid), 0, 'pinned');
       same(d.grants.free, 2040, 'free entries');
     }
     for (let dpn = 0; dpn < 64; dpn++) same(this.bed.dmaEntry(dpn)[0], 0, 'flags of a free DMA entry');
@@ -294,7 +294,7 @@ class Run {
     const halves = gone.flatMap(halvesOf);
     const owns = this.mappings.some((m) => m.grant.granter === i && m.device);
     const waits = (this.burst & 1) === 1 && (owns || halves.some((h) => h.device));
-    const pending = this.bed.death.begin(this.domains[i].domid);
+    const pending = this.bed.ops.beginDeath(this.domains[i].domid);
     same(pending !== null, waits, 'death waits for the NIC');
     if (pending === null) return;
     met.deathWaits++;

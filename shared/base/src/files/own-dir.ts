@@ -1,10 +1,12 @@
-/** Whose a directory is. The testbed's directory holds the operator's token, says which processes belong to the testbed, and is removed
+/** Whose a directory is, and where a testbed lies when nobody says. The testbed's directory holds the operator's token, says which processes belong to the testbed, and is removed
  *  as a whole: it must be ours, or others decide what we read, end and overwrite. Its usual place, /dev/shm, is everybody's, and its
  *  name can be foreseen; so who made it is asked each time, and root is asked as everybody else. */
 import {
+  existsSync,
+  statSync,
+  statfsSync,
   closeSync,
   constants,
-  existsSync,
   fchmodSync,
   fchownSync,
   fstatSync,
@@ -14,12 +16,11 @@ import {
   readSync,
   readFileSync,
   realpathSync,
-  statSync,
   writeSync,
   type Stats,
 } from 'node:fs';
-import { basename, dirname, join, resolve } from 'node:path';
-import { UsageError } from '../process/usage-error.js';
+import { isAbsolute, join, basename, dirname, resolve } from 'node:path';
+import { UsageError } from '../process/failure.js';
 
 const { O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_RDWR } = constants;
 const STICKY = 0o1000;
@@ -66,13 +67,13 @@ export function canonical(dir: string): string {
   const path = resolve(dir);
   if (path === '/') return path;
   let above = dirname(path);
-  const rest = [basename(path)];
+  const names = [basename(path)];
   while (!existsSync(above) && above !== '/') {
-    rest.unshift(basename(above));
+    names.unshift(basename(above));
     above = dirname(above);
   }
   try {
-    return join(realpathSync(above), ...rest);
+    return join(realpathSync(above), ...names);
   } catch {
     return path;
   }
@@ -224,4 +225,50 @@ function isSystems(uid: number): boolean {
   } catch {
     return false;
   }
+}
+
+const TMPFS_MAGIC = 0x01021994;
+/** Sockets, tokens and logs; what domains share is not in the directory. */
+const ENOUGH_BYTES = 16 << 20;
+
+/** On tmpfs: the directory of a testbed that is there, or else the best place for one. A user's own directory of the session is nobody
+ *  else's from the start; root's domains, which have users of their own, could not pass through it.
+ *  @param enough what there must be free, bytes; replaced in tests */
+export function usualDir(env: NodeJS.ProcessEnv = process.env, enough = ENOUGH_BYTES): string {
+  const dirs = usualDirs(env, enough);
+  return dirs.find(hasTestbed) ?? dirs[0];
+}
+
+function usualDirs(env: NodeJS.ProcessEnv, enough: number): string[] {
+  const uid = process.geteuid?.() ?? 0;
+  const shm = `/dev/shm/grantline-${uid}`;
+  const session = env['XDG_RUNTIME_DIR'] ?? '';
+  if (uid === 0 || !isAbsolute(session) || !isOwnTmpfs(session)) return [shm];
+  const own = join(session, 'grantline');
+  return freeIn(session) >= enough ? [own, shm] : [shm, own];
+}
+
+/** One of ours: what others put under a name that can be foreseen is no reason to go there. */
+function hasTestbed(dir: string): boolean {
+  try {
+    return openOwnDir(dir) !== null && ['testbed.json', 'hypervisor.pid'].some((name) => existsSync(join(dir, name)));
+  } catch {
+    return false;
+  }
+}
+
+function isOwnTmpfs(dir: string): boolean {
+  try {
+    const s = statSync(dir);
+    return (
+      s.isDirectory() && s.uid === process.geteuid?.() && (s.mode & 0o077) === 0 && statfsSync(dir).type === TMPFS_MAGIC
+    );
+  } catch {
+    return false;
+  }
+}
+
+function freeIn(dir: string): number {
+  const { bavail, bsize } = statfsSync(dir);
+  return bavail * bsize;
 }

@@ -3,8 +3,14 @@ import { createServer, type RequestListener, type Server } from 'node:http';
 import { connect, type AddressInfo, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
-import { HELLO_MS, PIPELINED_MAX, WAITING_MAX, limitListening, refuseUpgrade } from '../../src/http/listening.js';
-import { takeUpgrades } from '../../src/http/upgrade.js';
+import {
+  HELLO_MS,
+  PIPELINED_MAX,
+  WAITING_MAX,
+  limitListening,
+  refuseUpgrade,
+  takeUpgrades,
+} from '../../src/http/listening.js';
 
 const UPGRADE =
   'GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n' +

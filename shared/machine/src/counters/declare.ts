@@ -36,7 +36,7 @@ export type By = 'vif' | 'queue' | 'hop' | 'domain' | 'direction' | 'device';
 /** What is said of a counter, before it is known which. */
 export type Entry = (name: string, kind: string) => Counter;
 
-/** What a block is made of: counter-file.ts, counter-block.ts. */
+/** What a block is made of: counter-file.ts. */
 export interface Layout {
   readonly kind: string;
   /** In the order of the slots. */

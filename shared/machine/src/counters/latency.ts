@@ -1,7 +1,7 @@
 /** A latency histogram in counter slots: log-linear, 16 steps to each power of two, so a percentile is exact to 6 %.
  *
  *  One step up to 1.024 us, then 24 powers of two up to 17 s, then one for all that is longer. */
-import { slots, type CounterBlock } from './counter-block.js';
+import { slots, type CounterBlock } from './counter-file.js';
 import type { Layout } from './declare.js';
 
 const HEAD = ['count', 'sumNs', 'maxNs'] as const;

@@ -5,7 +5,8 @@
  *  the CPU time that it really got. What happens between stretches is `wakeup` (going to sleep and waking) or
  *  `control` (the event loop: sockets, HTTP, timers). */
 import { threadCpuNs } from '../mem/libc.js';
-import type { CounterBlock } from '../counters/counter-block.js';
+import type { CounterBlock } from '../counters/counter-file.js';
+import { counters, named, type Entry, type Layout } from '../counters/declare.js';
 import { nowNs } from '@grantline/base';
 
 /** Slot numbers that every meter has; a service's own components follow. */
@@ -14,6 +15,28 @@ export const CPU_CONTROL = 1;
 /** Looking for work before sleep, with none there: CPU time, but no work, and not counted as a frame's cost. */
 export const CPU_IDLE = 2;
 export const CPU_COMMON = ['wakeup', 'control', 'idle'] as const;
+
+// Components that a service's CPU time goes to, in nanoseconds.
+export const NIC_CPU = [...CPU_COMMON, 'generator', 'nic', 'farEnd', 'outer'] as const;
+export const DRIVER_DOMAIN_CPU = [
+  ...CPU_COMMON,
+  'driver',
+  'bridge',
+  'netback',
+  'grantCalls',
+  'stack',
+  'application',
+] as const;
+export const GUEST_CPU = [...CPU_COMMON, 'netfront', 'driver', 'stack', 'application'] as const;
+export const HYPERVISOR_CPU = [...CPU_COMMON, 'hypercalls', 'transport'] as const;
+type Component = (typeof NIC_CPU | typeof DRIVER_DOMAIN_CPU | typeof GUEST_CPU | typeof HYPERVISOR_CPU)[number];
+
+const component = named('grantline_cpu_seconds_total', 'component');
+const components = [NIC_CPU, DRIVER_DOMAIN_CPU, GUEST_CPU, HYPERVISOR_CPU].flat().map((name) => [name, component]);
+/** One metric with a label, not one for each component. A service's block has those of the lists above that are its own. */
+export const CPU_COUNTERS = counters('cpu', Object.fromEntries(components) as Record<Component, Entry>);
+/** @param names one of those lists */
+export const cpuLayout = (names: readonly string[]): Layout => ({ kind: CPU_COUNTERS.kind, names });
 
 export class CpuMeter {
   /** The time read last, nanoseconds: good enough wherever "now, about" is wanted. */

@@ -7,8 +7,8 @@
  *  where replies from the hypervisor are due, or after some idle milliseconds, it is the event loop's. */
 import { CPU_CONTROL, CPU_IDLE, CPU_WAKEUP, type CpuMeter } from './cpu-meter.js';
 import { nowNs } from '@grantline/base';
-import { type CounterBlock, slots } from '../counters/counter-block.js';
-import { LOOP_COUNTERS } from './counters.js';
+import { type CounterBlock, slots } from '../counters/counter-file.js';
+import { counters, hidden, shown } from '../counters/declare.js';
 import type { Doorbell } from '../mem/doorbell.js';
 import { yieldCore } from '../mem/libc.js';
 
@@ -52,6 +52,17 @@ const SHORT_SLEEPS = 5;
 const IDLE = 0;
 const HOPE = 1;
 const WORK = 2;
+
+/** What every service counts of its loop. */
+export const LOOP_COUNTERS = counters('loop', {
+  wakeups: shown('grantline_wakeups_total'),
+  timeouts: hidden('sleeps that ended by themselves: how the loop waits, not what it does'),
+  deepSleeps: hidden('which of two ways the loop sleeps'),
+  turns: hidden('how often the event loop gives the data loop a turn'),
+  polls: shown('grantline_polls_total'),
+  /** Times that a port was masked because its peer rang without reason. */
+  damped: shown('grantline_damped_ports_total'),
+});
 
 const C = slots(LOOP_COUNTERS);
 

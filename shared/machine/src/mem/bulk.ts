@@ -1,7 +1,6 @@
 /** Work over many bytes of an address space: sums, comparisons, copies. Over an AddressSpace it is done by a WebAssembly
  *  module whose memory the space is, 16 bytes to an instruction: docs/adr/0018. Over a plain buffer, as tests and tools have,
  *  by the engine's own loops, with the same results. */
-import { bulkModule } from './bulk-code.js';
 
 /** All places are byte offsets, of any alignment. Nothing is checked but the end of the memory. */
 export interface Bulk {
@@ -49,4 +48,186 @@ export function plainBulk(u8: Uint8Array): Bulk {
     same: (a, b, bytes) => (all.compare(all, a, a + bytes, b, b + bytes) === 0 ? 1 : 0),
     copy: (to, from, bytes) => void u8.copyWithin(to, from, from + bytes),
   };
+}
+
+// The machine code: a WebAssembly module of three functions over one imported memory, with 128-bit SIMD. Put together here,
+// instruction by instruction, so that what runs is what can be read.
+// Sources: WebAssembly core specification 2.0, sections 5.4 (instructions) and 5.5 (modules).
+
+type Code = readonly (number | Code)[];
+
+const I32 = 0x7f;
+const V128 = 0x7b;
+
+/** Unsigned LEB128. */
+function leb(n: number): number[] {
+  const out: number[] = [];
+  for (; n > 127; n >>>= 7) out.push((n & 127) | 128);
+  out.push(n);
+  return out;
+}
+
+/** Signed LEB128 of a small number. */
+function sleb(n: number): number[] {
+  const out: number[] = [];
+  for (; n < -64 || n > 63; n >>= 7) out.push((n & 127) | 128);
+  out.push(n & 127);
+  return out;
+}
+
+function flatten(code: Code, out: number[] = []): number[] {
+  for (const c of code) {
+    if (typeof c === 'number') out.push(c);
+    else flatten(c, out);
+  }
+  return out;
+}
+
+const get = (local: number): Code => [0x20, local];
+const set = (local: number): Code => [0x21, local];
+const tee = (local: number): Code => [0x22, local];
+const num = (n: number): Code => [0x41, sleb(n)];
+const simd = (op: number): Code => [0xfd, leb(op)];
+const add: Code = [0x6a];
+const and: Code = [0x71];
+const shr: Code = [0x76];
+const load8 = (from: Code): Code => [from, 0x2d, 0, 0];
+const load16 = (from: Code): Code => [from, 0x2f, 0, 0];
+const loadV = (from: number, offset = 0): Code => [get(from), simd(0), 0, leb(offset)];
+/** The rest of the vector is 0. */
+const load32V = (from: number): Code => [get(from), simd(92), 0, 0];
+const load64V = (from: number): Code => [get(from), simd(93), 0, 0];
+const storeV = (to: number, value: Code, offset = 0): Code => [get(to), value, simd(11), 0, leb(offset)];
+const xorV: Code = simd(81);
+const orV: Code = simd(80);
+const anyV: Code = simd(83);
+const addV: Code = simd(174);
+const laneV = (lane: number): Code => [simd(27), lane];
+/** Adds neighbouring unsigned 16-bit lanes into 32-bit lanes. */
+const pairsV: Code = simd(127);
+const when = (condition: Code, body: Code): Code => [condition, 0x04, 0x40, body, 0x0b];
+const ret = (value: Code): Code => [value, 0x0f];
+const inc = (local: number, by: number): Code => [get(local), num(by), add, set(local)];
+/** Runs `body`, which advances `at` by `step`, as often as a step fits below `end`. */
+const steps = (at: number, step: number, end: number, body: Code): Code =>
+  when(
+    [get(at), num(step), add, get(end), 0x4d],
+    [0x03, 0x40, body, get(at), num(step), add, get(end), 0x4d, 0x0d, 0, 0x0b],
+  );
+
+/** A function: its type's index, how many locals of which type, its body. */
+const func = (locals: readonly (readonly [number, number])[], body: Code): number[] => {
+  const code = flatten([locals.length, locals, body, 0x0b]);
+  return [...leb(code.length), ...code];
+};
+
+/** sum(at, bytes): the 16-bit words as the machine reads them, carries added in; a last odd byte counts as a low one.
+ *  Lanes of 32 bits take 65535 additions of a word. */
+function sumCode(): number[] {
+  const [at, bytes, end, s, a, b] = [0, 1, 2, 3, 4, 5];
+  const more = (acc: number, value: Code): Code => [get(acc), value, pairsV, addV, set(acc)];
+  const fold: Code = [get(s), num(0xffff), and, get(s), num(16), shr, add, set(s)];
+  const tail = (bit: number, body: Code): Code => when([get(bytes), num(bit), and], [body, inc(at, bit)]);
+  return func(
+    [
+      [2, I32],
+      [2, V128],
+    ],
+    [
+      [get(at), get(bytes), add, set(end)],
+      steps(at, 64, end, [
+        more(a, loadV(at)),
+        more(b, loadV(at, 16)),
+        more(a, loadV(at, 32)),
+        more(b, loadV(at, 48)),
+        inc(at, 64),
+      ]),
+      steps(at, 16, end, [more(a, loadV(at)), inc(at, 16)]),
+      tail(8, more(a, load64V(at))),
+      tail(4, more(b, load32V(at))),
+      tail(2, [load16(get(at)), set(s)]),
+      tail(1, [get(s), load8(get(at)), add, set(s)]),
+      [get(a), get(b), addV, set(a)],
+      // A lane may be near 2^32: halves are added, not lanes.
+      [0, 1, 2, 3].map((l): Code => [
+        get(a),
+        laneV(l),
+        tee(end),
+        num(0xffff),
+        and,
+        get(end),
+        num(16),
+        shr,
+        add,
+        get(s),
+        add,
+        set(s),
+      ]),
+      fold,
+      fold,
+      get(s),
+    ],
+  );
+}
+
+/** same(a, b, bytes): 1 when the two ranges are equal. */
+function sameCode(): number[] {
+  const [a, b, bytes, end] = [0, 1, 2, 3];
+  const differ = (offset: number): Code => [loadV(a, offset), loadV(b, offset), xorV];
+  const no = ret(num(0));
+  return func(
+    [[1, I32]],
+    [
+      [get(a), get(bytes), add, set(end)],
+      steps(a, 64, end, [
+        when([differ(0), differ(16), orV, differ(32), differ(48), orV, orV, anyV], no),
+        inc(a, 64),
+        inc(b, 64),
+      ]),
+      steps(a, 16, end, [when([differ(0), anyV], no), inc(a, 16), inc(b, 16)]),
+      steps(a, 1, end, [when([load8(get(a)), load8(get(b)), 0x47], no), inc(a, 1), inc(b, 1)]),
+      num(1),
+    ],
+  );
+}
+
+/** copy(to, from, bytes): upwards; ranges that overlap are the caller's mistake. */
+function copyCode(): number[] {
+  const [to, from, bytes, end] = [0, 1, 2, 3];
+  return func(
+    [[1, I32]],
+    [
+      [get(from), get(bytes), add, set(end)],
+      steps(from, 64, end, [
+        storeV(to, loadV(from)),
+        storeV(to, loadV(from, 16), 16),
+        storeV(to, loadV(from, 32), 32),
+        storeV(to, loadV(from, 48), 48),
+        inc(from, 64),
+        inc(to, 64),
+      ]),
+      steps(from, 16, end, [storeV(to, loadV(from)), inc(from, 16), inc(to, 16)]),
+      steps(from, 1, end, [get(to), load8(get(from)), 0x3a, 0, 0, inc(from, 1), inc(to, 1)]),
+    ],
+  );
+}
+
+const section = (id: number, body: Code): number[] => {
+  const bytes = flatten(body);
+  return [id, ...leb(bytes.length), ...bytes];
+};
+const text = (s: string): number[] => [s.length, ...Buffer.from(s)];
+
+/** The module; imports `m.m`, a memory. @param pages of 64 KiB that the memory has */
+function bulkModule(pages: number): Uint8Array<ArrayBuffer> {
+  const types: Code = [3, 0x60, 2, I32, I32, 1, I32, 0x60, 3, I32, I32, I32, 1, I32, 0x60, 3, I32, I32, I32, 0];
+  const names = ['sum', 'same', 'copy'];
+  return new Uint8Array([
+    ...[0, 0x61, 0x73, 0x6d, 1, 0, 0, 0],
+    ...section(1, types),
+    ...section(2, [1, text('m'), text('m'), 2, 1, leb(pages), leb(pages)]),
+    ...section(3, [3, 0, 1, 2]),
+    ...section(7, [names.length, names.map((n, i) => [text(n), 0, i])]),
+    ...section(10, [3, sumCode(), sameCode(), copyCode()]),
+  ]);
 }

@@ -10,10 +10,8 @@
 import { nowNs } from '@grantline/base';
 import { closeSync, rmSync } from 'node:fs';
 import koffi from 'koffi';
-import { DescriptorWatch, addressOf } from './libc.js';
+import { DescriptorWatch, addressOf, libc, socket } from './libc.js';
 
-const libc = koffi.load('libc.so.6');
-const socket = libc.func('int socket(int domain, int type, int protocol)');
 const bind = libc.func('int bind(int fd, void *addr, unsigned int len)');
 const connect = libc.func('int connect(int fd, void *addr, unsigned int len)');
 const listen = libc.func('int listen(int fd, int backlog)');
@@ -35,7 +33,6 @@ const EAGAIN = 11;
 const SUN_PATH_BYTES = 108;
 
 const TICKET_BYTES = 16;
-export const TICKET = /^[0-9a-f]{32}$/;
 
 /** How long a caller may take to say what it wants. */
 const PATIENCE_MS = 1000;
@@ -161,19 +158,19 @@ export class DescriptorDoor {
   }
 
   private turn(): void {
-    let rest = 0;
+    let pauseMs = 0;
     for (let n = 0; n < TURN; n++) {
       const caller = accept4(this.fd, null, null, SOCK_NONBLOCK | SOCK_CLOEXEC) as number;
       if (caller < 0) {
-        if (koffi.errno() !== EAGAIN) rest = LONG_PAUSE_MS;
+        if (koffi.errno() !== EAGAIN) pauseMs = LONG_PAUSE_MS;
         break;
       }
       // Who has a ticket sends it at once: mostly it is there already.
-      if (!this.listenTo(caller)) rest = PAUSE_MS;
+      if (!this.listenTo(caller)) pauseMs = PAUSE_MS;
     }
-    if (rest === 0 || this.closed) return;
+    if (pauseMs === 0 || this.closed) return;
     this.watch.stop();
-    this.pause = setTimeout(() => this.watch.start(), rest);
+    this.pause = setTimeout(() => this.watch.start(), pauseMs);
   }
 
   /** @returns true when the caller got what it came for */
@@ -231,44 +228,42 @@ const ANSWER_LIMIT_MS = 10_000;
 
 /** Presents a ticket. @returns the descriptor, to be closed by the caller
  *  @throws NoDescriptor when the ticket is not good (any more); Error with a code, ENOENT or ECONNREFUSED when nobody is there */
-export async function fetchDescriptor(path: string, ticket: string): Promise<number> {
-  const fd = await dial(path, nowNs() + ANSWER_LIMIT_MS * 1e6);
-  let watch: DescriptorWatch | null = null;
-  let timer: NodeJS.Timeout | undefined;
-  try {
-    send(fd, Buffer.from(ticket, 'hex'), TICKET_BYTES, MSG_DONTWAIT | MSG_NOSIGNAL);
-    return await new Promise<number>((resolve, reject) => {
-      timer = setTimeout(() => reject(new NoDescriptor(`nobody answers at ${path}`)), ANSWER_LIMIT_MS);
-      watch = new DescriptorWatch(fd, () => {
-        message.empty();
-        const n = Number(recvmsg(fd, message.header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC));
-        if (n < 0 && koffi.errno() === EAGAIN) return;
-        const got = n === 1 ? message.fd : -1;
-        if (got >= 0) resolve(got);
-        else reject(new NoDescriptor('the ticket was not taken'));
-      });
-    });
-  } finally {
-    clearTimeout(timer);
-    (watch as DescriptorWatch | null)?.close();
-    closeSync(fd);
-  }
+export function fetchDescriptor(path: string, ticket: string): Promise<number> {
+  const say = (fd: number): unknown => send(fd, Buffer.from(ticket, 'hex'), TICKET_BYTES, MSG_DONTWAIT | MSG_NOSIGNAL);
+  return call(path, say, (fd, resolve, reject) => {
+    message.empty();
+    const n = Number(recvmsg(fd, message.header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC));
+    if (n < 0 && koffi.errno() === EAGAIN) return;
+    const got = n === 1 ? message.fd : -1;
+    if (got >= 0) resolve(got);
+    else reject(new NoDescriptor('the ticket was not taken'));
+  });
 }
 
 /** Shows a descriptor, which stays open. @param name 32 hexadecimal digits. Returns when it has been seen
  *  @throws as fetchDescriptor */
-export async function showDescriptor(path: string, name: string, shown: number): Promise<void> {
+export function showDescriptor(path: string, name: string, shown: number): Promise<void> {
+  const showing = new Message(TICKET_BYTES);
+  showing.data.write(name, 'hex');
+  showing.put(shown);
+  const say = (fd: number): unknown => sendmsg(fd, showing.header, MSG_DONTWAIT | MSG_NOSIGNAL);
+  return call<void>(path, say, (_fd, resolve) => resolve());
+}
+
+/** One call: connects, says it, and hears what comes until that is an answer. */
+async function call<T>(
+  path: string,
+  say: (fd: number) => unknown,
+  hear: (fd: number, resolve: (answer: T) => void, reject: (why: Error) => void) => void,
+): Promise<T> {
   const fd = await dial(path, nowNs() + ANSWER_LIMIT_MS * 1e6);
   let watch: DescriptorWatch | null = null;
   let timer: NodeJS.Timeout | undefined;
   try {
-    const showing = new Message(TICKET_BYTES);
-    showing.data.write(name, 'hex');
-    showing.put(shown);
-    sendmsg(fd, showing.header, MSG_DONTWAIT | MSG_NOSIGNAL);
-    await new Promise<void>((resolve, reject) => {
+    say(fd);
+    return await new Promise<T>((resolve, reject) => {
       timer = setTimeout(() => reject(new NoDescriptor(`nobody answers at ${path}`)), ANSWER_LIMIT_MS);
-      watch = new DescriptorWatch(fd, () => resolve());
+      watch = new DescriptorWatch(fd, () => hear(fd, resolve, reject));
     });
   } finally {
     clearTimeout(timer);

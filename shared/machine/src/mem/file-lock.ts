@@ -1,8 +1,12 @@
 /** A file that says who works here. The proof that its writer still does is a lock, which the kernel lets go of when its holder dies: a
  *  pid may be somebody else's by then, and says nothing between containers, each of which has its own numbers. */
 import { closeSync, fstatSync, ftruncateSync, lstatSync, readFileSync, unlinkSync, writeSync } from 'node:fs';
-import { lockFile } from './libc.js';
+import { libc } from './libc.js';
 import { openOwnFile } from '@grantline/base';
+
+const flock = libc.func('int flock(int fd, int operation)');
+const LOCK_EX = 2;
+const LOCK_NB = 4;
 
 export class FileLock {
   readonly path: string;
@@ -45,4 +49,10 @@ export class FileLock {
       unlinkSync(this.path);
     closeSync(this.fd);
   }
+}
+
+/** Locks an open file until it is closed, also by the death of the process; containers on one kernel see the same lock.
+ *  @returns false when somebody else has it */
+function lockFile(fd: number): boolean {
+  return (flock(fd, LOCK_EX | LOCK_NB) as number) === 0;
 }

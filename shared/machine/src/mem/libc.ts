@@ -1,7 +1,8 @@
-/** The few C library calls that this project makes. Only this folder imports koffi (checked by the architecture test). */
+/** The C library calls of which several have use; each other one is beside its user. Only this folder imports koffi (checked by the
+ *  architecture test). */
 import koffi from 'koffi';
 
-const libc = koffi.load('libc.so.6');
+export const libc = koffi.load('libc.so.6');
 
 const mmap = libc.func('void *mmap(void *addr, size_t length, int prot, int flags, int fd, int64_t offset)');
 const memset = libc.func('void *memset(void *s, int c, size_t n)');
@@ -10,11 +11,11 @@ const ppoll = libc.func('int ppoll(void *fds, unsigned long nfds, void *timeout,
 const read = libc.func('int64_t read(int fd, void *buf, size_t count)');
 const write = libc.func('int64_t write(int fd, void *buf, size_t count)');
 const clockGettime = libc.func('int clock_gettime(int clock, void *ts)');
-const fallocate = libc.func('int posix_fallocate(int fd, int64_t offset, int64_t len)');
 const prctl = libc.func('int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)');
 const schedYield = libc.func('int sched_yield()');
-const flock = libc.func('int flock(int fd, int operation)');
 const setpgid = libc.func('int setpgid(int pid, int pgid)');
+export const fcntl = libc.func('int fcntl(int fd, int cmd, long arg)');
+export const socket = libc.func('int socket(int domain, int type, int protocol)');
 const setaffinity = libc.func('int sched_setaffinity(int pid, size_t len, void *mask)');
 
 export const PROT_NONE = 0;
@@ -59,28 +60,6 @@ export function makePipe(): { reads: number; writes: number } {
   const fds = Buffer.alloc(8);
   if ((pipe2(fds, O_NONBLOCK | O_CLOEXEC) as number) !== 0) throw new Error(`pipe2 failed with errno ${koffi.errno()}`);
   return { reads: fds.readInt32LE(0), writes: fds.readInt32LE(4) };
-}
-
-const ENOMEM = 12;
-const ENOSPC = 28;
-/** Reserves a file's pages in memory now, so that a lack of memory is an error here and not a SIGBUS later.
- *  @throws Error with code ENOSPC in its message when the space is not there */
-export function reserveFile(fd: number, length: number): void {
-  const errno = fallocate(fd, 0n, BigInt(length)) as number;
-  if (errno !== 0)
-    throw new Error(
-      errno === ENOSPC || errno === ENOMEM
-        ? 'ENOSPC: there is no memory for it'
-        : `posix_fallocate failed with errno ${errno}`,
-    );
-}
-
-const LOCK_EX = 2;
-const LOCK_NB = 4;
-/** Locks an open file until it is closed, also by the death of the process; containers on one kernel see the same lock.
- *  @returns false when somebody else has it */
-export function lockFile(fd: number): boolean {
-  return (flock(fd, LOCK_EX | LOCK_NB) as number) === 0;
 }
 
 const POLLIN = 1;

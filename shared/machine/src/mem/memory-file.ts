@@ -3,11 +3,10 @@
  *  the file system is full. docs/adr/0020. Sources: man 2 memfd_create, man 2 fcntl (File Sealing). */
 import { closeSync, fchmodSync, ftruncateSync } from 'node:fs';
 import koffi from 'koffi';
-import { reserveFile } from './libc.js';
+import { fcntl, libc } from './libc.js';
 
-const libc = koffi.load('libc.so.6');
 const memfdCreate = libc.func('int memfd_create(const char *name, unsigned int flags)');
-const fcntl = libc.func('int fcntl(int fd, int cmd, long arg)');
+const fallocate = libc.func('int posix_fallocate(int fd, int64_t offset, int64_t len)');
 
 const MFD_CLOEXEC = 1;
 const MFD_ALLOW_SEALING = 2;
@@ -18,6 +17,9 @@ const F_SEAL_SEAL = 1;
 const F_SEAL_SHRINK = 2;
 const F_SEAL_GROW = 4;
 const F_SEAL_FUTURE_WRITE = 16;
+
+const ENOMEM = 12;
+const ENOSPC = 28;
 
 /** Makes `bytes` of zeros, all reserved now; nobody can change the size any more, the maker neither.
  *  @param name what /proc/PID/maps shows
@@ -54,4 +56,16 @@ export function sealWrites(fd: number): void {
 function addSeals(fd: number, seals: number): void {
   if ((fcntl(fd, F_ADD_SEALS, seals) as number) !== 0)
     throw new Error(`fcntl F_ADD_SEALS failed with errno ${koffi.errno()}`);
+}
+
+/** Reserves a file's pages in memory now, so that a lack of memory is an error here and not a SIGBUS later.
+ *  @throws Error with code ENOSPC in its message when the space is not there */
+function reserveFile(fd: number, length: number): void {
+  const errno = fallocate(fd, 0n, BigInt(length)) as number;
+  if (errno !== 0)
+    throw new Error(
+      errno === ENOSPC || errno === ENOMEM
+        ? 'ENOSPC: there is no memory for it'
+        : `posix_fallocate failed with errno ${errno}`,
+    );
 }

@@ -6,14 +6,13 @@
  *  code runs. */
 import { closeSync, constants, openSync, statSync } from 'node:fs';
 import koffi from 'koffi';
-import { isTapName, netnsPath } from '@grantline/base';
+import { TAP_PLACE_FORM, isTapName, netnsPath, type TapPlace } from '@grantline/base';
+import { libc, socket } from './libc.js';
 
-const libc = koffi.load('libc.so.6');
 // Addresses go in as plain numbers: user space ends below 2^47, and a number costs least to hand over.
 const ioctl = libc.func('int ioctl(int fd, unsigned long request, void *arg)');
 const ioctlValue = libc.func('int ioctl(int fd, unsigned long request, unsigned long arg)');
 const setns = libc.func('int setns(int fd, int nstype)');
-const socket = libc.func('int socket(int domain, int type, int protocol)');
 const readAt = libc.func('int64_t read(int fd, int64_t at, size_t bytes)');
 const readv = libc.func('int64_t readv(int fd, int64_t iov, int count)');
 const writev = libc.func('int64_t writev(int fd, int64_t iov, int count)');
@@ -59,7 +58,7 @@ export const VNET_GSO_TCPV4 = 1;
 /** Largest packet that a device with offloads hands over, with its Ethernet header and two VLAN tags. */
 export const TAP_PACKET_BYTES = 65535 + 14 + 8;
 
-export const TUN_PATH = '/dev/net/tun';
+const TUN_PATH = '/dev/net/tun';
 
 export interface TapOptions {
   /** At most 15 characters. */
@@ -116,13 +115,9 @@ export class TapDevice {
     return readv(this.fd, iov, count) as number;
   }
 
-  /** Writes one packet from pieces. @returns its bytes, or -1: the kernel did not take it (errno: `lastErrno`) */
+  /** Writes one packet from pieces. @returns its bytes, or -1: the kernel did not take it */
   writev(iov: number, count: number): number {
     return writev(this.fd, iov, count) as number;
-  }
-
-  lastErrno(): number {
-    return koffi.errno();
   }
 
   /** The device is gone afterwards. */
@@ -140,11 +135,11 @@ export function openTap(o: TapOptions): TapDevice {
   let home = -1;
   try {
     if (o.netns !== null) {
-      const there = openNetns(o.netns);
+      const target = openNetns(o.netns);
       home = openSync('/proc/thread-self/ns/net', 'r');
-      const entered = setns(there, CLONE_NEWNET) as number;
+      const entered = setns(target, CLONE_NEWNET) as number;
       const errno = koffi.errno();
-      closeSync(there);
+      closeSync(target);
       if (errno === EINVAL && entered !== 0) throw noNetns(o.netns);
       if (entered !== 0) throw refused(errno, `cannot enter the network namespace ${o.netns}`);
     }
@@ -275,41 +270,29 @@ function create(fd: number, o: TapOptions): boolean {
   return vnet;
 }
 
-function configure(o: TapOptions): void {
-  onSocket((s) => configureBy(s, o));
-}
-
-function configureBy(s: number, o: TapOptions): void {
-  const set = (request: number, fill: (r: Buffer) => void, what: string): void => {
-    const r = ifreq(o.name);
-    fill(r);
-    if ((ioctl(s, request, r) as number) !== 0) throw refused(koffi.errno(), `cannot set the ${what} of ${o.name}`);
-  };
-  {
-    const { mac, ip } = o;
-    if (mac !== null)
-      set(
-        SIOCSIFHWADDR,
-        (r) => {
-          r.writeUInt16LE(ARPHRD_ETHER, IFNAMSIZ);
-          Buffer.from(mac.replaceAll(':', ''), 'hex').copy(r, IFNAMSIZ + 2);
-        },
-        'MAC address',
-      );
+function configure({ name, mac, ip }: TapOptions): void {
+  onSocket((s) => {
+    const set = (request: number, fill: (r: Buffer) => void, what: string): void => {
+      const r = ifreq(name);
+      fill(r);
+      if ((ioctl(s, request, r) as number) !== 0) throw refused(koffi.errno(), `cannot set the ${what} of ${name}`);
+    };
+    const setMac = (r: Buffer): void => {
+      r.writeUInt16LE(ARPHRD_ETHER, IFNAMSIZ);
+      Buffer.from(mac!.replaceAll(':', ''), 'hex').copy(r, IFNAMSIZ + 2);
+    };
+    if (mac !== null) set(SIOCSIFHWADDR, setMac, 'MAC address');
     if (ip !== null) {
       const mask = (0xffffffff << (32 - ip.prefix)) >>> 0;
+      const netmask = [mask >>> 24, (mask >>> 16) & 255, (mask >>> 8) & 255, mask & 255];
       set(SIOCSIFADDR, (r) => inet(r, ip.address.split('.').map(Number)), 'IP address');
-      set(
-        SIOCSIFNETMASK,
-        (r) => inet(r, [mask >>> 24, (mask >>> 16) & 255, (mask >>> 8) & 255, mask & 255]),
-        'netmask',
-      );
+      set(SIOCSIFNETMASK, (r) => inet(r, netmask), 'netmask');
     }
-    const r = ifreq(o.name);
+    const r = ifreq(name);
     ioctl(s, SIOCGIFFLAGS, r);
     const flags = r.readUInt16LE(IFNAMSIZ);
     set(SIOCSIFFLAGS, (up) => up.writeUInt16LE(flags | IFF_UP, IFNAMSIZ), 'state');
-  }
+  });
 }
 
 function ifreq(name: string): Buffer {
@@ -337,4 +320,48 @@ function refused(errno: number, what: string): TapError {
   if (errno === EPERM || errno === EACCES) return new TapError('no-right', `${what}: not permitted`);
   if (errno === EBUSY) return new TapError('taken', `${what}: a device of that name is there`);
   return new TapError('other', `${what} (errno ${errno})`);
+}
+
+/** Why a device cannot be had: what is wrong and what to do about it, without a colon in either. */
+interface TapRefusal {
+  what: string;
+  todo: string;
+}
+
+/** @returns null: not the user's to mend */
+export function tapRefusal(error: unknown, place: TapPlace): TapRefusal | null {
+  if (!(error instanceof TapError)) return null;
+  const todo: Record<TapError['reason'], string> = {
+    'no-tun': 'load the module with modprobe tun, or give the container the device with --device /dev/net/tun',
+    'no-right': 'run as root, or with CAP_NET_ADMIN and the right to open /dev/net/tun',
+    'no-netns': /^\/|^pid:/.test(place.netns ?? '')
+      ? 'give a namespace by its name, its path (/proc/PID/ns/net) or as pid:N, or leave it away'
+      : `make it with ip netns add ${place.netns ?? 'NAME'}, or leave it away`,
+    taken: 'choose another name, or end whoever has it',
+    'bad-name': `give ${TAP_PLACE_FORM.replace(':', ',')}`,
+    other: 'see whether ip tuntap add works for that name',
+  };
+  return { what: error.message, todo: todo[error.reason] };
+}
+
+/** Tries whether a device can be made, and leaves nothing. @returns what is in the way, or null */
+export function tryTap(place: TapPlace): TapRefusal | null {
+  try {
+    openTap({ ...place, mac: null, ip: null, offload: true }).close();
+    return null;
+  } catch (error) {
+    const refusal = tapRefusal(error, place);
+    if (refusal === null) throw error;
+    return refusal;
+  }
+}
+
+/** @throws what `fail` makes of a refusal, for what the user can mend */
+export function openTapOr(options: TapOptions, fail: (refusal: TapRefusal) => Error): TapDevice {
+  try {
+    return openTap(options);
+  } catch (error) {
+    const refusal = tapRefusal(error, options);
+    throw refusal === null ? error : fail(refusal);
+  }
 }

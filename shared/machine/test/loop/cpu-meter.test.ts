@@ -1,8 +1,7 @@
 /** Whoever reads a service's counters finds all of its CPU time in them, also when its data loop has had no turn for long. */
 import t from 'tap';
-import { CPU_COMMON, CPU_CONTROL, CpuMeter } from '../../src/loop/cpu-meter.js';
-import { CounterBlock } from '../../src/counters/counter-block.js';
-import { cpuLayout } from '../../src/loop/counters.js';
+import { CPU_COMMON, CPU_CONTROL, CpuMeter, cpuLayout } from '../../src/loop/cpu-meter.js';
+import { CounterBlock } from '../../src/counters/counter-file.js';
 import { memOver } from '../../src/mem/address-space.js';
 import { threadCpuNs } from '../../src/mem/libc.js';
 

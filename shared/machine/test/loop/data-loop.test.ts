@@ -1,9 +1,7 @@
 import t, { type Test as T } from 'tap';
-import { CPU_COMMON, CPU_CONTROL, CpuMeter } from '../../src/loop/cpu-meter.js';
-import { COUNTER_FILE_BYTES, CounterFile } from '../../src/counters/counter-file.js';
-import { slots } from '../../src/counters/counter-block.js';
-import { cpuLayout, LOOP_COUNTERS } from '../../src/loop/counters.js';
-import { DataLoop, type Poller } from '../../src/loop/data-loop.js';
+import { CPU_COMMON, CPU_CONTROL, CpuMeter, cpuLayout } from '../../src/loop/cpu-meter.js';
+import { COUNTER_FILE_BYTES, CounterFile, slots } from '../../src/counters/counter-file.js';
+import { DataLoop, LOOP_COUNTERS, type Poller } from '../../src/loop/data-loop.js';
 import { AddressSpace } from '../../src/mem/address-space.js';
 import { Doorbell, Ringer } from '../../src/mem/doorbell.js';
 import { processCpuNs } from '../../src/mem/libc.js';

@@ -4,8 +4,7 @@ import t from 'tap';
 import { AddressSpace } from '../../src/mem/address-space.js';
 import { BROKEN, READABLE, waitReadable, makePipe } from '../../src/mem/libc.js';
 import { Doorbell, Ringer, WakeSource } from '../../src/mem/doorbell.js';
-import { TapError, VNET_BYTES, openTap, type TapOptions } from '../../src/mem/tun.js';
-import { tapRefusal, tryTap } from '../../src/mem/tun-refusal.js';
+import { TapError, VNET_BYTES, openTap, type TapOptions, tapRefusal, tryTap } from '../../src/mem/tun.js';
 import { Bell } from '../../testkit/handles.js';
 
 const name = `glt${process.pid}`;

@@ -3,13 +3,11 @@
  *
  *  Of each peer one page is mapped, for as long as a channel to it is open, and one doorbell held, while one is bound. */
 import { closeSync } from 'node:fs';
-import { EVTCHN_MAX_PORTS } from '../abi/event-channel.js';
+import { Ringer, type AddressSpace } from '@grantline/machine';
 import { PAGE_SIZE, type DomId, type Port } from '@grantline/base';
-import type { HypervisorPort } from '../hypervisor/port.js';
-import { type AddressSpace, Ringer } from '@grantline/machine';
-import { EventChannel } from './event-channel.js';
-import { Peer } from './peer.js';
-import type { StormOptions } from './storm-guard.js';
+import { EVTCHN_MAX_PORTS } from '../abi/event-channel.js';
+import type { HypervisorPort } from '../hypervisor/hypervisor-port.js';
+import { EventChannel, Peer, type StormOptions } from './event-channel.js';
 
 /** What this needs of the client. */
 export type EvtchnTransport = Pick<HypervisorPort, 'request' | 'onEvent' | 'domid' | 'descriptor'>;
@@ -94,26 +92,8 @@ export class EventChannels {
   }
 
   /** Every channel that is open, for dumps. */
-  list(): {
-    port: Port;
-    remote: DomId;
-    bound: boolean;
-    rings: number;
-    coalesced: number;
-    dropped: number;
-    events: number;
-  }[] {
-    return this.byPort
-      .filter((c): c is EventChannel => c !== null)
-      .map(({ port, remote, bound, rings, coalesced, dropped, events }) => ({
-        port,
-        remote,
-        bound,
-        rings,
-        coalesced,
-        dropped,
-        events,
-      }));
+  list(): ReturnType<EventChannel['describe']>[] {
+    return this.byPort.flatMap((channel) => channel?.describe() ?? []);
   }
 
   /** Closes one channel. @throws HypervisorError when the hypervisor did not know it */
@@ -138,11 +118,11 @@ export class EventChannels {
 
   private async giveBack(port: Port): Promise<void> {
     const answered = this.client.request('evtchn.close', { port });
-    const over: Promise<unknown> = answered.catch(NOTHING).then(() => {
+    const settled: Promise<unknown> = answered.catch(NOTHING).then(() => {
       this.joining.delete(port);
-      this.closing.delete(over);
+      this.closing.delete(settled);
     });
-    this.closing.add(over);
+    this.closing.add(settled);
     await answered;
   }
 

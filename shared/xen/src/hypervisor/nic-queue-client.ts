@@ -1,7 +1,6 @@
 /** Attaching and detaching NIC queues: docs/wire/control-plane.md section 3. */
 import { DOMID_NIC, type DomId } from '@grantline/base';
-import type { HypervisorPort } from './port.js';
-import { HypervisorError, NotNow } from './wire.js';
+import { type HypervisorPort, HypervisorError, NotNow } from './hypervisor-port.js';
 
 /** Arguments of nic.attach. */
 export interface AttachArgs {

@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto';
 import { closeSync, openSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { showDescriptor } from '@grantline/machine';
-import { SHARED_SOCKET } from './wire.js';
+import { SHARED_SOCKET } from './hypervisor-port.js';
 
 const OWN = '/proc/self/ns/mnt';
 const FORM = /^mnt:\[\d+\]$/;

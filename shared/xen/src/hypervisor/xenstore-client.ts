@@ -1,7 +1,6 @@
 /** xenstore: the small tree of strings through which domains find each other. Sources: Xen docs/misc/xenstore.txt,
  *  public/io/xs_wire.h; here over the hypervisor socket. What a peer wrote is hostile: judge it before use. */
-import type { HypervisorPort } from './port.js';
-import { HypervisorError } from './wire.js';
+import { type HypervisorPort, HypervisorError } from './hypervisor-port.js';
 
 /** One step of a transaction. */
 export type XenstoreOp =

@@ -8,8 +8,6 @@ export const ringIdx = (n: number): RingIdx => (n >>> 0) as RingIdx;
 export const idxAdd = (i: RingIdx, n: number): RingIdx => ((i + n) >>> 0) as RingIdx;
 /** Slots from `from` on to `to`, 0 to 2^32-1. */
 export const idxDist = (from: RingIdx, to: RingIdx): number => (to - from) >>> 0;
-/** Slot that index i uses in a ring of `size` slots, a power of two. */
-export const slotOf = (i: RingIdx, size: number): number => i & (size - 1);
 /** True when moving a producer index from oldProd to newProd passed eventIdx, i.e. the peer asked to be notified. */
 export const passed = (eventIdx: RingIdx, oldProd: RingIdx, newProd: RingIdx): boolean =>
   (newProd - eventIdx) >>> 0 < (newProd - oldProd) >>> 0;

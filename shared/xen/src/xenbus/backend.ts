@@ -15,9 +15,8 @@
 import { XENBUS, type XenbusState } from '../abi/xenbus.js';
 import { sampleFactors, type Factors } from '@grantline/base';
 import { parseNumber, type XenstoreOp } from '../hypervisor/xenstore-client.js';
-import { NotNow } from '../hypervisor/wire.js';
-import { Follower, type VifEndOptions } from './follower.js';
-import { OFFER, OFFER_ACK, makeOffer, messageOf } from './offer.js';
+import { NotNow } from '../hypervisor/hypervisor-port.js';
+import { OFFER, OFFER_ACK, VifEnd, makeOffer, messageOf, type VifEndOptions } from './vif-end.js';
 
 export interface BackendHooks {
   /** Asked before each offer. @returns false to wait for another `look` */
@@ -37,37 +36,21 @@ export interface BackendOptions extends VifEndOptions {
   hooks: BackendHooks;
 }
 
-export class XenbusBackend {
-  state: XenbusState = XENBUS.unknown;
-  error: string | null = null;
+export class XenbusBackend extends VifEnd {
   factors: Factors | null = null;
   generation = -1;
   acknowledged = -1;
   /** The vif's directory is gone, and everything of it released. */
   gone = false;
   private readonly o: BackendOptions;
-  private readonly follower: Follower;
   private offers: number;
   private offer = '';
-  private refused = -1;
-  private fault: string | null = null;
   private stale = false;
 
   constructor(options: BackendOptions) {
+    super(options, options.back, XENBUS.unknown);
     this.o = options;
     this.offers = options.firstOffer;
-    this.follower = Follower.ofVif(options, () => this.stepWhileThere());
-  }
-
-  /** Something changed. @returns when all is looked at */
-  look(): Promise<void> {
-    return this.follower.look();
-  }
-
-  /** The frontend did something impossible. May be called from inside a poll: it is only noted here. */
-  faulted(reason: string): void {
-    this.fault ??= reason;
-    void this.look();
   }
 
   /** What the connection was made of is gone, by no fault of the frontend's: it is made anew. */
@@ -83,9 +66,9 @@ export class XenbusBackend {
     this.gone = true;
   }
 
-  private async stepWhileThere(): Promise<void> {
+  protected async step(): Promise<void> {
     try {
-      await this.step();
+      await this.stepWhileThere();
     } catch (err) {
       // Somebody who died in the middle of a step is no failure.
       if ((await this.readBack('generation')) === null) await this.vanish();
@@ -93,7 +76,7 @@ export class XenbusBackend {
     }
   }
 
-  private async step(): Promise<void> {
+  private async stepWhileThere(): Promise<void> {
     const sample = await sampleFactors((key) => this.readBack(key));
     if (sample === null) return this.vanish();
     if (sample.generation !== this.generation) await this.reconfigure(sample.generation);
@@ -127,8 +110,7 @@ export class XenbusBackend {
   /** A new generation: whatever there is of the old one goes. */
   private async reconfigure(generation: number): Promise<void> {
     await this.shut();
-    if (this.error !== null) await this.o.store.transaction([{ op: 'rm', path: this.backKey('error') }]);
-    this.error = null;
+    await this.forgetError();
     this.fault = null;
     this.generation = generation;
   }
@@ -136,7 +118,7 @@ export class XenbusBackend {
   private async makeOffer(): Promise<void> {
     const offer = makeOffer(this.generation, this.offers++);
     const keys = { ...this.o.features, [OFFER]: offer, state: XENBUS.initWait };
-    await this.o.store.transaction(Object.entries(keys).map(([key, value]) => this.put(key, value)));
+    await this.store.transaction(Object.entries(keys).map(([key, value]) => this.put(key, value)));
     this.offer = offer;
     this.state = XENBUS.initWait;
   }
@@ -153,7 +135,7 @@ export class XenbusBackend {
         await this.shut();
         throw err;
       }
-      if (await this.stands()) return this.refuse(messageOf(err));
+      if (await this.isStillOffered()) return this.refuse(messageOf(err));
       // The keys were taken back, or a new generation came, while they were used: that is nobody's fault.
       await this.shut();
       void this.look();
@@ -162,11 +144,11 @@ export class XenbusBackend {
 
   /** @returns true when the frontend's keys answer our offer */
   private async answers(): Promise<boolean> {
-    return (await this.o.store.read(`${this.o.front}/${OFFER_ACK}`)) === this.offer;
+    return (await this.store.read(`${this.o.front}/${OFFER_ACK}`)) === this.offer;
   }
 
   /** @returns true when the offer and its answer are what they were */
-  private async stands(): Promise<boolean> {
+  private async isStillOffered(): Promise<boolean> {
     return (
       (await this.readBack('generation')) === String(this.generation) &&
       (await this.answers()) &&
@@ -176,8 +158,8 @@ export class XenbusBackend {
 
   private async acknowledge(state: XenbusState): Promise<void> {
     const ops: XenstoreOp[] = [this.put('generation-ack', this.generation), this.put('state', state)];
-    if (this.error !== null) ops.push({ op: 'rm', path: this.backKey('error') });
-    await this.o.store.transaction(ops);
+    if (this.error !== null) ops.push({ op: 'rm', path: this.key('error') });
+    await this.store.transaction(ops);
     this.error = null;
     this.acknowledged = this.generation;
     this.state = state;
@@ -190,11 +172,6 @@ export class XenbusBackend {
     this.o.log.warn({ reason }, 'vif disabled');
     await this.tell(reason);
     await this.shut();
-  }
-
-  private async tell(reason: string): Promise<void> {
-    this.error = reason;
-    await this.o.store.write(this.backKey('error'), reason.slice(0, 200));
   }
 
   /** Closing, disconnect, Closed. */
@@ -211,24 +188,7 @@ export class XenbusBackend {
     this.gone = true;
   }
 
-  private async become(state: XenbusState): Promise<void> {
-    await this.o.store.write(this.backKey('state'), state);
-    this.state = state;
-  }
-
   private async frontendState(): Promise<number> {
-    return parseNumber(await this.o.store.read(`${this.o.front}/state`)) ?? XENBUS.unknown;
-  }
-
-  private readBack(key: string): Promise<string | null> {
-    return this.o.store.read(this.backKey(key));
-  }
-
-  private put(key: string, value: string | number): XenstoreOp {
-    return { op: 'write', path: this.backKey(key), value: String(value) };
-  }
-
-  private backKey(key: string): string {
-    return `${this.o.back}/${key}`;
+    return parseNumber(await this.store.read(`${this.o.front}/state`)) ?? XENBUS.unknown;
   }
 }

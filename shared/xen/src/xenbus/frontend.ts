@@ -14,9 +14,8 @@
 import { XENBUS, type XenbusState } from '../abi/xenbus.js';
 import { sampleFactors, type Factors } from '@grantline/base';
 import { parseNumber, type XenstoreOp } from '../hypervisor/xenstore-client.js';
-import { NotNow } from '../hypervisor/wire.js';
-import { Follower, type VifEndOptions } from './follower.js';
-import { OFFER, OFFER_ACK, messageOf, offerGeneration } from './offer.js';
+import { NotNow } from '../hypervisor/hypervisor-port.js';
+import { OFFER, OFFER_ACK, VifEnd, messageOf, offerGeneration, type VifEndOptions } from './vif-end.js';
 
 export interface FrontendHooks {
   /** Allocates and grants everything; on failure all is given back.
@@ -36,34 +35,18 @@ export interface FrontendOptions extends VifEndOptions {
   hooks: FrontendHooks;
 }
 
-export class XenbusFrontend {
-  state: XenbusState = XENBUS.initialising;
-  error: string | null = null;
+export class XenbusFrontend extends VifEnd {
   private readonly o: FrontendOptions;
-  private readonly follower: Follower;
   /** Something is allocated and granted. */
   private held = false;
   /** The offer that our keys answer. */
   private answered: string | null = null;
   /** The generation that we connect with. */
   private generation = -1;
-  private refused = -1;
-  private fault: string | null = null;
 
   constructor(options: FrontendOptions) {
+    super(options, options.front, XENBUS.initialising);
     this.o = options;
-    this.follower = Follower.ofVif(options, () => this.step());
-  }
-
-  /** Something changed. @returns when all is looked at */
-  look(): Promise<void> {
-    return this.follower.look();
-  }
-
-  /** The backend did something impossible: nothing of it is served any more, and everybody can see why. */
-  faulted(reason: string): void {
-    this.fault ??= reason;
-    void this.look();
   }
 
   /** The service ends: nothing is served any more, and netback is told. The memory is the hypervisor's to take back. */
@@ -73,7 +56,7 @@ export class XenbusFrontend {
     await this.become(XENBUS.closing).catch(() => undefined);
   }
 
-  private async step(): Promise<void> {
+  protected async step(): Promise<void> {
     if (this.fault !== null) await this.refuse(this.generation, this.fault);
     // No state: the directory is gone, and with it the backend.
     const backend = parseNumber(await this.readBack('state')) ?? XENBUS.closed;
@@ -116,16 +99,16 @@ export class XenbusFrontend {
         await this.tell(err.message);
         throw err;
       }
-      if (await this.stands(offer, generation)) return this.fail(generation, messageOf(err));
+      if (await this.isStillOffered(offer, generation)) return this.fail(generation, messageOf(err));
       return void this.look();
     }
-    if (await this.stands(offer, generation)) return this.publish(offer, generation);
+    if (await this.isStillOffered(offer, generation)) return this.publish(offer, generation);
     await this.giveBack();
     void this.look();
   }
 
   /** @returns true when the backend still waits with that offer, and the generation is still the one of the offer */
-  private async stands(offer: string, generation: number): Promise<boolean> {
+  private async isStillOffered(offer: string, generation: number): Promise<boolean> {
     return (
       (await this.readBack('generation')) === String(generation) &&
       (await this.readBack(OFFER)) === offer &&
@@ -135,7 +118,7 @@ export class XenbusFrontend {
 
   /** All keys at once, and no key of an earlier connection beside them. */
   private async publish(offer: string, generation: number): Promise<void> {
-    await this.o.store.transaction([
+    await this.store.transaction([
       ...(await this.o.hooks.keys()),
       this.put('generation-ack', generation),
       this.put(OFFER_ACK, offer),
@@ -171,33 +154,12 @@ export class XenbusFrontend {
     await this.become(XENBUS.closing);
   }
 
-  private async tell(reason: string): Promise<void> {
-    this.error = reason;
-    await this.o.store.write(this.frontKey('error'), reason.slice(0, 200));
-  }
-
   /** An error is of one generation. A connection takes it away with the other old keys; `native` makes none. */
-  private async forgetError(): Promise<void> {
-    if (this.error === null || (await this.readBack('generation')) === String(this.refused)) return;
-    await this.o.store.transaction([{ op: 'rm', path: this.frontKey('error') }]);
-    this.error = null;
+  protected override async forgetError(): Promise<void> {
+    if (this.error !== null && (await this.readBack('generation')) !== String(this.refused)) await super.forgetError();
   }
 
-  private async become(state: XenbusState): Promise<void> {
-    if (this.state === state) return;
-    await this.o.store.write(this.frontKey('state'), state);
-    this.state = state;
-  }
-
-  private readBack(key: string): Promise<string | null> {
-    return this.o.store.read(`${this.o.back}/${key}`);
-  }
-
-  private put(key: string, value: string | number): XenstoreOp {
-    return { op: 'write', path: this.frontKey(key), value: String(value) };
-  }
-
-  private frontKey(key: string): string {
-    return `${this.o.front}/${key}`;
+  protected override async become(state: XenbusState): Promise<void> {
+    if (this.state !== state) await super.become(state);
   }
 }

@@ -1,6 +1,6 @@
 import t from 'tap';
 import { attachQueue, detachQueue } from '../../src/hypervisor/nic-queue-client.js';
-import { HypervisorError, NotNow } from '../../src/hypervisor/wire.js';
+import { HypervisorError, NotNow } from '../../src/hypervisor/hypervisor-port.js';
 
 const refusing = (code: string) => ({
   request: <T>(op: string): Promise<T> => Promise.reject(new HypervisorError({ code, message: 'no' }, op)),

@@ -2,8 +2,7 @@ import t from 'tap';
 import { NETRXF_MORE_DATA, RX_SLOT_BYTES, rxHigh, rxLow } from '../../src/abi/netif.js';
 import { RX_RING_SIZE } from '../../src/abi/ring.js';
 import { memOver } from '@grantline/machine';
-import { BackRing } from '../../src/ring/back-ring.js';
-import { FrontRing } from '../../src/ring/front-ring.js';
+import { BackRing, FrontRing } from '../../src/ring/shared-ring.js';
 import { idxAdd } from '../../src/ring/indices.js';
 
 /** Bytes of the page as "offset: hex", 16 a line, all-zero lines left out. */

@@ -3,8 +3,7 @@ import fc from 'fast-check';
 import { RING_REQ_PROD, RING_RSP_PROD, RX_RING_SIZE } from '../../src/abi/ring.js';
 import { RX_SLOT_BYTES } from '../../src/abi/netif.js';
 import { memOver, type Mem } from '@grantline/machine';
-import { BackRing } from '../../src/ring/back-ring.js';
-import { FrontRing } from '../../src/ring/front-ring.js';
+import { BackRing, FrontRing } from '../../src/ring/shared-ring.js';
 import { idxAdd, ringIdx } from '../../src/ring/indices.js';
 
 function pairAt(start: number, size = RX_RING_SIZE): { mem: Mem; front: FrontRing; back: BackRing } {

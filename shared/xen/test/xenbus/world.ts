@@ -3,7 +3,7 @@
 import { XENBUS } from '../../src/abi/xenbus.js';
 import { Rng, CONFIGURATIONS, configurationNames, factorKeys, type Factors } from '@grantline/base';
 import type { XenstoreOp } from '../../src/hypervisor/xenstore-client.js';
-import { NotNow } from '../../src/hypervisor/wire.js';
+import { NotNow } from '../../src/hypervisor/hypervisor-port.js';
 import { XenbusBackend } from '../../src/xenbus/backend.js';
 import { XenbusFrontend } from '../../src/xenbus/frontend.js';
 import { Client } from './client.js';

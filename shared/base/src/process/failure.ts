@@ -1,4 +1,10 @@
-/** Text of others, made fit for a terminal. */
+/** How things fail: by a message for the user, with text of others that is fit to be printed, and with what was set up undone. */
+
+/** Something that the user can put right: a bad setting, a port in use, a wrong secret. A main prints its message as one
+ *  line on stderr and exits with code 2; so the message says what is wrong and what to do. */
+export class UsageError extends Error {
+  override readonly name = 'UsageError';
+}
 
 // Control characters of both sets, the separators that some terminals take for the end of a line, what turns or hides the direction of
 // text, and halves of surrogate pairs. Letters of all scripts stay.
@@ -23,4 +29,26 @@ export function printableLines(text: string, max: number): string {
     .split('\n')
     .map((line) => line.replaceAll('\t', ' ').replace(UNPRINTABLE, '\ufffd'))
     .join('\n');
+}
+
+/** What was set up, undone in reverse: last pushed, first undone. So a set-up that fails half-way gives everything back. */
+export class UndoStack {
+  private readonly steps: (() => unknown)[] = [];
+
+  push(step: () => unknown): void {
+    this.steps.push(step);
+  }
+
+  /** Undoes everything. A step that fails does not keep the others from running. @returns what failed */
+  async run(): Promise<unknown[]> {
+    const failures: unknown[] = [];
+    for (let step = this.steps.pop(); step !== undefined; step = this.steps.pop()) {
+      try {
+        await step();
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+    return failures;
+  }
 }

@@ -1,12 +1,49 @@
-/** The JSON side of the hypervisor socket. docs/wire/control-plane.md section 3. */
+/** What a domain asks of its hypervisor, whichever way it reaches it. The service's HypervisorClient is one;
+ *  a test's hypervisor in memory is another. docs/wire/control-plane.md section 3, docs/wire/hypercall.md. */
+import type { DomId } from '@grantline/base';
 
 /** What domains share: each has descriptors of its own and of its peers' that it is to have.
  *  `memory`: a domain's pages. `counters`, `doorbell` (to be read): its own. `page`, `ringer`: the event channels' page of the
  *  caller and a domain, and that one's doorbell to be rung. `dma-table`, `dma-burst`, `fence`: the nic's. */
-export type SharedKind = 'memory' | 'counters' | 'doorbell' | 'page' | 'ringer' | 'dma-table' | 'dma-burst' | 'fence';
+export const SHARED_KINDS = [
+  'memory',
+  'counters',
+  'doorbell',
+  'page',
+  'ringer',
+  'dma-table',
+  'dma-burst',
+  'fence',
+] as const;
+export type SharedKind = (typeof SHARED_KINDS)[number];
 
 /** In GRANTLINE_DIR: where descriptors are handed out for tickets. */
 export const SHARED_SOCKET = 'shared.sock';
+
+/** The part that batches need. */
+export interface HypercallPort {
+  /** Sends a hypercall batch: a whole message of which the first four bytes (seq) are filled in here.
+   *
+   *  The bytes are not copied: they must stay as they are until `onReply` is called. Then the hypervisor has read them.
+   *  Replies come in the order of the calls. After the connection has closed no reply comes.
+   *  @param onReply gets the whole reply; it may keep it */
+  hypercall(bytes: Buffer, onReply: (reply: Buffer) => void): void;
+}
+
+export interface HypervisorPort extends HypercallPort {
+  /** The caller's own. */
+  readonly domid: DomId;
+  /** Asks the hypervisor for something. @throws HypervisorError with the code of the refusal, or ECLOSED */
+  request<T = Record<string, never>>(op: string, args: object): Promise<T>;
+  /** Gets what this domain shares with others. @param domid whose, or with whom; else this domain
+   *  @returns a descriptor, to be closed by the caller
+   *  @throws HypervisorError when this domain has no right to it; Error with a code when nobody hands out descriptors there */
+  descriptor(of: SharedKind, domid?: DomId): Promise<number>;
+  /** Calls `fn` at each event of that name. Events that came before anybody asked are delivered now, in order. */
+  onEvent<A = Record<string, unknown>>(name: string, fn: (args: A) => void): void;
+}
+
+// What goes over its socket as JSON.
 
 /** Code and text of a refused request; `code` is an errno name or a word of the hypervisor's. */
 export interface WireError {
@@ -14,7 +51,7 @@ export interface WireError {
   message: string;
 }
 
-export interface WireReply {
+interface WireReply {
   id: number;
   result?: unknown;
   error?: WireError;

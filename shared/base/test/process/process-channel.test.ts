@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import t from 'tap';
 
-const MODULE = new URL('../../src/process/channel-child.js', import.meta.url).href;
+const MODULE = new URL('../../src/process/process.js', import.meta.url).href;
 
 t.test('a child that speaks to one that has just been killed ends without a word', async (t) => {
   // It is busy while the other is killed, and so does not see the channel end before it speaks.

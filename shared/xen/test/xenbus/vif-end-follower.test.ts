@@ -1,5 +1,5 @@
 import t from 'tap';
-import { Follower } from '../../src/xenbus/follower.js';
+import { Follower } from '../../src/xenbus/vif-end.js';
 
 const turn = (): Promise<void> => new Promise((r) => setImmediate(r));
 

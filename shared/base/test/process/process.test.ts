@@ -2,7 +2,7 @@ import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import t from 'tap';
-import { buildInfo, revisionOf } from '../../src/process/build-info.js';
+import { buildInfo, revisionOf } from '../../src/process/process.js';
 
 t.test('the revision is that of the checkout, loose or packed; without one it is unknown', (t) => {
   const git = mkdtempSync(join(tmpdir(), 'grantline-test-'));

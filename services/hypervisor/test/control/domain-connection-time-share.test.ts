@@ -1,9 +1,8 @@
 import { EventEmitter } from 'node:events';
 import t from 'tap';
 import type { WebSocket } from 'ws';
-import { DomainConnection } from '../../src/control/domain-connection.js';
+import { DomainConnection, SAVED_NS, TimeShare } from '../../src/control/domain-connection.js';
 import type { HypercallRunner } from '../../src/control/hypercall-runner.js';
-import { SAVED_NS, TimeShare } from '../../src/control/time-share.js';
 
 const MS = 1e6;
 
@@ -80,7 +79,12 @@ t.test(
         tooSlow: () => t.fail('too slow'),
         closed: () => {},
       };
-      new DomainConnection(socket as unknown as WebSocket, (i + 1) as never, {} as HypercallRunner, world, share);
+      new DomainConnection(socket as unknown as WebSocket, {
+        domid: (i + 1) as never,
+        runner: {} as HypercallRunner,
+        share,
+        ...world,
+      });
       return socket;
     });
     const [a, b] = sockets;
@@ -108,7 +112,11 @@ t.test('the driver domain and the nic are served without a limit', (t) => {
   const socket = new FakeSocket();
   let served = 0;
   const world = { request: () => ++served, garbage: () => {}, tooSlow: () => {}, closed: () => {} };
-  new DomainConnection(socket as unknown as WebSocket, 1000 as never, {} as HypercallRunner, world);
+  new DomainConnection(socket as unknown as WebSocket, {
+    domid: 1000 as never,
+    runner: {} as HypercallRunner,
+    ...world,
+  });
   for (let id = 0; id < 1000; id++) socket.ask(id);
   t.equal(served, 1000);
   t.equal(socket.paused, false);

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import t from 'tap';
 import { ownPlace, placeOf } from '@grantline/xen';
 import { DescriptorDoor, showDescriptor } from '@grantline/machine';
-import { Places } from '../../src/control/places.js';
+import { Places } from '../../src/control/joins.js';
 
 const nameOf = (n: number): string => n.toString(16).padStart(32, '0');
 
