@@ -14,7 +14,7 @@ export {
   swapSum,
   updateChecksum,
 } from './checksum.js';
-export { Cutter } from './cut.js';
+export { Cutter, PacketCutter } from './cut.js';
 export {
   ETHERTYPE_ARP,
   ETHERTYPE_IPV4,
@@ -44,9 +44,6 @@ export {
   writeEthernet,
   writeMac,
   type Mac,
-} from './ethernet.js';
-export { FlowTemplates } from './flow-templates.js';
-export {
   IP_BROADCAST,
   IP_BYTES,
   IP_CHECK,
@@ -64,27 +61,6 @@ export {
   formatIp,
   parseIp,
   writeIpv4,
-} from './ipv4.js';
-export { follows, isLast, mayJoin } from './join.js';
-export { Joiner } from './joiner.js';
-export { endOf, ipAt, l3Of, l4Of, tcpAt, tcpBehind } from './locate.js';
-export { PacketCutter } from './packet-cutter.js';
-export { PATTERN_MAX, PATTERN_SUMS, PATTERN_VARIANTS, Pattern } from './pattern.js';
-export { HAIRPIN, SPOOFED, STORM, STORM_BURST, STORM_PER_SECOND, SenderRule, TO_ALL, TO_ONE } from './sender-rule.js';
-export { GivenAddresses, SourceRule } from './source-rule.js';
-export {
-  GENERATOR_PORT,
-  RESPOND_PORT,
-  STAMP_BYTES,
-  STAMP_CHECK,
-  STAMP_FLOWS,
-  STAMP_SEQ,
-  STAMP_TIME,
-  UDP_HALF,
-  stampCheck,
-  writeStamp,
-} from './stamp.js';
-export {
   TCP_ACK,
   TCP_BYTES,
   TCP_CHECK,
@@ -104,8 +80,15 @@ export {
   TCP_TS_OPTION,
   TCP_URG,
   TCP_WINDOW,
-} from './tcp.js';
+  UDP_BYTES,
+  UDP_CHECK,
+  UDP_DST,
+  UDP_LENGTH,
+  UDP_SRC,
+  writeUdp,
+} from './headers.js';
 export {
+  FlowTemplates,
   TCP_MIN_FRAME,
   TEMPLATE_BYTES,
   headerOf,
@@ -114,5 +97,35 @@ export {
   type FlowHeader,
   type FlowSpec,
   type TemplateSpec,
-} from './template-spec.js';
-export { UDP_BYTES, UDP_CHECK, UDP_DST, UDP_LENGTH, UDP_SRC, writeUdp } from './udp.js';
+} from './flow-templates.js';
+export { Joiner, LRO_ALONE, Lro, follows, isLast, mayJoin } from './join.js';
+export { endOf, ipAt, l3Of, l4Of, tcpAt, tcpBehind } from './locate.js';
+export {
+  PATTERN_MAX,
+  FlowTracker,
+  PATTERN_SUMS,
+  PATTERN_VARIANTS,
+  Pattern,
+  GENERATOR_PORT,
+  RESPOND_PORT,
+  STAMP_BYTES,
+  STAMP_CHECK,
+  STAMP_FLOWS,
+  STAMP_SEQ,
+  STAMP_TIME,
+  UDP_HALF,
+  stampCheck,
+  writeStamp,
+} from './payload.js';
+export {
+  HAIRPIN,
+  SPOOFED,
+  STORM,
+  STORM_BURST,
+  STORM_PER_SECOND,
+  SenderRule,
+  TO_ALL,
+  TO_ONE,
+  GivenAddresses,
+  SourceRule,
+} from './sender-rule.js';

@@ -1,8 +1,7 @@
 /** Frames made by hand, and templates as a generator has them, for tests. */
 import { internetChecksum, pseudoSum } from '../src/checksum.js';
-import { FlowTemplates } from '../src/flow-templates.js';
-import type { FlowSpec, TemplateSpec } from '../src/template-spec.js';
-import { parseIp } from '../src/ipv4.js';
+import { FlowTemplates, type FlowSpec, type TemplateSpec } from '../src/flow-templates.js';
+import { parseIp } from '../src/headers.js';
 import { memOver } from '@grantline/machine';
 import type { TestSpace } from '@grantline/machine/testkit';
 

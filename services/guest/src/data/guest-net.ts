@@ -51,7 +51,7 @@ export class GuestNet implements NetLink, OtherFrames {
   /** Bytes that the device had no room for; 0: it is not full. The device is shared, so its buffers may come back while
    *  others ask: room is asked for, not remembered. */
   private wanted = 0;
-  // Pieces of frames in this batch; where each frame ends; what came with it (rx-info.ts).
+  // Pieces of frames in this batch; where each frame ends; what came with it (rx-batch.ts of shared/measure).
   private readonly off = new Int32Array(PIECES);
   private readonly len = new Int32Array(PIECES);
   private readonly end = new Int32Array(PIECES);
@@ -125,7 +125,7 @@ export class GuestNet implements NetLink, OtherFrames {
     return Math.max(0, (due - this.o.meter.now) / 1000);
   }
 
-  /** Takes a piece of a frame: see RxSink. @param info of the frame, with its first piece: rx-info.ts */
+  /** Takes a piece of a frame: see RxSink. @param info of the frame, with its first piece: rx-batch.ts of shared/measure */
   fragment(off: number, len: number, more: boolean, info: number): void {
     if (!this.begun && this.frames < PIECES) this.info[this.frames] = info;
     this.begun = more;

@@ -3,7 +3,7 @@ export interface RxSink {
   /** Responses that it wants in one go, at most MOST_RX_BATCH; not given: RX_BATCH. */
   readonly batch?: number;
   /** A piece of a frame. @param off byte offset in mem; @param more true when the frame goes on in the next piece
-   *  @param info what netback told of the packet, with its first piece: shared/measure/src/receive/rx-info.ts */
+   *  @param info what netback told of the packet, with its first piece: shared/measure/src/receive/rx-batch.ts */
   fragment(off: number, len: number, more: boolean, info?: number): void;
   /** Runs the protocols over all frames of the batch. */
   process(): unknown;

@@ -8,12 +8,9 @@
 import { slots, type CounterBlock, type Mem } from '@grantline/machine';
 import { STACK_COUNTERS, STACK_DROP, NO_RX_PROBE, type RxProbe } from '@grantline/observe';
 import * as frames from '@grantline/frames';
-import { isGroup, type Mac } from '@grantline/frames';
+import { Lro, isGroup, type Mac } from '@grantline/frames';
 import { MAX_LISTED, MAX_PIECES, type FrameApp, type PieceList } from './frame-app.js';
-import * as lro from './lro.js';
-import { Lro } from './lro.js';
-import { RxBatch } from './rx-batch.js';
-import { framesOf } from './rx-info.js';
+import { RxBatch, framesOf } from './rx-batch.js';
 
 // Local, so that the engine folds them into the code: see flow-templates.ts.
 const { ETH_BYTES, ETH_TYPE, ETHERTYPE_IPV4, ETHERTYPE_VLAN, VLAN_BYTES } = frames;
@@ -21,7 +18,7 @@ const { IP_BROADCAST, IP_BYTES, IP_DST, IP_FLAGS, IP_FRAGMENT_MASK, IP_PROTOCOL,
 const { GENERATOR_PORT, RESPOND_PORT } = frames;
 const { TCP_BYTES, TCP_DST, TCP_OFFSET } = frames;
 const { UDP_BYTES, UDP_DST, UDP_LENGTH } = frames;
-const ALONE = lro.LRO_ALONE;
+const ALONE = frames.LRO_ALONE;
 
 const C = slots(STACK_COUNTERS);
 const PORTS = 65536;
@@ -120,7 +117,7 @@ export class RxStack {
   /** Adds one part of a frame. Its memory must stay mapped, and the caller's, until deliver returns.
    *  @param off byte offset @param len bytes
    *  @param more the frame goes on in the next fragment
-   *  @param info what is known of the packet, at its first fragment: rx-info.ts
+   *  @param info what is known of the packet, at its first fragment: rx-batch.ts
    *  @throws RangeError when the batch is full: the caller's mistake */
   fragment(off: number, len: number, more: boolean, info = 0): void {
     const { others } = this;

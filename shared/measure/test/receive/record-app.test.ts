@@ -1,5 +1,5 @@
 import t from 'tap';
-import { CopyApp } from '../../src/receive/copy-app.js';
+import { CopyApp } from '../../src/receive/frame-app.js';
 import { LATENCY, latencyPercentiles, mergeLatency, recordLatency } from '@grantline/machine';
 import { FrameDigest, RECORD_BYTES, RecordApp } from '../../src/receive/record-app.js';
 import { frame } from '@grantline/frames/testkit';

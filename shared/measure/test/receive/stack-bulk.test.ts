@@ -2,7 +2,7 @@ import t from 'tap';
 import { CounterBlock, type Layout, memOver, LATENCY } from '@grantline/machine';
 import { APP_COUNTERS, STACK_COUNTERS } from '@grantline/observe';
 import { BULK_HEADER, BulkTemplate, PROTO_TCP, parseIp, parseMac, GENERATOR_PORT } from '@grantline/frames';
-import { MAX_BULK_FRAMES, RX_FRAMES_SHIFT, bulkFrames } from '../../src/receive/rx-info.js';
+import { MAX_BULK_FRAMES, RX_FRAMES_SHIFT, bulkFrames } from '../../src/receive/rx-batch.js';
 import { RxStack } from '../../src/receive/rx-stack.js';
 import { VerifyApp } from '../../src/receive/verify-app.js';
 

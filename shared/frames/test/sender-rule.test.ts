@@ -1,6 +1,6 @@
 import t from 'tap';
-import { parseIp } from '../src/ipv4.js';
-import { GivenAddresses, type SourceRule } from '../src/source-rule.js';
+import { parseIp } from '../src/headers.js';
+import { GivenAddresses, type SourceRule } from '../src/sender-rule.js';
 import { memOver } from '@grantline/machine';
 
 const ME = [0, 0x16, 0x3e, 0, 0, 1];

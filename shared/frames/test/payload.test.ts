@@ -1,5 +1,5 @@
 import t from 'tap';
-import { FlowTracker, TRACK_WINDOW } from '../../src/receive/flow-tracker.js';
+import { FlowTracker, TRACK_WINDOW } from '../src/payload.js';
 
 t.test('a tracker tells repeat from late across the wrap and to the end of its window, and no further', (t) => {
   for (const start of [0, 0xfffff000, 0xffffffff, 0x7fffffff]) {

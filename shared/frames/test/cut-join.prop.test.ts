@@ -1,9 +1,11 @@
 /** A packet that is cut and joined again is the packet; what only looks like one is refused. */
 import t from 'tap';
 import fc from 'fast-check';
-import { Cutter, nativeSum, endOf, ipAt, l3Of, l4Of, tcpAt, Joiner, PacketCutter } from '@grantline/frames';
 import { memOver } from '@grantline/machine';
-import { LRO_ALONE, LRO_NEW, Lro } from '../src/receive/lro.js';
+import { nativeSum } from '../src/checksum.js';
+import { Cutter, PacketCutter } from '../src/cut.js';
+import { Joiner, LRO_ALONE, LRO_NEW, Lro } from '../src/join.js';
+import { endOf, ipAt, l3Of, l4Of, tcpAt } from '../src/locate.js';
 
 interface Shape {
   /** EtherTypes of the VLAN tags. */
