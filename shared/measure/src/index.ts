@@ -10,7 +10,7 @@ export {
   bulkFrames,
   framesOf,
 } from './receive/rx-batch.js';
-export { RxStack, type OtherFrames } from './receive/rx-stack.js';
+export { RxStack, type RxSink } from './receive/rx-stack.js';
 export { NicSender } from './send/nic-sender.js';
 export { SendApp, type SendRun } from './send/send-app.js';
 export { SEND_PAGES, SendBuffers } from './send/send-buffers.js';

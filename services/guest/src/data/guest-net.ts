@@ -2,26 +2,26 @@
  *  what is no measured run's; packets go out through the transmit device. A poller of the data loop.
  *
  *  Buffers are looked at until `deliver` returns, so that segments may be joined where they lie. */
-import { NetDrops } from './net-drops.js';
-import { NO_RX_PROBE, type RxProbe } from '@grantline/observe';
-import type { CounterBlock, Mem, PrivateMemory } from '@grantline/machine';
-import { ETH_BYTES } from '@grantline/frames';
 import {
-  type HostAddress,
+  NET_COUNTERS,
   RX_CHECKSUM_BLANK,
+  NetStack,
+  type HostAddress,
   type NetLink,
   type NetSettings,
   type Secret,
-  NetStack,
 } from '@grantline/tcpip';
-import { RX_CSUM_BLANK, RX_MSS_MASK, type OtherFrames, type TxDevice } from '@grantline/measure';
+import { NET_DROP, NO_RX_PROBE, type RxProbe } from '@grantline/observe';
+import type { CounterBlock, Mem, PrivateMemory } from '@grantline/machine';
+import { ETH_BYTES } from '@grantline/frames';
+import { RX_CSUM_BLANK, RX_MSS_MASK, type RxSink, type TxDevice } from '@grantline/measure';
 
 /** Pieces of frames between two calls of `deliver`: as RxStack's. */
 const PIECES = 256;
 /** Longest packet that is staged: what a slot's 16 bits can say. */
 const STAGE_BYTES = 1 << 16;
 
-export interface GuestNetOptions {
+interface GuestNetOptions {
   space: PrivateMemory;
   secret: Secret;
   address: HostAddress;
@@ -37,7 +37,7 @@ export interface GuestNetOptions {
   onEvents?: () => void;
 }
 
-export class GuestNet implements NetLink, OtherFrames {
+export class GuestNet implements NetLink, RxSink {
   readonly mem: Mem;
   readonly stack: NetStack;
   scheduled = false;
@@ -210,5 +210,24 @@ export class GuestNet implements NetLink, OtherFrames {
     const most = Math.min(STAGE_BYTES - 1, this.device?.maxBytes ?? STAGE_BYTES - 1);
     set.gso = on ? most - ETH_BYTES : 0;
     set.txChecksum = on;
+  }
+}
+
+/** Finds out why the TCP/IP stack did not use a frame: which of its counters of drops went up meanwhile. Only while a capture is
+ *  on; the stack itself knows nothing of captures. */
+class NetDrops {
+  private readonly slots = Int32Array.from(NET_COUNTERS.drops.map((name) => NET_COUNTERS.names.indexOf(name)));
+  private readonly before = new Float64Array(this.slots.length);
+
+  /** A frame is about to be handed to the stack. @param v the stack's counters */
+  mark(v: Float64Array): void {
+    for (let i = 0; i < this.slots.length; i++) this.before[i] = v[this.slots[i]];
+  }
+
+  /** @returns the reason of the drop since `mark`; 0: there was none */
+  reason(v: Float64Array): number {
+    for (let i = 0; i < this.slots.length; i++)
+      if (v[this.slots[i]] !== this.before[i]) return NET_DROP + this.slots[i];
+    return 0;
   }
 }

@@ -9,7 +9,7 @@ import t, { type Test } from 'tap';
 import { WebSocket } from 'ws';
 import { patternBody, PatternReader, PATTERN_PERIOD } from '@grantline/measure';
 import { makeWebApp, type WebAppOptions } from '../../src/web/app.js';
-import { PatternStream } from '../../src/web/bodies.js';
+import { PatternStream } from '../../src/web/routes.js';
 
 /** The application behind sockets of a server that is not its own: as a guest's stack hands them over. */
 async function served(t: Test, options: Partial<WebAppOptions> = {}) {

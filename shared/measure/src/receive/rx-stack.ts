@@ -30,13 +30,18 @@ const ADDRESS_SLOTS = 256;
 /** Most fragments in one batch. */
 export const STACK_FRAGMENTS = MAX_PIECES;
 
-/** What takes the frames that are no measured run's: a guest's TCP/IP stack. */
-export interface OtherFrames {
-  /** A piece of a frame; frames come whole: see RxStack. */
-  fragment(off: number, len: number, more: boolean, info: number): void;
+/** What takes received frames, batch by batch: this stack, what it passes frames on to, a kernel behind a TAP device. */
+export interface RxSink {
+  /** Responses that it wants in one go; not given: as many as the queue likes. */
+  readonly batch?: number;
+  /** A piece of a frame. @param off byte offset in mem @param more the frame goes on in the next piece
+   *  @param info what the driver told of the packet, with its first piece: rx-batch.ts */
+  fragment(off: number, len: number, more: boolean, info?: number): void;
+  /** Runs the protocols over all frames of the batch. */
   process(): unknown;
-  /** @param isSecond frames of the same batch were handed to the application right before: the time up to now is its */
-  deliver(nowNs: number, isSecond: boolean): unknown;
+  /** Hands what is for sockets to the application. Afterwards no buffer of the batch is looked at any more.
+   *  @param isSecond frames of the same batch were handed to another application right before: the time up to now is its */
+  deliver(nowNs: number, isSecond?: boolean): unknown;
 }
 
 export interface RxStackOptions {
@@ -53,7 +58,7 @@ export interface RxStackOptions {
   app: FrameApp;
 }
 
-export class RxStack {
+export class RxStack implements RxSink {
   /** May be changed between batches. */
   app: FrameApp;
   /** May be changed between batches. */
@@ -61,7 +66,7 @@ export class RxStack {
   /** Told of drops while a capture is on. */
   probe: RxProbe = NO_RX_PROBE;
   /** Gets the frames of no measured run; null: all are taken for one's. */
-  others: OtherFrames | null = null;
+  others: RxSink | null = null;
   /** No frame is for others: a capture is being replayed. */
   takesAll = false;
   /** The frame in progress is for others; its first piece has come, its last has not. */

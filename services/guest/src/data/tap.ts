@@ -1,29 +1,35 @@
-/** The guest's stack is a kernel's: what it sends is read from a TAP device straight into transmit buffers, pages that are
- *  granted, and staged there. Long packets stay whole: netfront tells their segment size (GSO). */
+/** The guest's stack is a kernel's, behind a TAP device: both directions between it and the vif. docs/tap.md */
 import { PAGE_SIZE } from '@grantline/base';
 import {
   slots,
+  VNET_BYTES,
+  GUEST_CPU,
   type CounterBlock,
   type Poller,
   type AddressSpace,
   type Mem,
   type WakeSource,
-  VNET_BYTES,
   type TapDevice,
-  GUEST_CPU,
   type Laps,
 } from '@grantline/machine';
-import { TAP_COUNTERS } from '@grantline/observe';
+import { TAP_COUNTERS, type RxProbe } from '@grantline/observe';
 import { IP_PROTOCOL, PROTO_TCP, PROTO_UDP, ipAt, l3Of, l4Of } from '@grantline/frames';
 import {
-  type LendingTxDevice,
   IoTable,
   PACKET_BLANK,
   PACKET_GSO,
   PACKET_MALFORMED,
   PACKET_PLAIN,
   VnetHeader,
+  RX_CSUM_BLANK,
+  RX_MSS_MASK,
+  framesOf,
+  TapWriter,
+  type LendingTxDevice,
+  type RxSink,
+  type TapOut,
 } from '@grantline/measure';
+import { MOST_RX_BATCH } from './netfront-rx.js';
 
 const T = slots(TAP_COUNTERS);
 const CPU = slots(GUEST_CPU);
@@ -34,8 +40,69 @@ const BATCH = 64;
 const BATCH_BYTES = 256 << 10;
 /** Up to here a packet is copied out of its page, into half of one where there are halves: acknowledgements. */
 const COPY_BYTES = 512;
+/** Pieces of a batch. */
+const PIECES = 2 * MOST_RX_BATCH;
 
-export interface TapSourceOptions {
+/** Received frames go to the kernel from the granted pages that they lie in. */
+export class TapSink implements RxSink {
+  /** Four packets of 45 frames: with fewer, half of what is joined ends at the end of a batch. */
+  readonly batch = MOST_RX_BATCH;
+  private readonly writer: TapWriter;
+  private readonly counters: CounterBlock;
+  private readonly off = new Int32Array(PIECES);
+  private readonly len = new Int32Array(PIECES);
+  private readonly more = new Uint8Array(PIECES);
+  private readonly info = new Int32Array(PIECES);
+  private pieces = 0;
+  /** Of a capture in the guest. */
+  probe: RxProbe | null = null;
+
+  constructor(space: AddressSpace, tap: TapOut, counters: CounterBlock) {
+    this.writer = new TapWriter(space, tap, counters);
+    this.counters = counters;
+  }
+
+  /** Join TCP segments: the factor lro. */
+  set lro(on: boolean) {
+    this.writer.coalesce = on;
+  }
+
+  fragment(off: number, len: number, more: boolean, info = 0): void {
+    const { probe } = this;
+    if (probe !== null && probe.on) probe.fragment(off, len, more);
+    const i = this.pieces;
+    if (i === PIECES) throw new RangeError('more pieces than a batch has');
+    this.pieces = i + 1;
+    this.off[i] = off;
+    this.len[i] = len;
+    this.more[i] = more ? 1 : 0;
+    this.info[i] = info;
+  }
+
+  /** The kernel's stack runs in here, as far as the socket: its time is that of the component `stack`. */
+  process(): void {
+    const { writer, pieces } = this;
+    let info = 0;
+    let first = true;
+    for (let i = 0; i < pieces; i++) {
+      // Told with the first piece, wanted with the last.
+      if (first) info = this.info[i];
+      const more = this.more[i] !== 0;
+      first = !more;
+      if (first && (info & RX_MSS_MASK) !== 0) writer.bulk(info & RX_MSS_MASK, framesOf(info));
+      writer.piece(this.off[i], this.len[i], more, (info & RX_CSUM_BLANK) !== 0);
+    }
+    writer.flush();
+    this.pieces = 0;
+  }
+
+  deliver(): void {
+    if (this.probe !== null && this.probe.on) this.probe.settle();
+    this.counters.commit();
+  }
+}
+
+interface TapSourceOptions {
   space: AddressSpace;
   tap: TapDevice;
   counters: CounterBlock;
@@ -43,6 +110,8 @@ export interface TapSourceOptions {
   source: WakeSource;
 }
 
+/** What the kernel sends is read straight into transmit buffers, pages that are
+ *  granted, and staged there. Long packets stay whole: netfront tells their segment size (GSO). */
 export class TapSource implements Poller {
   scheduled = false;
   private readonly o: TapSourceOptions;
