@@ -3,8 +3,7 @@
 import { slots } from '@grantline/machine';
 import type { Connection } from '../tcp/connection.js';
 import type { NetStack } from '../net-stack.js';
-import type { ConnectionEvents } from '../tcp/tcb.js';
-import { ERR_NONE } from '../tcp/state.js';
+import { type ConnectionEvents, ERR_NONE } from '../tcp/tcb.js';
 import { CHARGEN_PORT, DISCARD_PORT, ECHO_PORT } from '@grantline/base';
 import { TCP_APP_COUNTERS } from '../counters.js';
 

@@ -5,7 +5,7 @@
  *  that has the most of them, so that nobody's half datagrams push out those of others who have fewer. */
 import type { PrivateMemory } from '@grantline/machine';
 import { C, type Host } from '../host.js';
-import { Ranges } from '../tcp/ranges.js';
+import { Ranges } from '../tcp/seq.js';
 import { Timed } from '../storage/timer-heap.js';
 
 const DATAGRAMS = 8;

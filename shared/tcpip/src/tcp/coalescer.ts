@@ -5,10 +5,9 @@
  *  everything is copied before `input` returns. */
 import { IP_BYTES, follows, isLast, mayJoin, TCP_BYTES, TCP_PSH } from '@grantline/frames';
 import { C, type Host } from '../host.js';
-import { MAX_PARTS, type Packet } from '../ip/packet.js';
-import { Segment } from './segment.js';
+import { MAX_PARTS, type Packet } from '../ip/ipv4.js';
+import { Segment, parseTcp } from './segment.js';
 import { seqGe } from './seq.js';
-import { parseTcp } from './parse.js';
 
 /** Flows held at once, as in Linux. */
 const FLOWS = 8;

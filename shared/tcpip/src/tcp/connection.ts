@@ -2,9 +2,9 @@
  *
  *  Nothing calls back from within these methods; what happens is told by ConnectionEvents in NetStack.flush. */
 import { seqDist } from './seq.js';
-import type { ConnectionEvents, Tcb } from './tcb.js';
-import { closeWith } from './control.js';
 import {
+  type ConnectionEvents,
+  type Tcb,
   CLOSED,
   CLOSE_WAIT,
   ERR_ABORTED,
@@ -17,7 +17,8 @@ import {
   SYN_RECEIVED,
   SYN_SENT,
   TIME_WAIT,
-} from './state.js';
+} from './tcb.js';
+import { closeWith } from './control.js';
 import { startKeepAlive, startLife, startMemoryRetry } from './timers.js';
 import { windowUpdateDue } from './window.js';
 

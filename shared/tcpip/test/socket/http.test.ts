@@ -7,8 +7,7 @@ import { pipeline } from 'node:stream/promises';
 import fastify from 'fastify';
 import t from 'tap';
 import { WebSocket, WebSocketServer } from 'ws';
-import { accept, connectStream } from '../../src/socket/stream.js';
-import type { NetSocket } from '../../src/socket/net-socket.js';
+import { accept, connectStream, type NetSocket } from '../../src/socket/net-socket.js';
 import { livePair, type LiveSide } from '../live.js';
 import { pattern } from '../../testkit/peer.js';
 
