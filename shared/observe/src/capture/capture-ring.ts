@@ -4,7 +4,7 @@
  *  One writer and one reader, on the same thread. A frame that finds no room is counted and gone: the path goes on. */
 import { nowNs } from '@grantline/base';
 import { type CounterBlock, slots, type Mem } from '@grantline/machine';
-import { CAPTURE_COUNTERS } from '../counters/every-service.js';
+import { CAPTURE_COUNTERS } from '../counters/names.js';
 import { allReasons, REASONS } from './drop-reasons.js';
 import { OPTION_COMMENT, OPTION_FLAGS } from './pcapng-blocks.js';
 import { PCAPNG_ENHANCED } from './pcapng.js';

@@ -12,9 +12,13 @@ import {
   recordLatency,
 } from '@grantline/machine';
 import { COUNTERS, DECLARED } from '../../src/counters/names.js';
-import { FAMILIES, type FamilyName } from '../../src/counters/metrics-families.js';
-import { LATENCY_BOUNDS_NS, latencyHistogram } from '../../src/counters/metrics-latency.js';
-import { seriesLabels } from '../../src/counters/service-metrics.js';
+import {
+  FAMILIES,
+  type FamilyName,
+  LATENCY_BOUNDS_NS,
+  latencyHistogram,
+  seriesLabels,
+} from '../../src/counters/service-metrics.js';
 
 t.test('every counter is shown, or says why not; and a kind of block is declared once', (t) => {
   const declared = Object.entries(DECLARED).filter(([name]) => name.endsWith('_COUNTERS'));

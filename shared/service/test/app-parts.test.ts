@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap';
 import type { LoopHooks, Poller } from '@grantline/machine';
 import { Lifeline } from '../src/lifeline.js';
-import { Parts, type Part } from '../src/parts.js';
+import { Parts, type Part } from '../src/app.js';
 import { quiet } from './fake-hypervisor.js';
 
 function setUp(t: Test) {
