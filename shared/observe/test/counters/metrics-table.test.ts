@@ -112,11 +112,13 @@ t.test('names follow the rules: base units, _total for what only grows, help tha
 const [PAGE = ''] = readFileSync(join(import.meta.dirname, '../../../../../docs/wire/metrics.md'), 'utf8').split(
   '\n## 4.',
 );
-/** Rows of the page's tables: the metrics, and what stands there of their labels. */
+/** Rows of the page's tables: the metrics, and what stands there of their labels, and of what they are. */
 const ROWS = PAGE.split('\n')
-  .filter((line) => line.startsWith('| `grantline_'))
+  .filter((line) => /^\| `(grantline|process|nodejs)_/.test(line))
   .map((line) => {
-    const [, cell = '', labels = ''] = line.split('|');
+    const cells = line.split('|');
+    const [, cell = '', labels = ''] = cells;
+    const is = cells.at(-2)?.trim() ?? '';
     const told: string[] = [];
     // `grantline_nic_queue_frames_total`, `_bytes_total`: the second has the beginning of the first.
     let words: string[] = [];
@@ -125,15 +127,24 @@ const ROWS = PAGE.split('\n')
       const full = words.map((_, i) => words.slice(0, i).join('_') + name).findLast((n) => Object.hasOwn(FAMILIES, n));
       told.push(name.startsWith('_') ? (full ?? name) : name);
     }
-    return { told, labels };
+    return { told, labels, is };
   });
 
 t.test('docs/wire/metrics.md has every metric of a service, and no other', (t) => {
-  const told = new Set(ROWS.flatMap((row) => row.told));
-  for (const [, name = ''] of PAGE.matchAll(/`((?:process|nodejs)_\w+|grantline_build_info)/g)) told.add(name);
-  t.same([...told].sort(), Object.keys(FAMILIES).sort());
+  t.same(ROWS.flatMap((row) => row.told).sort(), Object.keys(FAMILIES).sort());
   t.end();
 });
+
+t.test(
+  'docs/wire/metrics.md says of each metric what its help says, and what else there is to say behind that',
+  (t) => {
+    for (const { told, is } of ROWS) {
+      const help = told.map((name) => FAMILIES[name as FamilyName].help).join(' ');
+      t.equal(is.slice(0, help.length), help);
+    }
+    t.end();
+  },
+);
 
 t.test('docs/wire/metrics.md has the labels of each metric, and the values of them that counters declare', (t) => {
   let lists = 0;
