@@ -110,7 +110,6 @@ export {
   STAMP_TIME,
   UDP_HALF,
   stampCheck,
-  writeStamp,
 } from './payload.js';
 export {
   HAIRPIN,

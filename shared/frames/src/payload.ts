@@ -1,7 +1,6 @@
 /** The payload of generated frames (docs/wire/frame-stamp.md): pattern, a stamp behind it, and what a receiver learns of the
  *  stamps' sequences. */
 import { Rng } from '@grantline/base';
-import type { Mem } from '@grantline/machine';
 
 /** What fills the payload of generated frames: seeded, in a few variants, checked byte by byte by the receiver.
  *
@@ -51,7 +50,6 @@ export class Pattern {
  *    | flow (12) | variant (4)  | sequence | send time, ns  | check  |
  *      u16                        u32        f64              u32
  *  Everything in front of it is pattern. A 60-byte UDP frame carries the stamp and nothing else. */
-const STAMP_ID = 0;
 export const STAMP_SEQ = 2;
 export const STAMP_TIME = 6;
 export const STAMP_CHECK = 14;
@@ -80,23 +78,6 @@ export function stampCheck(patternSum: number, id: number, sequence: number, tim
   h = Math.imul(h ^ (h >>> 13) ^ timeHi, 0x27d4eb2f);
   h = Math.imul(h ^ (h >>> 16) ^ timeLo, 0x165667b1);
   return h ^ (h >>> 15);
-}
-
-/** Writes a whole stamp; the generator's own loop does the same by parts. For tests and odd jobs. */
-export function writeStamp(
-  mem: Mem,
-  at: number,
-  patternSum: number,
-  id: number,
-  sequence: number,
-  timeNs: number,
-): void {
-  mem.dv.setUint16(at + STAMP_ID, id);
-  mem.dv.setUint32(at + STAMP_SEQ, sequence);
-  mem.dv.setFloat64(at + STAMP_TIME, timeNs);
-  const hi = mem.dv.getInt32(at + STAMP_TIME);
-  const lo = mem.dv.getInt32(at + STAMP_TIME + 4);
-  mem.dv.setInt32(at + STAMP_CHECK, stampCheck(patternSum, id, sequence, hi, lo));
 }
 
 /** Sequence numbers that a flow looks back. What comes later still is taken for a repeat: it cannot be told. */

@@ -30,7 +30,6 @@ export { TapWriter, type TapOut } from './tap/tap-writer.js';
 export {
   PATTERN_CHUNK,
   PATTERN_PERIOD,
-  PatternReader,
   patternBody,
   patternChunk,
   patternStart,

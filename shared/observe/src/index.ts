@@ -30,8 +30,6 @@ export {
 } from './capture/drop-reasons.js';
 export { MacRewriter, destinations, keyAt, type MacMapping } from './capture/mac-rewriter.js';
 export {
-  readPackets,
-  type Packet,
   INBOUND,
   OUTBOUND,
   PCAPNG_STATISTICS,
@@ -45,7 +43,7 @@ export {
 export { PCAP_HEADER_BYTES, PCAP_RECORD_BYTES, parseCapture, writePcap, type FrameRecord } from './capture/pcap.js';
 export { PCAPNG_ENHANCED } from './capture/pcapng.js';
 export { FrameProbe, HOPS, NO_PROBE, type Hop, NO_RX_PROBE, RxProbe } from './capture/probe.js';
-export { CounterReader, readCounterFile, readerOf } from './counters/counter-reader.js';
+export { CounterReader, readerOf } from './counters/counter-reader.js';
 export { BRIDGE_COUNTERS, DRIVER_COUNTERS, NETBACK_COUNTERS, NETBACK_TX_COUNTERS } from './counters/driver-domain.js';
 export { CAPTURE_COUNTERS, TAP_COUNTERS, COUNTERS, type CounterKind, type CounterName } from './counters/names.js';
 export {

@@ -2,8 +2,8 @@
 import { CounterBlock, type Mem, memOver } from '@grantline/machine';
 import { CAPTURE_COUNTERS } from '../src/counters/names.js';
 import { CaptureRing } from '../src/capture/capture-ring.js';
-import { readPackets, type Packet } from '../src/capture/pcapng-blocks.js';
 import { FrameProbe } from '../src/capture/probe.js';
+import { readPackets, type Packet } from './read-back.js';
 
 /** @param at byte offset of so many bytes of `mem` that nothing else uses
  *  @returns the probe, on, and a function that takes what came since the last call */

@@ -150,7 +150,7 @@ export async function listenHttp(app: ServiceHttp, at: ListenAddress): Promise<s
 
 function addGate(app: ServiceHttp, { listen, names, key, name }: HttpOptions): void {
   const gate = { bound: listen.host, names };
-  const whose = name === 'hypervisor' ? "the operator's token" : "the domain's control key";
+  const keyName = name === 'hypervisor' ? "the operator's token" : "the domain's control key";
   app.addHook('onRequest', (request, reply, done) => {
     const { host, origin, authorization } = request.headers;
     const refuse = (statusCode: number, error: string, message: string): void =>
@@ -162,7 +162,7 @@ function addGate(app: ServiceHttp, { listen, names, key, name }: HttpOptions): v
     const { config, url = '' } = request.routeOptions;
     const isOpen = config.open === true || url === DOCUMENTATION || url.startsWith(`${DOCUMENTATION}/`);
     if (isOpen || request.is404 || isBearer(authorization, key)) return done();
-    refuse(401, 'Unauthorized', `this call needs ${whose}`);
+    refuse(401, 'Unauthorized', `this call needs ${keyName}`);
   });
 }
 

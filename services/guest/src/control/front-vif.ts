@@ -92,8 +92,8 @@ export class FrontVif {
   }
 
   private async keys(): Promise<XenstoreOp[]> {
-    const there = new Set(await this.host.xenstore.directory(this.front));
-    const old = CONNECTION_KEYS.filter((key) => there.has(key));
+    const present = new Set(await this.host.xenstore.directory(this.front));
+    const old = CONNECTION_KEYS.filter((key) => present.has(key));
     return [
       ...old.map((key) => ({ op: 'rm' as const, path: `${this.front}/${key}` })),
       ...this.connection!.keys(this.front),

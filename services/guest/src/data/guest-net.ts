@@ -59,7 +59,7 @@ export class GuestNet implements NetLink, RxSink {
   private pieces = 0;
   private frames = 0;
   /** The first piece of the frame in progress has come, its last has not. */
-  private begun = false;
+  private isInFrame = false;
 
   constructor(o: GuestNetOptions) {
     this.o = o;
@@ -127,8 +127,8 @@ export class GuestNet implements NetLink, RxSink {
 
   /** Takes a piece of a frame: see RxSink. @param info of the frame, with its first piece: rx-batch.ts of shared/measure */
   fragment(off: number, len: number, more: boolean, info: number): void {
-    if (!this.begun && this.frames < PIECES) this.info[this.frames] = info;
-    this.begun = more;
+    if (!this.isInFrame && this.frames < PIECES) this.info[this.frames] = info;
+    this.isInFrame = more;
     // A batch of a queue never has so many; the stack counts what is cut off as malformed.
     if (this.pieces < PIECES) {
       this.off[this.pieces] = off;

@@ -105,7 +105,7 @@ export class NetfrontRx implements Poller {
   /** Published responses that are the beginning of a frame whose end is not there yet. */
   private partial = 0;
   /** How many frames the packet stands for that `accept` took; 0: it was dropped. */
-  private stands = 0;
+  private acceptedFrames = 0;
 
   constructor(options: NetfrontRxOptions) {
     this.o = options;
@@ -274,7 +274,7 @@ export class NetfrontRx implements Poller {
         break;
       }
       if (!failed) {
-        frames += this.stands;
+        frames += this.acceptedFrames;
         bytes += got;
       }
       taken += mss > 0 ? chain + 1 : chain;
@@ -309,7 +309,7 @@ export class NetfrontRx implements Poller {
       this.batch[this.batchCount++] = slotBuffer[slot]!;
       slotBuffer[slot] = -1;
     }
-    this.stands = 0;
+    this.acceptedFrames = 0;
     if (failed) {
       v[C.frames]++;
       v[C.dropError]++;
@@ -324,7 +324,7 @@ export class NetfrontRx implements Poller {
       if (this.probe.on) this.probe.lost(NETFRONT_DROP + C.dropMalformed);
       return 0;
     }
-    this.stands = framesOf(info);
+    this.acceptedFrames = framesOf(info);
     for (let i = 0; i < count; i++) {
       o.sink.fragment(chainAt[i], chainLen[i], i + 1 < count, i === 0 ? info : 0);
       if (this.probe.on) this.probe.fragment(chainAt[i], chainLen[i], i + 1 < count);

@@ -237,11 +237,11 @@ export class TapSource implements Poller {
   /** The first n buffers are the device's again: the last ones take their places. */
   private used(device: LendingTxDevice, n: number): void {
     const { lent, table } = this;
-    const rest = this.lentCount - n;
-    for (let i = 0; i < n && i < rest; i++) {
+    const left = this.lentCount - n;
+    for (let i = 0; i < n && i < left; i++) {
       lent[i] = lent[this.lentCount - 1 - i];
       table.set(i + 1, device.placeOf(lent[i]), PAGE_SIZE);
     }
-    this.lentCount = rest;
+    this.lentCount = left;
   }
 }

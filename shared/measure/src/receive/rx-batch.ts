@@ -148,9 +148,9 @@ export class RxBatch {
 
   /** Appends the taken frame to a segment, or makes it one of its own when there is none (negative).
    *  @param payload where its payload starts, counted from the frame's start, in the first fragment
-   *  @param rest bytes of payload, not more than the frame holds
+   *  @param payloadBytes of payload, not more than the frame holds
    *  @param raw a bulk packet is listed as one frame, as it came */
-  append(payload: number, rest: number, segment: number, socket: number, raw = false): void {
+  append(payload: number, payloadBytes: number, segment: number, socket: number, raw = false): void {
     const frames = this.frameRows;
     const frame = this.packets++ * FRAME_WORDS;
     this.frames += framesOf(this.info);
@@ -158,7 +158,7 @@ export class RxBatch {
     frames[frame + FRAME_FIRST] = this.first;
     frames[frame + FRAME_BYTES] = this.bytes;
     frames[frame + FRAME_PAYLOAD] = payload;
-    frames[frame + FRAME_PAYLOAD_BYTES] = rest;
+    frames[frame + FRAME_PAYLOAD_BYTES] = payloadBytes;
     frames[frame + FRAME_NEXT] = -1;
     const segments = this.segmentRows;
     if (segment >= 0) {
@@ -204,17 +204,17 @@ export class RxBatch {
     let to = at;
     let part = frames[frame + FRAME_FIRST];
     let skip = frames[frame + FRAME_PAYLOAD];
-    let rest = frames[frame + FRAME_PAYLOAD_BYTES];
+    let payloadLeft = frames[frame + FRAME_PAYLOAD_BYTES];
     const mss = frames[frame + FRAME_MSS];
     const header = skip;
-    let size = mss > 0 && mss < rest ? mss : rest;
+    let size = mss > 0 && mss < payloadLeft ? mss : payloadLeft;
     let left = size;
     for (;;) {
       const have = frags[part + FRAG_LEN] - skip;
       const take = have < left ? have : left;
       off[to] = frags[part + FRAG_OFF] + skip;
       len[to] = take;
-      rest -= take;
+      payloadLeft -= take;
       left -= take;
       if (left > 0) {
         frameBytes[to++] = 0;
@@ -223,14 +223,14 @@ export class RxBatch {
         continue;
       }
       frameBytes[to++] = mss > 0 ? header + size : frames[frame + FRAME_BYTES];
-      if (rest === 0) return to;
+      if (payloadLeft === 0) return to;
       // The next frame of a bulk packet begins where this one ended.
       skip += take;
       if (skip === frags[part + FRAG_LEN]) {
         skip = 0;
         part += FRAG_WORDS;
       }
-      left = size = mss < rest ? mss : rest;
+      left = size = mss < payloadLeft ? mss : payloadLeft;
     }
   }
 }

@@ -9,7 +9,7 @@ import { slots, type CounterBlock, type Mem } from '@grantline/machine';
 import { STACK_COUNTERS, STACK_DROP, NO_RX_PROBE, type RxProbe } from '@grantline/observe';
 import * as frames from '@grantline/frames';
 import { Lro, isGroup, type Mac } from '@grantline/frames';
-import { MAX_LISTED, MAX_PIECES, type FrameApp, type PieceList } from './frame-app.js';
+import { MAX_LISTED, type FrameApp, type PieceList } from './frame-app.js';
 import { RxBatch, framesOf } from './rx-batch.js';
 
 // Local, so that the engine folds them into the code: see flow-templates.ts.
@@ -26,9 +26,6 @@ const TAGS = 2;
 const L4 = ETH_BYTES + IP_BYTES;
 const PLAIN_IPV4 = 0x45;
 const ADDRESS_SLOTS = 256;
-
-/** Most fragments in one batch. */
-export const STACK_FRAGMENTS = MAX_PIECES;
 
 /** What takes received frames, batch by batch: this stack, what it passes frames on to, a kernel behind a TAP device. */
 export interface RxSink {
@@ -71,7 +68,7 @@ export class RxStack implements RxSink {
   takesAll = false;
   /** The frame in progress is for others; its first piece has come, its last has not. */
   private isForOthers = false;
-  private begun = false;
+  private isInFrame = false;
   /** Others have pieces of this batch. */
   private othersWait = false;
   private readonly mem: Mem;
@@ -127,8 +124,8 @@ export class RxStack implements RxSink {
   fragment(off: number, len: number, more: boolean, info = 0): void {
     const { others } = this;
     if (others !== null) {
-      if (!this.begun) this.isForOthers = !this.takesAll && !isMeasured(this.mem, off, len);
-      this.begun = more;
+      if (!this.isInFrame) this.isForOthers = !this.takesAll && !isMeasured(this.mem, off, len);
+      this.isInFrame = more;
       if (this.isForOthers) {
         this.othersWait = true;
         others.fragment(off, len, more, info);
@@ -149,12 +146,12 @@ export class RxStack implements RxSink {
     while (batch.take()) {
       let drop: number = C.dropBadHeader;
       if (batch.whole) drop = raw ? this.judgeRaw() : this.judge();
-      const stands = framesOf(batch.info);
+      const frameCount = framesOf(batch.info);
       if (drop >= 0) {
-        v[drop] += stands;
+        v[drop] += frameCount;
         if (this.probe.on) this.probe.dropped(batch.off, STACK_DROP + drop);
       }
-      count += stands;
+      count += frameCount;
     }
     this.lro.flush();
     v[C.inFrames] += count;
@@ -208,7 +205,7 @@ export class RxStack implements RxSink {
     // All headers stand in the first buffer; where they do not, somebody is playing.
     const linear = batch.linear;
     if (linear < ETH_BYTES) return C.dropBadHeader;
-    if (!this.isMine(at)) return C.dropNotMine;
+    if (!this.isOwn(at)) return C.dropNotMine;
     let l3 = ETH_BYTES;
     let type = dv.getUint16(at + ETH_TYPE);
     let vlan = 0;
@@ -234,40 +231,40 @@ export class RxStack implements RxSink {
     const protocol = dv.getUint8(ip + IP_PROTOCOL);
     const l4 = l3 + ihl;
     let payload = l4;
-    let rest = ipBytes - ihl;
+    let payloadBytes = ipBytes - ihl;
     let socket = -1;
     let segment = ALONE;
     if (protocol === PROTO_TCP) {
-      if (rest < TCP_BYTES || linear < l4 + TCP_BYTES) return C.dropBadHeader;
+      if (payloadBytes < TCP_BYTES || linear < l4 + TCP_BYTES) return C.dropBadHeader;
       const thl = (dv.getUint8(at + l4 + TCP_OFFSET) >>> 4) << 2;
-      if (thl < TCP_BYTES || thl > rest || linear < l4 + thl) return C.dropBadHeader;
+      if (thl < TCP_BYTES || thl > payloadBytes || linear < l4 + thl) return C.dropBadHeader;
       socket = this.sockets[PORTS + dv.getUint16(at + l4 + TCP_DST)]!;
       if (socket < 0) return C.dropNoSocket;
       payload += thl;
-      rest -= thl;
-      if (this.lroOn) segment = this.lro.offer(ip, ihl, at + l4, thl, rest, vlan, batch.segments);
+      payloadBytes -= thl;
+      if (this.lroOn) segment = this.lro.offer(ip, ihl, at + l4, thl, payloadBytes, vlan, batch.segments);
     } else if (protocol === PROTO_UDP) {
-      if (rest < UDP_BYTES || linear < l4 + UDP_BYTES) return C.dropBadHeader;
+      if (payloadBytes < UDP_BYTES || linear < l4 + UDP_BYTES) return C.dropBadHeader;
       const udpBytes = dv.getUint16(at + l4 + UDP_LENGTH);
-      if (udpBytes < UDP_BYTES || udpBytes > rest) return C.dropBadHeader;
+      if (udpBytes < UDP_BYTES || udpBytes > payloadBytes) return C.dropBadHeader;
       socket = this.sockets[dv.getUint16(at + l4 + UDP_DST)]!;
       payload += UDP_BYTES;
-      rest = udpBytes - UDP_BYTES;
+      payloadBytes = udpBytes - UDP_BYTES;
     }
     if (socket < 0) return C.dropNoSocket;
-    batch.append(payload, rest, segment, socket);
+    batch.append(payload, payloadBytes, segment, socket);
     return -1;
   }
 
   private judgeRaw(): number {
     const batch = this.current;
     if (batch.linear < ETH_BYTES) return C.dropBadHeader;
-    if (!this.isMine(batch.off)) return C.dropNotMine;
+    if (!this.isOwn(batch.off)) return C.dropNotMine;
     batch.append(0, batch.bytes, ALONE, 0, true);
     return -1;
   }
 
-  private isMine(at: number): boolean {
+  private isOwn(at: number): boolean {
     const hi = this.mem.dv.getUint16(at);
     return this.promiscuous || isGroup(hi) || this.macs.has(hi, this.mem.dv.getInt32(at + 2));
   }

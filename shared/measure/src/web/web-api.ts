@@ -77,27 +77,3 @@ export function patternBody(seed: number, bytes: number, offset = 0): Buffer {
     patternChunk(seed, offset + at, Math.min(PATTERN_CHUNK, bytes - at)).copy(out, at);
   return out;
 }
-
-/** Checks a body that comes in chunks. */
-export class PatternReader {
-  /** Bytes seen. */
-  bytes = 0;
-  /** Offset of the first chunk that differs; -1: none. */
-  wrongAt = -1;
-  private readonly seed: number;
-
-  constructor(seed: number) {
-    this.seed = seed;
-  }
-
-  /** @returns false when these bytes, or some before, are not the body's */
-  take(chunk: Uint8Array): boolean {
-    for (let at = 0; at < chunk.length; at += PATTERN_CHUNK) {
-      const piece = chunk.subarray(at, at + PATTERN_CHUNK);
-      if (this.wrongAt < 0 && patternChunk(this.seed, this.bytes, piece.length).compare(piece) !== 0)
-        this.wrongAt = this.bytes;
-      this.bytes += piece.length;
-    }
-    return this.wrongAt < 0;
-  }
-}

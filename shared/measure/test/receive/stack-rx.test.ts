@@ -1,6 +1,6 @@
 import t from 'tap';
 import { GENERATOR_PORT, RESPOND_PORT, parseIp, parseMac } from '@grantline/frames';
-import { STACK_FRAGMENTS } from '../../src/receive/rx-stack.js';
+import { MAX_PIECES } from '../../src/receive/frame-app.js';
 import { frame, type Parts } from '@grantline/frames/testkit';
 import { Receiver, SpyApp } from './kit.js';
 import { TestSpace } from '@grantline/machine/testkit';
@@ -181,14 +181,14 @@ t.test('an application that wants whole frames gets those for its address, as th
 t.test('a batch takes 256 fragments, tells its room, and refuses more', (t) => {
   const { app, rx } = setup();
   const bytes = frame({ protocol: 17, payload });
-  for (let i = 0; i < STACK_FRAGMENTS; i++) {
-    t.equal(rx.stack.room, STACK_FRAGMENTS - i);
+  for (let i = 0; i < MAX_PIECES; i++) {
+    t.equal(rx.stack.room, MAX_PIECES - i);
     rx.add(bytes);
   }
   t.throws(() => rx.stack.fragment(4096, 60, false), RangeError);
   rx.deliver();
-  t.equal(app.segments.length, STACK_FRAGMENTS);
-  t.equal(rx.stack.room, STACK_FRAGMENTS);
+  t.equal(app.segments.length, MAX_PIECES);
+  t.equal(rx.stack.room, MAX_PIECES);
   t.end();
 });
 

@@ -103,12 +103,12 @@ export class CaptureRing {
     const start = this.o.at + place;
     let w = start >> 2;
     const low = this.epochLow + timeNs;
-    const over = Math.floor(low / TWO32);
+    const carry = Math.floor(low / TWO32);
     u32[w] = PCAPNG_ENHANCED;
     u32[w + 1] = total;
     u32[w + 2] = 0;
-    u32[w + 3] = this.epochHigh + over;
-    u32[w + 4] = low - over * TWO32;
+    u32[w + 3] = this.epochHigh + carry;
+    u32[w + 4] = low - carry * TWO32;
     u32[w + 5] = kept;
     u32[w + 6] = length;
     let to = start + HEAD;

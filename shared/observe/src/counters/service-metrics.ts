@@ -76,8 +76,8 @@ class Page<F extends string> {
     if (samples === undefined) this.samples.set(family, (samples = new Map<string, Sample>()));
     const all: Record<string, string> = { domain: this.domain, ...labels, ...(le === undefined ? {} : { le }) };
     const key = `${suffix} ${JSON.stringify(all)}`;
-    const there = samples.get(key);
-    if (there !== undefined) there.value += value;
+    const known = samples.get(key);
+    if (known !== undefined) known.value += value;
     else samples.set(key, { metricName: `${family}${suffix}`, labels: all, value });
   }
 

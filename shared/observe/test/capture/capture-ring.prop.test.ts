@@ -3,19 +3,13 @@ import t from 'tap';
 import fc from 'fast-check';
 import { CaptureRing } from '../../src/capture/capture-ring.js';
 import { allReasons, NOT_DROPPED, reasonOf, UNSEEN } from '../../src/capture/drop-reasons.js';
-import {
-  readPackets,
-  INBOUND,
-  OUTBOUND,
-  interfaceBlock,
-  sectionBlock,
-  statisticsBlock,
-} from '../../src/capture/pcapng-blocks.js';
+import { INBOUND, OUTBOUND, interfaceBlock, sectionBlock, statisticsBlock } from '../../src/capture/pcapng-blocks.js';
 import { parseCapture } from '../../src/capture/pcap.js';
 import { RxProbe, FrameProbe } from '../../src/capture/probe.js';
 import { CounterBlock, memOver } from '@grantline/machine';
 import { COUNTERS, CAPTURE_COUNTERS } from '../../src/counters/names.js';
 import { STACK_COUNTERS } from '../../src/counters/guest.js';
+import { readPackets } from '../../testkit/read-back.js';
 
 const FRAMES_AT = 1 << 20;
 const EPOCH = 1_795_000_000_123_456_789n;

@@ -165,9 +165,9 @@ export class Arp {
       v[C.dropSpoofed]++;
       return;
     }
-    const forMe = tpa === host.ip;
-    if (spa !== 0) this.learn(spa, sha, forMe && op === REQUEST);
-    if (forMe && op === REQUEST) this.transmit(REPLY, sha, sha, spa);
+    const isForUs = tpa === host.ip;
+    if (spa !== 0) this.learn(spa, sha, isForUs && op === REQUEST);
+    if (isForUs && op === REQUEST) this.transmit(REPLY, sha, sha, spa);
   }
 
   private learn(ip: number, mac: Mac, create: boolean): void {
@@ -309,7 +309,7 @@ class WaitingPackets {
   private readonly host: Host;
   private readonly base: number;
   private readonly stride: number;
-  private readonly whose: (Neighbor | null)[];
+  private readonly waitsFor: (Neighbor | null)[];
   private readonly bytes: Int32Array;
   private readonly csumStart: Int32Array;
   private readonly csumOffset: Int32Array;
@@ -319,7 +319,7 @@ class WaitingPackets {
     this.host = host;
     this.stride = (host.set.mtu + ETH_BYTES + 63) & ~63;
     this.base = space.mapPrivate(slots * this.stride);
-    this.whose = new Array<Neighbor | null>(slots).fill(null);
+    this.waitsFor = new Array<Neighbor | null>(slots).fill(null);
     this.bytes = new Int32Array(slots);
     this.csumStart = new Int32Array(slots);
     this.csumOffset = new Int32Array(slots);
@@ -327,7 +327,7 @@ class WaitingPackets {
 
   /** @returns byte offset of room for a packet up to the MTU, or -1 when all is taken */
   reserve(): number {
-    const slot = this.whose.indexOf(null);
+    const slot = this.waitsFor.indexOf(null);
     if (slot < 0) {
       this.host.v[C.arpQueueDrop]++;
       return -1;
@@ -338,7 +338,7 @@ class WaitingPackets {
   /** Keeps the frame that stands at the reserved offset, for NetLink.send later. */
   keep(at: number, neighbor: Neighbor, bytes: number, csumStart: number, csumOffset: number): void {
     const slot = (at - this.base) / this.stride;
-    this.whose[slot] = neighbor;
+    this.waitsFor[slot] = neighbor;
     this.bytes[slot] = bytes;
     this.csumStart[slot] = csumStart;
     this.csumOffset[slot] = csumOffset;
@@ -347,9 +347,9 @@ class WaitingPackets {
   /** Sends what waited for a neighbour, now that the address is known. */
   send(neighbor: Neighbor): void {
     const { host } = this;
-    for (let slot = 0; slot < this.whose.length; slot++) {
-      if (this.whose[slot] !== neighbor) continue;
-      this.whose[slot] = null;
+    for (let slot = 0; slot < this.waitsFor.length; slot++) {
+      if (this.waitsFor[slot] !== neighbor) continue;
+      this.waitsFor[slot] = null;
       const bytes = this.bytes[slot];
       const to = host.link.reserve(bytes);
       if (to < 0) {
@@ -365,9 +365,9 @@ class WaitingPackets {
 
   /** Drops what waited for a neighbour. */
   drop(neighbor: Neighbor): void {
-    for (let slot = 0; slot < this.whose.length; slot++) {
-      if (this.whose[slot] !== neighbor) continue;
-      this.whose[slot] = null;
+    for (let slot = 0; slot < this.waitsFor.length; slot++) {
+      if (this.waitsFor[slot] !== neighbor) continue;
+      this.waitsFor[slot] = null;
       this.host.v[C.arpQueueDrop]++;
     }
   }

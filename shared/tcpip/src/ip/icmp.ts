@@ -91,8 +91,8 @@ export class Icmp {
     else if (type === UNREACHABLE || type === TIME_EXCEEDED || type === PARAMETER_PROBLEM || type === SOURCE_QUENCH)
       this.error(packet, type);
     else if (type === ECHO_REPLY && this.onEchoReply !== null) {
-      const rest = mem.dv.getUint32(l4 + REST);
-      this.onEchoReply(packet.src, rest >>> 16, rest & 0xffff, l4 + ICMP_BYTES, l4Bytes - ICMP_BYTES);
+      const restWord = mem.dv.getUint32(l4 + REST);
+      this.onEchoReply(packet.src, restWord >>> 16, restWord & 0xffff, l4 + ICMP_BYTES, l4Bytes - ICMP_BYTES);
     } else v[C.icmpIgnored]++;
   }
 

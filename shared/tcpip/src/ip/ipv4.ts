@@ -55,8 +55,8 @@ export class Packet {
 
   /** Bytes of transport header and payload in the first part. */
   get linear(): number {
-    const there = this.off[0] + this.len[0] - this.l4;
-    return there < this.l4Bytes ? there : this.l4Bytes;
+    const available = this.off[0] + this.len[0] - this.l4;
+    return available < this.l4Bytes ? available : this.l4Bytes;
   }
 
   /** Makes the transport part contiguous, for what is not TCP. @param scratch room for 64 KiB */
@@ -107,8 +107,8 @@ export class IpIn {
     const word = dv.getInt32(ip);
     const ihl = ((word >>> 24) & 15) << 2;
     const total = word & 0xffff;
-    const there = packet.bytes - (ip - packet.off[0]);
-    if (word >>> 28 !== 4 || ihl < IP_BYTES || ihl > linear || total < ihl || total > there)
+    const available = packet.bytes - (ip - packet.off[0]);
+    if (word >>> 28 !== 4 || ihl < IP_BYTES || ihl > linear || total < ihl || total > available)
       return this.drop(C.ipBadHeader);
     if (internetChecksum(mem, ip, ihl) !== 0) return this.drop(C.ipBadChecksum);
     const src = dv.getInt32(ip + IP_SRC);

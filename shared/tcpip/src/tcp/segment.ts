@@ -69,11 +69,11 @@ export class Segment {
 
   /** Takes bytes away from the payload's beginning; seq moves on. */
   trimFront(bytes: number): void {
-    let rest = bytes;
-    while (rest > 0 && this.len[this.first] <= rest) rest -= this.len[this.first++];
-    if (rest > 0) {
-      this.off[this.first] += rest;
-      this.len[this.first] -= rest;
+    let left = bytes;
+    while (left > 0 && this.len[this.first] <= left) left -= this.len[this.first++];
+    if (left > 0) {
+      this.off[this.first] += left;
+      this.len[this.first] -= left;
     }
     this.seq = (this.seq + bytes) | 0;
     this.bytes -= bytes;
@@ -81,14 +81,14 @@ export class Segment {
 
   /** Leaves only so many bytes of payload. */
   trimTo(bytes: number): void {
-    let rest = this.bytes - bytes;
-    while (rest > 0) {
+    let left = this.bytes - bytes;
+    while (left > 0) {
       const last = this.parts - 1;
-      if (this.len[last] > rest) {
-        this.len[last] -= rest;
+      if (this.len[last] > left) {
+        this.len[last] -= left;
         break;
       }
-      rest -= this.len[last];
+      left -= this.len[last];
       this.parts--;
     }
     this.bytes = bytes;
@@ -128,12 +128,12 @@ export function parseTcp(host: Host, packet: Packet, seg: Segment): boolean {
   seg.off[0] = l4 + thl;
   seg.len[0] = linear - thl;
   let parts = 1;
-  let rest = l4Bytes - linear;
-  for (let i = 1; rest > 0 && i < packet.parts; i++) {
-    const bytes = packet.len[i] < rest ? packet.len[i] : rest;
+  let left = l4Bytes - linear;
+  for (let i = 1; left > 0 && i < packet.parts; i++) {
+    const bytes = packet.len[i] < left ? packet.len[i] : left;
     seg.off[parts] = packet.off[i];
     seg.len[parts++] = bytes;
-    rest -= bytes;
+    left -= bytes;
   }
   seg.parts = parts;
   return true;
@@ -148,14 +148,14 @@ function sumIsRight(host: Host, packet: Packet): boolean {
   const { mem } = host;
   const { l4, l4Bytes, linear } = packet;
   let sum = pseudoSum(packet.src, packet.dst, PROTO_TCP, l4Bytes) + fastSum(mem, l4, linear);
-  let rest = l4Bytes - linear;
+  let left = l4Bytes - linear;
   let odd = (linear & 1) !== 0;
-  for (let i = 1; rest > 0 && i < packet.parts; i++) {
-    const bytes = packet.len[i] < rest ? packet.len[i] : rest;
+  for (let i = 1; left > 0 && i < packet.parts; i++) {
+    const bytes = packet.len[i] < left ? packet.len[i] : left;
     const part = fastSum(mem, packet.off[i], bytes);
     sum += odd ? swapSum(part) : part;
     if ((bytes & 1) !== 0) odd = !odd;
-    rest -= bytes;
+    left -= bytes;
   }
   return foldSum(sum) === 0xffff;
 }
