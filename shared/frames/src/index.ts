@@ -93,7 +93,7 @@ export {
   type FlowSpec,
   type TemplateSpec,
 } from './flow-templates.js';
-export { Joiner, LRO_ALONE, Lro, follows, isLast, mayJoin } from './join.js';
+export { JOIN_RULES, Joiner, LRO_ALONE, Lro } from './join.js';
 export { endOf, ipAt, l3Of, l4Of, tcpAt, tcpBehind } from './locate.js';
 export {
   PATTERN_MAX,

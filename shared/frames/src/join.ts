@@ -24,15 +24,18 @@ const { endOf, ipAt, l3Of, l4Of, tcpBehind } = locate;
 const MOST_BYTES = 65535;
 
 /** @param flags all of the segment's @param bytes its payload @returns false: it goes alone, and nothing is joined to it */
-export const mayJoin = (flags: number, bytes: number): boolean => (flags & ~TCP_PSH) === TCP_FLAG_ACK && bytes > 0;
+const mayJoin = (flags: number, bytes: number): boolean => (flags & ~TCP_PSH) === TCP_FLAG_ACK && bytes > 0;
 
 /** @param next sequence number that is expected @param sequence, bytes the segment's, and its payload
  *  @param unit payload of each segment but the last @param total bytes of the IP packet with this one joined */
-export const follows = (next: number, sequence: number, bytes: number, unit: number, total: number): boolean =>
+const follows = (next: number, sequence: number, bytes: number, unit: number, total: number): boolean =>
   sequence === next && bytes <= unit && total <= MOST_BYTES;
 
 /** @returns true when nothing follows a segment: somebody shall have it now, or it is shorter than the others */
-export const isLast = (flags: number, bytes: number, unit: number): boolean => (flags & TCP_PSH) !== 0 || bytes < unit;
+const isLast = (flags: number, bytes: number, unit: number): boolean => (flags & TCP_PSH) !== 0 || bytes < unit;
+
+/** For who joins elsewhere: taken out once, they are constants there, as they are here. */
+export const JOIN_RULES = { mayJoin, follows, isLast } as const;
 
 /** Flows held at once (Linux: MAX_GRO_SKBS per bucket). */
 const FLOWS = 8;
