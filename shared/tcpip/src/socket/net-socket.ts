@@ -3,13 +3,12 @@
  *
  *      stack.listen(80, (connection) => accept(connection, (socket) => server.emit('connection', socket)));
  *
- *  and for a client: `http.request({ createConnection: () => connectStream(stack, { host, port }) })`. */
+ *  One that connects is made with `connecting`, and gets the connection's events from then on. */
 import { constants } from 'node:os';
 import { Duplex } from 'node:stream';
-import { parseIp, formatIp } from '@grantline/frames';
+import { formatIp } from '@grantline/frames';
 import { ERROR_CODES, ERR_NONE, type ConnectionEvents } from '../tcp/tcb.js';
 import type { Connection } from '../tcp/connection.js';
-import type { NetStack } from '../net-stack.js';
 
 /** Most that one read takes from the receive buffer: a coalesced packet. */
 const CHUNK = 1 << 16;
@@ -19,7 +18,7 @@ interface Piece {
   chunk: Buffer;
 }
 
-interface NetSocketOptions {
+export interface NetSocketOptions {
   /** False: ends when the peer ends. As net.Socket. */
   allowHalfOpen?: boolean;
 }
@@ -261,28 +260,6 @@ export function accept(
   const socket = new NetSocket(connection, false, options);
   onSocket(socket);
   return socket.destroyed ? null : socket;
-}
-
-/** Opens a connection as a stream: 'connect', or 'error' with Node's codes. @throws RangeError on a bad address */
-export function connectStream(
-  stack: NetStack,
-  to: { host: string; port: number; localPort?: number } & NetSocketOptions,
-): NetSocket {
-  const relay = new Relay();
-  const connection = stack.connect(parseIp(to.host), to.port, relay, to.localPort ?? 0);
-  if (connection === null) throw netError('EADDRNOTAVAIL', { syscall: 'connect', address: to.host, port: to.port });
-  const socket = new NetSocket(connection, true, to);
-  connection.setEvents(socket);
-  return socket;
-}
-
-/** Stands in until the stream exists; nothing is told before the next flush. */
-class Relay implements ConnectionEvents {
-  onOpen(): void {}
-  onReadable(): void {}
-  onEnd(): void {}
-  onWritable(): void {}
-  onClose(): void {}
 }
 
 interface NetErrorPlace {
