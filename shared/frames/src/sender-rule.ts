@@ -2,6 +2,7 @@
  *  addresses but its own, and not many frames to groups. docs/wire/transmit.md section 4, section 8. */
 import { GENERATOR_IP, GENERATOR_MAC, OUTER_IP, OUTER_MAC } from '@grantline/base';
 import type { Mem } from '@grantline/machine';
+import * as headers from './headers.js';
 import {
   ETHERTYPE_ARP,
   ETHERTYPE_IPV4,
@@ -11,10 +12,7 @@ import {
   ETH_TYPE,
   MAX_VLAN_TAGS,
   VLAN_BYTES,
-  isGroup,
   isVlan,
-  macHi,
-  macLo,
   parseMac,
   IP_BYTES,
   IP_SRC,
@@ -22,6 +20,9 @@ import {
   type Mac,
 } from './headers.js';
 import { swap16 } from './checksum.js';
+
+// Local, so that the engine folds them into the code: see flow-templates.ts.
+const { isGroup, macHi, macLo } = headers;
 
 /** Verdicts on a packet, all negative: whom it goes to otherwise is a port or a queue of whoever asks. */
 export const TO_ONE = -1;
