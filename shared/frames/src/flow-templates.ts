@@ -255,14 +255,6 @@ export class FlowTemplates {
     return at;
   }
 
-  /** Frames made so far for a flow, UDP and TCP together (modulo 2^32 each). */
-  made(flow: number): number {
-    const row = flow * FLOW_WORDS + HALF_SEQUENCE;
-    const udp = (this.flowRows[row] - this.firstSequence) >>> 0;
-    const tcp = (this.flowRows[row + HALF_WORDS] - this.firstSequence) >>> 0;
-    return udp + tcp;
-  }
-
   private setTime(timeNs: number): void {
     this.time[0] = timeNs;
     this.timeLo = this.timeWords[0]!;

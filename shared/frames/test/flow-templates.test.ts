@@ -107,7 +107,6 @@ t.test('sequences count per flow and wrap at 2^32; UDP and TCP of one flow count
       [2048, 0],
     ],
   );
-  t.equal(made.made(0), 4);
   t.end();
 });
 

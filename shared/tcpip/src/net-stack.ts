@@ -163,18 +163,9 @@ export class NetStack {
     return this.tcp.listen(port, backlog, accept);
   }
 
-  unlisten(listener: Listener): void {
-    this.tcp.unlisten(listener);
-  }
-
   /** @throws RangeError when the port is taken */
   bindUdp(port: number, handler: UdpHandler): UdpSocket {
     return this.udp.bind(port, handler);
-  }
-
-  /** Tells the network the own address: when the interface comes up. */
-  announce(): void {
-    this.arp.announce();
   }
 
   /** Counts by name. */

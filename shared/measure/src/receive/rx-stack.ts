@@ -107,10 +107,6 @@ export class RxStack implements RxSink {
     this.sockets[socketAt(protocol, port)] = socket;
   }
 
-  close(protocol: typeof PROTO_TCP | typeof PROTO_UDP, port: number): void {
-    this.sockets[socketAt(protocol, port)] = -1;
-  }
-
   /** Fragments that the batch still has room for; a frame whose parts exceed it belongs into the next batch. */
   get room(): number {
     return this.current.room;

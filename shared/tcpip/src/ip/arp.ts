@@ -132,7 +132,7 @@ export class Arp {
   }
 
   /** Tells everybody the own address (gratuitous ARP, RFC 5227, 2.3). */
-  announce(): void {
+  private announce(): void {
     this.transmit(REQUEST, BROADCAST, NOBODY, this.host.ip);
   }
 

@@ -58,10 +58,6 @@ export class Connection {
   get unacknowledged(): number {
     return this.tcb.tx.used;
   }
-  /** Smoothed round-trip time in microseconds; 0 before the first sample. */
-  get roundTripUs(): number {
-    return this.tcb.srtt8 >> 3;
-  }
   /** Bytes that congestion control allows to be under way, and that are. */
   get congestionWindow(): number {
     return this.tcb.cwnd;

@@ -71,13 +71,6 @@ export class Tcp {
     return listener;
   }
 
-  /** Takes no more connections; those that are half open are reset, the others stay. */
-  unlisten(listener: Listener): void {
-    this.context.table.listeners.delete(listener.port);
-    for (const tcb of [...listener.halfOpen]) closeWith(tcb, ERR_ABORTED, true);
-    this.context.kick();
-  }
-
   /** Tells applications what has happened, and sends what is to be sent. */
   flush(): void {
     const { context } = this;
