@@ -80,8 +80,6 @@ export default tseslint.config(
       'services/nic/src/hardware/data/queue-types.ts',
       'services/nic/src/hardware/data/rx-queue.ts',
       'shared/frames/src/flow-templates.ts',
-      'shared/frames/src/template-spec.ts',
-      'shared/measure/src/receive/pattern-checker.ts',
       'shared/measure/src/receive/receiver.ts',
       'shared/measure/src/receive/record-app.ts',
       'shared/measure/src/receive/respond-app.ts',

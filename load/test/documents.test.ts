@@ -312,7 +312,7 @@ const NUMBERS: readonly (readonly [string, RegExp, string, number?])[] = [
   ['docs/latency.md', /within (\d+) ms is lost/, 'REQUEST_TIMEOUT_MS'],
   ['docs/latency.md', /At most (\d+) frames are held/, 'HELD_FRAMES'],
   ['docs/tap.md', /takes up to (\d+) frames/, 'MOST_RX_BATCH'],
-  ['docs/tap.md', /Packets up to (\d+) bytes are copied/, 'tap-source.ts:COPY_BYTES'],
+  ['docs/tap.md', /Packets up to (\d+) bytes are copied/, 'tap.ts:COPY_BYTES'],
   ['docs/tap.md', /held up to (\d+) ms/, 'KERNEL_HOLD_NS', 1e6],
   ['docs/wire/nic-queue.md', /It uses at most (\d+) buffers/, 'MAX_CHAIN'],
   ['docs/wire/nic-queue.md', /after (\d+) buffers were refused/, 'MAX_REFUSALS'],

@@ -5,7 +5,7 @@ import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Page } from 'playwright-core';
-import { readPackets } from '@grantline/observe';
+import { readPackets } from '@grantline/observe/testkit';
 import type { CompareFile } from '../../src/report/results.js';
 import { chromiumPath, faultsOf, launch, NO_CHROMIUM } from './chromium.js';
 import { Bench, within, freePort } from '../e2e/kit.js';

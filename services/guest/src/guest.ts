@@ -3,7 +3,7 @@ import { CPU_CONTROL, GUEST_CPU, slots } from '@grantline/machine';
 import { Secret, NET_COUNTERS, TCP_APP_COUNTERS } from '@grantline/tcpip';
 import { GuestNet } from './data/guest-net.js';
 import { GuestApps } from './control/guest-apps.js';
-import { txUsers } from './control/tx-users.js';
+import { txUsers, type VifHost } from './control/vif-host.js';
 import { parseIp, parseMac } from '@grantline/frames';
 import { NETFRONT_COUNTERS, NETFRONT_TX_COUNTERS, WEB_COUNTERS, DRIVER_COUNTERS, RxProbe } from '@grantline/observe';
 import { VIF_DEV, vifName } from '@grantline/xen';
@@ -11,11 +11,9 @@ import { addSender, startService, addRecordRoutes, keepRecorded } from '@grantli
 import { makeReceiver } from '@grantline/measure';
 import { AppControl } from './control/app-control.js';
 import { addPoolRoute, keepPool } from './control/pool-api.js';
-import { FrontVif } from './control/front-vif.js';
-import type { VifHost } from './control/vif-host.js';
+import { FrontVif, readOwnAddress } from './control/front-vif.js';
 import { TapGuest, openGuestTap } from './control/tap-guest.js';
-import { readOwnAddress } from './control/own-address.js';
-import { PagePool } from './data/page-pool.js';
+import { PagePool } from './data/rx-buffers.js';
 
 /** Addresses only: memory, event pages, counters, and what the applications keep (256 MiB when all is recorded). */
 const SPACE_BYTES = 576 << 20;

@@ -5,18 +5,15 @@
  *  a few words of the header are written. A packet has a multiple of five segments, so variants go on in turn. */
 import type { Mem } from '@grantline/machine';
 import { foldSum, pseudoSum } from './checksum.js';
-import { ETH_BYTES, ETH_MAX_PACKET } from './ethernet.js';
-import { IP_BYTES, PROTO_TCP } from './ipv4.js';
-import * as patternAbi from './pattern.js';
-import { Pattern } from './pattern.js';
-import * as stampAbi from './stamp.js';
-import { stampCheck } from './stamp.js';
-import * as tcpAbi from './tcp.js';
-import { headerOf, writeHeaders, type FlowHeader, type FlowSpec } from './template-spec.js';
+import * as headers from './headers.js';
+import { ETH_BYTES, ETH_MAX_PACKET, IP_BYTES, PROTO_TCP } from './headers.js';
+import * as payload from './payload.js';
+import { Pattern, stampCheck } from './payload.js';
+import { headerOf, writeHeaders, type FlowHeader, type FlowSpec } from './flow-templates.js';
 
-const { PATTERN_MAX, PATTERN_VARIANTS } = patternAbi;
-const { STAMP_BYTES, STAMP_CHECK, STAMP_SEQ, STAMP_TIME } = stampAbi;
-const { TCP_CHECK, TCP_SEQ, TCP_TSVAL, TCP_TS_BYTES } = tcpAbi;
+// Local, so that the engine folds them into the code: see flow-templates.ts.
+const { PATTERN_MAX, PATTERN_VARIANTS, STAMP_BYTES, STAMP_CHECK, STAMP_SEQ, STAMP_TIME } = payload;
+const { TCP_CHECK, TCP_SEQ, TCP_TSVAL, TCP_TS_BYTES } = headers;
 const L4 = ETH_BYTES + IP_BYTES;
 /** Bytes of all headers, and where the TCP header begins. */
 export const BULK_HEADER = L4 + TCP_TS_BYTES;

@@ -14,7 +14,7 @@ export {
   swapSum,
   updateChecksum,
 } from './checksum.js';
-export { Cutter } from './cut.js';
+export { Cutter, PacketCutter } from './cut.js';
 export {
   ETHERTYPE_ARP,
   ETHERTYPE_IPV4,
@@ -44,9 +44,6 @@ export {
   writeEthernet,
   writeMac,
   type Mac,
-} from './ethernet.js';
-export { FlowTemplates } from './flow-templates.js';
-export {
   IP_BROADCAST,
   IP_BYTES,
   IP_CHECK,
@@ -57,22 +54,53 @@ export {
   IP_LENGTH,
   IP_PROTOCOL,
   IP_SRC,
-  IP_TOS,
-  IP_TTL,
   PROTO_TCP,
   PROTO_UDP,
   formatIp,
   parseIp,
   writeIpv4,
-} from './ipv4.js';
-export { follows, isLast, mayJoin } from './join.js';
-export { Joiner } from './joiner.js';
-export { endOf, ipAt, l3Of, l4Of, tcpAt, tcpBehind } from './locate.js';
-export { PacketCutter } from './packet-cutter.js';
-export { PATTERN_MAX, PATTERN_SUMS, PATTERN_VARIANTS, Pattern } from './pattern.js';
-export { HAIRPIN, SPOOFED, STORM, STORM_BURST, STORM_PER_SECOND, SenderRule, TO_ALL, TO_ONE } from './sender-rule.js';
-export { GivenAddresses, SourceRule } from './source-rule.js';
+  TCP_ACK,
+  TCP_BYTES,
+  TCP_CHECK,
+  TCP_DST,
+  TCP_FIN,
+  TCP_FLAG_ACK,
+  TCP_OFFSET,
+  TCP_PSH,
+  TCP_RST,
+  TCP_SEQ,
+  TCP_SRC,
+  TCP_SYN,
+  TCP_TS_BYTES,
+  TCP_TS_LAYOUT,
+  TCP_URG,
+  TCP_WINDOW,
+  UDP_BYTES,
+  UDP_CHECK,
+  UDP_DST,
+  UDP_LENGTH,
+  UDP_SRC,
+  writeUdp,
+} from './headers.js';
 export {
+  FlowTemplates,
+  TCP_MIN_FRAME,
+  TEMPLATE_BYTES,
+  headerOf,
+  isTcpSize,
+  writeHeaders,
+  type FlowHeader,
+  type FlowSpec,
+  type TemplateSpec,
+} from './flow-templates.js';
+export { JOIN_RULES, Joiner, LRO_ALONE, Lro } from './join.js';
+export { endOf, ipAt, l3Of, l4Of, tcpAt, tcpBehind } from './locate.js';
+export {
+  PATTERN_MAX,
+  FlowTracker,
+  PATTERN_SUMS,
+  PATTERN_VARIANTS,
+  Pattern,
   GENERATOR_PORT,
   RESPOND_PORT,
   STAMP_BYTES,
@@ -82,37 +110,16 @@ export {
   STAMP_TIME,
   UDP_HALF,
   stampCheck,
-  writeStamp,
-} from './stamp.js';
+} from './payload.js';
 export {
-  TCP_ACK,
-  TCP_BYTES,
-  TCP_CHECK,
-  TCP_DST,
-  TCP_FIN,
-  TCP_FLAG_ACK,
-  TCP_FLAG_BITS,
-  TCP_OFFSET,
-  TCP_PSH,
-  TCP_RST,
-  TCP_SEQ,
-  TCP_SRC,
-  TCP_SYN,
-  TCP_TSVAL,
-  TCP_TS_BYTES,
-  TCP_TS_LAYOUT,
-  TCP_TS_OPTION,
-  TCP_URG,
-  TCP_WINDOW,
-} from './tcp.js';
-export {
-  TCP_MIN_FRAME,
-  TEMPLATE_BYTES,
-  headerOf,
-  isTcpSize,
-  writeHeaders,
-  type FlowHeader,
-  type FlowSpec,
-  type TemplateSpec,
-} from './template-spec.js';
-export { UDP_BYTES, UDP_CHECK, UDP_DST, UDP_LENGTH, UDP_SRC, writeUdp } from './udp.js';
+  HAIRPIN,
+  SPOOFED,
+  STORM,
+  STORM_BURST,
+  STORM_PER_SECOND,
+  SenderRule,
+  TO_ALL,
+  TO_ONE,
+  GivenAddresses,
+  SourceRule,
+} from './sender-rule.js';

@@ -5,14 +5,11 @@
  *  TCP or UDP does, from 16 on where all headers end; from the packet's beginning. -1: there are no such headers. Who needs a
  *  reason, or a tag, or reads memory that changes meanwhile, looks for himself: RxStack, Sink. */
 import type { Mem } from '@grantline/machine';
-import * as eth from './ethernet.js';
-import * as ip4 from './ipv4.js';
-import * as tcpAbi from './tcp.js';
+import * as headers from './headers.js';
 
 // Local, so that the engine folds them into the code: see flow-templates.ts.
-const { ETHERTYPE_IPV4, ETH_BYTES, ETH_TYPE, MAX_VLAN_TAGS, VLAN_BYTES, isVlan } = eth;
-const { IP_BYTES, IP_PROTOCOL, PROTO_TCP } = ip4;
-const { TCP_BYTES, TCP_OFFSET } = tcpAbi;
+const { ETHERTYPE_IPV4, ETH_BYTES, ETH_TYPE, MAX_VLAN_TAGS, VLAN_BYTES, isVlan } = headers;
+const { IP_BYTES, IP_PROTOCOL, PROTO_TCP, TCP_BYTES, TCP_OFFSET } = headers;
 
 export const l3Of = (place: number): number => place & 0xff;
 export const l4Of = (place: number): number => (place >>> 8) & 0xff;

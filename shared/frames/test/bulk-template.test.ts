@@ -1,10 +1,9 @@
 import fc from 'fast-check';
 import t from 'tap';
-import { PROTO_TCP } from '../src/ipv4.js';
+import { PROTO_TCP } from '../src/headers.js';
 import { foldNative, foldSum, nativeSum, sumOf } from '../src/checksum.js';
 import { BULK_BYTES, BULK_HEADER, BulkTemplate } from '../src/bulk-template.js';
-import { Pattern, PATTERN_MAX } from '../src/pattern.js';
-import { STAMP_BYTES, stampCheck } from '../src/stamp.js';
+import { Pattern, PATTERN_MAX, STAMP_BYTES, stampCheck } from '../src/payload.js';
 import { memOver } from '@grantline/machine';
 
 const FLOW = {

@@ -2,8 +2,18 @@ import t from 'tap';
 import fc from 'fast-check';
 import { foldSum, internetChecksum, pseudoSum, sumOf, swapSum, updateChecksum } from '../src/checksum.js';
 import { memOver } from '@grantline/machine';
-import { formatMac, isGroup, keyOf, macHi, macLo, macOf, parseMac, writeMac } from '../src/ethernet.js';
-import { formatIp, parseIp } from '../src/ipv4.js';
+import {
+  formatMac,
+  isGroup,
+  keyOf,
+  macHi,
+  macLo,
+  macOf,
+  parseMac,
+  writeMac,
+  formatIp,
+  parseIp,
+} from '../src/headers.js';
 
 const memOf = (bytes: number[]) => {
   const mem = memOver(new ArrayBuffer(4096));

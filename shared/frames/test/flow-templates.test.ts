@@ -1,10 +1,8 @@
 import t from 'tap';
 import fc from 'fast-check';
 import { internetChecksum, pseudoSum } from '../src/checksum.js';
-import type { FlowTemplates } from '../src/flow-templates.js';
-import { TCP_MIN_FRAME, templateBytes } from '../src/template-spec.js';
-import { PATTERN_MAX, PATTERN_VARIANTS, Pattern } from '../src/pattern.js';
-import { stampCheck } from '../src/stamp.js';
+import { type FlowTemplates, TCP_MIN_FRAME, templateBytes } from '../src/flow-templates.js';
+import { PATTERN_MAX, PATTERN_VARIANTS, Pattern, stampCheck } from '../src/payload.js';
 import { memOver } from '@grantline/machine';
 import { MAC, flowSpec, take, templates } from '../testkit/frames-by-hand.js';
 import { TestSpace } from '@grantline/machine/testkit';
@@ -109,7 +107,6 @@ t.test('sequences count per flow and wrap at 2^32; UDP and TCP of one flow count
       [2048, 0],
     ],
   );
-  t.equal(made.made(0), 4);
   t.end();
 });
 

@@ -1,9 +1,9 @@
 /** Frames made by hand, and templates as a generator has them, for tests. */
 import { internetChecksum, pseudoSum } from '../src/checksum.js';
-import { FlowTemplates } from '../src/flow-templates.js';
-import type { FlowSpec, TemplateSpec } from '../src/template-spec.js';
-import { parseIp } from '../src/ipv4.js';
-import { memOver } from '@grantline/machine';
+import { FlowTemplates, type FlowSpec, type TemplateSpec } from '../src/flow-templates.js';
+import { parseIp } from '../src/headers.js';
+import { STAMP_CHECK, STAMP_SEQ, STAMP_TIME, stampCheck } from '../src/payload.js';
+import { memOver, type Mem } from '@grantline/machine';
 import type { TestSpace } from '@grantline/machine/testkit';
 
 export const MAC = '00:16:3e:00:00:01';
@@ -107,4 +107,21 @@ export function frame(p: Parts = {}): Uint8Array {
   const out = new Uint8Array(Math.max(bytes.length, p.padTo ?? 0));
   out.set(mem.u8.subarray(0, bytes.length));
   return out;
+}
+
+/** Writes a whole stamp, as the generator's own loop does by parts. */
+export function writeStamp(
+  mem: Mem,
+  at: number,
+  patternSum: number,
+  id: number,
+  sequence: number,
+  timeNs: number,
+): void {
+  mem.dv.setUint16(at, id);
+  mem.dv.setUint32(at + STAMP_SEQ, sequence);
+  mem.dv.setFloat64(at + STAMP_TIME, timeNs);
+  const hi = mem.dv.getInt32(at + STAMP_TIME);
+  const lo = mem.dv.getInt32(at + STAMP_TIME + 4);
+  mem.dv.setInt32(at + STAMP_CHECK, stampCheck(patternSum, id, sequence, hi, lo));
 }

@@ -1,1 +1,1 @@
-export { IP, MAC, flowSpec, frame, take, templates, ts, type Parts } from './frames-by-hand.js';
+export { IP, MAC, flowSpec, frame, take, templates, ts, writeStamp, type Parts } from './frames-by-hand.js';

@@ -1,5 +1,4 @@
 /** The ends of a measured run: receivers that prove every byte, senders, and the kernel's end of a TAP device. */
-export { FlowTracker } from './receive/flow-tracker.js';
 export { makeReceiver, startApp, type Apps } from './receive/receiver.js';
 export { RecordApp } from './receive/record-app.js';
 export { RespondApp } from './receive/respond-app.js';
@@ -10,26 +9,30 @@ export {
   RX_MSS_MASK,
   bulkFrames,
   framesOf,
-} from './receive/rx-info.js';
-export { RxStack, type OtherFrames } from './receive/rx-stack.js';
+} from './receive/rx-batch.js';
+export { RxStack, type RxSink } from './receive/rx-stack.js';
 export { NicSender } from './send/nic-sender.js';
 export { SendApp, type SendRun } from './send/send-app.js';
 export { SEND_PAGES, SendBuffers } from './send/send-buffers.js';
 export { flowsOfSender, parseSend, sendRun } from './send/tool-run.js';
 export type { LendingTxDevice, TxDevice } from './send/tx-device.js';
-export { IoTable } from './tap/io-table.js';
-export { tapIsGone, tapSource } from './tap/source.js';
+export {
+  IoTable,
+  tapIsGone,
+  tapSource,
+  PACKET_BLANK,
+  PACKET_GSO,
+  PACKET_MALFORMED,
+  PACKET_PLAIN,
+  VnetHeader,
+} from './tap/tap-io.js';
 export { TapWriter, type TapOut } from './tap/tap-writer.js';
-export { PACKET_BLANK, PACKET_GSO, PACKET_MALFORMED, PACKET_PLAIN, VnetHeader } from './tap/vnet-header.js';
 export {
   PATTERN_CHUNK,
   PATTERN_PERIOD,
-  PatternReader,
   patternBody,
   patternChunk,
   patternStart,
-} from './web/body-pattern.js';
-export {
   MAX_BODY_BYTES,
   MAX_MESSAGE_BYTES,
   MAX_STREAM_CHUNK,

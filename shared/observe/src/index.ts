@@ -1,19 +1,8 @@
 /** What can be seen: every counter and metric, and captures. */
 export { CaptureRing } from './capture/capture-ring.js';
-export { CaptureError, type Capture } from './capture/capture.js';
 export {
-  NETBACK_DROP,
-  NETBACK_TX_DROP,
-  NETFRONT_DROP,
-  NET_DROP,
-  NIC_DROP,
-  NIC_QUEUE_DROP,
-  NIC_TX_DROP,
-  NOT_DROPPED,
-  STACK_DROP,
-  UNSEEN,
-} from './capture/drop-reasons.js';
-export {
+  CaptureError,
+  type Capture,
   DEFAULT_RING_BYTES,
   MAX_RING_BYTES,
   MAX_SNAPLEN,
@@ -26,10 +15,20 @@ export {
   UPLOAD_BYTES,
   recordedBytes,
   storedBytes,
-} from './capture/limits.js';
+} from './capture/capture.js';
+export {
+  NETBACK_DROP,
+  NETBACK_TX_DROP,
+  NETFRONT_DROP,
+  NET_DROP,
+  NIC_DROP,
+  NIC_QUEUE_DROP,
+  NIC_TX_DROP,
+  NOT_DROPPED,
+  STACK_DROP,
+  UNSEEN,
+} from './capture/drop-reasons.js';
 export { MacRewriter, destinations, keyAt, type MacMapping } from './capture/mac-rewriter.js';
-export { readPackets, type Packet } from './capture/packets.js';
-export { PCAP_HEADER_BYTES, PCAP_RECORD_BYTES } from './capture/pcap.js';
 export {
   INBOUND,
   OUTBOUND,
@@ -39,16 +38,14 @@ export {
   sectionBlock,
   statisticsBlock,
   type Statistics,
+  sectionInfo,
 } from './capture/pcapng-blocks.js';
+export { PCAP_HEADER_BYTES, PCAP_RECORD_BYTES, parseCapture, writePcap, type FrameRecord } from './capture/pcap.js';
 export { PCAPNG_ENHANCED } from './capture/pcapng.js';
-export { FrameProbe, HOPS, NO_PROBE, type Hop } from './capture/probe.js';
-export { parseCapture } from './capture/read-capture.js';
-export { NO_RX_PROBE, RxProbe } from './capture/rx-probe.js';
-export { sectionInfo } from './capture/section.js';
-export { writePcap, type FrameRecord } from './capture/write-pcap.js';
-export { CounterReader, readCounterFile, readerOf } from './counters/counter-reader.js';
+export { FrameProbe, HOPS, NO_PROBE, type Hop, NO_RX_PROBE, RxProbe } from './capture/probe.js';
+export { CounterReader, readerOf } from './counters/counter-reader.js';
 export { BRIDGE_COUNTERS, DRIVER_COUNTERS, NETBACK_COUNTERS, NETBACK_TX_COUNTERS } from './counters/driver-domain.js';
-export { CAPTURE_COUNTERS, TAP_COUNTERS } from './counters/every-service.js';
+export { CAPTURE_COUNTERS, TAP_COUNTERS, COUNTERS, type CounterKind, type CounterName } from './counters/names.js';
 export {
   APP_COUNTERS,
   NETFRONT_COUNTERS,
@@ -59,7 +56,6 @@ export {
   WEB_COUNTERS,
 } from './counters/guest.js';
 export { CONTROL_COUNTERS, HYPERCALL_COUNTERS } from './counters/hypervisor.js';
-export { COUNTERS, type CounterKind, type CounterName } from './counters/names.js';
 export {
   CABLE_COUNTERS,
   EDGE_COUNTERS,

@@ -1,2 +1,3 @@
 export { memoryProbe } from './memory-probe.js';
 export { parsePage } from './metrics-page.js';
+export { readCounterFile, readPackets, type Packet } from './read-back.js';

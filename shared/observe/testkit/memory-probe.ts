@@ -1,9 +1,9 @@
 /** A probe with a ring over plain memory, for tests: what has been captured is read at once. */
 import { CounterBlock, type Mem, memOver } from '@grantline/machine';
-import { CAPTURE_COUNTERS } from '../src/counters/every-service.js';
+import { CAPTURE_COUNTERS } from '../src/counters/names.js';
 import { CaptureRing } from '../src/capture/capture-ring.js';
-import { readPackets, type Packet } from '../src/capture/packets.js';
 import { FrameProbe } from '../src/capture/probe.js';
+import { readPackets, type Packet } from './read-back.js';
 
 /** @param at byte offset of so many bytes of `mem` that nothing else uses
  *  @returns the probe, on, and a function that takes what came since the last call */

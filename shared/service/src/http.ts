@@ -3,12 +3,13 @@
  *
  *  One gate for all services and all routes, those of the service itself included: Host and Origin are checked, and without the key
  *  only what a route says is `open` is answered: figures and health, which change nothing and show nothing of what frames hold. */
+import { createHmac } from 'node:crypto';
 import { hostname } from 'node:os';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import swagger from '@fastify/swagger';
 import swaggerUi from '@fastify/swagger-ui';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import { fastify, LogController, type FastifyBaseLogger, type FastifyInstance, type RawServerDefault } from 'fastify';
-import type { IncomingMessage, ServerResponse } from 'node:http';
 import { Type, type Static } from '@sinclair/typebox';
 import {
   nowNs,
@@ -20,10 +21,21 @@ import {
   UsageError,
   answerHeadAtOnce,
 } from '@grantline/base';
-import { type CounterFile, processCpuNs, threadCpuNs } from '@grantline/machine';
+import { processCpuNs, threadCpuNs, type CounterFile } from '@grantline/machine';
+import { METRICS_TYPE, ServiceMetrics, type Reading } from '@grantline/observe';
 import type { ListenAddress } from './env.js';
 import type { Log } from './log.js';
-import { METRICS_TYPE, ServiceMetrics, type Reading } from '@grantline/observe';
+
+/** Route of the service. */
+export const PROOF_PATH = '/proof';
+/** Form of a question: 32 random bytes in hexadecimal digits. */
+export const QUESTION = '^[0-9a-f]{64}$';
+
+/** How a service shows that it is who a domain says: it makes of a question what only the holder of the domain's control key can.
+ *  docs/wire/control-plane.md section 3, `service.announce`.
+ *  @returns the answer, 64 hexadecimal digits */
+export const proofOf = (controlKey: string, question: string): string =>
+  createHmac('sha256', controlKey).update(`grantline announced ${question}`).digest('hex');
 
 /** A fastify server whose routes take TypeBox schemas. */
 export type ServiceHttp = FastifyInstance<
@@ -138,7 +150,7 @@ export async function listenHttp(app: ServiceHttp, at: ListenAddress): Promise<s
 
 function addGate(app: ServiceHttp, { listen, names, key, name }: HttpOptions): void {
   const gate = { bound: listen.host, names };
-  const whose = name === 'hypervisor' ? "the operator's token" : "the domain's control key";
+  const keyName = name === 'hypervisor' ? "the operator's token" : "the domain's control key";
   app.addHook('onRequest', (request, reply, done) => {
     const { host, origin, authorization } = request.headers;
     const refuse = (statusCode: number, error: string, message: string): void =>
@@ -150,7 +162,7 @@ function addGate(app: ServiceHttp, { listen, names, key, name }: HttpOptions): v
     const { config, url = '' } = request.routeOptions;
     const isOpen = config.open === true || url === DOCUMENTATION || url.startsWith(`${DOCUMENTATION}/`);
     if (isOpen || request.is404 || isBearer(authorization, key)) return done();
-    refuse(401, 'Unauthorized', `this call needs ${whose}`);
+    refuse(401, 'Unauthorized', `this call needs ${keyName}`);
   });
 }
 

@@ -1,7 +1,8 @@
 import t, { type Test } from 'tap';
 import { request, type IncomingMessage } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { readPackets, INBOUND, NOT_DROPPED } from '@grantline/observe';
+import { INBOUND, NOT_DROPPED } from '@grantline/observe';
+import { readPackets } from '@grantline/observe/testkit';
 import { COUNTER_FILE_BYTES, CounterFile, AddressSpace, makeMemory } from '@grantline/machine';
 import { Captures, MAX_CAPTURES } from '../src/captures.js';
 import { createHttp, listenHttp } from '../src/http.js';

@@ -3,9 +3,8 @@ import { CPU_COMMON } from '@grantline/machine';
 import { readEnv } from '../src/env.js';
 import { UsageError } from '@grantline/base';
 import { createLog } from '../src/log.js';
-import { Lifeline } from '../src/lifeline.js';
+import { Lifeline, runMain } from '../src/lifeline.js';
 import { dropPrivileges } from '../src/privileges.js';
-import { runMain } from '../src/run-main.js';
 
 const say = (text: string): void => void process.stderr.write(`${text}\n`);
 

@@ -2,8 +2,7 @@ import t from 'tap';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { createLogTo, type Log } from '../src/log.js';
-import { LogLimit } from '../src/log-limit.js';
+import { createLogTo, type Log, LogLimit } from '../src/log.js';
 
 interface Line {
   level: number;

@@ -2,7 +2,7 @@ import t, { type Test } from 'tap';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import { readCounterFile } from '@grantline/observe';
+import { readCounterFile } from '@grantline/observe/testkit';
 import { FakeHypervisor } from './fake-hypervisor.js';
 import { until } from '@grantline/machine/testkit';
 

@@ -23,17 +23,14 @@ import {
 import type { PrivateMemory } from '@grantline/machine';
 import { Arp } from './ip/arp.js';
 import type { Connection } from './tcp/connection.js';
-import { C, Host, type HostAddress } from './host.js';
+import { C, Host, type HostAddress, type NetLink } from './host.js';
 import { Icmp, PROTO_ICMP } from './ip/icmp.js';
-import { IpIn } from './ip/ip-in.js';
-import { IpOut } from './ip/ip-out.js';
-import type { NetLink } from './link.js';
+import { IpIn, MAX_PARTS, Packet, IpOut } from './ip/ipv4.js';
 import { NET_COUNTERS } from './counters.js';
-import { MAX_PARTS, Packet } from './ip/packet.js';
-import type { Secret } from './storage/secret.js';
+import type { Secret } from './storage/keyed-hash.js';
 import { netSettings, type NetSettings } from './settings.js';
 import type { ConnectionEvents, Listener } from './tcp/tcb.js';
-import { tcpIcmpError } from './tcp/icmp.js';
+import { tcpIcmpError } from './tcp/input.js';
 import type { IsnChoice } from './tcp/context.js';
 import { Tcp, type Accept } from './tcp/tcp.js';
 import { Udp, type UdpHandler, type UdpSocket } from './ip/udp.js';
@@ -108,7 +105,7 @@ export class NetStack {
   }
 
   /** Takes a frame that lies in one piece, Ethernet header first, without FCS.
-   *  @param flags RX_* of link.ts @param gsoSize payload of the segments that the packet was made of, or 0 */
+   *  @param flags RX_* of host.ts @param gsoSize payload of the segments that the packet was made of, or 0 */
   input(at: number, bytes: number, flags = 0, gsoSize = 0): void {
     const { packet } = this;
     packet.off[0] = at;
@@ -166,18 +163,9 @@ export class NetStack {
     return this.tcp.listen(port, backlog, accept);
   }
 
-  unlisten(listener: Listener): void {
-    this.tcp.unlisten(listener);
-  }
-
   /** @throws RangeError when the port is taken */
   bindUdp(port: number, handler: UdpHandler): UdpSocket {
     return this.udp.bind(port, handler);
-  }
-
-  /** Tells the network the own address: when the interface comes up. */
-  announce(): void {
-    this.arp.announce();
   }
 
   /** Counts by name. */

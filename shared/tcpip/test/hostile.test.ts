@@ -3,7 +3,7 @@ import t from 'tap';
 import { Drill, quiet, type Seg } from './drill.js';
 import { DISCARD_PORT, ECHO_PORT } from '@grantline/base';
 import { serveBulk } from '../src/apps/bulk.js';
-import { RX_CHECKSUM_OK } from '../src/link.js';
+import { RX_CHECKSUM_OK } from '../src/host.js';
 import { IP_A, IP_B, MAC_B, Peer, pattern } from '../testkit/peer.js';
 import { World, join } from './world.js';
 

@@ -1,7 +1,7 @@
 /** Two stacks in this process, on a cable without delay, driven by the event loop: for streams and http. */
 import { systemClock } from '@grantline/base';
 import { StackDriver } from './stack-driver.js';
-import { RX_CHECKSUM_BLANK, RX_CHECKSUM_OK } from '../src/link.js';
+import { RX_CHECKSUM_BLANK, RX_CHECKSUM_OK } from '../src/host.js';
 import type { NetSettings } from '../src/settings.js';
 import { NetStack } from '../src/net-stack.js';
 import { IP_A, IP_B, MAC_A, MAC_B, TestLink, knownSecret, type Sent } from '../testkit/peer.js';

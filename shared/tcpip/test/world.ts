@@ -1,6 +1,6 @@
 /** Two stacks on a cable in virtual time: with seeded loss, duplication, corruption and reordering. */
 import { Rng } from '@grantline/base';
-import { RX_CHECKSUM_BLANK, RX_CHECKSUM_OK } from '../src/link.js';
+import { RX_CHECKSUM_BLANK, RX_CHECKSUM_OK } from '../src/host.js';
 import type { NetSettings } from '../src/settings.js';
 import { NetStack, type NetStackOptions } from '../src/net-stack.js';
 import { IP_A, IP_B, MAC_A, MAC_B, TestLink, knownSecret, segment, type Peer, type Sent } from '../testkit/peer.js';

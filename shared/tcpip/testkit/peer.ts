@@ -2,9 +2,9 @@
 import { fastSum, foldSum } from '@grantline/frames';
 import { Rng } from '@grantline/base';
 import { memOver, type Mem } from '@grantline/machine';
-import type { NetLink } from '../src/link.js';
+import type { NetLink } from '../src/host.js';
 import type { ConnectionEvents } from '../src/tcp/tcb.js';
-import { Secret } from '../src/storage/secret.js';
+import { Secret } from '../src/storage/keyed-hash.js';
 import type { Connection } from '../src/tcp/connection.js';
 import type { TestSpace } from '@grantline/machine/testkit';
 

@@ -7,10 +7,8 @@ import { CtrlFront } from '../data/ctrl-front.js';
 import type { NicSender } from '@grantline/measure';
 import type { DirectRx } from '../data/direct-rx.js';
 import { PoolClient } from '../data/pool-client.js';
-import { makeDirectQueue } from './direct-queue.js';
-import { makeDirectSender } from './direct-sender.js';
-import { makeRxQueue, sharePage, type RxQueue } from './rx-queue.js';
-import { makeTxQueue, registerTxGrants, type TxQueue } from './tx-queue.js';
+import { makeDirectQueue, makeDirectSender } from './direct-queue.js';
+import { makeRxQueue, sharePage, type RxQueue, makeTxQueue, registerTxGrants, type TxQueue } from './vif-queues.js';
 import type { Channel, VifHost } from './vif-host.js';
 
 const C = slots(NETFRONT_COUNTERS);

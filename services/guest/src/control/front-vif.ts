@@ -1,14 +1,15 @@
 /** The guest's vif: the frontend's half of the handshake (shared/xen/src/xenbus/frontend.ts), and what it connects. */
-import { DOMID_DRIVER, parseDomId, type DomId, type Factors } from '@grantline/base';
+import { NETWORK_PREFIX, DOMID_DRIVER, parseDomId, type DomId, type Factors } from '@grantline/base';
 import {
+  frontendPath,
+  parseNumber,
   XENBUS,
   XENBUS_NAMES,
-  frontendPath,
-  type XenbusState,
   messageOf,
-  parseNumber,
-  type XenstoreOp,
   XenbusFrontend,
+  type XenstoreClient,
+  type XenbusState,
+  type XenstoreOp,
 } from '@grantline/xen';
 import { slots } from '@grantline/machine';
 import { NETFRONT_COUNTERS } from '@grantline/observe';
@@ -91,8 +92,8 @@ export class FrontVif {
   }
 
   private async keys(): Promise<XenstoreOp[]> {
-    const there = new Set(await this.host.xenstore.directory(this.front));
-    const old = CONNECTION_KEYS.filter((key) => there.has(key));
+    const present = new Set(await this.host.xenstore.directory(this.front));
+    const old = CONNECTION_KEYS.filter((key) => present.has(key));
     return [
       ...old.map((key) => ({ op: 'rm' as const, path: `${this.front}/${key}` })),
       ...this.connection!.keys(this.front),
@@ -162,4 +163,25 @@ export class FrontVif {
       this.bus?.faulted(reason);
     });
   }
+}
+
+/** The guest's own addresses, as the toolstack wrote them. */
+interface OwnAddress {
+  mac: string;
+  ip: string;
+  /** Length of the network's prefix. */
+  prefix: number;
+  /** null: there is none. */
+  gateway: string | null;
+}
+
+/** @throws Error when the frontend directory lacks one of them */
+export async function readOwnAddress(xenstore: Pick<XenstoreClient, 'read'>, domid: DomId): Promise<OwnAddress> {
+  const front = frontendPath(domid, 0);
+  const mac = await xenstore.read(`${front}/mac`);
+  const ip = await xenstore.read(`${front}/ip`);
+  if (mac === null || ip === null) throw new Error(`${front} has no ${mac === null ? 'mac' : 'ip'}`);
+  const prefix = parseNumber(await xenstore.read(`${front}/prefix`));
+  const gateway = await xenstore.read(`${front}/gateway`);
+  return { mac, ip, prefix: prefix === null || prefix > 32 ? NETWORK_PREFIX : prefix, gateway };
 }

@@ -1,10 +1,12 @@
 /** What the guest serves on its TCP/IP stack: the web application on port 80, and what measures TCP: echo, discard, chargen (RFC 862 to 864). */
-import { WEB_PORT } from '@grantline/base';
-import { serveBulk, type AppCounters, type NetStack, accept } from '@grantline/tcpip';
 import { setFlagsFromString } from 'node:v8';
+import { slots, type CounterBlock } from '@grantline/machine';
+import { WEB_COUNTERS } from '@grantline/observe';
+import { WEB_PORT } from '@grantline/base';
+import { serveBulk, accept, type AppCounters, type NetStack } from '@grantline/tcpip';
 import { makeWebApp, type WebApp } from '../web/app.js';
-import { countAnswer, type WebCounters } from '../web/counting.js';
 
+const WEB = slots(WEB_COUNTERS);
 let grown = false;
 
 /** main.ts holds the young generation small, which is right for a guest that only receives. An application's objects die
@@ -21,7 +23,7 @@ export class GuestApps {
   private web: WebApp | null = null;
 
   /** @param name who answers, by HTTP */
-  async serve(stack: NetStack, name: string, counters: AppCounters, answers: WebCounters): Promise<void> {
+  async serve(stack: NetStack, name: string, counters: AppCounters, answers: CounterBlock): Promise<void> {
     const web = await makeWebApp({ name, onAnswer: (status) => countAnswer(answers, status) });
     this.web = web;
     stack.listen(WEB_PORT, (connection) =>
@@ -38,4 +40,9 @@ export class GuestApps {
   async close(): Promise<void> {
     await this.web?.close();
   }
+}
+
+function countAnswer(counters: CounterBlock, status: number): void {
+  counters.v[status < 400 ? WEB.ok : status < 500 ? WEB.clientErrors : WEB.serverErrors]++;
+  counters.commit();
 }

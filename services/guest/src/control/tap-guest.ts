@@ -14,9 +14,8 @@ import {
 import type { HypervisorClient, Part, ServiceEnv } from '@grantline/service';
 import { XenstoreClient } from '@grantline/xen';
 import { tapIsGone, tapSource } from '@grantline/measure';
-import { TapSink } from '../data/tap-sink.js';
-import { TapSource } from '../data/tap-source.js';
-import { readOwnAddress } from './own-address.js';
+import { TapSink, TapSource } from '../data/tap.js';
+import { readOwnAddress } from './front-vif.js';
 
 /** Makes the device that the environment asks for, with the vif's addresses: frames with any other would count as spoofed.
  *  @throws UsageError for what the user can put right */

@@ -1,13 +1,13 @@
-/** What a vif needs of the service that it runs in, as narrow as can be: tests put their own behind it. */
+/** What a vif needs of the service that it runs in, as narrow as can be: tests put their own behind it;
+ *  and the senders of a guest as one. */
+import type { RxSink, TxDevice } from '@grantline/measure';
 import type { DomId } from '@grantline/base';
 import type { RxProbe, FrameProbe } from '@grantline/observe';
 import type { CounterBlock, Poller, Mem, Logs, Laps } from '@grantline/machine';
 import type { EventChannel, GrantTable, XenstoreClient } from '@grantline/xen';
 import type { HypervisorClient } from '@grantline/service';
-import type { TxDevice } from '@grantline/measure';
-import type { PagePool } from '../data/page-pool.js';
-import type { After } from '../data/pool-requests.js';
-import type { RxSink } from '../data/rx-sink.js';
+import type { PagePool } from '../data/rx-buffers.js';
+import type { After } from '../data/pool-client.js';
 
 export type Channel = Pick<EventChannel, 'port' | 'notify' | 'onEvent' | 'close'>;
 
@@ -38,4 +38,28 @@ export interface VifHost {
   readonly log: Logs;
   /** The stack that queues feed, set as the vif's factors want it. */
   sink(lro: boolean): RxSink;
+}
+
+interface User {
+  scheduled: boolean;
+  attach(device: TxDevice | null, tso: boolean): void;
+}
+
+/** Who sends through the vif: the measuring application and the TCP/IP stack. Seen from the vif they are one: both are given
+ *  the device, and both are put to work when there is room again.
+ *  The users are on the loop's list themselves. */
+export function txUsers(...users: User[]): VifHost['sender'] {
+  return {
+    get scheduled() {
+      return users.some((u) => u.scheduled);
+    },
+    set scheduled(on: boolean) {
+      if (on) for (const u of users) u.scheduled = true;
+    },
+    attach(device, tso) {
+      for (const u of users) u.attach(device, tso);
+    },
+    poll: () => 0,
+    arm: () => false,
+  };
 }

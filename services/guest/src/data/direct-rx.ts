@@ -15,7 +15,8 @@ import {
 import { NO_RX_PROBE, type RxProbe, DRIVER_COUNTERS, NETFRONT_COUNTERS } from '@grantline/observe';
 import { type CounterBlock, slots, type Poller, type Laps, type Notify } from '@grantline/machine';
 import type { RxBuffers } from './rx-buffers.js';
-import { RX_BATCH, type RxComponents, type RxSink } from './rx-sink.js';
+import type { RxSink } from '@grantline/measure';
+import { RX_BATCH, type RxComponents } from './netfront-rx.js';
 
 const C = slots(DRIVER_COUNTERS);
 const TO_STACK = slots(NETFRONT_COUNTERS).toStack;

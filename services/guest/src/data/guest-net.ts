@@ -2,26 +2,26 @@
  *  what is no measured run's; packets go out through the transmit device. A poller of the data loop.
  *
  *  Buffers are looked at until `deliver` returns, so that segments may be joined where they lie. */
-import { NetDrops } from './net-drops.js';
-import { NO_RX_PROBE, type RxProbe } from '@grantline/observe';
-import type { CounterBlock, Mem, PrivateMemory } from '@grantline/machine';
-import { ETH_BYTES } from '@grantline/frames';
 import {
-  type HostAddress,
+  NET_COUNTERS,
   RX_CHECKSUM_BLANK,
+  NetStack,
+  type HostAddress,
   type NetLink,
   type NetSettings,
   type Secret,
-  NetStack,
 } from '@grantline/tcpip';
-import { RX_CSUM_BLANK, RX_MSS_MASK, type OtherFrames, type TxDevice } from '@grantline/measure';
+import { NET_DROP, NO_RX_PROBE, type RxProbe } from '@grantline/observe';
+import type { CounterBlock, Mem, PrivateMemory } from '@grantline/machine';
+import { ETH_BYTES } from '@grantline/frames';
+import { RX_CSUM_BLANK, RX_MSS_MASK, type RxSink, type TxDevice } from '@grantline/measure';
 
 /** Pieces of frames between two calls of `deliver`: as RxStack's. */
 const PIECES = 256;
 /** Longest packet that is staged: what a slot's 16 bits can say. */
 const STAGE_BYTES = 1 << 16;
 
-export interface GuestNetOptions {
+interface GuestNetOptions {
   space: PrivateMemory;
   secret: Secret;
   address: HostAddress;
@@ -37,7 +37,7 @@ export interface GuestNetOptions {
   onEvents?: () => void;
 }
 
-export class GuestNet implements NetLink, OtherFrames {
+export class GuestNet implements NetLink, RxSink {
   readonly mem: Mem;
   readonly stack: NetStack;
   scheduled = false;
@@ -51,7 +51,7 @@ export class GuestNet implements NetLink, OtherFrames {
   /** Bytes that the device had no room for; 0: it is not full. The device is shared, so its buffers may come back while
    *  others ask: room is asked for, not remembered. */
   private wanted = 0;
-  // Pieces of frames in this batch; where each frame ends; what came with it (rx-info.ts).
+  // Pieces of frames in this batch; where each frame ends; what came with it (rx-batch.ts of shared/measure).
   private readonly off = new Int32Array(PIECES);
   private readonly len = new Int32Array(PIECES);
   private readonly end = new Int32Array(PIECES);
@@ -59,7 +59,7 @@ export class GuestNet implements NetLink, OtherFrames {
   private pieces = 0;
   private frames = 0;
   /** The first piece of the frame in progress has come, its last has not. */
-  private begun = false;
+  private isInFrame = false;
 
   constructor(o: GuestNetOptions) {
     this.o = o;
@@ -125,10 +125,10 @@ export class GuestNet implements NetLink, OtherFrames {
     return Math.max(0, (due - this.o.meter.now) / 1000);
   }
 
-  /** Takes a piece of a frame: see RxSink. @param info of the frame, with its first piece: rx-info.ts */
+  /** Takes a piece of a frame: see RxSink. @param info of the frame, with its first piece: rx-batch.ts of shared/measure */
   fragment(off: number, len: number, more: boolean, info: number): void {
-    if (!this.begun && this.frames < PIECES) this.info[this.frames] = info;
-    this.begun = more;
+    if (!this.isInFrame && this.frames < PIECES) this.info[this.frames] = info;
+    this.isInFrame = more;
     // A batch of a queue never has so many; the stack counts what is cut off as malformed.
     if (this.pieces < PIECES) {
       this.off[this.pieces] = off;
@@ -210,5 +210,24 @@ export class GuestNet implements NetLink, OtherFrames {
     const most = Math.min(STAGE_BYTES - 1, this.device?.maxBytes ?? STAGE_BYTES - 1);
     set.gso = on ? most - ETH_BYTES : 0;
     set.txChecksum = on;
+  }
+}
+
+/** Finds out why the TCP/IP stack did not use a frame: which of its counters of drops went up meanwhile. Only while a capture is
+ *  on; the stack itself knows nothing of captures. */
+class NetDrops {
+  private readonly slots = Int32Array.from(NET_COUNTERS.drops.map((name) => NET_COUNTERS.names.indexOf(name)));
+  private readonly before = new Float64Array(this.slots.length);
+
+  /** A frame is about to be handed to the stack. @param v the stack's counters */
+  mark(v: Float64Array): void {
+    for (let i = 0; i < this.slots.length; i++) this.before[i] = v[this.slots[i]];
+  }
+
+  /** @returns the reason of the drop since `mark`; 0: there was none */
+  reason(v: Float64Array): number {
+    for (let i = 0; i < this.slots.length; i++)
+      if (v[this.slots[i]] !== this.before[i]) return NET_DROP + this.slots[i];
+    return 0;
   }
 }

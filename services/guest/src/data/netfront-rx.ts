@@ -1,12 +1,16 @@
 /** Netfront's receive side of one queue. Source: Linux xen-netfront.c (xennet_poll). docs/wire/netif.md, docs/wire/ring.md.
  *
- *  Buffers are posted by rx-posting.ts; here are the responses. Netback is not trusted: each response is copied once and
- *  judged; the first one that is impossible breaks the queue for good, until the vif reconnects. */
+ *  A request's id is its slot, and its response comes in the same slot, so `slotBuffer` alone says which buffer that is.
+ *  Netback is not trusted: each response is copied once and judged; the first one that is impossible breaks the queue for
+ *  good, until the vif reconnects. */
+import { slots, type CounterBlock, type Mem, type Notify, type Poller, type Laps } from '@grantline/machine';
+import { NETFRONT_COUNTERS, NETFRONT_DROP, NO_RX_PROBE, type RxProbe } from '@grantline/observe';
 import * as xen from '@grantline/xen';
 import {
-  NETIF_NR_SLOTS_MIN,
-  type FrontRing,
   idxAdd,
+  ringIdx,
+  notifyIf,
+  NETIF_NR_SLOTS_MIN,
   XEN_NETIF_EXTRA_FLAG_MORE,
   XEN_NETIF_EXTRA_TYPE_GSO,
   XEN_NETIF_GSO_TYPE_TCPV4,
@@ -14,19 +18,29 @@ import {
   extraType,
   gsoMss,
   gsoType,
+  type FrontRing,
 } from '@grantline/xen';
-import { NETFRONT_DROP, NO_RX_PROBE, type RxProbe, NETFRONT_COUNTERS } from '@grantline/observe';
-import { slots, type CounterBlock, type Mem, type Poller, type Laps, type Notify } from '@grantline/machine';
-import { RX_CSUM_BLANK, RX_FRAMES_SHIFT, bulkFrames, framesOf } from '@grantline/measure';
+import { RX_CSUM_BLANK, RX_FRAMES_SHIFT, bulkFrames, framesOf, type RxSink } from '@grantline/measure';
 import type { RxBuffers } from './rx-buffers.js';
-import { RxPosting } from './rx-posting.js';
-import { MOST_RX_BATCH, RX_BATCH, type RxComponents, type RxSink } from './rx-sink.js';
 
 // Local, so that the engine folds them into the code: see shared/frames/src/flow-templates.ts. Imported one by one, the
 // functions took 1.5 of 20 ns a frame.
-const { NETRXF_CSUM_BLANK, NETRXF_EXTRA_INFO, NETRXF_MORE_DATA, rxFlags, rxId, rxOffset, rxStatus } = xen;
+const { NETRXF_CSUM_BLANK, NETRXF_EXTRA_INFO, NETRXF_MORE_DATA, rxFlags, rxId, rxLow, rxOffset, rxStatus } = xen;
 
 const C = slots(NETFRONT_COUNTERS);
+
+/** Slots of the CPU meter that a queue charges. */
+export interface RxComponents {
+  /** The queue itself: netfront, or the NIC driver. */
+  queue: number;
+  stack: number;
+  application: number;
+}
+
+/** Responses or completions that a queue takes in one go. */
+export const RX_BATCH = 64;
+/** Most that any sink may ask for. */
+export const MOST_RX_BATCH = 192;
 
 /** Why a queue is broken, until the vif reconnects: the first thing that netback may not do. Index into NETFRONT_FAULTS. */
 const BAD_INDEX = 1;
@@ -47,7 +61,7 @@ export const NETFRONT_FAULTS = [
   'extra info is not of a packet that can be cut',
 ] as const;
 
-export interface NetfrontRxOptions {
+interface NetfrontRxOptions {
   mem: Mem;
   ring: FrontRing;
   buffers: RxBuffers;
@@ -75,7 +89,13 @@ export class NetfrontRx implements Poller {
   private readonly buffers: RxBuffers;
   private readonly i32: Int32Array;
   private readonly v: Float64Array;
-  readonly posting: RxPosting;
+  private readonly peer: Notify;
+  private readonly batching: boolean;
+  /** Where slot 0 lies, in words of four bytes, and what makes a ring index a slot. */
+  private readonly slot0: number;
+  private readonly mask: number;
+  /** By slot: the buffer whose request stands there unanswered, -1 when none does. */
+  private readonly slotBuffer: Int32Array;
   /** Buffers of this batch, with the stack and the application until `deliver` returns. */
   private readonly batch = new Int32Array(MOST_RX_BATCH);
   private batchCount = 0;
@@ -85,7 +105,7 @@ export class NetfrontRx implements Poller {
   /** Published responses that are the beginning of a frame whose end is not there yet. */
   private partial = 0;
   /** How many frames the packet stands for that `accept` took; 0: it was dropped. */
-  private stands = 0;
+  private acceptedFrames = 0;
 
   constructor(options: NetfrontRxOptions) {
     this.o = options;
@@ -94,19 +114,23 @@ export class NetfrontRx implements Poller {
     this.i32 = options.mem.i32;
     this.v = options.counters.v;
     this.most = Math.min(options.sink.batch ?? RX_BATCH, MOST_RX_BATCH);
-    this.posting = new RxPosting(options);
+    this.peer = options.peer;
+    this.batching = options.batching;
+    this.mask = options.ring.size - 1;
+    this.slot0 = options.ring.slot(ringIdx(0)) >> 2;
+    this.slotBuffer = new Int32Array(options.ring.size).fill(-1);
   }
 
   /** Takes a batch of responses, posts buffers, lets stack and application run. @returns responses taken */
   poll(): number {
     if (this.fault !== 0) return 0;
-    const { ring, o, buffers, posting, most, v } = this;
+    const { ring, o, buffers, most, v } = this;
     const published = ring.unconsumed();
     if (published === this.partial) return 0;
     if (published < 0) this.fail(BAD_INDEX);
     const taken = published < 0 ? 0 : this.take(published < most ? published : most);
     // With buffers to spare, netback gets its refill before the batch is worked on.
-    if (this.fault === 0) posting.refill();
+    if (this.fault === 0) this.refill();
     o.laps.lap(o.components.queue);
     if (taken > 0) {
       o.sink.process();
@@ -116,7 +140,7 @@ export class NetfrontRx implements Poller {
       o.laps.lap(o.components.application);
       buffers.recycle(this.batch, this.batchCount);
       this.batchCount = 0;
-      if (this.fault === 0) posting.refill();
+      if (this.fault === 0) this.refill();
       v[C.responses] += taken;
     }
     o.counters.commit();
@@ -130,9 +154,35 @@ export class NetfrontRx implements Poller {
     return this.ring.unconsumed() !== this.partial;
   }
 
-  /** Posts the free buffers: the first fill, and after new ones came. */
+  /** Posts what is free, or nothing while less than the wanted part of the ring is missing. Also the first fill. */
   refill(): void {
-    this.posting.refill();
+    const { ring, buffers, i32, slot0, slotBuffer, mask, v } = this;
+    const { freeIds, granted, gref, pageOffset, count } = buffers;
+    const most = count < ring.size ? count : ring.size;
+    let want = ring.free() - (ring.size - most);
+    if (this.batching && want < most >> 2) return;
+    if (want > buffers.freeCount) want = buffers.freeCount;
+    if (want <= 0) return;
+    let issued = 0;
+    let free = buffers.freeCount;
+    const prod = ring.reqProdPvt;
+    for (let i = 0; i < want; i++) {
+      const id = freeIds[--free];
+      if (granted[id] === 0) {
+        buffers.grant(id);
+        issued++;
+      }
+      const slot = (prod + i) & mask;
+      slotBuffer[slot] = id;
+      const word = slot0 + (slot << 1);
+      i32[word] = rxLow(slot, pageOffset[id]);
+      i32[word + 1] = gref[id]!;
+    }
+    buffers.freeCount = free;
+    ring.reqProdPvt = idxAdd(prod, want);
+    v[C.requests] += want;
+    v[C.grantsIssued] += issued;
+    notifyIf(ring.push(), this.peer, v, C.notifications, C.suppressed);
   }
 
   describe(): Record<string, unknown> {
@@ -142,8 +192,7 @@ export class NetfrontRx implements Poller {
   /** Judges up to n responses. Only whole frames are taken: the rest of a frame may come with the next batch.
    *  @returns responses taken */
   private take(n: number): number {
-    const { ring, buffers, i32, batch, chainAt, chainLen, v } = this;
-    const { mask, slot0, slotBuffer } = this.posting;
+    const { ring, buffers, i32, batch, chainAt, chainLen, mask, slot0, slotBuffer, v } = this;
     const { at, pageOffset, bytes: size } = buffers;
     const { sink, perFrameGrants } = this.o;
     const { probe } = this;
@@ -225,7 +274,7 @@ export class NetfrontRx implements Poller {
         break;
       }
       if (!failed) {
-        frames += this.stands;
+        frames += this.acceptedFrames;
         bytes += got;
       }
       taken += mss > 0 ? chain + 1 : chain;
@@ -246,8 +295,7 @@ export class NetfrontRx implements Poller {
    *  the first. A packet that netback could not fill goes back as it is, with its grants.
    *  @returns its bytes; -1 when a grant could not be ended: the data may still change */
   private accept(first: number, count: number, failed: boolean, flags: number, mss: number): number {
-    const { buffers, o, v, chainAt, chainLen } = this;
-    const { mask, slotBuffer } = this.posting;
+    const { buffers, o, v, chainAt, chainLen, mask, slotBuffer } = this;
     const skip = mss > 0 ? 1 : 0;
     if (o.perFrameGrants && !failed) {
       for (let i = 0; i < count; i++) {
@@ -261,7 +309,7 @@ export class NetfrontRx implements Poller {
       this.batch[this.batchCount++] = slotBuffer[slot]!;
       slotBuffer[slot] = -1;
     }
-    this.stands = 0;
+    this.acceptedFrames = 0;
     if (failed) {
       v[C.frames]++;
       v[C.dropError]++;
@@ -276,7 +324,7 @@ export class NetfrontRx implements Poller {
       if (this.probe.on) this.probe.lost(NETFRONT_DROP + C.dropMalformed);
       return 0;
     }
-    this.stands = framesOf(info);
+    this.acceptedFrames = framesOf(info);
     for (let i = 0; i < count; i++) {
       o.sink.fragment(chainAt[i], chainLen[i], i + 1 < count, i === 0 ? info : 0);
       if (this.probe.on) this.probe.fragment(chainAt[i], chainLen[i], i + 1 < count);

@@ -3,6 +3,7 @@
  *
  *  A packet is a chain of slots, one for each buffer; a slot's id is its buffer. Responses come in any order. Netback is not
  *  trusted: each response is copied once and judged; the first one that is impossible breaks the queue for good. */
+import { PAGE_SIZE, type DomId, type Gref, type Pfn } from '@grantline/base';
 import {
   NETFRONT_TX_SPARE,
   NETIF_RSP_DROPPED,
@@ -14,7 +15,6 @@ import {
   NETTXF_MORE_DATA,
   XEN_NETIF_EXTRA_TYPE_GSO,
   XEN_NETIF_GSO_TYPE_TCPV4,
-  type FrontRing,
   extraHead,
   idxAdd,
   notifyIf,
@@ -22,20 +22,24 @@ import {
   txRspStatus,
   txWhat,
   txWhere,
+  type GrantTable,
+  type FrontRing,
 } from '@grantline/xen';
-import { NOT_DROPPED, OUTBOUND, NO_PROBE, type FrameProbe, NETFRONT_TX_COUNTERS } from '@grantline/observe';
-import { slots, type CounterBlock, type Mem, type Notify } from '@grantline/machine';
-import { PAGE_SIZE } from '@grantline/base';
-import { ETH_MAX_PACKET } from '@grantline/frames';
 import type { SendBuffers, LendingTxDevice } from '@grantline/measure';
-import { SENT, TxChains, WAITS } from './tx-chains.js';
-import type { TxGrants } from './tx-grants.js';
+import { NOT_DROPPED, OUTBOUND, NO_PROBE, NETFRONT_TX_COUNTERS, type FrameProbe } from '@grantline/observe';
+import { slots, type CounterBlock, type Mem, type Notify } from '@grantline/machine';
+import { ETH_MAX_PACKET } from '@grantline/frames';
 
 const C = slots(NETFRONT_TX_COUNTERS);
 /** Packets between two pushes at most. */
 const BATCH = 128;
 
-export const NETFRONT_TX_FAULTS = [
+/** What became of a packet when one of its buffers was answered: it waits for others, was sent, or failed. */
+const WAITS = 0;
+const SENT = 1;
+const FAILED = 2;
+
+const NETFRONT_TX_FAULTS = [
   'none',
   'tx: rsp_prod is ahead of the requests',
   'tx: response id names no buffer that is out',
@@ -43,7 +47,7 @@ export const NETFRONT_TX_FAULTS = [
   'tx: grant is still in use although answered',
 ] as const;
 
-export interface NetfrontTxOptions {
+interface NetfrontTxOptions {
   mem: Mem;
   ring: FrontRing;
   buffers: SendBuffers;
@@ -238,5 +242,115 @@ export class NetfrontTx implements LendingTxDevice {
   private fail(fault: number): number {
     this.fault = fault;
     return 0;
+  }
+}
+
+/** Transmit packets as chains of buffers, from their staging to the last response. A packet has a number of its own: its first
+ *  buffer may be back, and out again, before its last. */
+class TxChains {
+  /** By buffer: number of its packet, or -1 when it is not out; the next one of the chain, or -1; bytes in it. */
+  readonly packet: Int32Array;
+  readonly next: Int32Array;
+  readonly bytes: Int32Array;
+  // By packet: slots that are not answered, and whether one of them failed.
+  private readonly unanswered: Int32Array;
+  private readonly failed: Uint8Array;
+  private readonly free: Int32Array;
+  private freeCount: number;
+  /** The packet at hand: its number, first and last buffer, buffers. */
+  private number = 0;
+  private head = -1;
+  private tail = -1;
+  private slots = 0;
+
+  /** @param buffers how many there are: there are as many numbers */
+  constructor(buffers: number) {
+    this.packet = new Int32Array(buffers).fill(-1);
+    this.next = new Int32Array(buffers).fill(-1);
+    this.bytes = new Int32Array(buffers);
+    this.unanswered = new Int32Array(buffers);
+    this.failed = new Uint8Array(buffers);
+    this.free = Int32Array.from({ length: buffers }, (_, i) => i);
+    this.freeCount = buffers;
+  }
+
+  begin(): void {
+    this.number = this.free[--this.freeCount];
+    this.head = this.tail = -1;
+    this.slots = 0;
+  }
+
+  /** The next buffer of the packet that was begun. */
+  add(id: number, bytes: number): void {
+    this.bytes[id] = bytes;
+    this.next[id] = -1;
+    this.packet[id] = this.number;
+    if (this.tail < 0) this.head = id;
+    else this.next[this.tail] = id;
+    this.tail = id;
+    this.slots++;
+  }
+
+  /** The packet is whole. @returns its first buffer */
+  end(): number {
+    this.unanswered[this.number] = this.slots;
+    this.failed[this.number] = 0;
+    return this.head;
+  }
+
+  /** A buffer that is out is answered. @returns what became of its packet */
+  answered(id: number, failed: boolean): typeof WAITS | typeof SENT | typeof FAILED {
+    const packet = this.packet[id];
+    this.packet[id] = -1;
+    if (failed) this.failed[packet] = 1;
+    if (--this.unanswered[packet] > 0) return WAITS;
+    this.free[this.freeCount++] = packet;
+    return this.failed[packet] === 0 ? SENT : FAILED;
+  }
+}
+
+/** The grants of transmit buffers, by buffer: read-only, for netback and through it for the NIC. Two halves of a page have a
+ *  grant each, so each can be ended alone. */
+export class TxGrants {
+  readonly gref: Int32Array;
+  private readonly granted: Uint8Array;
+  private readonly grants: GrantTable;
+  private readonly peer: DomId;
+  private readonly buffers: SendBuffers;
+  private readonly pfns: readonly Pfn[];
+
+  /** @param pfns the buffers' pages. @throws Error when there are not enough grant entries; then none is taken */
+  constructor(grants: GrantTable, peer: DomId, buffers: SendBuffers, pfns: readonly Pfn[]) {
+    if (grants.free < buffers.count) throw new Error(`no ${buffers.count} grant entries are free for transmit buffers`);
+    this.grants = grants;
+    this.peer = peer;
+    this.buffers = buffers;
+    this.pfns = pfns;
+    this.granted = new Uint8Array(buffers.count);
+    this.gref = Int32Array.from({ length: buffers.count }, () => grants.claim());
+  }
+
+  /** Lets the peer read the buffer's page. */
+  issue(id: number): void {
+    this.grants.grantAccess(this.gref[id] as Gref, this.peer, this.pfns[this.buffers.page[id]], true);
+    this.granted[id] = 1;
+  }
+
+  /** Ends the peer's access. @returns false while the peer uses the page */
+  end(id: number): boolean {
+    if (this.granted[id] === 0) return true;
+    if (!this.grants.endAccess(this.gref[id] as Gref)) return false;
+    this.granted[id] = 0;
+    return true;
+  }
+
+  /** Ends everything; the queue must be stopped. @returns the pages that the peer did not let go of; their entries stay */
+  endAll(): Set<Pfn> {
+    const kept = new Set<Pfn>();
+    for (let id = 0; id < this.gref.length; id++) {
+      if (this.end(id)) this.grants.release(this.gref[id] as Gref);
+      else kept.add(this.pfns[this.buffers.page[id]]);
+    }
+    return kept;
   }
 }

@@ -6,22 +6,46 @@
  *  refuses, or is silent for `ANSWER_MS`, or acknowledges and still has the page, costs us that page: it is
  *  quarantined, never used again, and the vif goes on with what is left. */
 import {
+  GREF_LIST_ENTRY_BYTES,
+  grefListEntry,
+  grefListStatus,
   CTRL_STATUS_SUCCESS,
   CTRL_TYPE_ADD_GREF_MAPPING,
   CTRL_TYPE_DEL_GREF_MAPPING,
   CTRL_TYPE_GET_GREF_MAPPING_SIZE,
   GREF_LIST_MAX,
 } from '@grantline/xen';
-import { slots, type CounterBlock } from '@grantline/machine';
+import { slots, type Mem, type CounterBlock } from '@grantline/machine';
 import { NETFRONT_COUNTERS } from '@grantline/observe';
-import { ANSWER_MS, PoolRequests, type PoolRequestOptions, type Reply } from './pool-requests.js';
+import type { CtrlFront } from './ctrl-front.js';
+import type { RxBuffers } from './rx-buffers.js';
+
+/** How long netback may take to answer a control request, milliseconds. */
+export const ANSWER_MS = 1000;
+
+/** Timers as an argument, so that tests need not wait. @returns a function that cancels */
+export type After = (ms: number, then: () => void) => () => void;
+
+/** Netback's answer; null when there was none in time. */
+type Reply = { status: number; data: number } | null;
+
+interface PoolRequestOptions {
+  mem: Mem;
+  ctrl: CtrlFront;
+  queue: number;
+  buffers: RxBuffers;
+  /** Byte offset of the page that holds the lists, and its grant. */
+  list: number;
+  listGref: number;
+  after: After;
+}
 
 const C = slots(NETFRONT_COUNTERS);
 
 /** How long buffers are waited for that shall come back, milliseconds: without traffic posted ones never do. */
-export const COLLECT_MS = 1000;
+const COLLECT_MS = 1000;
 
-export interface PoolResult {
+interface PoolResult {
   /** Buffers asked for. */
   asked: number;
   /** Buffers that were added or given back. */
@@ -31,7 +55,7 @@ export interface PoolResult {
   error: string | null;
 }
 
-export interface PoolOptions extends PoolRequestOptions {
+interface PoolOptions extends PoolRequestOptions {
   counters: CounterBlock;
   /** New buffers are there: post them. */
   onAdmitted: () => void;
@@ -197,5 +221,63 @@ export class PoolClient {
 
   private result(asked: number, done: number, quarantined: number, error: string | null): PoolResult {
     return { asked, done, quarantined, error };
+  }
+}
+
+/** Asks netback about the pool: control requests, and the page that carries the lists of grefs. */
+class PoolRequests {
+  /** Set once netback did not answer in time: it is not asked again, an answer could come at any later time. */
+  mute = false;
+  closed = false;
+  private giveUp: (() => void) | null = null;
+  private readonly o: PoolRequestOptions;
+
+  constructor(options: PoolRequestOptions) {
+    this.o = options;
+  }
+
+  /** Sends a request; one at a time. @param data what it means is the type's */
+  ask(type: number, data1: number, data2: number): Promise<Reply> {
+    const { ctrl, queue, after } = this.o;
+    if (this.closed) return Promise.resolve(null);
+    return new Promise((resolve) => {
+      const id = ctrl.send(type, queue, data1, data2, (status, data) => {
+        cancel();
+        resolve({ status, data });
+      });
+      const silent = (): void => {
+        ctrl.forget(id);
+        this.mute = true;
+        resolve(null);
+      };
+      const cancel = after(id < 0 ? 0 : ANSWER_MS, silent);
+      this.giveUp = () => {
+        cancel();
+        silent();
+      };
+    });
+  }
+
+  /** Writes the buffers' grefs to the list page, and sends the request that is about them. */
+  askAbout(type: number, ids: readonly number[]): Promise<Reply> {
+    const { mem, list, buffers, listGref } = this.o;
+    for (let i = 0; i < ids.length; i++) {
+      const at = (list + i * GREF_LIST_ENTRY_BYTES) >> 2;
+      mem.u32[at] = buffers.gref[ids[i]]!;
+      // No flags; "refused" until netback writes another status.
+      mem.u32[at + 1] = grefListEntry(0, 0xffff);
+    }
+    return this.ask(type, listGref, ids.length);
+  }
+
+  /** @returns netback's verdict on entry `i` of the list. The page is shared: to be read once */
+  verdict(i: number): number {
+    return grefListStatus(this.o.mem.u32[((this.o.list + i * GREF_LIST_ENTRY_BYTES) >> 2) + 1]);
+  }
+
+  /** What is under way ends at once, without an answer; nothing is asked any more. */
+  close(): void {
+    this.closed = true;
+    this.giveUp?.();
   }
 }

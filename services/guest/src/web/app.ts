@@ -5,10 +5,8 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import { fastify } from 'fastify';
 import { answerHeadAtOnce } from '@grantline/base';
 import { REQUEST_ID } from '@grantline/measure';
-import { addBodies } from './body-routes.js';
-import { addRoot } from './root-route.js';
-import { queuePipelined } from './pipelined.js';
-import { WorkTurns } from './turns.js';
+import { addBodies, addRoot } from './routes.js';
+import { queuePipelined, WorkTurns } from './turns.js';
 import { addEcho } from './ws-echo.js';
 
 export interface WebAppOptions {

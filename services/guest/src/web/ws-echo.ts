@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import { WebSocketServer, type RawData, type WebSocket } from 'ws';
 import { asksForWebSocket, takeUpgrades } from '@grantline/base';
 import { MAX_MESSAGE_BYTES } from '@grantline/measure';
-import type { WebInstance } from './instance.js';
+import type { WebInstance } from './routes.js';
 import type { Lane, WorkTurns } from './turns.js';
 
 /** A peer that does not answer a ping until the next one is gone. */

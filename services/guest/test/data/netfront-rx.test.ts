@@ -201,7 +201,7 @@ hostile('H15: an id beyond the ring breaks netfront', 2, (rig) => {
   push(rig);
 });
 hostile('H15: a slot without a live buffer breaks netfront', 2, (rig) => {
-  const slots = rig.front.posting.slotBuffer;
+  const slots = rig.front['slotBuffer'];
   const r = rig.request();
   slots[r.id] = -1;
   rig.respond(r.id, 0, 0, 60);

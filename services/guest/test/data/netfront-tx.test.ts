@@ -22,8 +22,7 @@ import type { DomId, Pfn } from '@grantline/base';
 import { CounterBlock, memOver } from '@grantline/machine';
 import { NETFRONT_TX_COUNTERS } from '@grantline/observe';
 import { SendBuffers } from '@grantline/measure';
-import { NetfrontTx } from '../../src/data/netfront-tx.js';
-import { TxGrants } from '../../src/data/tx-grants.js';
+import { NetfrontTx, TxGrants } from '../../src/data/netfront-tx.js';
 
 const PAGES = 256;
 const PAGE = 4096;

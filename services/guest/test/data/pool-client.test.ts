@@ -12,8 +12,7 @@ import {
   ringIdx,
 } from '@grantline/xen';
 import { CtrlFront } from '../../src/data/ctrl-front.js';
-import { PoolClient } from '../../src/data/pool-client.js';
-import { ANSWER_MS, type After } from '../../src/data/pool-requests.js';
+import { PoolClient, ANSWER_MS, type After } from '../../src/data/pool-client.js';
 import { makeRig } from './rig.js';
 
 interface Peer {

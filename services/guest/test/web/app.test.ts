@@ -7,9 +7,33 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { crc32 } from 'node:zlib';
 import t, { type Test } from 'tap';
 import { WebSocket } from 'ws';
-import { patternBody, PatternReader, PATTERN_PERIOD } from '@grantline/measure';
+import { PATTERN_CHUNK, patternBody, patternChunk, PATTERN_PERIOD } from '@grantline/measure';
 import { makeWebApp, type WebAppOptions } from '../../src/web/app.js';
-import { PatternStream } from '../../src/web/bodies.js';
+import { PatternStream } from '../../src/web/routes.js';
+
+/** Checks a body that comes in chunks. */
+class PatternReader {
+  /** Bytes seen. */
+  bytes = 0;
+  /** Offset of the first chunk that differs; -1: none. */
+  wrongAt = -1;
+  private readonly seed: number;
+
+  constructor(seed: number) {
+    this.seed = seed;
+  }
+
+  /** @returns false when these bytes, or some before, are not the body's */
+  take(chunk: Uint8Array): boolean {
+    for (let at = 0; at < chunk.length; at += PATTERN_CHUNK) {
+      const piece = chunk.subarray(at, at + PATTERN_CHUNK);
+      if (this.wrongAt < 0 && patternChunk(this.seed, this.bytes, piece.length).compare(piece) !== 0)
+        this.wrongAt = this.bytes;
+      this.bytes += piece.length;
+    }
+    return this.wrongAt < 0;
+  }
+}
 
 /** The application behind sockets of a server that is not its own: as a guest's stack hands them over. */
 async function served(t: Test, options: Partial<WebAppOptions> = {}) {

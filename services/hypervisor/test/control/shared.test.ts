@@ -16,7 +16,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import t from 'tap';
 import { PAGE_SIZE, type DomId } from '@grantline/base';
-import { readCounterFile } from '@grantline/observe';
+import { readCounterFile } from '@grantline/observe/testkit';
 import { AddressSpace, NoDescriptor, fetchDescriptor, sealSeals } from '@grantline/machine';
 import { SHARED_SOCKET } from '@grantline/xen';
 import { MemoryPool } from '../../src/control/memory-pool.js';

@@ -4,7 +4,7 @@ import type { Run } from '@grantline/base';
 import { type CounterFile, LATENCY } from '@grantline/machine';
 import { APP_COUNTERS, RESPONDER_COUNTERS, STACK_COUNTERS } from '@grantline/observe';
 import { PROTO_TCP, PROTO_UDP, GENERATOR_PORT, RESPOND_PORT } from '@grantline/frames';
-import { CopyApp } from './copy-app.js';
+import { CopyApp } from './frame-app.js';
 import { RecordApp, type RecordMemory } from './record-app.js';
 import { RESPOND_SOCKET, RespondApp } from './respond-app.js';
 import { RxStack, type RxStackOptions } from './rx-stack.js';

@@ -10,8 +10,6 @@ import {
 import type { FrameApp, PieceList } from './frame-app.js';
 
 const C = slots(APP_COUNTERS);
-/** Most memory that frames are kept in. */
-export const RECORD_BYTES = CHUNK_BYTES * CHUNKS;
 
 /** What this needs of AddressSpace: memory that comes and goes. */
 export type RecordMemory = Pick<AddressSpace, 'mem' | 'mapPrivate' | 'mapPrivateAt' | 'unmap'>;

@@ -173,14 +173,7 @@ export class RespondApp implements FrameApp {
     const variant = id & 15;
     if (variant >= PATTERN_VARIANTS || this.headers[id >>> 4] === null) return -1;
     const { pattern } = this;
-    const check = stampCheck(
-      pattern.sums[variant * PATTERN_SUMS + n],
-      id,
-      dv.getInt32(stamp + STAMP_SEQ),
-      dv.getInt32(stamp + STAMP_TIME),
-      dv.getInt32(stamp + STAMP_TIME + 4),
-    );
-    if (check !== dv.getInt32(stamp + STAMP_CHECK)) return -1;
+    if (this.checkOf(stamp, id, n) !== dv.getInt32(stamp + STAMP_CHECK)) return -1;
     const p = variant * PATTERN_MAX;
     return n > 0 && this.request.compare(pattern.bytes, p, p + n, 0, n) !== 0 ? -1 : bytes;
   }
@@ -205,18 +198,19 @@ export class RespondApp implements FrameApp {
     if (n > 0) u8.set(pattern.bytes.subarray(variant * PATTERN_MAX, variant * PATTERN_MAX + n), at + HEADERS);
     u8.copyWithin(stamp, from, from + STAMP_BYTES);
     dv.setUint16(stamp, id);
-    const check = stampCheck(
-      pattern.sums[variant * PATTERN_SUMS + n],
-      id,
-      dv.getInt32(stamp + STAMP_SEQ),
-      dv.getInt32(stamp + STAMP_TIME),
-      dv.getInt32(stamp + STAMP_TIME + 4),
-    );
-    dv.setInt32(stamp + STAMP_CHECK, check);
+    dv.setInt32(stamp + STAMP_CHECK, this.checkOf(stamp, id, n));
     const length = UDP_BYTES + bytes;
     mem.u16[(udp + UDP_CHECK) >> 1] = foldNative(nativePseudo(mem, ip + IP_SRC, PROTO_UDP, length));
     fillChecksum(mem, udp, UDP_CHECK, length);
     this.bytesOf[slot] = HEADERS + bytes;
     this.waiting++;
+  }
+
+  /** What the check of a stamp with that id must be, behind n bytes of pattern. */
+  private checkOf(stamp: number, id: number, n: number): number {
+    const { dv } = this.mem;
+    const sum = this.pattern.sums[(id & 15) * PATTERN_SUMS + n];
+    const time = stamp + STAMP_TIME;
+    return stampCheck(sum, id, dv.getInt32(stamp + STAMP_SEQ), dv.getInt32(time), dv.getInt32(time + 4));
   }
 }

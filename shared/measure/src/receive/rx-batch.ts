@@ -1,19 +1,42 @@
-/** One batch on its way through the stack: fragments as the driver gave them, frames that go to a socket, segments made
- *  of these. All in preallocated rows; a row is told by where it starts. */
+/** One batch on its way through the stack: fragments as the driver gave them, with what it told of each packet; frames that go
+ *  to a socket, segments made of these. All in preallocated rows; a row is told by where it starts. */
+import { endOf, tcpAt } from '@grantline/frames';
+import type { Mem } from '@grantline/machine';
 import * as pieces from './frame-app.js';
 import type { PieceList } from './frame-app.js';
-import * as rxInfo from './rx-info.js';
-import { framesOf } from './rx-info.js';
 
 // Local, so that the engine folds it into the code: see flow-templates.ts.
 const { MAX_LISTED, MAX_PIECES } = pieces;
-const { RX_MSS_MASK } = rxInfo;
+
+// What a driver tells the stack of a received packet besides its bytes, in one word; 0: an ordinary frame whose checksum is
+// filled in. A bulk packet stands for frames that were never cut: TCP payload of up to 64 KiB behind one set of headers.
+/** Bits 0 to 15: payload of each frame of a bulk packet, 0: not one. Bits 16 to 23: how many frames it stands for. */
+const MSS_MASK = 0xffff;
+const FRAMES_SHIFT = 16;
+export const RX_MSS_MASK = MSS_MASK;
+export const RX_FRAMES_SHIFT = FRAMES_SHIFT;
+/** The TCP or UDP checksum field holds the pseudo header's sum: the packet comes from this machine and was never on a wire. */
+export const RX_CSUM_BLANK = 1 << 24;
+/** Most frames that a bulk packet stands for, as many as the NIC cuts from one: the burst that they are made in must stay short. */
+export const MAX_BULK_FRAMES = 128;
+
+/** How many frames the packet stands for. */
+export const framesOf = (info: number): number => ((info & MSS_MASK) === 0 ? 1 : (info >>> FRAMES_SHIFT) & 0xff);
+
+/** @param at, linear the packet's first piece, Ethernet header first @param bytes of the whole packet
+ *  @returns how many frames a bulk packet stands for; 0: it is none, or stands for too many */
+export function bulkFrames(mem: Mem, at: number, linear: number, bytes: number, mss: number): number {
+  if (mss === 0) return 0;
+  const place = tcpAt(mem, at, linear);
+  const frames = Math.ceil((bytes - endOf(place)) / mss);
+  return place < 0 || frames < 1 || frames > MAX_BULK_FRAMES ? 0 : frames;
+}
 
 // What belongs together stands together, in rows of 32-bit words.
 const FRAG_OFF = 0;
 const FRAG_LEN = 1;
 const FRAG_MORE = 2;
-/** Of the packet, at its first fragment: rx-info.ts. */
+/** Of the packet, at its first fragment: the word above. */
 const FRAG_INFO = 3;
 const FRAG_WORDS = 4;
 /** Row of the frame's first fragment. */
@@ -42,7 +65,7 @@ export class RxBatch {
   bytes = 0;
   /** Whether its last fragment is there. */
   whole = false;
-  /** What the driver told of it: rx-info.ts. */
+  /** What the driver told of it. */
   info = 0;
   /** Frames that were appended; those that bulk packets stand for are counted one by one. */
   frames = 0;
@@ -125,17 +148,17 @@ export class RxBatch {
 
   /** Appends the taken frame to a segment, or makes it one of its own when there is none (negative).
    *  @param payload where its payload starts, counted from the frame's start, in the first fragment
-   *  @param rest bytes of payload, not more than the frame holds
+   *  @param payloadBytes of payload, not more than the frame holds
    *  @param raw a bulk packet is listed as one frame, as it came */
-  append(payload: number, rest: number, segment: number, socket: number, raw = false): void {
+  append(payload: number, payloadBytes: number, segment: number, socket: number, raw = false): void {
     const frames = this.frameRows;
     const frame = this.packets++ * FRAME_WORDS;
     this.frames += framesOf(this.info);
-    frames[frame + FRAME_MSS] = raw ? 0 : this.info & RX_MSS_MASK;
+    frames[frame + FRAME_MSS] = raw ? 0 : this.info & MSS_MASK;
     frames[frame + FRAME_FIRST] = this.first;
     frames[frame + FRAME_BYTES] = this.bytes;
     frames[frame + FRAME_PAYLOAD] = payload;
-    frames[frame + FRAME_PAYLOAD_BYTES] = rest;
+    frames[frame + FRAME_PAYLOAD_BYTES] = payloadBytes;
     frames[frame + FRAME_NEXT] = -1;
     const segments = this.segmentRows;
     if (segment >= 0) {
@@ -181,17 +204,17 @@ export class RxBatch {
     let to = at;
     let part = frames[frame + FRAME_FIRST];
     let skip = frames[frame + FRAME_PAYLOAD];
-    let rest = frames[frame + FRAME_PAYLOAD_BYTES];
+    let payloadLeft = frames[frame + FRAME_PAYLOAD_BYTES];
     const mss = frames[frame + FRAME_MSS];
     const header = skip;
-    let size = mss > 0 && mss < rest ? mss : rest;
+    let size = mss > 0 && mss < payloadLeft ? mss : payloadLeft;
     let left = size;
     for (;;) {
       const have = frags[part + FRAG_LEN] - skip;
       const take = have < left ? have : left;
       off[to] = frags[part + FRAG_OFF] + skip;
       len[to] = take;
-      rest -= take;
+      payloadLeft -= take;
       left -= take;
       if (left > 0) {
         frameBytes[to++] = 0;
@@ -200,14 +223,14 @@ export class RxBatch {
         continue;
       }
       frameBytes[to++] = mss > 0 ? header + size : frames[frame + FRAME_BYTES];
-      if (rest === 0) return to;
+      if (payloadLeft === 0) return to;
       // The next frame of a bulk packet begins where this one ended.
       skip += take;
       if (skip === frags[part + FRAG_LEN]) {
         skip = 0;
         part += FRAG_WORDS;
       }
-      left = size = mss < rest ? mss : rest;
+      left = size = mss < payloadLeft ? mss : payloadLeft;
     }
   }
 }

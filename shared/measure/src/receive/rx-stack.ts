@@ -8,12 +8,9 @@
 import { slots, type CounterBlock, type Mem } from '@grantline/machine';
 import { STACK_COUNTERS, STACK_DROP, NO_RX_PROBE, type RxProbe } from '@grantline/observe';
 import * as frames from '@grantline/frames';
-import { isGroup, type Mac } from '@grantline/frames';
-import { MAX_LISTED, MAX_PIECES, type FrameApp, type PieceList } from './frame-app.js';
-import * as lro from './lro.js';
-import { Lro } from './lro.js';
-import { RxBatch } from './rx-batch.js';
-import { framesOf } from './rx-info.js';
+import { Lro, isGroup, type Mac } from '@grantline/frames';
+import { MAX_LISTED, type FrameApp, type PieceList } from './frame-app.js';
+import { RxBatch, framesOf } from './rx-batch.js';
 
 // Local, so that the engine folds them into the code: see flow-templates.ts.
 const { ETH_BYTES, ETH_TYPE, ETHERTYPE_IPV4, ETHERTYPE_VLAN, VLAN_BYTES } = frames;
@@ -21,7 +18,7 @@ const { IP_BROADCAST, IP_BYTES, IP_DST, IP_FLAGS, IP_FRAGMENT_MASK, IP_PROTOCOL,
 const { GENERATOR_PORT, RESPOND_PORT } = frames;
 const { TCP_BYTES, TCP_DST, TCP_OFFSET } = frames;
 const { UDP_BYTES, UDP_DST, UDP_LENGTH } = frames;
-const ALONE = lro.LRO_ALONE;
+const ALONE = frames.LRO_ALONE;
 
 const C = slots(STACK_COUNTERS);
 const PORTS = 65536;
@@ -30,16 +27,18 @@ const L4 = ETH_BYTES + IP_BYTES;
 const PLAIN_IPV4 = 0x45;
 const ADDRESS_SLOTS = 256;
 
-/** Most fragments in one batch. */
-export const STACK_FRAGMENTS = MAX_PIECES;
-
-/** What takes the frames that are no measured run's: a guest's TCP/IP stack. */
-export interface OtherFrames {
-  /** A piece of a frame; frames come whole: see RxStack. */
-  fragment(off: number, len: number, more: boolean, info: number): void;
+/** What takes received frames, batch by batch: this stack, what it passes frames on to, a kernel behind a TAP device. */
+export interface RxSink {
+  /** Responses that it wants in one go; not given: as many as the queue likes. */
+  readonly batch?: number;
+  /** A piece of a frame. @param off byte offset in mem @param more the frame goes on in the next piece
+   *  @param info what the driver told of the packet, with its first piece: rx-batch.ts */
+  fragment(off: number, len: number, more: boolean, info?: number): void;
+  /** Runs the protocols over all frames of the batch. */
   process(): unknown;
-  /** @param isSecond frames of the same batch were handed to the application right before: the time up to now is its */
-  deliver(nowNs: number, isSecond: boolean): unknown;
+  /** Hands what is for sockets to the application. Afterwards no buffer of the batch is looked at any more.
+   *  @param isSecond frames of the same batch were handed to another application right before: the time up to now is its */
+  deliver(nowNs: number, isSecond?: boolean): unknown;
 }
 
 export interface RxStackOptions {
@@ -56,7 +55,7 @@ export interface RxStackOptions {
   app: FrameApp;
 }
 
-export class RxStack {
+export class RxStack implements RxSink {
   /** May be changed between batches. */
   app: FrameApp;
   /** May be changed between batches. */
@@ -64,12 +63,12 @@ export class RxStack {
   /** Told of drops while a capture is on. */
   probe: RxProbe = NO_RX_PROBE;
   /** Gets the frames of no measured run; null: all are taken for one's. */
-  others: OtherFrames | null = null;
+  others: RxSink | null = null;
   /** No frame is for others: a capture is being replayed. */
   takesAll = false;
   /** The frame in progress is for others; its first piece has come, its last has not. */
   private isForOthers = false;
-  private begun = false;
+  private isInFrame = false;
   /** Others have pieces of this batch. */
   private othersWait = false;
   private readonly mem: Mem;
@@ -108,10 +107,6 @@ export class RxStack {
     this.sockets[socketAt(protocol, port)] = socket;
   }
 
-  close(protocol: typeof PROTO_TCP | typeof PROTO_UDP, port: number): void {
-    this.sockets[socketAt(protocol, port)] = -1;
-  }
-
   /** Fragments that the batch still has room for; a frame whose parts exceed it belongs into the next batch. */
   get room(): number {
     return this.current.room;
@@ -120,13 +115,13 @@ export class RxStack {
   /** Adds one part of a frame. Its memory must stay mapped, and the caller's, until deliver returns.
    *  @param off byte offset @param len bytes
    *  @param more the frame goes on in the next fragment
-   *  @param info what is known of the packet, at its first fragment: rx-info.ts
+   *  @param info what is known of the packet, at its first fragment: rx-batch.ts
    *  @throws RangeError when the batch is full: the caller's mistake */
   fragment(off: number, len: number, more: boolean, info = 0): void {
     const { others } = this;
     if (others !== null) {
-      if (!this.begun) this.isForOthers = !this.takesAll && !isMeasured(this.mem, off, len);
-      this.begun = more;
+      if (!this.isInFrame) this.isForOthers = !this.takesAll && !isMeasured(this.mem, off, len);
+      this.isInFrame = more;
       if (this.isForOthers) {
         this.othersWait = true;
         others.fragment(off, len, more, info);
@@ -147,12 +142,12 @@ export class RxStack {
     while (batch.take()) {
       let drop: number = C.dropBadHeader;
       if (batch.whole) drop = raw ? this.judgeRaw() : this.judge();
-      const stands = framesOf(batch.info);
+      const frameCount = framesOf(batch.info);
       if (drop >= 0) {
-        v[drop] += stands;
+        v[drop] += frameCount;
         if (this.probe.on) this.probe.dropped(batch.off, STACK_DROP + drop);
       }
-      count += stands;
+      count += frameCount;
     }
     this.lro.flush();
     v[C.inFrames] += count;
@@ -206,7 +201,7 @@ export class RxStack {
     // All headers stand in the first buffer; where they do not, somebody is playing.
     const linear = batch.linear;
     if (linear < ETH_BYTES) return C.dropBadHeader;
-    if (!this.isMine(at)) return C.dropNotMine;
+    if (!this.isOwn(at)) return C.dropNotMine;
     let l3 = ETH_BYTES;
     let type = dv.getUint16(at + ETH_TYPE);
     let vlan = 0;
@@ -232,40 +227,40 @@ export class RxStack {
     const protocol = dv.getUint8(ip + IP_PROTOCOL);
     const l4 = l3 + ihl;
     let payload = l4;
-    let rest = ipBytes - ihl;
+    let payloadBytes = ipBytes - ihl;
     let socket = -1;
     let segment = ALONE;
     if (protocol === PROTO_TCP) {
-      if (rest < TCP_BYTES || linear < l4 + TCP_BYTES) return C.dropBadHeader;
+      if (payloadBytes < TCP_BYTES || linear < l4 + TCP_BYTES) return C.dropBadHeader;
       const thl = (dv.getUint8(at + l4 + TCP_OFFSET) >>> 4) << 2;
-      if (thl < TCP_BYTES || thl > rest || linear < l4 + thl) return C.dropBadHeader;
+      if (thl < TCP_BYTES || thl > payloadBytes || linear < l4 + thl) return C.dropBadHeader;
       socket = this.sockets[PORTS + dv.getUint16(at + l4 + TCP_DST)]!;
       if (socket < 0) return C.dropNoSocket;
       payload += thl;
-      rest -= thl;
-      if (this.lroOn) segment = this.lro.offer(ip, ihl, at + l4, thl, rest, vlan, batch.segments);
+      payloadBytes -= thl;
+      if (this.lroOn) segment = this.lro.offer(ip, ihl, at + l4, thl, payloadBytes, vlan, batch.segments);
     } else if (protocol === PROTO_UDP) {
-      if (rest < UDP_BYTES || linear < l4 + UDP_BYTES) return C.dropBadHeader;
+      if (payloadBytes < UDP_BYTES || linear < l4 + UDP_BYTES) return C.dropBadHeader;
       const udpBytes = dv.getUint16(at + l4 + UDP_LENGTH);
-      if (udpBytes < UDP_BYTES || udpBytes > rest) return C.dropBadHeader;
+      if (udpBytes < UDP_BYTES || udpBytes > payloadBytes) return C.dropBadHeader;
       socket = this.sockets[dv.getUint16(at + l4 + UDP_DST)]!;
       payload += UDP_BYTES;
-      rest = udpBytes - UDP_BYTES;
+      payloadBytes = udpBytes - UDP_BYTES;
     }
     if (socket < 0) return C.dropNoSocket;
-    batch.append(payload, rest, segment, socket);
+    batch.append(payload, payloadBytes, segment, socket);
     return -1;
   }
 
   private judgeRaw(): number {
     const batch = this.current;
     if (batch.linear < ETH_BYTES) return C.dropBadHeader;
-    if (!this.isMine(batch.off)) return C.dropNotMine;
+    if (!this.isOwn(batch.off)) return C.dropNotMine;
     batch.append(0, batch.bytes, ALONE, 0, true);
     return -1;
   }
 
-  private isMine(at: number): boolean {
+  private isOwn(at: number): boolean {
     const hi = this.mem.dv.getUint16(at);
     return this.promiscuous || isGroup(hi) || this.macs.has(hi, this.mem.dv.getInt32(at + 2));
   }

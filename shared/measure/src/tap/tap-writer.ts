@@ -36,7 +36,7 @@ import {
   Joiner,
   PacketCutter,
 } from '@grantline/frames';
-import { IO_MAX, IoTable } from './io-table.js';
+import { IO_MAX, IoTable } from './tap-io.js';
 
 const C = slots(TAP_COUNTERS);
 /** Pieces of one frame at most: a frame of 9014 bytes in halves of pages has 5. */

@@ -1,7 +1,8 @@
 import t from 'tap';
-import { CopyApp } from '../../src/receive/copy-app.js';
+import { CopyApp } from '../../src/receive/frame-app.js';
 import { LATENCY, latencyPercentiles, mergeLatency, recordLatency } from '@grantline/machine';
-import { FrameDigest, RECORD_BYTES, RecordApp } from '../../src/receive/record-app.js';
+import { FrameDigest, RecordApp } from '../../src/receive/record-app.js';
+import { RECORD_CHUNKS, RECORD_CHUNK_BYTES } from '@grantline/observe';
 import { frame } from '@grantline/frames/testkit';
 import { Receiver, appBlock, latencyBlock, nonZero } from './kit.js';
 import { TestSpace, block } from '@grantline/machine/testkit';
@@ -70,7 +71,7 @@ t.test('frames beyond the cap are told, not counted as received', (t) => {
   t.equal(app.count + app.notKept, 200);
   t.equal(counters.read()['frames'], app.count);
   t.equal([...app.frames()].length, app.count);
-  t.equal(RECORD_BYTES, 256 << 20);
+  t.equal(RECORD_CHUNKS * RECORD_CHUNK_BYTES, 256 << 20);
   t.end();
 });
 

@@ -1,16 +1,9 @@
 import t from 'tap';
 import { APP_COUNTERS } from '@grantline/observe';
-import {
-  PATTERN_MAX,
-  Pattern,
-  STAMP_BYTES,
-  writeStamp,
-  type FlowTemplates,
-  type TemplateSpec,
-} from '@grantline/frames';
+import { PATTERN_MAX, Pattern, STAMP_BYTES, type FlowTemplates, type TemplateSpec } from '@grantline/frames';
 import { memOver, type CounterBlock } from '@grantline/machine';
 import { VerifyApp } from '../../src/receive/verify-app.js';
-import { flowSpec, frame, take, templates } from '@grantline/frames/testkit';
+import { flowSpec, frame, take, templates, writeStamp } from '@grantline/frames/testkit';
 import { Receiver, appBlock, latencyBlock, nonZero } from './kit.js';
 import { TestSpace, block } from '@grantline/machine/testkit';
 

@@ -4,7 +4,7 @@
  *  One writer and one reader, on the same thread. A frame that finds no room is counted and gone: the path goes on. */
 import { nowNs } from '@grantline/base';
 import { type CounterBlock, slots, type Mem } from '@grantline/machine';
-import { CAPTURE_COUNTERS } from '../counters/every-service.js';
+import { CAPTURE_COUNTERS } from '../counters/names.js';
 import { allReasons, REASONS } from './drop-reasons.js';
 import { OPTION_COMMENT, OPTION_FLAGS } from './pcapng-blocks.js';
 import { PCAPNG_ENHANCED } from './pcapng.js';
@@ -103,12 +103,12 @@ export class CaptureRing {
     const start = this.o.at + place;
     let w = start >> 2;
     const low = this.epochLow + timeNs;
-    const over = Math.floor(low / TWO32);
+    const carry = Math.floor(low / TWO32);
     u32[w] = PCAPNG_ENHANCED;
     u32[w + 1] = total;
     u32[w + 2] = 0;
-    u32[w + 3] = this.epochHigh + over;
-    u32[w + 4] = low - over * TWO32;
+    u32[w + 3] = this.epochHigh + carry;
+    u32[w + 4] = low - carry * TWO32;
     u32[w + 5] = kept;
     u32[w + 6] = length;
     let to = start + HEAD;

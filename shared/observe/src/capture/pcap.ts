@@ -1,15 +1,16 @@
-/** Classic pcap files. Source: draft-ietf-opsawg-pcap.
+/** Captures read, whichever their format; classic pcap files read and written. Source: draft-ietf-opsawg-pcap.
  *
  *    file     | magic u32 | major u16 | minor u16 | zone u32 | sigfigs u32 | snaplen u32 | link type u32 |
  *    record   | seconds u32 | fraction u32 | captured length u32 | length on the wire u32 | bytes ... |
  *
  *  The magic tells byte order and the unit of the fraction. */
-import { CaptureError, FrameList, LINKTYPE_ETHERNET, MAX_RECORD_BYTES, notEthernet, type Capture } from './capture.js';
+import { LINKTYPE_ETHERNET, CaptureError, FrameList, MAX_RECORD_BYTES, notEthernet, type Capture } from './capture.js';
+import { PCAPNG_SECTION, parsePcapng } from './pcapng.js';
 
 /** Fraction in microseconds. */
-export const PCAP_MAGIC_US = 0xa1b2c3d4;
+const PCAP_MAGIC_US = 0xa1b2c3d4;
 /** Fraction in nanoseconds. */
-export const PCAP_MAGIC_NS = 0xa1b23c4d;
+const PCAP_MAGIC_NS = 0xa1b23c4d;
 export const PCAP_HEADER_BYTES = 24;
 export const PCAP_RECORD_BYTES = 16;
 
@@ -18,8 +19,16 @@ const LINK_MASK = 0x03ffffff;
 const FCS_IS_TOLD = 0x04000000;
 const FCS_SHIFT = 28;
 
+/** Reads a classic pcap or a pcapng file, as its first bytes say.
+ *  @throws CaptureError when it is neither, is truncated, or holds something else than Ethernet */
+export function parseCapture(bytes: Uint8Array): Capture {
+  if (bytes.length < 4) throw new CaptureError(`not a capture: ${bytes.length} bytes are too few`, 0);
+  const magic = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getUint32(0, true);
+  return magic === PCAPNG_SECTION ? parsePcapng(bytes) : parsePcap(bytes);
+}
+
 /** @throws CaptureError when the bytes are no classic pcap of Ethernet frames, or end inside a record */
-export function parsePcap(bytes: Uint8Array): Capture {
+function parsePcap(bytes: Uint8Array): Capture {
   const dv = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const little = byteOrder(dv);
   if (bytes.length < PCAP_HEADER_BYTES)
@@ -63,4 +72,35 @@ function byteOrder(dv: DataView): boolean {
     if (magic === PCAP_MAGIC_US || magic === PCAP_MAGIC_NS) return little;
   }
   throw new CaptureError('not a capture: neither pcap nor pcapng', 0);
+}
+
+/** One frame to write. */
+export interface FrameRecord {
+  /** Nanoseconds since any origin, not negative. */
+  readonly timeNs: number;
+  /** The frame without FCS. */
+  readonly bytes: Uint8Array;
+}
+
+/** Writes a classic pcap with nanosecond times, little-endian: what was received, for Wireshark to open.
+ *  @returns the file's bytes */
+export function writePcap(frames: readonly FrameRecord[]): Uint8Array<ArrayBuffer> {
+  const size = frames.reduce((sum, f) => sum + PCAP_RECORD_BYTES + f.bytes.length, PCAP_HEADER_BYTES);
+  const out = new Uint8Array(size);
+  const dv = new DataView(out.buffer);
+  dv.setUint32(0, PCAP_MAGIC_NS, true);
+  dv.setUint16(4, 2, true);
+  dv.setUint16(6, 4, true);
+  dv.setUint32(16, 65535, true);
+  dv.setUint32(20, LINKTYPE_ETHERNET, true);
+  let at = PCAP_HEADER_BYTES;
+  for (const { timeNs, bytes } of frames) {
+    dv.setUint32(at, Math.floor(timeNs / 1e9), true);
+    dv.setUint32(at + 4, Math.floor(timeNs % 1e9), true);
+    dv.setUint32(at + 8, bytes.length, true);
+    dv.setUint32(at + 12, bytes.length, true);
+    out.set(bytes, at + PCAP_RECORD_BYTES);
+    at += PCAP_RECORD_BYTES + bytes.length;
+  }
+  return out;
 }

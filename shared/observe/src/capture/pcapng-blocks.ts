@@ -1,7 +1,9 @@
 /** Blocks of a pcapng file that are not packets, little-endian, and what a packet block consists of: the ring of a capture
  *  writes those in place (capture-ring.ts). Source: draft-ietf-opsawg-pcapng. docs/wire/capture.md. */
-import { LINKTYPE_ETHERNET } from './capture.js';
+import { arch, cpus, release, type } from 'node:os';
+import { buildInfo } from '@grantline/base';
 import { PCAPNG_BYTE_ORDER, PCAPNG_INTERFACE, PCAPNG_SECTION } from './pcapng.js';
+import { LINKTYPE_ETHERNET } from './capture.js';
 
 /** Interface Statistics Block. */
 export const PCAPNG_STATISTICS = 5;
@@ -27,14 +29,14 @@ const ISB_RECEIVED = 4;
 const ISB_DROPPED = 5;
 
 /** What a section tells about where it was written. */
-export interface SectionInfo {
+interface SectionInfo {
   hardware: string;
   os: string;
   application: string;
 }
 
 /** One hop that is captured. */
-export interface InterfaceInfo {
+interface InterfaceInfo {
   /** vif1.0:guest */
   name: string;
   description: string;
@@ -51,6 +53,16 @@ export interface Statistics {
   /** Frames that the probe saw, and those of them that the ring had no room for. */
   received: bigint;
   dropped: bigint;
+}
+
+/** What the header of a capture tells about the machine and the program. @param program its name */
+export function sectionInfo(program: string): SectionInfo {
+  const { version, revision } = buildInfo();
+  return {
+    hardware: `${cpus()[0]?.model.trim() ?? 'unknown processor'} (${arch()})`,
+    os: `${type()} ${release()}`,
+    application: `${program} ${version}${revision === '' ? '' : ` ${revision}`}`,
+  };
 }
 
 /** Section header. */

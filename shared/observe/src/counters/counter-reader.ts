@@ -1,6 +1,6 @@
 /** Reads a counter file (counter-file.ts) of another process, also of a dead one, and of one that means harm: a guest may write anything there.
  *  However a file is made, a look takes a bounded number of reads and waits for nobody: it is done where an event loop runs. */
-import { closeSync, openSync, readSync } from 'node:fs';
+import { readSync } from 'node:fs';
 import { Type } from '@sinclair/typebox';
 import { Value } from '@sinclair/typebox/value';
 import { nowNs } from '@grantline/base';
@@ -117,16 +117,6 @@ export class CounterReader {
     const same = toc.entries.every((e, i) => entries[i]?.at === e.at && entries[i].names.length === e.names.length);
     if (!same) this.seen = [];
     return entries;
-  }
-}
-
-/** One look at a file of that path. @throws Error as CounterReader.read, or the system's */
-export function readCounterFile(path: string): BlockSnapshot[] {
-  const fd = openSync(path, 'r');
-  try {
-    return new CounterReader(readerOf(fd)).read();
-  } finally {
-    closeSync(fd);
   }
 }
 

@@ -5,20 +5,37 @@
  *  service all day. Not its counters: they cannot be set, and the registry takes anything that answers `get`. */
 import type { Metric } from 'prom-client';
 import {
+  counter,
+  gauge,
+  TESTBED_FAMILIES,
+  LATENCY,
+  processCpuNs,
+  type Family,
   type By,
   type Declared,
   type Series,
-  type Family,
   type Labels,
   type BlockSnapshot,
   type CounterFile,
-  processCpuNs,
-  LATENCY,
 } from '@grantline/machine';
-import { COUNTERS } from './names.js';
-import { FAMILIES, type FamilyName } from './metrics-families.js';
-import { latencyHistogram } from './metrics-latency.js';
 import { buildInfo, domainName } from '@grantline/base';
+import { COUNTERS } from './names.js';
+
+/** Every metric of every service, in the order of the page. docs/wire/metrics.md. */
+const PROCESS_FAMILIES = {
+  grantline_build_info: gauge('What is running.', 'version', 'revision', 'node'),
+  process_cpu_seconds_total: counter('CPU time of all threads.'),
+  process_resident_memory_bytes: gauge('Resident memory.'),
+  process_start_time_seconds: gauge('Start of the process since the epoch.'),
+  nodejs_heap_size_used_bytes: gauge('Used heap.'),
+  nodejs_external_memory_bytes: gauge('Memory outside the heap.'),
+} as const satisfies Record<string, Family>;
+
+export const FAMILIES = {
+  ...TESTBED_FAMILIES,
+  ...PROCESS_FAMILIES,
+} as const;
+export type FamilyName = keyof typeof FAMILIES;
 
 /** A value that the service reads when asked: ring slots, states, grants. */
 export interface Reading<F extends string = FamilyName> {
@@ -34,7 +51,7 @@ interface Sample {
   value: number;
 }
 
-export interface MetricsOptions {
+interface MetricsOptions {
   /** The domain that the service is; label of all its series. */
   domain: string;
   /** null: no counters. */
@@ -59,8 +76,8 @@ class Page<F extends string> {
     if (samples === undefined) this.samples.set(family, (samples = new Map<string, Sample>()));
     const all: Record<string, string> = { domain: this.domain, ...labels, ...(le === undefined ? {} : { le }) };
     const key = `${suffix} ${JSON.stringify(all)}`;
-    const there = samples.get(key);
-    if (there !== undefined) there.value += value;
+    const known = samples.get(key);
+    if (known !== undefined) known.value += value;
     else samples.set(key, { metricName: `${family}${suffix}`, labels: all, value });
   }
 
@@ -168,4 +185,37 @@ function addLatency(page: Page<FamilyName>, block: BlockSnapshot): void {
   for (const { le, count } of buckets) page.add({ family, value: count }, '_bucket', le);
   page.add({ family, value: sumSeconds }, '_sum');
   page.add({ family, value: buckets.at(-1)?.count ?? 0 }, '_count');
+}
+
+const FIRST_NS = 1024;
+const OCTAVES = 24;
+const ENDS_AT = /^lt(\d+|Infinity)$/;
+
+/** Upper bounds in nanoseconds, doubling; exclusive in the block. */
+export const LATENCY_BOUNDS_NS: readonly number[] = Array.from({ length: OCTAVES + 1 }, (_, k) => FIRST_NS * 2 ** k);
+
+for (const ns of LATENCY_BOUNDS_NS)
+  if (!LATENCY.names.includes(`lt${ns}`)) throw new Error(`the latency block has no bound at ${ns} ns`);
+
+interface LatencyHistogram {
+  /** Cumulative, by bound in seconds; the last bound is +Inf and its value the count of all. */
+  readonly buckets: readonly { readonly le: string; readonly count: number }[];
+  readonly sumSeconds: number;
+}
+
+/** The latency histogram for Prometheus, out of the log-linear block (shared/machine/src/counters/latency.ts). The block has bounds at 1.024 us
+ *  and at each doubling of it up to 17.2 s; those are the `le` bounds, so the counts are exact.
+ *  @param values a latency block's values by name, in the order of its slots */
+export function latencyHistogram(values: Readonly<Record<string, number>>): LatencyHistogram {
+  const bounds = new Set(LATENCY_BOUNDS_NS);
+  const buckets: { le: string; count: number }[] = [];
+  let count = 0;
+  for (const [name, value] of Object.entries(values)) {
+    const end = ENDS_AT.exec(name)?.[1];
+    if (end === undefined) continue;
+    count += value;
+    if (end === 'Infinity') buckets.push({ le: '+Inf', count });
+    else if (bounds.has(Number(end))) buckets.push({ le: String(Number(end) / 1e9), count });
+  }
+  return { buckets, sumSeconds: (values['sumNs'] ?? 0) / 1e9 };
 }

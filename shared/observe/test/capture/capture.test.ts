@@ -1,9 +1,8 @@
 import { readFileSync } from 'node:fs';
 import t from 'tap';
 import { CaptureError } from '../../src/capture/capture.js';
-import { parseCapture } from '../../src/capture/read-capture.js';
+import { parseCapture, writePcap } from '../../src/capture/pcap.js';
 import { MacRewriter, destinations } from '../../src/capture/mac-rewriter.js';
-import { writePcap } from '../../src/capture/write-pcap.js';
 
 const SAMPLE = new URL('../../../../../load/captures/lan-http.pcap', import.meta.url);
 const hex = (text: string): Uint8Array => Uint8Array.from(Buffer.from(text.replace(/\s+/g, ''), 'hex'));

@@ -12,7 +12,8 @@ import {
   AddressSpace,
   makeMemory,
 } from '@grantline/machine';
-import { CounterReader, readCounterFile, readerOf, type ReadAt } from '../../src/counters/counter-reader.js';
+import { CounterReader, readerOf, type ReadAt } from '../../src/counters/counter-reader.js';
+import { readCounterFile } from '../../testkit/read-back.js';
 import { anew } from '@grantline/machine/testkit';
 
 const dir = mkdtempSync('/dev/shm/grantline-counters-');

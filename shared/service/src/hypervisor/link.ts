@@ -90,10 +90,10 @@ export class Link {
     const list = this.handlers.get(name);
     if (list) list.push(fn);
     else this.handlers.set(name, [fn]);
-    const mine = this.backlog.filter((e) => e.event === name);
-    if (mine.length === 0) return;
+    const kept = this.backlog.filter((e) => e.event === name);
+    if (kept.length === 0) return;
     this.backlog = this.backlog.filter((e) => e.event !== name);
-    for (const e of mine) this.call(fn, e);
+    for (const e of kept) this.call(fn, e);
   }
 
   onClose(fn: (reason: string) => void): void {

@@ -3,8 +3,7 @@
 import { slots } from '@grantline/machine';
 import type { Connection } from '../tcp/connection.js';
 import type { NetStack } from '../net-stack.js';
-import type { ConnectionEvents } from '../tcp/tcb.js';
-import { ERR_NONE } from '../tcp/state.js';
+import { type ConnectionEvents, ERR_NONE } from '../tcp/tcb.js';
 import { CHARGEN_PORT, DISCARD_PORT, ECHO_PORT } from '@grantline/base';
 import { TCP_APP_COUNTERS } from '../counters.js';
 
@@ -93,7 +92,7 @@ export class EchoApp implements ConnectionEvents {
   private readonly connection: Connection;
   private readonly memory: BulkMemory;
   private ended = false;
-  private rest: Uint8Array | null = null;
+  private unsent: Uint8Array | null = null;
 
   constructor(connection: Connection, memory: BulkMemory) {
     this.connection = connection;
@@ -106,18 +105,18 @@ export class EchoApp implements ConnectionEvents {
 
   onReadable(): void {
     const { connection, memory } = this;
-    if (this.rest !== null) return;
+    if (this.unsent !== null) return;
     while (connection.readable > 0) {
       const n = connection.read(memory.sink);
       memory.counters.v[C.receivedBytes] += n;
       const sent = connection.write(memory.sink, 0, n);
       memory.counters.v[C.sentBytes] += sent;
       if (sent === n) continue;
-      this.rest = memory.sink.slice(sent, n);
+      this.unsent = memory.sink.slice(sent, n);
       break;
     }
     memory.counters.commit();
-    if (this.ended && this.rest === null) connection.close();
+    if (this.ended && this.unsent === null) connection.close();
   }
 
   onEnd(): void {
@@ -126,11 +125,11 @@ export class EchoApp implements ConnectionEvents {
   }
 
   onWritable(): void {
-    if (this.rest === null) return;
-    const sent = this.connection.write(this.rest);
+    if (this.unsent === null) return;
+    const sent = this.connection.write(this.unsent);
     this.memory.counters.v[C.sentBytes] += sent;
-    this.rest = sent === this.rest.length ? null : this.rest.subarray(sent);
-    if (this.rest === null) this.onReadable();
+    this.unsent = sent === this.unsent.length ? null : this.unsent.subarray(sent);
+    if (this.unsent === null) this.onReadable();
   }
 
   onClose(error: number): void {

@@ -3,11 +3,9 @@
  *    0      1      2       4        8
  *    | type | code | check | rest   | data ... */
 import { fastSum, foldSum, updateChecksum, IP_BYTES, IP_DST, IP_PROTOCOL, IP_SRC, PROTO_TCP } from '@grantline/frames';
-import { C, type Host } from '../host.js';
-import { MAX_IP_PAYLOAD, type IpOut } from './ip-out.js';
-import { Limiter } from './limiter.js';
-import { RX_CHECKSUM_OK } from '../link.js';
-import type { Packet } from './packet.js';
+import { FOR_LIMITS, type KeyedHash } from '../storage/keyed-hash.js';
+import { C, type Host, RX_CHECKSUM_OK } from '../host.js';
+import { MAX_IP_PAYLOAD, type IpOut, type Packet } from './ipv4.js';
 
 export const PROTO_ICMP = 1;
 const ICMP_BYTES = 8;
@@ -22,6 +20,9 @@ const PARAMETER_PROBLEM = 12;
 const PORT_UNREACHABLE = 3;
 /** IP header and the first 8 bytes behind it are quoted at least. */
 const QUOTED = 8;
+
+/** Of a Limiter. */
+const BUCKETS = 256;
 
 /** An error about a segment of ours. Addresses and ports are those of the segment: src is own. */
 export interface IcmpError {
@@ -90,8 +91,8 @@ export class Icmp {
     else if (type === UNREACHABLE || type === TIME_EXCEEDED || type === PARAMETER_PROBLEM || type === SOURCE_QUENCH)
       this.error(packet, type);
     else if (type === ECHO_REPLY && this.onEchoReply !== null) {
-      const rest = mem.dv.getUint32(l4 + REST);
-      this.onEchoReply(packet.src, rest >>> 16, rest & 0xffff, l4 + ICMP_BYTES, l4Bytes - ICMP_BYTES);
+      const restWord = mem.dv.getUint32(l4 + REST);
+      this.onEchoReply(packet.src, restWord >>> 16, restWord & 0xffff, l4 + ICMP_BYTES, l4Bytes - ICMP_BYTES);
     } else v[C.icmpIgnored]++;
   }
 
@@ -164,5 +165,34 @@ export class Icmp {
       code: dv.getUint8(l4 + 1),
       mtu: dv.getUint16(l4 + REST + 2),
     });
+  }
+}
+
+/** Answers that a peer may have: so many a second, and as many at once. Each peer for itself, so that none uses up the
+ *  others'; a limit for all together would be somebody's to exhaust, and to learn from (CVE-2020-25705). Peers share 256
+ *  buckets by a keyed hash, so nobody can choose with whom. What all cost together is bounded by what they send: an answer
+ *  is not longer than what it answers. */
+export class Limiter {
+  private readonly hash: KeyedHash;
+  private readonly perMs: number;
+  private readonly most: number;
+  private readonly tokens: Float64Array;
+  private readonly lastMs = new Float64Array(BUCKETS);
+
+  /** @param perSecond for each peer */
+  constructor(hash: KeyedHash, perSecond: number) {
+    this.hash = hash;
+    this.perMs = perSecond / 1000;
+    this.most = Math.max(1, perSecond);
+    this.tokens = new Float64Array(BUCKETS).fill(this.most);
+  }
+
+  /** @param peer its address @returns false when it is too many */
+  allow(nowMs: number, peer: number): boolean {
+    const at = this.hash.of(peer, 0, 0, FOR_LIMITS) & (BUCKETS - 1);
+    const tokens = Math.min(this.most, this.tokens[at] + (nowMs - this.lastMs[at]) * this.perMs);
+    this.lastMs[at] = nowMs;
+    this.tokens[at] = tokens < 1 ? tokens : tokens - 1;
+    return tokens >= 1;
   }
 }

@@ -5,7 +5,7 @@
  *  that has the most of them, so that nobody's half datagrams push out those of others who have fewer. */
 import type { PrivateMemory } from '@grantline/machine';
 import { C, type Host } from '../host.js';
-import { Ranges } from '../tcp/ranges.js';
+import { Ranges } from '../tcp/seq.js';
 import { Timed } from '../storage/timer-heap.js';
 
 const DATAGRAMS = 8;
@@ -20,7 +20,7 @@ class Datagram extends Timed {
   key = 0;
   /** Length, once the last fragment has come. */
   total = -1;
-  begun = 0;
+  order = 0;
   readonly have = new Ranges();
   private readonly owner: Reassembly;
 
@@ -110,7 +110,7 @@ export class Reassembly {
     }
     d.active = true;
     d.total = -1;
-    d.begun = ++this.count;
+    d.order = ++this.count;
     d.have.clear();
     this.host.timers.wake(d, this.host.now + this.host.set.reassemblyMs);
     return d;
@@ -118,7 +118,7 @@ export class Reassembly {
 
   private firstToGo(a: Datagram, b: Datagram): Datagram {
     const more = this.countOf(a.src) - this.countOf(b.src);
-    return more > 0 || (more === 0 && a.begun < b.begun) ? a : b;
+    return more > 0 || (more === 0 && a.order < b.order) ? a : b;
   }
 
   private countOf(src: number): number {

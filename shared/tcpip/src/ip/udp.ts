@@ -12,11 +12,9 @@ import {
   UDP_SRC,
   writeUdp,
 } from '@grantline/frames';
-import { C, type Host } from '../host.js';
+import { C, type Host, RX_CHECKSUM_BLANK, RX_CHECKSUM_OK } from '../host.js';
 import type { Icmp } from './icmp.js';
-import { MAX_IP_PAYLOAD, type IpOut } from './ip-out.js';
-import { RX_CHECKSUM_BLANK, RX_CHECKSUM_OK } from '../link.js';
-import type { Packet } from './packet.js';
+import { MAX_IP_PAYLOAD, type IpOut, type Packet } from './ipv4.js';
 
 /** Takes a datagram: at..at+bytes in the stack's memory, valid during the call. */
 export type UdpHandler = (at: number, bytes: number, srcIp: number, srcPort: number) => void;

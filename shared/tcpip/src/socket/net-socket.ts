@@ -1,10 +1,14 @@
-/** A connection as a Node stream, with what http, ws and others expect of a net.Socket. */
+/** A connection as a Node stream, with what http, ws and others expect of a net.Socket.
+ *  For a server:
+ *
+ *      stack.listen(80, (connection) => accept(connection, (socket) => server.emit('connection', socket)));
+ *
+ *  One that connects is made with `connecting`, and gets the connection's events from then on. */
+import { constants } from 'node:os';
 import { Duplex } from 'node:stream';
 import { formatIp } from '@grantline/frames';
+import { ERROR_CODES, ERR_NONE, type ConnectionEvents } from '../tcp/tcb.js';
 import type { Connection } from '../tcp/connection.js';
-import { netError } from './net-error.js';
-import type { ConnectionEvents } from '../tcp/tcb.js';
-import { ERR_NONE } from '../tcp/state.js';
 
 /** Most that one read takes from the receive buffer: a coalesced packet. */
 const CHUNK = 1 << 16;
@@ -244,4 +248,31 @@ export class NetSocket extends Duplex implements ConnectionEvents {
     this.pendingDone = null;
     done();
   }
+}
+
+/** Makes a stream of a connection that was accepted: to be returned by the callback of NetStack.listen. Null when it was
+ *  destroyed at once: the connection is reset. */
+export function accept(
+  connection: Connection,
+  onSocket: (socket: NetSocket) => void,
+  options: NetSocketOptions = { allowHalfOpen: true },
+): NetSocket | null {
+  const socket = new NetSocket(connection, false, options);
+  onSocket(socket);
+  return socket.destroyed ? null : socket;
+}
+
+interface NetErrorPlace {
+  syscall: 'connect' | 'read' | 'write' | 'listen';
+  address?: string;
+  port?: number;
+}
+
+/** Errors of connections as Node has them: code, errno, syscall, address.
+ *  @param error ERR_* or a code of Node's */
+function netError(error: number | string, place: NetErrorPlace): NodeJS.ErrnoException {
+  const code = typeof error === 'string' ? error : ERROR_CODES[error] || 'ECONNRESET';
+  const where = place.address === undefined ? '' : ` ${place.address}:${place.port}`;
+  const errno = (constants.errno as Record<string, number>)[code];
+  return Object.assign(new Error(`${place.syscall} ${code}${where}`), { code, errno: errno && -errno, ...place });
 }

@@ -1,8 +1,4 @@
-/** SipHash-2-4 over four words, keyed with all 128 bits of a secret: what a peer without it can neither predict nor aim at.
- *  For initial sequence numbers (RFC 6528) and SYN cookies (RFC 4987), timestamp offsets (RFC 7323, 7.1), ephemeral ports
- *  (RFC 6056), identifications of fragments (RFC 7739) and the connection table.
- *  Source: Aumasson, Bernstein: SipHash. Words of 64 bits are pairs of 32: h the high half, l the low one. */
-import type { Secret } from './secret.js';
+/** What a stack knows and no peer, and numbers made of it. */
 
 /** What a hash is for, its last word: nothing learnt from one tells about another. */
 export const FOR_TABLE = 0;
@@ -13,11 +9,18 @@ export const FOR_IP_ID = 4;
 export const FOR_COOKIE = 5;
 export const FOR_LIMITS = 6;
 
+/** Of a secret. */
+const SECRET_BYTES = 16;
+
 const LENGTH = 16 << 24;
 
 /** What an addition of low halves carries into the high ones; by bits, because a branch here costs twice the time. */
 const carry = (a: number, b: number, sum: number): number => ((a & b) | ((a | b) & ~sum)) >>> 31;
 
+/** SipHash-2-4 over four words, keyed with all 128 bits of a secret: what a peer without it can neither predict nor aim at.
+ *  For initial sequence numbers (RFC 6528) and SYN cookies (RFC 4987), timestamp offsets (RFC 7323, 7.1), ephemeral ports
+ *  (RFC 6056), identifications of fragments (RFC 7739) and the connection table.
+ *  Source: Aumasson, Bernstein: SipHash. Words of 64 bits are pairs of 32: h the high half, l the low one. */
 export class KeyedHash {
   private readonly k0l: number;
   private readonly k0h: number;
@@ -82,5 +85,27 @@ export class KeyedHash {
       v2h = l;
     }
     return v0l ^ v1l ^ v2l ^ v3l;
+  }
+}
+
+/** What a stack knows and no peer: 128 bits from the system's generator, drawn when it begins. A type of its own, so that
+ *  nothing seeded or shorter can stand for it. */
+export class Secret {
+  /** Four words, little-endian as SipHash reads its key. */
+  readonly words: Int32Array;
+
+  private constructor(bytes: Uint8Array) {
+    const dv = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    this.words = Int32Array.from({ length: 4 }, (_, i) => dv.getInt32(4 * i, true));
+  }
+
+  static fresh(): Secret {
+    return new Secret(crypto.getRandomValues(new Uint8Array(SECRET_BYTES)));
+  }
+
+  /** A known one, for tests that compare. @throws RangeError when it is not 16 bytes */
+  static known(bytes: Uint8Array): Secret {
+    if (bytes.length !== SECRET_BYTES) throw new RangeError(`a secret has ${SECRET_BYTES} bytes, not ${bytes.length}`);
+    return new Secret(bytes);
   }
 }

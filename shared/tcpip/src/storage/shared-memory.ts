@@ -7,12 +7,10 @@
  *  While less than an eighth is left, connections are watched: one that holds data which its peer has not taken, and whose
  *  peer takes less than a floor in five seconds, is reset; data beyond a gap that stays open that long is forgotten, and
  *  comes again. While there is enough nobody is watched: a slow reader may be as slow as it likes. */
-import type { Arena } from './arena.js';
-import type { ByteRing } from './byte-ring.js';
+import type { Arena, ByteRing } from './byte-ring.js';
 import { C, type Host } from '../host.js';
-import type { Tcb } from '../tcp/tcb.js';
+import { type Tcb, ERR_TIMEDOUT, ESTABLISHED, TIME_WAIT } from '../tcp/tcb.js';
 import { closeWith } from '../tcp/control.js';
-import { ERR_TIMEDOUT, ESTABLISHED, TIME_WAIT } from '../tcp/state.js';
 import type { TcpTable } from '../tcp/table.js';
 import { Timed } from './timer-heap.js';
 

@@ -2,14 +2,12 @@
 import { TCP_FIN } from '@grantline/frames';
 import { C } from '../host.js';
 import { onAcked, onDuplicate, takeSack } from './recovery.js';
-import { sampleFromAck } from './rtt.js';
+import { sampleFromAck, startRetransmit, stopRetransmit } from './timers.js';
 import type { Segment } from './segment.js';
 import { seqGe, seqGt, seqLt } from './seq.js';
-import type { Tcb } from './tcb.js';
+import { type Tcb, EV_WRITABLE } from './tcb.js';
 import { challengeAllowed } from './control.js';
 import { acknowledge } from './output.js';
-import { EV_WRITABLE } from './state.js';
-import { startRetransmit, stopRetransmit } from './timers.js';
 
 /** The segment may not be used further. */
 export const ACK_BAD = 0;

@@ -3,13 +3,13 @@
  *
  *  A held segment refers to the frames' memory, so buffers may be reused only after NetStack.flush. With coalescing off
  *  everything is copied before `input` returns. */
-import { IP_BYTES, follows, isLast, mayJoin, TCP_BYTES, TCP_PSH } from '@grantline/frames';
+import { IP_BYTES, JOIN_RULES, TCP_BYTES, TCP_PSH } from '@grantline/frames';
 import { C, type Host } from '../host.js';
-import { MAX_PARTS, type Packet } from '../ip/packet.js';
-import { Segment } from './segment.js';
+import { MAX_PARTS, type Packet } from '../ip/ipv4.js';
+import { Segment, parseTcp } from './segment.js';
 import { seqGe } from './seq.js';
-import { parseTcp } from './parse.js';
 
+const { follows, isLast, mayJoin } = JOIN_RULES;
 /** Flows held at once, as in Linux. */
 const FLOWS = 8;
 

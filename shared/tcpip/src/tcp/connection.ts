@@ -2,9 +2,9 @@
  *
  *  Nothing calls back from within these methods; what happens is told by ConnectionEvents in NetStack.flush. */
 import { seqDist } from './seq.js';
-import type { ConnectionEvents, Tcb } from './tcb.js';
-import { closeWith } from './control.js';
 import {
+  type ConnectionEvents,
+  type Tcb,
   CLOSED,
   CLOSE_WAIT,
   ERR_ABORTED,
@@ -17,7 +17,8 @@ import {
   SYN_RECEIVED,
   SYN_SENT,
   TIME_WAIT,
-} from './state.js';
+} from './tcb.js';
+import { closeWith } from './control.js';
 import { startKeepAlive, startLife, startMemoryRetry } from './timers.js';
 import { windowUpdateDue } from './window.js';
 
@@ -56,10 +57,6 @@ export class Connection {
   /** Bytes written that the peer has not acknowledged. */
   get unacknowledged(): number {
     return this.tcb.tx.used;
-  }
-  /** Smoothed round-trip time in microseconds; 0 before the first sample. */
-  get roundTripUs(): number {
-    return this.tcb.srtt8 >> 3;
   }
   /** Bytes that congestion control allows to be under way, and that are. */
   get congestionWindow(): number {

@@ -3,16 +3,14 @@
  *  application does in a callback happens while a segment is being processed, and a batch of segments is answered
  *  once. */
 import type { PrivateMemory } from '@grantline/machine';
-import { Arena } from '../storage/arena.js';
+import { Arena, ByteRing } from '../storage/byte-ring.js';
 import type { Arp } from '../ip/arp.js';
-import { ByteRing } from '../storage/byte-ring.js';
 import type { Host } from '../host.js';
-import type { IpOut } from '../ip/ip-out.js';
+import type { IpOut } from '../ip/ipv4.js';
 import { FOR_ISN, FOR_TIMESTAMPS } from '../storage/keyed-hash.js';
-import { Limiter } from '../ip/limiter.js';
+import { Limiter } from '../ip/icmp.js';
 import { SharedMemory } from '../storage/shared-memory.js';
-import { Tcb, type TcpShared } from './tcb.js';
-import { EV_OPEN } from './state.js';
+import { Tcb, type TcpShared, EV_OPEN } from './tcb.js';
 import { TcpTable } from './table.js';
 
 /** Chooses initial sequence numbers; tests put their own in. */

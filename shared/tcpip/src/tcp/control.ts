@@ -3,9 +3,18 @@
 import { TCP_BYTES, TCP_FIN, TCP_FLAG_ACK, TCP_RST, TCP_SYN, PROTO_TCP } from '@grantline/frames';
 import { C } from '../host.js';
 import type { Segment } from './segment.js';
-import type { Tcb, TcpShared } from './tcb.js';
+import {
+  type Tcb,
+  type TcpShared,
+  CLOSED,
+  ERR_NONE,
+  ESTABLISHED,
+  EV_CLOSE,
+  SYN_RECEIVED,
+  SYN_SENT,
+  TIME_WAIT,
+} from './tcb.js';
 import { bareSeq, writeTcpHeader } from './segment-writer.js';
-import { CLOSED, ERR_NONE, ESTABLISHED, EV_CLOSE, SYN_RECEIVED, SYN_SENT, TIME_WAIT } from './state.js';
 
 /** Challenges per connection and half second (RFC 5961, 7). Counted per connection: a common limit can be probed by
  *  others to learn about this one. */

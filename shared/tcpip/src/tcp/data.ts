@@ -2,13 +2,10 @@
  *  RFC 5681, 4.2, for what is acknowledged at once. Urgent data is ordinary data here (RFC 6093). */
 import { TCP_FIN } from '@grantline/frames';
 import { C } from '../host.js';
-import { Ranges } from './ranges.js';
+import { Ranges, seqGe, seqLe } from './seq.js';
 import type { Segment } from './segment.js';
-import { seqGe, seqLe } from './seq.js';
-import type { Tcb } from './tcb.js';
-import { enterTimeWait } from './control.js';
-import { acknowledge } from './output.js';
 import {
+  type Tcb,
   CLOSE_WAIT,
   CLOSING,
   ESTABLISHED,
@@ -17,7 +14,9 @@ import {
   FIN_WAIT_1,
   FIN_WAIT_2,
   SYN_RECEIVED,
-} from './state.js';
+} from './tcb.js';
+import { enterTimeWait } from './control.js';
+import { acknowledge } from './output.js';
 import { startDelayedAck } from './timers.js';
 
 /** Takes payload that lies in the window, trimmed to it, and the FIN behind it. */

@@ -1,19 +1,16 @@
 /** What a segment does to a connection. Source: RFC 9293, 3.10.7, in its order; RFC 5961 for resets and SYNs in the
  *  window; RFC 7323, 5, for old duplicates (PAWS); RFC 1337 and 6191 for TIME-WAIT. */
-import { TCP_FIN, TCP_FLAG_ACK, TCP_RST, TCP_SYN } from '@grantline/frames';
-import { C } from '../host.js';
-import type { Segment } from './segment.js';
-import { seqGe, seqGt, seqLe, seqLt } from './seq.js';
-import type { Tcb, TcpShared } from './tcb.js';
-import { ACK_BAD, ACK_FIN, processAck } from './ack.js';
-import { challengeAllowed, closeWith, enterTimeWait, resetFor, startTimeWait } from './control.js';
-import { processData, trimToWindow } from './data.js';
-import { cookieInstead, establish, listenInput, synSentInput } from './listen.js';
-import { acknowledge } from './output.js';
+import { IP_BYTES, TCP_BYTES, TCP_FIN, TCP_FLAG_ACK, TCP_RST, TCP_SYN } from '@grantline/frames';
+import type { IcmpError } from '../ip/icmp.js';
+import { onTimeout } from './recovery.js';
+import { seqGe, seqLt, seqGt, seqLe } from './seq.js';
+import { closeWith, isOpening, challengeAllowed, enterTimeWait, resetFor, startTimeWait } from './control.js';
 import {
+  ERR_REFUSED,
+  ERR_UNREACHABLE,
+  ESTABLISHED,
   CLOSING,
   ERR_NONE,
-  ERR_REFUSED,
   ERR_RESET,
   FIN_WAIT_1,
   FIN_WAIT_2,
@@ -21,12 +18,27 @@ import {
   SYN_RECEIVED,
   SYN_SENT,
   TIME_WAIT,
-  ESTABLISHED,
-} from './state.js';
+  type TcpShared,
+  type Tcb,
+} from './tcb.js';
+import { setMss, cookieInstead, establish, listenInput, synSentInput } from './listen.js';
+import { C } from '../host.js';
+import type { Segment } from './segment.js';
+import { ACK_BAD, ACK_FIN, processAck } from './ack.js';
+import { processData, trimToWindow } from './data.js';
+import { acknowledge } from './output.js';
 import { startLife } from './timers.js';
 
 /** A timestamp older than this says nothing (RFC 7323, 5.5). */
 const PAWS_IDLE_MS = 24 * 86_400_000;
+
+// Of ICMP errors.
+const UNREACHABLE = 3;
+const PROTOCOL = 2;
+const PORT = 3;
+const TOO_BIG = 4;
+/** RFC 1191: every link carries 68; below 552 it is more likely an attack than a link. */
+const SMALLEST_MTU = 552;
 
 export function tcpInput(tcp: TcpShared, seg: Segment): void {
   const tcb = tcp.table.find(seg.dst, seg.dstPort, seg.src, seg.srcPort);
@@ -225,4 +237,31 @@ function timeWaitInput(tcb: Tcb, seg: Segment): void {
   // The peer's FIN again: our acknowledgement was lost.
   if ((seg.flags & TCP_FIN) !== 0) startTimeWait(tcb);
   if ((seg.flags & TCP_FIN) !== 0 || challengeAllowed(tcb)) acknowledge(tcb);
+}
+
+/** What TCP makes of ICMP errors: believed only for a segment that is under way, and hard errors only while a connection
+ *  opens (RFC 5927, 4 to 6). Source of the path MTU: RFC 1191. */
+export function tcpIcmpError(tcp: TcpShared, error: IcmpError): void {
+  const tcb = tcp.table.find(error.src, error.srcPort, error.dst, error.dstPort);
+  if (tcb === null || error.type !== UNREACHABLE) return;
+  if (!seqGe(error.seq, tcb.sndUna) || !seqLt(error.seq, tcb.sndMax)) return;
+  if (error.code === TOO_BIG) {
+    const mtu = Math.max(error.mtu, SMALLEST_MTU);
+    const before = tcb.mss;
+    if (tcb.state < ESTABLISHED || mtu >= tcp.host.set.mtu) return;
+    setMss(tcb, mtu - IP_BYTES - TCP_BYTES);
+    if (tcb.mss >= before) {
+      tcb.mss = before;
+      return;
+    }
+    // All that is under way was too long: again, in smaller pieces; not a sign of congestion.
+    const { ssthresh } = tcb;
+    onTimeout(tcb);
+    tcb.ssthresh = ssthresh;
+    tcp.markDirty(tcb);
+  } else if (isOpening(tcb) && tcb.listener === null) {
+    if (error.code === PROTOCOL || error.code === PORT) closeWith(tcb, ERR_REFUSED);
+    // Others may pass; they are the reason given if the opening fails.
+    else tcb.error = ERR_UNREACHABLE;
+  }
 }

@@ -1,11 +1,10 @@
 /** What a connection sends, and when. Source: RFC 9293, 3.7.4 (Nagle), 3.8.6.2.1 (silly windows), 3.8.6.1 (probes). */
 import { TCP_FIN, TCP_PSH } from '@grantline/frames';
 import { C } from '../host.js';
-import { NEIGHBOR_GONE } from '../ip/neighbor.js';
+import { NEIGHBOR_GONE } from '../ip/arp.js';
 import { holeEnd, nextHole, pipe, restartAfterIdle } from './recovery.js';
 import { seqGt } from './seq.js';
-import type { Tcb } from './tcb.js';
-import { CA_OPEN, ESTABLISHED, SYN_RECEIVED, SYN_SENT, TIME_WAIT } from './state.js';
+import { type Tcb, CA_OPEN, ESTABLISHED, SYN_RECEIVED, SYN_SENT, TIME_WAIT } from './tcb.js';
 import { advanceSent, bareSeq, optionBytes, sendSegment, sendSyn } from './segment-writer.js';
 import { startPersist, startRetransmit } from './timers.js';
 

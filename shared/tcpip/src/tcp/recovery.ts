@@ -5,11 +5,9 @@
  *  One rule for all: send while `cwnd - pipe` has room, where pipe is what is believed to be in the network. Where the
  *  RFCs inflate cwnd by duplicate acknowledgements, here pipe shrinks by them: the same, without a cwnd that lies. */
 import { C } from '../host.js';
-import { Ranges } from './ranges.js';
+import { Ranges, seqGe, seqGt, seqLe, seqLt, seqMax } from './seq.js';
 import type { Segment } from './segment.js';
-import { seqGe, seqGt, seqLe, seqLt, seqMax } from './seq.js';
-import type { Tcb } from './tcb.js';
-import { CA_LOSS, CA_OPEN, CA_RECOVERY } from './state.js';
+import { type Tcb, CA_LOSS, CA_OPEN, CA_RECOVERY } from './tcb.js';
 
 const DUP_THRESHOLD = 3;
 /** Stretch acknowledgements count in full up to this many bytes: one stands for a coalesced packet of 64 KiB. */

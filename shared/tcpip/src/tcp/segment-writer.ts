@@ -23,9 +23,8 @@ import {
 } from '@grantline/frames';
 import { C } from '../host.js';
 import { seqMax, seqMin } from './seq.js';
-import type { Tcb } from './tcb.js';
-import { SYN_RECEIVED } from './state.js';
-import { SYN_OPTION_BYTES, TS_OPTION_BYTES, writeSackHead, writeSynOptions, writeTimestamps } from './options.js';
+import { type Tcb, SYN_RECEIVED } from './tcb.js';
+import { SYN_OPTION_BYTES, TS_OPTION_BYTES, writeSackHead, writeSynOptions, writeTimestamps } from './segment.js';
 import { advanceWindow, synWindow } from './window.js';
 
 const TCP_AT = ETH_BYTES + IP_BYTES;

@@ -4,14 +4,25 @@ import type { Arp } from '../ip/arp.js';
 import { Coalescer } from './coalescer.js';
 import { Connection } from './connection.js';
 import { C, type Host } from '../host.js';
-import type { IpOut } from '../ip/ip-out.js';
-import type { ConnectionEvents, Listener, Tcb } from './tcb.js';
+import type { IpOut } from '../ip/ipv4.js';
+import {
+  type ConnectionEvents,
+  type Listener,
+  type Tcb,
+  CLOSED,
+  ERR_ABORTED,
+  ERR_UNREACHABLE,
+  EV_CLOSE,
+  EV_END,
+  EV_OPEN,
+  EV_READABLE,
+  EV_WRITABLE,
+} from './tcb.js';
 import { closeWith, isOpening } from './control.js';
 import { TcpContext } from './context.js';
 import { tcpInput } from './input.js';
 import { startOpen } from './listen.js';
 import { output } from './output.js';
-import { CLOSED, ERR_ABORTED, ERR_UNREACHABLE, EV_CLOSE, EV_END, EV_OPEN, EV_READABLE, EV_WRITABLE } from './state.js';
 import { onTimer } from './timers.js';
 
 /** Decides who takes a new connection; null: nobody, it is reset. */
@@ -58,13 +69,6 @@ export class Tcp {
     };
     listeners.set(port, listener);
     return listener;
-  }
-
-  /** Takes no more connections; those that are half open are reset, the others stay. */
-  unlisten(listener: Listener): void {
-    this.context.table.listeners.delete(listener.port);
-    for (const tcb of [...listener.halfOpen]) closeWith(tcb, ERR_ABORTED, true);
-    this.context.kick();
   }
 
   /** Tells applications what has happened, and sends what is to be sent. */

@@ -7,10 +7,23 @@ import { pipeline } from 'node:stream/promises';
 import fastify from 'fastify';
 import t from 'tap';
 import { WebSocket, WebSocketServer } from 'ws';
-import { accept, connectStream } from '../../src/socket/stream.js';
-import type { NetSocket } from '../../src/socket/net-socket.js';
+import { parseIp } from '@grantline/frames';
+import type { NetStack } from '../../src/net-stack.js';
+import { accept, NetSocket, type NetSocketOptions } from '../../src/socket/net-socket.js';
 import { livePair, type LiveSide } from '../live.js';
 import { pattern } from '../../testkit/peer.js';
+
+/** Nothing is told before the next flush: by then the stream hears it. */
+const unheard = (): void => {};
+const DEAF = { onOpen: unheard, onReadable: unheard, onEnd: unheard, onWritable: unheard, onClose: unheard };
+
+/** Opens a connection as a stream: 'connect', or 'error' with Node's codes. */
+function connectStream(stack: NetStack, to: { host: string; port: number; localPort?: number } & NetSocketOptions) {
+  const connection = stack.connect(parseIp(to.host), to.port, DEAF, to.localPort ?? 0)!;
+  const socket = new NetSocket(connection, true, to);
+  connection.setEvents(socket);
+  return socket;
+}
 
 const HOST = '10.0.0.2';
 const asSocket = (socket: NetSocket): Socket => socket as unknown as Socket;

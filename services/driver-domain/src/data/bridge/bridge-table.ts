@@ -1,6 +1,6 @@
 /** Which address was seen at which port: open addressing over typed arrays, so that a lookup touches no objects.
  *
- *  An address is the two numbers of a Mac (ethernet.ts). Static entries come from the toolstack and never move, so a spoofed
+ *  An address is the two numbers of a Mac (headers.ts). Static entries come from the toolstack and never move, so a spoofed
  *  source cannot steal a guest's address. */
 import { formatMac } from '@grantline/frames';
 

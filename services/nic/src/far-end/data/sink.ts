@@ -10,6 +10,7 @@ import {
   ETHERTYPE_IPV4,
   ETH_BYTES,
   ETH_TYPE,
+  FlowTracker,
   Pattern,
   GENERATOR_PORT,
   stampCheck,
@@ -19,7 +20,6 @@ import {
   UDP_LENGTH,
 } from '@grantline/frames';
 import * as frames from '@grantline/frames';
-import { FlowTracker } from '@grantline/measure';
 import type { FarEnd } from '../../hardware/data/cable-out.js';
 import { PatternSums } from './pattern-sums.js';
 
