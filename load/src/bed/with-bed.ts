@@ -1,11 +1,10 @@
 /** A testbed for one command: the running one where there is one, else its own for as long as the command runs. */
 import type { Progress } from '../base/progress.js';
-import type { BedSession } from '../control/bed-session.js';
-import { Client } from '../control/client.js';
+import { type BedSession, Client } from '../control/client.js';
 import { openBed, type Bed } from '../runner/bed.js';
 import { observers, type Observer } from '../runner/observer.js';
-import { remotePage } from '../live/remote.js';
-import { parseEdge, unheard } from '../testbed/command-env.js';
+import { remotePage } from '../live/board.js';
+import { parseEdge, unheard } from '../base/option-values.js';
 import { usable } from '../testbed/discover.js';
 import { testbedDir } from '../testbed/paths.js';
 import { takeRunLock } from '../testbed/run-lock.js';

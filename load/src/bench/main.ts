@@ -11,8 +11,7 @@ import { writeUserFile } from '../base/user-file.js';
 import { warmUp } from '../runner/compare.js';
 import { named, plan, type BenchSettings, type Measured } from './scenario.js';
 import { SCENARIOS } from './scenarios.js';
-import { benchMarkdown, benchTable, machineLine } from './table.js';
-import { judgeCheck } from './targets.js';
+import { benchMarkdown, benchTable, machineLine, judgeCheck } from './checks.js';
 
 interface BenchArguments {
   runs: string;

@@ -1,13 +1,12 @@
 /** What a scenario of the benchmark is, and what all of them share. */
 import { configurationNamed, type Configuration } from '@grantline/base';
-import type { HttpRun } from '../http/record.js';
+import type { HttpRun } from '../http/plan.js';
 import type { Progress } from '../base/progress.js';
 import { runLine } from '../report/table.js';
-import type { RunRecord } from '../runner/record.js';
+import type { RunRecord, RunPlan } from '../runner/record.js';
 import type { Bed } from '../runner/bed.js';
 import { runOnce } from '../runner/run.js';
-import type { RunPlan } from '../runner/run-plan.js';
-import type { Check } from './targets.js';
+import type { Check } from './checks.js';
 
 export interface BenchSettings {
   runs: number;
@@ -36,6 +35,7 @@ export interface Scenario {
 export const named = (name: string): Configuration => configurationNamed(name) as Configuration;
 /** What all runs of the benchmark share. */
 export const plan = (over: Partial<RunPlan>): RunPlan => ({
+  direction: 'rx',
   name: 'bench',
   frameSizes: [1514],
   seconds: 3,

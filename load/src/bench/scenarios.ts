@@ -1,20 +1,230 @@
 /** The runs of the benchmark: each scenario on a testbed of its own, and the checks that come of it. */
-import { configurationNames } from '@grantline/base';
-import { abbaOrder } from '../runner/compare.js';
-import { configure } from '../control/configure.js';
-import { lineRate } from '../runner/frame-sizes.js';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { changeFactors, configurationNames, type Factors } from '@grantline/base';
 import type { RunRecord } from '../runner/record.js';
+import { REQUEST_BYTES, REQUEST_TIMEOUT_MS, type RequestPlan } from '../control/load-api.js';
+import { honesty, one, plan, gbps, named, type Scenario } from './scenario.js';
+import { checkOf, type Check } from './checks.js';
+import { runOnce } from '../runner/run.js';
+import { runLine } from '../report/table.js';
+import { parseScenarios, type HttpRun } from '../http/plan.js';
+import { LOOPBACK } from '../runner/observer.js';
+import { runHttp } from '../http/runs.js';
+import { faultOf } from '../http/verdict.js';
+import { abbaOrder } from '../runner/compare.js';
+import { configure } from '../control/client.js';
+import { lineRate } from '../base/stats.js';
 import { openBed } from '../runner/bed.js';
 import { secondsBetween, serviceIn } from '../control/snapshot.js';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { gbps, honesty, named, one, plan, type Scenario } from './scenario.js';
-import { checkOf } from './targets.js';
-import { roundTrips } from './round-trips.js';
 import { tap } from './tap.js';
-import { between, transmit } from './traffic.js';
-import { tcp } from './tcp.js';
 import { watched } from './watched.js';
-import { web } from './web.js';
+
+/** Requests of 60 bytes and their answers through `optimised`: alone and beside bulk, one in flight and 32. */
+const KINDS = [
+  { inFlight: 1, beside: 'idle' },
+  { inFlight: 32, beside: 'idle' },
+  { inFlight: 1, beside: 'bulk' },
+] as const satisfies readonly Pick<RequestPlan, 'inFlight' | 'beside'>[];
+
+const roundTrips: Scenario = {
+  name: 'rr',
+  guests: 1,
+  async run(bed, s, progress) {
+    const records: RunRecord[] = [];
+    for (let round = 0; round < s.runs; round++)
+      for (const kind of KINDS) {
+        const rr = { ...kind, perSecond: null, timeoutMs: REQUEST_TIMEOUT_MS };
+        const p = plan({ direction: 'rr', rr, frameSizes: [REQUEST_BYTES], seconds: s.seconds });
+        records.push(await one(bed, 'optimised', round, p, progress));
+      }
+    const of = ({ inFlight, beside }: (typeof KINDS)[number]): RunRecord[] =>
+      records.filter((r) => r.rr?.inFlight === inFlight && r.rr.beside === beside);
+    const medians = (kind: (typeof KINDS)[number]): number[] => of(kind).map((r) => r.rr?.rttUs?.p50 ?? Infinity);
+    const [alone, many, bulk] = KINDS;
+    return {
+      checks: [
+        checkOf('optimised, round trip, 1 in flight: median', 'us', medians(alone), { below: 60 }),
+        checkOf(
+          'optimised, round trip, 1 in flight: 99 %',
+          'us',
+          of(alone).map((r) => r.rr?.rttUs?.p99 ?? Infinity),
+          { atLeast: 0 },
+        ),
+        checkOf('optimised, round trip, 1 in flight beside bulk: median', 'us', medians(bulk), { atLeast: 0 }),
+        checkOf(
+          'optimised, requests a second, 32 in flight',
+          '/s',
+          of(many).map((r) => r.rr?.perSecondAnswered ?? 0),
+          { atLeast: 0 },
+        ),
+        checkOf(
+          'round trips: requests without an answer',
+          'requests',
+          records.map((r) => r.lost),
+          { exactly: 0 },
+        ),
+        ...honesty(records),
+      ],
+      records,
+    };
+  },
+};
+
+/** One TCP stream between the outer stack and a guest's application, with and without what the guest's optimisations add. */
+interface Case {
+  name: string;
+  direction: 'rx' | 'tx';
+  off: Partial<Factors>;
+  /** Gb/s; 0: shown for comparison. */
+  atLeast: number;
+}
+
+const CASES: readonly Case[] = [
+  { name: 'one TCP stream to a guest, optimised', direction: 'rx', off: {}, atLeast: 4 },
+  { name: 'one TCP stream to a guest, without LRO', direction: 'rx', off: { lro: false }, atLeast: 0 },
+  { name: 'one TCP stream from a guest, optimised', direction: 'tx', off: {}, atLeast: 4 },
+  {
+    name: 'one TCP stream from a guest, without segmentation offload',
+    direction: 'tx',
+    off: { tso: false },
+    atLeast: 0,
+  },
+];
+
+export const tcp: Scenario = {
+  name: 'tcp',
+  guests: 1,
+  async run(bed, s, progress) {
+    const records: RunRecord[][] = CASES.map(() => []);
+    const { factors } = named('optimised');
+    for (let round = 0; round < s.runs; round++) {
+      for (const [i, { direction, off }] of CASES.entries()) {
+        const changed = Object.keys(off).join(' ');
+        const config = {
+          name: changed === '' ? 'optimised' : `no ${changed}`,
+          factors: changeFactors(factors, { ...off }),
+        };
+        const p = plan({ seconds: s.seconds, direction, streams: 1 });
+        const record = await runOnce(bed, config, round, p, progress);
+        progress.line(runLine(record, round, s.runs));
+        records[i].push(record);
+      }
+    }
+    const checks = CASES.map(({ name, atLeast }, i) => checkOf(name, 'Gb/s', records[i].map(gbps), { atLeast }, 10));
+    return { checks: [...checks, ...honesty(records.flat())], records: records.flat() };
+  },
+};
+
+/** Transmit and guest to guest in the benchmark: the targets of both, beside receive in the same rounds. */
+/** Transmit of `optimised` and `baseline`, and receive of `optimised`, interleaved. */
+export const transmit: Scenario = {
+  name: 'transmit',
+  guests: 1,
+  async run(bed, s, progress) {
+    const rx: RunRecord[] = [];
+    const tx: RunRecord[] = [];
+    const base: RunRecord[] = [];
+    const p = plan({ seconds: s.seconds });
+    for (let round = 0; round < s.runs; round++) {
+      base.push(await one(bed, 'baseline', round, { ...p, direction: 'tx' }, progress));
+      rx.push(await one(bed, 'optimised', round, p, progress));
+      tx.push(await one(bed, 'optimised', round, { ...p, direction: 'tx' }, progress));
+    }
+    const records = [...rx, ...tx, ...base];
+    const share = tx.map((r, i) => (gbps(r) / gbps(rx[i])) * 100);
+    return {
+      checks: [
+        checkOf('transmit, optimised, 1514 bytes', 'Gb/s', tx.map(gbps), { atLeast: 0 }),
+        checkOf('transmit, optimised: share of receive in the same round', '%', share, { atLeast: 80 }),
+        checkOf(
+          'transmit, optimised over baseline, same round',
+          'times',
+          tx.map((r, i) => gbps(r) / gbps(base[i])),
+          { atLeast: 5 },
+        ),
+        ...honesty(records),
+      ],
+      records,
+    };
+  },
+};
+
+/** One guest sends to another, over the bridge and, in `direct`, by the NIC's switch. */
+export const between: Scenario = {
+  name: 'between',
+  guests: 2,
+  async run(bed, s, progress) {
+    const records: RunRecord[] = [];
+    const p = plan({ seconds: s.seconds, direction: 'guest-to-guest' });
+    for (let round = 0; round < s.runs; round++)
+      for (const name of ['baseline', 'optimised', 'direct']) records.push(await one(bed, name, round, p, progress));
+    const of = (name: string): number[] => records.filter((r) => r.config === name).map(gbps);
+    return {
+      checks: [
+        checkOf('guest to guest, optimised, 1514 bytes', 'Gb/s', of('optimised'), { atLeast: 10 }),
+        checkOf('guest to guest, baseline, 1514 bytes', 'Gb/s', of('baseline'), { atLeast: 0 }),
+        checkOf('guest to guest, direct, 1514 bytes', 'Gb/s', of('direct'), { atLeast: 0 }),
+        ...honesty(records),
+      ],
+      records,
+    };
+  },
+};
+
+/** The web application in a guest under autocannon, through `optimised`, beside the same one on plain loopback. */
+const CONNECTIONS = 50;
+const SMALL = 'json';
+const LARGE = 'bytes:1M';
+/** Per cent of the requests on loopback: a third. */
+const THIRD = 33.34;
+
+export const web: Scenario = {
+  name: 'http',
+  guests: 1,
+  cold: true,
+  async run(bed, s, progress) {
+    const runs = await runHttp({
+      ...{ bed, configs: [named('optimised')], name: 'bench', progress },
+      settings: {
+        ...{ scenarios: parseScenarios(`${SMALL},${LARGE}`), rates: [], capacity: true, connections: CONNECTIONS },
+        ...{ guests: 1, seconds: s.seconds, warmup: 1, repeat: s.runs },
+      },
+      onRun: (r) =>
+        progress.line(
+          `  ${r.target.padEnd(12)} ${r.round + 1}: ${r.scenario}: ${r.requestsPerSecond.toFixed(0)} requests/s, ${r.gbps.toFixed(2)} Gb/s${r.refused === null ? '' : `, void: ${r.refused}`}`,
+        ),
+    });
+    return { checks: checksOf(runs), records: [], http: runs };
+  },
+};
+
+/** What the runs came to. Runs that say nothing of the server count for nothing, and are counted. */
+export function checksOf(runs: readonly HttpRun[]): Check[] {
+  const sound = runs.filter((r) => r.refused === null);
+  const of = (target: string, scenario: string): HttpRun[] =>
+    sound.filter((r) => r.target === target && r.scenario === scenario);
+  const shares = of('optimised', SMALL).flatMap((r) => {
+    const base = of(LOOPBACK, SMALL).find((l) => l.round === r.round);
+    return base ? [(r.requestsPerSecond / base.requestsPerSecond) * 100] : [];
+  });
+  const rates = (list: readonly HttpRun[]): number[] => list.map((r) => r.requestsPerSecond);
+  const bits = (list: readonly HttpRun[]): number[] => list.map((r) => r.gbps);
+  const count = (name: string, n: number): Check => ({
+    ...{ name, unit: 'runs', value: n, min: n, max: n },
+    wanted: { exactly: 0 },
+  });
+  return [
+    checkOf(`HTTP, optimised, small JSON, ${CONNECTIONS} connections: share of loopback, same round`, '%', shares, {
+      atLeast: THIRD,
+    }),
+    checkOf('HTTP, optimised, small JSON', 'requests/s', rates(of('optimised', SMALL)), { atLeast: 0 }),
+    checkOf('HTTP, loopback, small JSON', 'requests/s', rates(of(LOOPBACK, SMALL)), { atLeast: 0 }),
+    checkOf('HTTP, optimised, body of 1 MB', 'Gb/s', bits(of('optimised', LARGE)), { atLeast: 2 }),
+    checkOf('HTTP, loopback, body of 1 MB', 'Gb/s', bits(of(LOOPBACK, LARGE)), { atLeast: 0 }),
+    count('HTTP: runs with answers lost, wrong or late', runs.filter((r) => faultOf(r.generated) !== null).length),
+    count('HTTP: runs that are void', runs.length - sound.length),
+  ];
+}
 
 const MB = 1e6;
 

@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import { DEFAULT_RING_BYTES, MAX_RING_BYTES, MAX_SNAPLEN, MIN_RING_BYTES, HOPS, type Hop } from '@grantline/observe';
 import { CaptureRun, type Ended, type HopTotals } from '../capture/capture-run.js';
 import { openOut, type CaptureOut } from '../capture/out-file.js';
-import { planCapture } from '../capture/plan.js';
+import { planCapture } from '../capture/capture-source.js';
 import { targetOf } from '../base/user-file.js';
 import { Client } from '../control/client.js';
 import { required } from '../testbed/discover.js';

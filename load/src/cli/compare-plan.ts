@@ -1,8 +1,8 @@
 /** From what was typed to what is measured: each option judged, the configurations, the runs. */
 import { configurationNames, type Configuration } from '@grantline/base';
 import type { CompareSettings } from '../report/results.js';
-import { REQUEST_BYTES, REQUEST_TIMEOUT_MS, type RequestPlan } from '../runner/requests.js';
-import type { RunPlan } from '../runner/run-plan.js';
+import { REQUEST_BYTES, REQUEST_TIMEOUT_MS, type RequestPlan } from '../control/load-api.js';
+import type { RunPlan } from '../runner/record.js';
 import { UserError } from '../base/errors.js';
 import { parseRepeat, parseSeconds } from '../base/option-values.js';
 import {

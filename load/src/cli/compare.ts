@@ -7,13 +7,12 @@ import { terminalProgress } from '../base/progress.js';
 import { jsonOut, resultsDir, writeJson, type CompareFile } from '../report/results.js';
 import { compareTable, runLine } from '../report/table.js';
 import { compareAll, summarise, verdict, warmUp } from '../runner/compare.js';
-import type { RunRecord } from '../runner/record.js';
+import type { RunRecord, RunPlan } from '../runner/record.js';
 import type { Bed } from '../runner/bed.js';
-import type { RunPlan } from '../runner/run-plan.js';
 import { planOf, type CompareArguments } from './compare-plan.js';
 import { NO_PAGE_OPTION, PAGE_NAME_OPTION, PAGE_OPTION, parsePage } from './options.js';
 import { chooseTarget, HYPERVISOR_OPTION, TOKEN_OPTION, withRemoteBed } from './remote.js';
-import { reportLine } from '../report/report-line.js';
+import { reportLine } from '../report/write.js';
 import { OWN_TESTBED, withBed } from '../bed/with-bed.js';
 
 const collect = (value: string, all: string[]): string[] => [...all, value];

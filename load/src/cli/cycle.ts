@@ -3,7 +3,7 @@ import { printable, configurationNames } from '@grantline/base';
 import type { Command } from 'commander';
 import { Client } from '../control/client.js';
 import { parseSeconds } from '../base/option-values.js';
-import { remotePage } from '../live/remote.js';
+import { remotePage } from '../live/board.js';
 import type { Shown } from '../prometheus/server.js';
 import { Cycle } from '../runner/cycle.js';
 import { observers, type Observer } from '../runner/observer.js';
@@ -57,6 +57,7 @@ async function cycle(args: CycleArguments): Promise<void> {
     configs: parseConfigs(args.configs ?? configurationNames.join(',')),
     guests: args.guests === 'all' ? null : parseGuests(args.guests),
     plan: {
+      direction: 'rx' as const,
       frameSizes: parseFrame(args.frame),
       seconds: parseSeconds(args.seconds),
       warmup: parseWarmup(args.warmup),

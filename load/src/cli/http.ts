@@ -3,11 +3,10 @@ import { basename, join, relative } from 'node:path';
 import type { Command } from 'commander';
 import { configurationNames, type Configuration } from '@grantline/base';
 import { runHttp } from '../http/runs.js';
-import { parseScenarios } from '../http/scenario.js';
-import { httpVerdict, summariseHttp } from '../http/summary.js';
-import type { HttpFile, HttpRun, HttpSettings } from '../http/record.js';
+import { parseScenarios, type HttpFile, type HttpRun, type HttpSettings } from '../http/plan.js';
+import { httpVerdict, summariseHttp } from '../http/verdict.js';
 import { hostInfo } from '../testbed/host.js';
-import { httpTable } from '../report/http-table.js';
+import { httpTable } from '../report/table.js';
 import { terminalProgress } from '../base/progress.js';
 import { jsonOut, resultsDir, writeJson } from '../report/results.js';
 import type { Bed } from '../runner/bed.js';
@@ -25,7 +24,7 @@ import {
   parseWarmup,
 } from './options.js';
 import { chooseTarget, HYPERVISOR_OPTION, TOKEN_OPTION, withRemoteBed, type RemoteArguments } from './remote.js';
-import { reportLine } from '../report/report-line.js';
+import { reportLine } from '../report/write.js';
 import { withBed } from '../bed/with-bed.js';
 
 interface HttpArguments extends RemoteArguments {
@@ -104,7 +103,7 @@ async function http(args: HttpArguments): Promise<void> {
   };
   let runs: HttpRun[];
   if (target === 'compose') {
-    const { httpInStack } = await import('../compose/http.js');
+    const { httpInStack } = await import('../compose/measure.js');
     runs = await httpInStack({ configs, settings }, progress, onRun);
   } else {
     const work = (bed: Bed): Promise<HttpRun[]> =>
@@ -134,7 +133,7 @@ async function http(args: HttpArguments): Promise<void> {
   json.text.write(
     `Results: ${relative(process.cwd(), path) || path}${args.json === undefined ? '' : ` and ${args.json}`}\n`,
   );
-  const { writeHttpReport } = await import('../report/write-http.js');
+  const { writeHttpReport } = await import('../report/write.js');
   json.text.write(reportLine(dir, writeHttpReport(dir)));
   const failed = httpVerdict(runs);
   if (failed) throw failed;

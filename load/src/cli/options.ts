@@ -18,7 +18,7 @@ import { ETH_MAX_FRAME, ETH_MIN_FRAME, IMIX_BYTES, LINK_GBPS } from '@grantline/
 import { UserError } from '../base/errors.js';
 import { decimal, integerIn, parseListen } from '../base/option-values.js';
 import type { PageChoice } from '../bed/page.js';
-import type { Protocol } from '../control/nic-load.js';
+import type { Protocol } from '../control/load-api.js';
 
 export const parseGuests = (text: string): number => integerIn(text, 'the number of guests', 1, MAX_GUESTS);
 /** --nested: guest1,guest2 or all. @returns domids; null: all */

@@ -1,14 +1,13 @@
 /** A testbed given by its hypervisor's address instead of by a directory: in containers, or on another machine. The
  *  services' own addresses must be reachable from here, too. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { BedSession } from '../control/bed-session.js';
-import { Client } from '../control/client.js';
+import { type BedSession, Client } from '../control/client.js';
 import { HttpError } from '../base/http.js';
 import { observers } from '../runner/observer.js';
 import type { Shown } from '../prometheus/server.js';
 import { openBed, type Bed } from '../runner/bed.js';
 import { UserError } from '../base/errors.js';
-import { readUpTo } from '../base/user-input.js';
+import { readUpTo } from '../base/user-file.js';
 import { endHeld, session, UNWIND_MS } from '../control/session.js';
 
 export interface Remote {

@@ -12,7 +12,7 @@ import { replayOnce, type ReplayResult } from '../runner/replay.js';
 import { RunError, UserError } from '../base/errors.js';
 import { parseConfig, parseGuests, parseLoops, parseMap, parsePace, type MacRule } from './options.js';
 import { chooseTarget, HYPERVISOR_OPTION, TOKEN_OPTION, withRemoteBed, type RemoteArguments } from './remote.js';
-import { readUpTo } from '../base/user-input.js';
+import { readUpTo } from '../base/user-file.js';
 import { withBed } from '../bed/with-bed.js';
 
 interface ReplayArguments extends RemoteArguments {

@@ -3,12 +3,55 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { run } from 'docker-compose';
+import type { Configuration } from '@grantline/base';
+import type { HttpRun, HttpSettings } from '../http/plan.js';
+import type { RunRecord, RunPlan } from '../runner/record.js';
+import type { Progress } from '../base/progress.js';
 import { RunError, UserError } from '../base/errors.js';
 import { session } from '../control/session.js';
-import type { Progress } from '../base/progress.js';
-import { containerLog, docker } from './engine.js';
-import type { HttpPlan, MeasureLine, MeasurePlan } from './measure-plan.js';
-import { CORE_SERVICES, Stack } from './stack.js';
+import { containerLog, docker, CORE_SERVICES, Stack } from './deployment.js';
+
+/** What the two halves of `compare --compose` say to each other: the outside half (measure.ts) gives a plan to the inside half
+ *  (cli/measure.ts), which tells what happens as lines of JSON. */
+/** What is to be measured. */
+export interface MeasurePlan {
+  configs: Configuration[];
+  plan: RunPlan;
+  guests: number;
+  repeat: number;
+  /** Somebody sees the live line. */
+  live: boolean;
+}
+
+/** The same for a load by HTTP. */
+export interface HttpPlan {
+  kind: 'http';
+  configs: Configuration[];
+  settings: HttpSettings;
+  guests: number;
+  live: boolean;
+}
+
+/** A line of output. */
+export type MeasureLine =
+  | { live: string }
+  | { line: string }
+  | { record: RunRecord | HttpRun }
+  | { error: { kind: 'user'; what: string; remedy: string } | { kind: 'run'; what: string } };
+
+/** http --compose: the load runs in a container beside the NIC, as the comparison does (measure.ts). */
+/** @throws UserError, RunError */
+export function httpInStack(
+  what: Pick<HttpPlan, 'configs' | 'settings'>,
+  progress: Progress,
+  onRun: (run: HttpRun) => void,
+): Promise<HttpRun[]> {
+  const { configs, settings } = what;
+  const kinds = (settings.capacity ? 1 : 0) + settings.rates.length;
+  const wanted = (configs.length + 1) * settings.scenarios.length * kinds * settings.repeat;
+  const plan: HttpPlan = { kind: 'http', configs, settings, guests: settings.guests, live: progress.isLive };
+  return measureInStack<HttpRun>(plan, wanted, progress, onRun);
+}
 
 const EXPERIMENTER = 'experimenter';
 
@@ -120,7 +163,7 @@ async function inside<T>(
 const TAIL_CHARS = 300;
 
 /** How a container ended that told too little: its exit code and the end of what it wrote. */
-export function endOf(exitCode: string | null, log: { out: string; err: string } | null): string {
+function endOf(exitCode: string | null, log: { out: string; err: string } | null): string {
   const code = exitCode === null ? 'its exit code is not known' : `exit code ${exitCode}`;
   if (log === null) return `${code}; its log cannot be read`;
   const err = log.err.trim().slice(-TAIL_CHARS);

@@ -1,5 +1,5 @@
 /** A stretch of work that signals can end: whatever it opened is closed before the command goes. */
-import type { BedSession } from './bed-session.js';
+import type { BedSession } from './client.js';
 import { Interrupted } from '../base/errors.js';
 
 export interface Closing {

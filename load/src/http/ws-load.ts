@@ -2,8 +2,7 @@
 import { WebSocket } from 'ws';
 import { patternBody } from '@grantline/measure';
 import type { Generated, LoadPlan, PhaseTold, Scenario } from './plan.js';
-import { phases, Tally } from './tally.js';
-import { Turns, type Turn } from './turns.js';
+import { phases, Tally, Turns, type Turn } from './tally.js';
 
 const OPEN_LIMIT_MS = 10_000;
 

@@ -9,10 +9,9 @@ import {
 } from '@grantline/base';
 import type { ControlState, ToServer } from '../../page/messages.js';
 import { RunError } from '../base/errors.js';
-import type { Client } from '../control/client.js';
-import { configure } from '../control/configure.js';
+import { type Client, configure } from '../control/client.js';
 import { IMIX_BYTES } from '@grantline/frames';
-import { startLoad, stopLoad } from '../control/nic-load.js';
+import { startLoad, stopLoad } from '../control/load-api.js';
 import { announceRun, openBed } from '../runner/bed.js';
 import { takeRunLock } from '../testbed/run-lock.js';
 import type { Seen } from './watch.js';

@@ -8,17 +8,16 @@ import { UserError } from '../base/errors.js';
 import { COMPONENT_LABELS, COMPONENT_ORDER } from '../report/palette.js';
 import { PAPER } from '../report/paper.js';
 import type { Client } from '../control/client.js';
-import { meanFrameBytes } from '../runner/frame-sizes.js';
+import { meanFrameBytes } from '../base/stats.js';
 import { Experiment } from '../prometheus/experiment.js';
 import { observers, type Observer } from '../runner/observer.js';
 import type { RunRecord } from '../runner/record.js';
 import { runLockHolder } from '../testbed/run-lock.js';
-import { Board } from './board.js';
+import { Board, observerKey } from './board.js';
 import { Browsers } from './browsers.js';
 import { PageCaptures } from './page-captures.js';
 import { Controls, type GuestKeeper } from './controls.js';
 import { startServer, type LiveServer } from './server.js';
-import { observerKey } from './remote.js';
 import { SAMPLE_MS, Watch } from './watch.js';
 
 /** Tried first when the user names no port; a free one is taken when it is in use. */

@@ -6,7 +6,7 @@ import { HOPS, type Hop, DEFAULT_RING_BYTES, MAX_SNAPLEN } from '@grantline/obse
 import type { CaptureState, ToServer } from '../../page/messages.js';
 import { CaptureRun, type BlockSink, type HopTotals } from '../capture/capture-run.js';
 import { OutFile } from '../capture/out-file.js';
-import { hopsOf, planCapture } from '../capture/plan.js';
+import { hopsOf, planCapture } from '../capture/capture-source.js';
 import { RunError } from '../base/errors.js';
 import type { Client } from '../control/client.js';
 import type { Seen } from './watch.js';

@@ -2,35 +2,102 @@
  *
  *  Counters are emptied at the start of a run. A block that shrank was emptied in between: what it holds has then grown
  *  from zero, over less time than the looks are apart, so rates of that moment are not shown as throughput. */
-import type { ExperimentDirection } from '../runner/labels.js';
-import type { Figures, Flow, GuestRates, PathRates, PhaseName, Sample } from '../../page/messages.js';
-import { dropsOf } from '../runner/conservation.js';
-import { latencyOf } from '../runner/latency.js';
+import type { DirectionName, Flow, Figures, GuestRates, PathRates, PhaseName, Sample } from '../../page/messages.js';
 import {
-  blocksOf,
-  everywhere,
   inDriverDomain,
   inGuests,
-  inHypervisor,
   inNic,
   sum,
+  blocksOf,
+  everywhere,
+  inHypervisor,
   type BlockKind,
-  type ServiceSnapshot,
   type Snapshot,
   type Where,
+  type ServiceSnapshot,
 } from '../control/snapshot.js';
-import { cableFlow, flowOf, takersOf, wayOf, type Way } from './ways.js';
+import { dropsOf } from '../runner/conservation.js';
+import { GROUPS } from '../runner/per-frame.js';
+import { latencyOf } from '../runner/figures.js';
+
+/** Which counters tell what the live page shows, by what is measured: frames go to the guests or come from them, and
+ *  streams, requests and web traffic end in other places than generated frames. Pure. */
+/** What grows by a frame, or a segment, and by its bytes. */
+interface Count {
+  kind: BlockKind;
+  frames: string;
+  bytes: string;
+}
+
+interface Way {
+  /** From the guests to the far end of the cable. */
+  out: boolean;
+  /** What is offered; null: as much as the cable carries. */
+  offered: Count | null;
+  /** What applications took, and where they are. */
+  delivered: Count;
+  takers: 'far' | 'guests';
+  /** What each guest took or gave. */
+  ofGuest: Count;
+}
+
+const APP: Count = { kind: 'app', frames: 'frames', bytes: 'bytes' };
+const SENDER: Count = { kind: 'sender', frames: 'frames', bytes: 'bytes' };
+const IN: Count = { kind: 'net', frames: 'tcpIn', bytes: 'tcpInBytes' };
+const OUT: Count = { kind: 'net', frames: 'tcpOut', bytes: 'tcpOutBytes' };
+
+const WAYS: Readonly<Record<DirectionName, Way>> = {
+  rx: { out: false, offered: null, delivered: APP, takers: 'guests', ofGuest: APP },
+  tx: { out: true, offered: SENDER, delivered: APP, takers: 'far', ofGuest: SENDER },
+  'guest-to-guest': { out: false, offered: SENDER, delivered: APP, takers: 'guests', ofGuest: APP },
+  // Half of what moves: the answers.
+  rr: {
+    ...{ out: true, offered: null, delivered: APP, takers: 'far' },
+    ofGuest: { kind: 'responder', frames: 'responses', bytes: 'responseBytes' },
+  },
+  'tcp-rx': { out: false, offered: null, delivered: IN, takers: 'guests', ofGuest: IN },
+  'tcp-tx': { out: true, offered: null, delivered: IN, takers: 'far', ofGuest: OUT },
+  http: { out: true, offered: null, delivered: IN, takers: 'far', ofGuest: OUT },
+};
+
+/** Where the applications are that take. @param native the driver domain stands for the guests */
+const takersOf = (way: Way, native: boolean): Where =>
+  way.takers === 'far' ? inNic : native ? inDriverDomain : inGuests;
+
+/** Traffic that nobody announced: the web, when only TCP/IP stacks take what comes. */
+export function unannounced(grown: Snapshot): DirectionName {
+  return sum(grown, 'app', 'frames') === 0 && sum(grown, 'net', 'tcpIn', inGuests) > 0 ? 'http' : 'rx';
+}
+
+/** Per second. */
+function flowOf(grown: Snapshot, seconds: number, counts: readonly Count[], where?: Where): Flow {
+  let fps = 0;
+  let bytes = 0;
+  for (const { kind, frames, bytes: name } of counts) {
+    fps += sum(grown, kind, frames, where);
+    bytes += sum(grown, kind, name, where);
+  }
+  return seconds > 0 ? { fps: fps / seconds, gbps: (bytes * 8) / 1e9 / seconds } : { fps: 0, gbps: 0 };
+}
+
+/** The cable, one way: what the far end sends, or what comes out. */
+function cableFlow(grown: Snapshot, seconds: number, way: Way): Flow {
+  const sent: Count[] = [
+    { kind: 'cable', frames: 'sentFrames', bytes: 'sentBytes' },
+    { kind: 'cable', frames: 'stationFrames', bytes: 'stationBytes' },
+  ];
+  return flowOf(grown, seconds, way.out ? [{ kind: 'egress', frames: 'frames', bytes: 'bytes' }] : sent, inNic);
+}
 
 /** What the counters do not tell. */
-export interface Circumstances {
+interface Circumstances {
   /** Epoch milliseconds. */
   nowMs: number;
   config: string;
   /** The application sits in the driver domain. */
   native: boolean;
   phase: PhaseName;
-  /** What is measured; rx when not given. */
-  direction?: ExperimentDirection;
+  direction: DirectionName;
 }
 
 export interface Growth {
@@ -75,8 +142,8 @@ function sameLabels(a: Readonly<Record<string, string>>, b: Readonly<Record<stri
 
 /** The figures of one moment. @param now the later of the two looks, for totals */
 export function sampleOf(g: Growth, now: Snapshot, at: Circumstances): Sample {
-  const direction = at.direction ?? 'rx';
-  const way = wayOf(direction);
+  const { direction } = at;
+  const way = WAYS[direction];
   const receivers = takersOf(way, at.native);
   const path = pathRates(g, now, way, receivers);
   const grownFrames = sum(g.grown, way.delivered.kind, way.delivered.frames, receivers);
@@ -174,8 +241,6 @@ function dropsFor(now: Snapshot, guest: ServiceSnapshot): Figures {
   );
   return dropsOf(mine);
 }
-
-const GROUPS = { nic: 'nic', 'driver-domain': 'driverDomain', hypervisor: 'hypervisor', guest: 'guest' } as const;
 
 function componentsOf(s: ServiceSnapshot): Figures {
   const out: Figures = {};

@@ -3,7 +3,7 @@ import { Type, type Static, type TSchema } from '@sinclair/typebox';
 import { TypeCompiler } from '@sinclair/typebox/compiler';
 import type { ToServer } from '../../page/messages.js';
 import { configurationNames, MAX_GUESTS } from '@grantline/base';
-import { EXPERIMENT_DIRECTIONS, PHASES } from '../runner/labels.js';
+import { EXPERIMENT_DIRECTIONS, PHASES } from '../runner/observer.js';
 import { CAPTURE_HOPS } from './page-captures.js';
 import { ETH_MAX_FRAME, ETH_MIN_FRAME, LINK_GBPS } from '@grantline/frames';
 
@@ -99,7 +99,11 @@ const Rate = { framesPerSecond: Count, gbps: Count };
 export const PhaseBody = Type.Object({
   run: Run,
   config: Name,
-  direction: Type.Optional(Type.Union(EXPERIMENT_DIRECTIONS.map((d) => Type.Literal(d)))),
+  // What reports to a page may be of before there was more than one direction.
+  direction: Type.Union(
+    EXPERIMENT_DIRECTIONS.map((d) => Type.Literal(d)),
+    { default: 'rx' },
+  ),
   round: Type.Integer({ minimum: 0 }),
   phase: Type.Union(PHASES.map((p) => Type.Literal(p))),
   frameBytes: Type.Number({ minimum: 0, maximum: 65535 }),

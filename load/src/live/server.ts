@@ -19,7 +19,7 @@ import type { Experiment } from '../prometheus/experiment.js';
 import { addMetrics, gated, type App } from '../prometheus/server.js';
 import { REPOSITORY } from '../testbed/paths.js';
 import type { Download } from './page-captures.js';
-import { paletteCss } from './palette-css.js';
+import { paletteCss } from '../report/palette.js';
 import { AnsweredBody, FinishedBody, PhaseBody } from './schema.js';
 
 /** Largest message of a browser, and largest record of another process, bytes. */

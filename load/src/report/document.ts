@@ -1,15 +1,8 @@
 /** A report as data: sections of sentences, a figure and tables. HTML and Markdown are made from the same. Pure. */
 import { counted, listed } from '../base/format.js';
 import type { Model } from './model.js';
-import { orderLines } from './order.js';
-import { PAPER_ORDER, PAPER_TITLE } from './paper.js';
-import type { Source } from './read.js';
-import { cpuPlot } from './plot-cpu.js';
-import { guestsPlot } from './plot-guests.js';
-import { latencyPlot } from './plot-latency.js';
-import { throughputPlot } from './plot-throughput.js';
-import { dateOf, factorsTable, mixLines, notedLines, notedTable, provenanceTable } from './provenance.js';
 import {
+  orderLines,
   bottleneckLines,
   faultsOf,
   gainLines,
@@ -20,10 +13,16 @@ import {
   settingsLine,
   type Headline,
 } from './story.js';
-import { lossTable, trustTable } from './soundness.js';
-import { requestHeadline, requestRows, requestSection } from './requests.js';
-import type { Section } from './section.js';
+import { PAPER_ORDER, PAPER_TITLE } from './paper.js';
+import type { Source } from './read.js';
+import { cpuPlot } from './plot-cpu.js';
+import { guestsPlot, throughputPlot } from './plot-throughput.js';
+import { latencyPlot } from './plot-latency.js';
+import { dateOf, factorsTable, mixLines, notedLines, notedTable, provenanceTable } from './provenance.js';
 import {
+  lossTable,
+  trustTable,
+  type Section,
   componentTable,
   cpuTable,
   guestsTable,
@@ -32,6 +31,7 @@ import {
   paperTable,
   throughputTable,
 } from './tables.js';
+import { requestHeadline, requestRows, requestSection } from './requests.js';
 
 export interface ReportDocument {
   title: string;

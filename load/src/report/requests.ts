@@ -1,11 +1,10 @@
 /** The report of a comparison of round trips: its headline, and the section with the figure and the tables. Pure. */
 import { requestsTitle } from '../runner/compare.js';
-import type { Section } from './section.js';
+import { type Section, figures, words, type DataTable } from './tables.js';
 import { micros, whole } from '../base/format.js';
 import { plainName, type Model } from './model.js';
-import { requestsPlot, type RequestRow } from './plot-requests.js';
+import { requestsPlot, type RequestRow } from './plot-latency.js';
 import type { Headline } from './story.js';
-import { figures, words, type DataTable } from './tables.js';
 
 /** The runs of requests with the number of guests that is shown, a row for each configuration and kind: the run with the
  *  median of the medians. */

@@ -3,12 +3,11 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Configuration } from '@grantline/base';
 import { silent } from '../base/progress.js';
-import type { Client } from '../control/client.js';
-import type { BedSession } from '../control/bed-session.js';
+import type { Client, BedSession } from '../control/client.js';
 import type { Observer } from './observer.js';
 import { openBed, type Bed } from './bed.js';
 import { runOnce } from './run.js';
-import type { RunPlan } from './run-plan.js';
+import type { RunPlan } from './record.js';
 
 export interface CycleOptions {
   /** Called at each look at the testbed: its token may be new. */

@@ -1,7 +1,6 @@
 /** The benchmark's table: what was asked for stands beside what was reached, and where it came from above it. */
 import t from 'tap';
-import { benchMarkdown, benchTable } from '../../src/bench/table.js';
-import { checkOf } from '../../src/bench/targets.js';
+import { benchMarkdown, benchTable, checkOf } from '../../src/bench/checks.js';
 import { hostInfo } from '../../src/testbed/host.js';
 
 const checks = [

@@ -8,7 +8,7 @@ import { REPOSITORY } from '../../src/testbed/paths.js';
 const BYTES = 300_000;
 
 t.test('a slow reader gets all that was written before the exit', async (t) => {
-  const flush = new URL('../../src/cli/flush.js', import.meta.url).href;
+  const flush = new URL('../../src/cli/program.js', import.meta.url).href;
   const script = `const { flushed } = await import('${flush}');
     process.stdout.write('x'.repeat(${BYTES}));
     process.stderr.write('written');

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { parseEdge, unheard } from '../../src/testbed/command-env.js';
+import { parseEdge, unheard } from '../../src/base/option-values.js';
 
 t.test('where the edge listens is said by an option, or for all commands by the environment', (t) => {
   t.equal(parseEdge(undefined, {}), null);

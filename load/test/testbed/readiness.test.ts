@@ -1,7 +1,7 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import t from 'tap';
-import { watchReadiness } from '../../src/testbed/readiness.js';
+import { watchReadiness } from '../../src/cli/up.js';
 
 t.test('a service that loses what it stands on is told once with its reason, and so is that it is back', async (t) => {
   let status = 'ready';

@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, readFileSync, readdirSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { lastLogLines, ServiceLog } from '../../src/testbed/service-log.js';
+import { lastLogLines, ServiceLog } from '../../src/testbed/service-process.js';
 
 const home = `/dev/shm/grantline-test-${process.pid}-service-log`;
 mkdirSync(home);

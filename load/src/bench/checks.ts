@@ -1,3 +1,48 @@
+import type { HostInfo } from '../testbed/host.js';
+import { textTable } from '../report/table.js';
+import { escapeMarkdown } from '../report/render.js';
+import type { BenchSettings } from './scenario.js';
+
+/** What the benchmark came to, for the screen and as the Markdown file that the documents point to. Pure. */
+const HEAD = ['measured', 'median', 'min', 'max', 'unit', 'asked for', ''];
+
+/** Figures that nothing is asked of are there to compare with. */
+const isInformation = (c: Check): boolean => 'atLeast' in c.wanted && c.wanted.atLeast === 0 && c.target === undefined;
+
+const rowOf = (c: Check): string[] => [
+  c.name,
+  ...[c.value, c.min, c.max].map(figure),
+  c.unit,
+  ...(isInformation(c) ? ['', ''] : [wantedText(c), judgeCheck(c)]),
+];
+
+export const benchTable = (checks: readonly Check[]): string => textTable(HEAD, checks.map(rowOf), [0, 4, 5, 6]);
+
+export const machineLine = (host: HostInfo, s: BenchSettings): string =>
+  `${host.cpu}, ${host.cores} cores, Linux ${host.kernel}, Node ${host.node}; medians of ${s.runs} runs.`;
+
+/** @param command what was typed after "npm run bench --" */
+export function benchMarkdown(
+  checks: readonly Check[],
+  host: HostInfo,
+  settings: BenchSettings,
+  date: string,
+  command: readonly string[],
+): string {
+  const row = (cells: readonly string[]): string => `| ${cells.map(escapeMarkdown).join(' | ')} |`;
+  return [
+    '# Benchmark',
+    '',
+    `\`npm run bench${command.length > 0 ? ` -- ${command.join(' ')}` : ''}\`, ${date.slice(0, 10)}, revision ${host.commit.slice(0, 7)}${host.dirty === true ? ' with changes' : ''}.`,
+    machineLine(host, settings),
+    '',
+    row(HEAD),
+    '| --- | ---: | ---: | ---: | --- | --- | --- |',
+    ...checks.map((c) => row(rowOf(c))),
+    '',
+  ].join('\n');
+}
+
 /** What the benchmark asks for, and whether it was reached. Pure. docs/measuring.md tells how each is measured. */
 
 export interface Check {
@@ -13,7 +58,7 @@ export interface Check {
   target?: number;
 }
 
-export type Verdict = 'PASS' | 'short';
+type Verdict = 'PASS' | 'short';
 
 export function judgeCheck(c: Check): Verdict {
   if ('atLeast' in c.wanted) return c.value >= c.wanted.atLeast ? 'PASS' : 'short';
@@ -42,7 +87,7 @@ export function checkOf(
   return c;
 }
 
-export function wantedText(c: Check): string {
+function wantedText(c: Check): string {
   const w = c.wanted;
   const text = 'atLeast' in w ? `>= ${w.atLeast}` : 'below' in w ? `< ${w.below}` : `= ${w.exactly}`;
   return c.target === undefined ? text : `${text} (target ${c.target})`;
