@@ -6,7 +6,7 @@ import { runLine } from '../report/table.js';
 import type { RunRecord, RunPlan } from '../runner/record.js';
 import type { Bed } from '../runner/bed.js';
 import { runOnce } from '../runner/run.js';
-import type { Check } from './checks.js';
+import { noneOf, type Check } from './checks.js';
 
 export interface BenchSettings {
   runs: number;
@@ -65,21 +65,7 @@ export function honesty(records: readonly RunRecord[]): Check[] {
   const bad = records.filter((r) => r.conservation !== 'ok' || r.corrupt > 0).length;
   const off = records.filter((r) => !r.cpuAccountedOk).length;
   return [
-    {
-      name: 'runs with frames unaccounted for or corrupt',
-      unit: 'runs',
-      value: bad,
-      min: bad,
-      max: bad,
-      wanted: { exactly: 0 },
-    },
-    {
-      name: 'runs with CPU time unaccounted for by over 5 %',
-      unit: 'runs',
-      value: off,
-      min: off,
-      max: off,
-      wanted: { exactly: 0 },
-    },
+    noneOf('runs with frames unaccounted for or corrupt', bad),
+    noneOf('runs with CPU time unaccounted for by over 5 %', off),
   ];
 }
