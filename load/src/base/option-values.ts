@@ -45,14 +45,16 @@ export function integerIn(text: string, what: string, low: number, high: number)
 
 export const parseRepeat = (text: string): number => integerIn(text, 'repeat', 1, 100);
 
-/** Measured seconds. */
-export function parseSeconds(text: string): number {
+/** @param unit of the number, for the message */
+export function numberIn(text: string, what: string, low: number, high: number, unit = 'a number'): number {
   const n = decimal(text);
-  if (!(n >= 0.1 && n <= 86_400)) {
-    throw new UserError(`seconds "${text}" is out of range`, 'give a number from 0.1 to 86400');
-  }
+  if (!(n >= low && n <= high))
+    throw new UserError(`${what} "${text}" is out of range`, `give ${unit} from ${low} to ${high}`);
   return n;
 }
+
+/** Measured seconds. */
+export const parseSeconds = (text: string): number => numberIn(text, 'seconds', 0.1, 86_400);
 
 /** --listen HOST:PORT. */
 export function parseListen(text: string): { host: string; port: number } {

@@ -1,16 +1,16 @@
 /** grantline compare: all configurations with generated frames, a table, and results as JSON. */
-import { basename, relative, join } from 'node:path';
+import { basename, join } from 'node:path';
 import type { Command } from 'commander';
 import { configurationNames } from '@grantline/base';
 import { hostInfo } from '../testbed/host.js';
 import { terminalProgress } from '../base/progress.js';
-import { jsonOut, resultsDir, writeJson, type CompareFile } from '../report/results.js';
+import { jsonOut, resultsDir, tellResults, type CompareFile } from '../report/results.js';
 import { compareTable, runLine } from '../report/table.js';
 import { compareAll, summarise, verdict, warmUp } from '../runner/compare.js';
 import type { RunRecord, RunPlan } from '../runner/record.js';
 import type { Bed } from '../runner/bed.js';
 import { planOf, type CompareArguments } from './compare-plan.js';
-import { NO_PAGE_OPTION, PAGE_NAME_OPTION, PAGE_OPTION, parsePage } from './options.js';
+import { DIR_OPTION, NO_PAGE_OPTION, PAGE_NAME_OPTION, PAGE_OPTION, parsePage } from './options.js';
 import { chooseTarget, HYPERVISOR_OPTION, TOKEN_OPTION, withRemoteBed } from './remote.js';
 import { reportLine } from '../report/write.js';
 import { OWN_TESTBED, withBed } from '../bed/with-bed.js';
@@ -60,7 +60,7 @@ export function addCompare(program: Command): void {
     .option('--compose', 'on the testbed in containers (docker-compose.yml)')
     .option(...HYPERVISOR_OPTION)
     .option(...TOKEN_OPTION)
-    .option('--dir <dir>', 'directory of the testbed (default: GRANTLINE_DIR, or one per user in memory)')
+    .option(...DIR_OPTION)
     .action(async (args: CompareArguments) => {
       await compare(args);
     });
@@ -116,14 +116,9 @@ export async function compare(args: CompareArguments): Promise<CompareFile> {
     results: summarise(configs, records),
     runs: records,
   };
-  const path = join(dir, 'compare.json');
-  writeJson(path, file);
-  await json.write(file);
+  const told = await tellResults(dir, 'compare.json', json, file);
   progress.clear();
-  json.text.write(`${compareTable(file.results, file.runs, settings, { colour: json.text.isTTY })}\n`);
-  json.text.write(
-    `Results: ${relative(process.cwd(), path) || path}${args.json === undefined ? '' : ` and ${args.json}`}\n`,
-  );
+  json.text.write(`${compareTable(file.results, file.runs, settings, { colour: json.text.isTTY })}\n${told}`);
   const failed = verdict(records);
   try {
     // Loaded when there is something to report: plots and schemas take longer to load than all else of the command.

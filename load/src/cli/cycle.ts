@@ -10,7 +10,7 @@ import { observers, type Observer } from '../runner/observer.js';
 import { required } from '../testbed/discover.js';
 import { testbedDir } from '../testbed/paths.js';
 import { takeRunLock } from '../testbed/run-lock.js';
-import { parseConfigs, parseFrame, parseGuests, parseLink, parseSeed, parseWarmup } from './options.js';
+import { DIR_OPTION, parseConfigs, parseFrame, parseGuests, parseLink, parseSeed, parseWarmup } from './options.js';
 import {
   HYPERVISOR_OPTION,
   TOKEN_OPTION,
@@ -46,7 +46,7 @@ export function addCycle(program: Command): void {
     .option('--seed <n>', 'of the generator', '1')
     .option(...HYPERVISOR_OPTION)
     .option(...TOKEN_OPTION)
-    .option('--dir <dir>', 'directory of the testbed (default: GRANTLINE_DIR, or one per user in memory)')
+    .option(...DIR_OPTION)
     .action(cycle);
 }
 

@@ -1,5 +1,5 @@
 /** grantline http: the guests' web application under load, beside the same application on plain loopback. */
-import { basename, join, relative } from 'node:path';
+import { basename, join } from 'node:path';
 import type { Command } from 'commander';
 import { configurationNames, type Configuration } from '@grantline/base';
 import { runHttp } from '../http/runs.js';
@@ -8,11 +8,12 @@ import { httpVerdict, summariseHttp } from '../http/verdict.js';
 import { hostInfo } from '../testbed/host.js';
 import { httpTable } from '../report/table.js';
 import { terminalProgress } from '../base/progress.js';
-import { jsonOut, resultsDir, writeJson } from '../report/results.js';
+import { jsonOut, resultsDir, tellResults } from '../report/results.js';
 import type { Bed } from '../runner/bed.js';
 import { UserError } from '../base/errors.js';
 import { parseRepeat, parseSeconds } from '../base/option-values.js';
 import {
+  DIR_OPTION,
   NO_PAGE_OPTION,
   PAGE_NAME_OPTION,
   PAGE_OPTION,
@@ -69,7 +70,7 @@ export function addHttp(program: Command): void {
     .option('--compose', 'on the testbed in containers (docker-compose.yml)')
     .option(...HYPERVISOR_OPTION)
     .option(...TOKEN_OPTION)
-    .option('--dir <dir>', 'directory of the testbed (default: GRANTLINE_DIR, or one per user in memory)')
+    .option(...DIR_OPTION)
     .action(http);
 }
 
@@ -125,14 +126,9 @@ async function http(args: HttpArguments): Promise<void> {
     atRate: all.filter((s) => s.mode === 'open'),
     runs,
   };
-  const path = join(dir, 'http.json');
-  writeJson(path, file);
-  await json.write(file);
+  const told = await tellResults(dir, 'http.json', json, file);
   progress.clear();
-  json.text.write(`${httpTable(file)}\n`);
-  json.text.write(
-    `Results: ${relative(process.cwd(), path) || path}${args.json === undefined ? '' : ` and ${args.json}`}\n`,
-  );
+  json.text.write(`${httpTable(file)}\n${told}`);
   const { writeHttpReport } = await import('../report/write.js');
   json.text.write(reportLine(dir, writeHttpReport(dir)));
   const failed = httpVerdict(runs);

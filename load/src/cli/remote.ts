@@ -4,6 +4,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type BedSession, Client } from '../control/client.js';
 import { HttpError } from '../base/http.js';
 import { observers } from '../runner/observer.js';
+import { required } from '../testbed/discover.js';
+import { testbedDir } from '../testbed/paths.js';
 import type { Shown } from '../prometheus/server.js';
 import { openBed, type Bed } from '../runner/bed.js';
 import { UserError } from '../base/errors.js';
@@ -86,7 +88,7 @@ export function refusedWithCompose(args: {
 export const remoteClient = (remote: Remote): Client => new Client(remote.url, remote.token());
 
 /** A client of a testbed that answers. @throws UserError when none does */
-export async function reached(remote: Remote): Promise<Client> {
+async function reached(remote: Remote): Promise<Client> {
   const client = remoteClient(remote);
   try {
     await client.testbed();
@@ -100,6 +102,14 @@ export async function reached(remote: Remote): Promise<Client> {
     );
   }
   return client;
+}
+
+/** A client of the testbed that is meant, which must be running. @throws UserError when none does */
+export async function clientOf(args: RemoteArguments & { dir?: string }): Promise<Client> {
+  const target = chooseTarget(args);
+  if (target !== null && target !== 'compose') return reached(target);
+  const { file } = required(testbedDir(args.dir));
+  return Client.open(file.hypervisor, file.token);
 }
 
 /** A token has 43 characters. */

@@ -10,7 +10,7 @@ import { mappingsOf, stationsOf, tooLarge } from '../runner/replay-expected.js';
 import type { Bed } from '../runner/bed.js';
 import { replayOnce, type ReplayResult } from '../runner/replay.js';
 import { RunError, UserError } from '../base/errors.js';
-import { parseConfig, parseGuests, parseLoops, parseMap, parsePace, type MacRule } from './options.js';
+import { DIR_OPTION, parseConfig, parseGuests, parseLoops, parseMap, parsePace, type MacRule } from './options.js';
 import { chooseTarget, HYPERVISOR_OPTION, TOKEN_OPTION, withRemoteBed, type RemoteArguments } from './remote.js';
 import { readUpTo } from '../base/user-file.js';
 import { withBed } from '../bed/with-bed.js';
@@ -47,7 +47,7 @@ export function addReplay(program: Command): void {
     .option('--json <file>', 'write the result here too')
     .option(...HYPERVISOR_OPTION)
     .option(...TOKEN_OPTION)
-    .option('--dir <dir>', 'directory of the testbed (default: GRANTLINE_DIR, or one per user in memory)')
+    .option(...DIR_OPTION)
     .action(replay);
 }
 

@@ -12,6 +12,7 @@ import { Supervisor } from '../testbed/supervisor.js';
 import { UserError } from '../base/errors.js';
 import { openPage, tokenOf, withPage } from '../bed/page.js';
 import {
+  DIR_OPTION,
   NO_PAGE_OPTION,
   PAGE_NAME_OPTION,
   PAGE_OPTION,
@@ -82,6 +83,14 @@ interface UpArguments {
   edge?: string;
 }
 
+/** What is not said to containers in this way, and how it is. */
+const NOT_IN_CONTAINERS = [
+  ['rate', 'PUT it to /api/rate of the hypervisor'],
+  ['nested', 'PUT it to /api/nested of the hypervisor'],
+  ['config', 'the cycle in the containers takes one after another'],
+  ['edge', 'change GRANTLINE_EDGE and the ports in docker-compose.yml'],
+] as const;
+
 export function addUp(program: Command): void {
   program
     .command('up')
@@ -116,7 +125,7 @@ export function addUp(program: Command): void {
       '--faults <list>',
       'on the cable: loss=0.01,reorder=0.01,duplicate=,corrupt=,delay=,delay-us=,direction=,seed=',
     )
-    .option('--dir <dir>', 'directory of the testbed (default: GRANTLINE_DIR, or one per user in memory)')
+    .option(...DIR_OPTION)
     .option('--compose', 'in containers (docker-compose.yml), with Prometheus and Grafana; returns once all answer')
     .action(async (args: UpArguments) => {
       const guests = parseGuests(args.guests);
@@ -132,17 +141,8 @@ export function addUp(program: Command): void {
             'use the profile tap of docker-compose.yml: docs/tap.md',
           );
         chooseTarget(args);
-        if (args.rate !== undefined)
-          throw new UserError('--rate is not for --compose', 'PUT it to /api/rate of the hypervisor');
-        if (args.nested !== undefined)
-          throw new UserError('--nested is not for --compose', 'PUT it to /api/nested of the hypervisor');
-        if (args.config !== undefined)
-          throw new UserError('--config is not for --compose', 'the cycle in the containers takes one after another');
-        if (args.edge !== undefined)
-          throw new UserError(
-            '--edge is not for --compose',
-            'change GRANTLINE_EDGE and the ports in docker-compose.yml',
-          );
+        for (const [option, todo] of NOT_IN_CONTAINERS)
+          if (args[option] !== undefined) throw new UserError(`--${option} is not for --compose`, todo);
         if (faults !== null)
           throw new UserError('--faults and --compose do not go together', 'PUT /faults of the nic sets them');
         return (await import('../compose/deployment.js')).upCompose(guests);
@@ -210,7 +210,7 @@ export function addDown(program: Command): void {
     .command('down')
     .description('stop a testbed and remove what a killed one left')
     .option('--compose', 'the one in containers: with its networks and volumes')
-    .option('--dir <dir>', 'directory of the testbed (default: GRANTLINE_DIR, or one per user in memory)')
+    .option(...DIR_OPTION)
     .action(async (args: { dir?: string; compose?: true }) => {
       if (args.compose) {
         chooseTarget(args);

@@ -94,10 +94,7 @@ export function modelOf(given: readonly Source[]): Model {
 /** The model of each ladder that was measured, when there are several; else the one of everything. */
 export function laddersOf(given: readonly Source[]): Model[] {
   const of = (l: Ladder): Source[] =>
-    given.map((s) => ({
-      ...s,
-      file: { ...s.file, runs: s.file.runs.filter((r) => r.direction === l.direction) },
-    }));
+    given.map((s) => ({ ...s, file: { ...s.file, runs: s.file.runs.filter((r) => r.direction === l.direction) } }));
   const measured = LADDERS.map((ladder) => ({ ladder, sources: of(ladder).filter((s) => s.file.runs.length > 0) }));
   const some = measured.filter((l) => l.sources.length > 0);
   const all = some.reduce((n, l) => n + l.sources.reduce((k, s) => k + s.file.runs.length, 0), 0);

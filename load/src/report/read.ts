@@ -49,10 +49,9 @@ const Requests = Type.Object({
 const Run = Type.Object({
   config: Name,
   /** Not in files of before there was transmit. */
-  direction: Type.Union(
-    [Type.Literal('rx'), Type.Literal('tx'), Type.Literal('guest-to-guest'), Type.Literal('rr')],
-    { default: 'rx' },
-  ),
+  direction: Type.Union([Type.Literal('rx'), Type.Literal('tx'), Type.Literal('guest-to-guest'), Type.Literal('rr')], {
+    default: 'rx',
+  }),
   factors: FactorsOf,
   round: Count,
   guests: Type.Integer({ minimum: 1, maximum: 1000 }),

@@ -1,5 +1,5 @@
 /** Writes results: JSON (runner/record.ts has its shape) into results/<date>-<commit>/, and where --json says. */
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { UserError } from '../base/errors.js';
 import type { RunRecord, Summary } from '../runner/record.js';
 import { resultsRoot } from '../testbed/paths.js';
@@ -67,21 +67,32 @@ export const writeJson = (path: string, value: unknown): void => replaceFile(pat
 /** As it stands in every file. */
 const jsonText = (value: unknown): string => `${JSON.stringify(value, null, 1)}\n`;
 
+/** Writes results into their folder and where --json says. @returns the line that says so */
+export async function tellResults(dir: string, name: string, json: JsonOut, value: unknown): Promise<string> {
+  const path = join(dir, name);
+  replaceFile(path, jsonText(value));
+  await json.write(value);
+  return `Results: ${relative(process.cwd(), path) || path}${json.also}\n`;
+}
+
 /** Where --json says. */
 export interface JsonOut {
   /** Writes it. @throws UserError */
   write(value: unknown): Promise<void>;
   /** What people read: on the standard output, unless that is where the results go. */
   readonly text: NodeJS.WriteStream;
+  /** " and FILE". */
+  readonly also: string;
 }
 
 /** Checks before the run that --json can be written after it. @param path null: it was not given @throws UserError */
 export function jsonOut(path: string | undefined): JsonOut {
-  if (path === undefined) return { write: () => Promise.resolve(), text: process.stdout };
+  if (path === undefined) return { write: () => Promise.resolve(), text: process.stdout, also: '' };
   const target = checkTarget(path, '--json');
   const waiting = (): void => void process.stderr.write(`waiting for a reader of ${path}\n`);
   return {
     write: (value) => writeUserFile(path, jsonText(value), '--json', waiting),
     text: target.kind === 'descriptor' && target.fd === 1 ? process.stderr : process.stdout,
+    also: ` and ${path}`,
   };
 }

@@ -32,9 +32,7 @@ function terms<K extends CounterKind>(c: Snapshot, kind: K, where: Where): Terms
   const term = (counter: string): Term => ({ name: `${kind}.${counter}`, value: sum(c, kind, counter, where) });
   const { drops, counters } = COUNTERS.get(kind)!;
   const balanced = drops.filter((name) => counters[name].drop?.outside === null);
-  return Object.assign(term, {
-    drops: (...but: string[]) => balanced.filter((name) => !but.includes(name)).map(term),
-  });
+  return Object.assign(term, { drops: (...but: string[]) => balanced.filter((name) => !but.includes(name)).map(term) });
 }
 
 /** @returns 'ok', or each hop that does not add up, with its numbers */
