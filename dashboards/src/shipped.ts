@@ -1,8 +1,16 @@
-/** The shipped Prometheus configuration for a testbed without containers: other addresses, everything else the same. */
+/** Where the shipped files are, and the shipped Prometheus configuration for a testbed without containers: other addresses, everything
+ *  else the same. */
+import { resolve, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
 import { parse, stringify } from 'yaml';
-import { PROMETHEUS_DIR } from './paths.js';
+
+/** The folder dashboards/ of the repository, seen from dist/src/. */
+export const HOME = resolve(fileURLToPath(import.meta.url), '../../..');
+export const REPOSITORY = resolve(HOME, '..');
+export const JSON_DIR = resolve(HOME, 'grafana/dashboards');
+export const PROVISIONING_DIR = resolve(HOME, 'grafana/provisioning');
+export const PROMETHEUS_DIR = resolve(HOME, 'prometheus');
 
 interface ScrapeConfig {
   http_sd_configs?: { url: string }[];

@@ -2,7 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parse } from 'yaml';
-import { PROMETHEUS_DIR, REPOSITORY } from './paths.js';
+import { PROMETHEUS_DIR, REPOSITORY } from '../src/shipped.js';
 
 export interface Rule {
   record?: string;

@@ -1,7 +1,7 @@
 /** The rules that every dashboard keeps. Which of them are grafana/dashboard-linter's, and which of its rules are not kept:
  *  docs/dashboards.md. */
 import type { DataTransformerConfig } from '@grafana/grafana-foundation-sdk/dashboard';
-import { UNIT } from './kit.js';
+import { UNIT } from '../src/panels.js';
 import { labelValues, readQuery } from './promql.js';
 
 /** A dashboard as read from its file: nothing is taken for granted. */
@@ -145,7 +145,7 @@ function lintPanel(p: PanelJson, known: ReadonlySet<string>): string[] {
     return wrong;
   }
   say(p.datasource?.uid !== DATASOURCE, 'must use the data source variable');
-  for (const unit of unitsOf(p)) say(!UNITS.has(unit), `unit ${String(unit)} is not one of UNIT in kit.ts`);
+  for (const unit of unitsOf(p)) say(!UNITS.has(unit), `unit ${String(unit)} is not one of UNIT in panels.ts`);
   say(!p.targets?.length, 'has no query');
   const refs = (p.targets ?? []).map((t) => t.refId);
   say(refs.some((ref) => !/^[A-Z]$/.test(ref ?? '')) || new Set(refs).size !== refs.length, 'queries must be lettered');
