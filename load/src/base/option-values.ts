@@ -1,34 +1,6 @@
-/** Checks of what the user typed that not only the command needs. As those of cli/options.ts: each takes the text and gives the
- *  value, or throws a UserError. */
+/** Checks of what the user typed, or set in the environment, that not only the command needs. As those of cli/options.ts: each takes the
+ *  text and gives the value, or throws a UserError. */
 import { UserError } from './errors.js';
-
-/** What the commands that start services take from the environment. */
-/** --edge HOST:PORT, or PORT of the loopback address; GRANTLINE_EDGE says it for all commands. @returns null: free ports */
-export function parseEdge(
-  option: string | undefined,
-  env: NodeJS.ProcessEnv = process.env,
-): { host: string; port: number } | null {
-  const text = option ?? env['GRANTLINE_EDGE'];
-  if (text === undefined || text === '') return null;
-  return parseListen(/^\d+$/.test(text) ? `127.0.0.1:${text}` : text);
-}
-
-/** Settings that commands take from the environment. */
-const HEARD = new Set(
-  'DIR RESULTS HTTP EDGE LOG NODE_FLAGS REVISION HYPERVISOR_URL TOKEN TOKEN_FILE PORT'
-    .split(' ')
-    .map((n) => `GRANTLINE_${n}`),
-);
-
-/** @returns a line about each setting of a service that does nothing when given to a command that starts them */
-export function unheard(env: NodeJS.ProcessEnv = process.env): string[] {
-  return Object.keys(env)
-    .filter((name) => name.startsWith('GRANTLINE_') && !HEARD.has(name) && env[name] !== '')
-    .map((name) => {
-      const whose = name === 'GRANTLINE_METRICS' ? 'commands with --hypervisor' : 'a service that is started by itself';
-      return `${name} has no effect here: it is a setting of ${whose}`;
-    });
-}
 
 /** A plain decimal number: "1e3", "0x10", "" and " 5" are none. */
 export function decimal(text: string): number {
@@ -69,4 +41,31 @@ export function parseVif(text: string): { guest: number; device: number } {
   const m = /^vif(\d{1,4})\.(\d{1,2})$/.exec(text);
   if (!m) throw new UserError(`"${text}" is not the name of a vif`, 'write for example vif1.0: domain 1, device 0');
   return { guest: Number(m[1]), device: Number(m[2]) };
+}
+
+/** --edge HOST:PORT, or PORT of the loopback address; GRANTLINE_EDGE says it for all commands. @returns null: free ports */
+export function parseEdge(
+  option: string | undefined,
+  env: NodeJS.ProcessEnv = process.env,
+): { host: string; port: number } | null {
+  const text = option ?? env['GRANTLINE_EDGE'];
+  if (text === undefined || text === '') return null;
+  return parseListen(/^\d+$/.test(text) ? `127.0.0.1:${text}` : text);
+}
+
+/** Settings that commands take from the environment. */
+const HEARD = new Set(
+  'DIR RESULTS HTTP EDGE LOG NODE_FLAGS REVISION HYPERVISOR_URL TOKEN TOKEN_FILE PORT'
+    .split(' ')
+    .map((n) => `GRANTLINE_${n}`),
+);
+
+/** @returns a line about each setting of a service that does nothing when given to a command that starts them */
+export function unheard(env: NodeJS.ProcessEnv = process.env): string[] {
+  return Object.keys(env)
+    .filter((name) => name.startsWith('GRANTLINE_') && !HEARD.has(name) && env[name] !== '')
+    .map((name) => {
+      const whose = name === 'GRANTLINE_METRICS' ? 'commands with --hypervisor' : 'a service that is started by itself';
+      return `${name} has no effect here: it is a setting of ${whose}`;
+    });
 }

@@ -1,5 +1,5 @@
-/** Where a file goes that a user names, and the only place that writes one. A regular file is replaced whole, in its real
- *  folder: links to it stay. What is none - a pipe, a FIFO, a terminal, a device - is written to. The command's own
+/** Files that a user names. What is to be read may be a device without an end. This is the only place that writes one: a regular file is
+ *  replaced whole, in its real folder: links to it stay. What is none - a pipe, a FIFO, a terminal, a device - is written to. The command's own
  *  descriptors are used as they are and not opened by name: that would fail for a socket and truncate a file. */
 import {
   closeSync,
@@ -31,7 +31,6 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { isatty } from 'node:tty';
 import { UserError } from './errors.js';
 
-/** What a user names to be read: it may be a device without an end. */
 const MAX_JSON_BYTES = 500 << 20;
 const PIECE = 64 << 10;
 

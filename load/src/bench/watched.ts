@@ -13,13 +13,13 @@ import { inGuests, rate } from '../control/snapshot.js';
 import { honesty, one, plan, type Scenario } from './scenario.js';
 import { median, type Check } from './checks.js';
 
-/** Who looks at a testbed while it runs: the benchmark shows what each of them costs. */
 /** Looking at a testbed, under way. */
 interface Watching {
   /** Ends it. @returns how often it has looked, all services together. @throws what went wrong meanwhile */
   stop(): Promise<number>;
 }
 
+/** Who looks at a testbed while it runs. */
 export interface Watcher {
   /** As it stands in the table. */
   name: string;

@@ -10,9 +10,6 @@ import {
 } from '@grantline/observe';
 import { type HopSource, CaptureSource, type SourceSettings } from './capture-source.js';
 
-/** Brings the packets of several hops into the order of their times. A packet goes out once every hop has said that nothing
- *  older will come from it; a hop that falls far behind is not waited for. */
-
 interface Waiting {
   timeNs: number;
   block: Buffer;
@@ -21,6 +18,8 @@ interface Waiting {
 /** Bytes kept at most. */
 const HELD_MAX = 64 << 20;
 
+/** Brings the packets of several hops into the order of their times. A packet goes out once every hop has said that nothing
+ *  older will come from it; a hop that falls far behind is not waited for. */
 export class Merger {
   private readonly queues: Waiting[][];
   private readonly heads: number[];

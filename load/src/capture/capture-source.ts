@@ -1,4 +1,5 @@
-/** The stream of one hop: connects, cuts it into blocks, and tells when it has ended. docs/wire/capture.md. */
+/** Which services are asked for which hop of a vif, and the stream of one hop: connects, cuts it into blocks, and tells when it has ended.
+ *  docs/wire/capture.md. */
 import { request, type ClientRequest, type IncomingMessage } from 'node:http';
 import {
   HOPS,
@@ -14,7 +15,6 @@ import { parseVif } from '../base/option-values.js';
 import { serviceName, type Client, type DomainInfo } from '../control/client.js';
 import { HttpError, messageOf } from '../base/http.js';
 
-/** Which services are asked for which hop of a vif, and whether the hop exists in the configuration in force. */
 /** One hop, and where it is captured. */
 export interface HopSource {
   hop: Hop;

@@ -89,12 +89,12 @@ export async function compare(args: CompareArguments): Promise<CompareFile> {
   let records: RunRecord[];
   if (target === 'compose') {
     // Loaded only where it is used: it brings a parser for YAML with it.
-    const { measureInStack } = await import('../compose/measure.js');
+    const { measureInContainers } = await import('../compose/measure.js');
     records = [];
     settings.testbed = 'containers';
     for (const plan of plans)
       records.push(
-        ...(await measureInStack<RunRecord>(
+        ...(await measureInContainers<RunRecord>(
           { configs, plan, guests, repeat, live: progress.isLive },
           configs.length * repeat,
           progress,

@@ -104,8 +104,8 @@ async function http(args: HttpArguments): Promise<void> {
   };
   let runs: HttpRun[];
   if (target === 'compose') {
-    const { httpInStack } = await import('../compose/measure.js');
-    runs = await httpInStack({ configs, settings }, progress, onRun);
+    const { httpInContainers } = await import('../compose/measure.js');
+    runs = await httpInContainers({ configs, settings }, progress, onRun);
   } else {
     const work = (bed: Bed): Promise<HttpRun[]> =>
       runHttp({ bed, configs, settings, name: basename(dir), progress, onRun });

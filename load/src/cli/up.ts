@@ -28,7 +28,6 @@ import { session } from '../control/session.js';
 import { rootLines } from '../bed/with-bed.js';
 import { checkTaps, farTapEnv, guestTapEnv, parseTaps, tapLines } from '../testbed/taps.js';
 
-/** Tells on the terminal when a service that has worked is of no use any more, and why: its TAP device was removed. */
 const EVERY_MS = 2000;
 
 /** A service's own words why it is not ready; null: it is, or says nothing. */
@@ -43,7 +42,8 @@ async function reasonOf({ name, http }: { name: string; http: string }): Promise
   }
 }
 
-/** Asks until the signal. @param say takes a line when a service's reason is a new one, and when it has none any more */
+/** Tells when a service that has worked is of no use any more, and why: its TAP device was removed. Asks until the signal.
+ *  @param say takes a line when a service's reason is a new one, and when it has none any more */
 export async function watchReadiness(
   services: readonly { name: string; http: string }[],
   say: (line: string) => void,

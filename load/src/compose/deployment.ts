@@ -1,4 +1,5 @@
-/** The testbed in containers, as docker-compose.yml describes it: up, ready, down. */
+/** The testbed in containers, as docker-compose.yml describes it: which Compose this machine has and whether the daemon answers; up,
+ *  ready, down. */
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -11,7 +12,6 @@ import { call, callBytes } from '../base/http.js';
 import { checkPort } from '../testbed/preflight.js';
 import { descendants } from '../testbed/proc.js';
 
-/** Docker as this machine has it: which Compose there is, and whether the daemon answers. */
 const run = promisify(execFile);
 
 /** How to call Compose. */
@@ -89,23 +89,22 @@ export function isAtLeast(text: string, [major, minor]: readonly [number, number
   return a > major || (a === major && b >= minor);
 }
 
-/** grantline up --compose, grantline down --compose: the testbed in containers. */
-/** Starts the containers and returns once all answer: from then on they run by themselves.
+/** grantline up --compose: starts the containers and returns once all answer: from then on they run by themselves.
  *  @throws UserError, RunError; then what was started by this is gone again */
 export async function upCompose(guests: number): Promise<void> {
-  const stack = await Stack.open();
+  const deployment = await Deployment.open();
   const progress = terminalProgress();
-  const wasRunning = await stack.isRunning();
+  const wasRunning = await deployment.isRunning();
   let ready = false;
   const stop = async (): Promise<void> => {
     progress.clear();
     if (ready) return;
     // What ran before stays, with as many more guests as there are by now.
-    await (wasRunning ? stack.halt() : stack.down());
+    await (wasRunning ? deployment.halt() : deployment.down());
   };
   await session({ stop, killNow: () => {} }, null, async () => {
-    await stack.up(guests, progress);
-    await stack.untilReady(guests, progress);
+    await deployment.up(guests, progress);
+    await deployment.untilReady(guests, progress);
     ready = true;
   });
   const width = Math.max(...PORTS.map((p) => p.what.length));
@@ -113,15 +112,16 @@ export async function upCompose(guests: number): Promise<void> {
     process.stdout.write(`${p.what.padEnd(width)}  ${urlOf(p)}${p.show}${p.what === 'nic' ? ' -> guest1' : ''}\n`);
   process.stdout.write(
     `Running in containers with ${guests} guest${guests === 1 ? '' : 's'}; a cycle of all configurations runs on them. ` +
-      `Logs: ${stack.engine.command} logs. Stop with: npx grantline down --compose\n`,
+      `Logs: ${deployment.engine.command} logs. Stop with: npx grantline down --compose\n`,
   );
 }
 
+/** grantline down --compose. */
 export async function downCompose(): Promise<void> {
-  const stack = await Stack.open();
+  const deployment = await Deployment.open();
   const progress = terminalProgress();
   progress.live('removing containers');
-  await stack.down();
+  await deployment.down();
   progress.clear();
   process.stdout.write('Containers, networks and volumes of the testbed are gone.\n');
 }
@@ -149,7 +149,7 @@ const HALT_MS = 5000;
 const DOWN_TRIES = 3;
 const DOWN_PAUSE_MS = 500;
 
-export class Stack {
+export class Deployment {
   readonly engine: Engine;
   /** Calls of Compose under way; never rejected. */
   private readonly under = new Set<Promise<void>>();
@@ -160,12 +160,12 @@ export class Stack {
   }
 
   /** @throws UserError when this machine cannot run containers, or a port's variable is no port */
-  static async open(): Promise<Stack> {
+  static async open(): Promise<Deployment> {
     for (const p of PORTS) portOf(p);
-    return new Stack(await findEngine());
+    return new Deployment(await findEngine());
   }
 
-  /** Is a container of that service running? Of the hypervisor's: is the stack up? */
+  /** Is a container of that service running? Of the hypervisor's: is the deployment up? */
   async isRunning(service = 'hypervisor'): Promise<boolean> {
     for (const id of await this.containers('-q', service))
       if ((await docker('inspect', '-f', '{{.State.Running}}', id)) === 'true') return true;
@@ -331,7 +331,7 @@ async function missingOf(guests: number, watched: readonly Published[]): Promise
       return p.what;
     }
   }
-  // What Prometheus asks: the token lies in the stack.
+  // What Prometheus asks: the token lies in the deployment.
   const up = await call<{ labels: { kind: string } }[]>('hypervisor', urlOf(PORTS[2]), '/prometheus/targets').then(
     (groups) => groups.map(({ labels }) => labels.kind),
     (): string[] => [],

@@ -8,7 +8,6 @@ import { patternBody, patternStart, PATTERN_PERIOD, REQUEST_ID, type UploadBody 
 import type { Scenario, Generated, LoadPlan, PhaseTold } from './plan.js';
 import { phases, Tally, Turns, type Turn } from './tally.js';
 
-/** The requests of a connection, and what answers they must get: every answer is compared whole. */
 /** Requests that differ, of each connection. */
 const VARIANTS = 4;
 
@@ -28,7 +27,7 @@ interface Question {
 /** What GET / of a server answers to an id. */
 type RootOf = (id: string) => string;
 
-/** Makes the questions of each connection. */
+/** Makes the requests of each connection, and what answers they must get: every answer is compared whole. */
 class Questions {
   private readonly scenario: Exclude<Scenario, { kind: 'ws' }>;
   /** Bodies are parts of it, which are not copied. */

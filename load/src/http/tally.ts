@@ -1,10 +1,10 @@
-/** Counts of a run and of its measured part, and the process' own CPU time over it. */
+/** Whose turn it is to send, and what comes of it: counts of a run and of its measured part, latencies, and the process' own CPU time. */
 import { build, encodeIntoCompressedBase64, type Histogram } from 'hdr-histogram-js';
 import type { HttpLatency, Generated, LoadErrors, LoadPlan, PhaseTold } from './plan.js';
 
-/** Latencies in microseconds, by HdrHistogram: three significant digits, a microsecond to two minutes. */
 const LONGEST_US = 120_000_000;
 
+/** Latencies in microseconds, by HdrHistogram: three significant digits, a microsecond to two minutes. */
 export class Latencies {
   private readonly histogram: Histogram = build({
     lowestDiscernibleValue: 1,
@@ -34,11 +34,6 @@ export class Latencies {
   }
 }
 
-/** Whose turn it is to send: at once in a closed loop, by a schedule in an open one.
- *
- *  The schedule is one request each 1/rate seconds. One that finds no connection free waits, and its latency counts from
- *  where the schedule wanted it, so a server that stalls for a second shows a second and not one slow request. */
-
 /** A connection, as far as turns go. `send` starts its next request. */
 export interface Turn {
   send(): void;
@@ -50,6 +45,10 @@ export interface Turn {
 /** A timer fires a millisecond or two late; what is due within that is sent as on time. Milliseconds. */
 const GRAIN_MS = 2;
 
+/** Whose turn it is to send: at once in a closed loop, by a schedule in an open one.
+ *
+ *  The schedule is one request each 1/rate seconds. One that finds no connection free waits, and its latency counts from
+ *  where the schedule wanted it, so a server that stalls for a second shows a second and not one slow request. */
 export class Turns {
   private readonly rate: number | null;
   private readonly free: Turn[] = [];

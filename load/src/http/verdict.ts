@@ -1,10 +1,9 @@
-/** Whether a run measured the server, or the generator. Pure. */
+/** Whether a run measured the server, or the generator; and from all runs to what is told of them. Pure. */
 import { RunError } from '../base/errors.js';
 import { medianIndex } from '../base/stats.js';
 import { errorsOf, type HttpRun, type HttpSummary, type Generated } from './plan.js';
 import { LOOPBACK } from '../runner/observer.js';
 
-/** From all runs to what is told of them. Pure. */
 /** One summary for each scenario, rate and target: the median run that stands, and the ratio to loopback's. */
 export function summariseHttp(runs: readonly HttpRun[]): HttpSummary[] {
   const keyOf = (r: HttpRun): string => JSON.stringify([r.scenario, r.rate, r.target]);

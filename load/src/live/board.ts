@@ -1,5 +1,5 @@
 /** What the live page knows of the experiment: phases, finished runs, and the throughput of the last minutes. It is told
- *  by an observer, in the same process or over HTTP (remote.ts), and by the sampler. */
+ *  by an observer, in the same process or over HTTP (remotePage), and by the sampler. */
 import { createHmac } from 'node:crypto';
 import { configurationNames } from '@grantline/base';
 import { Party } from '../base/http.js';
@@ -8,7 +8,6 @@ import type { Experiment, Finished, PhaseName, Point, Sample, Progression } from
 import { requestsTitle, summarise } from '../runner/compare.js';
 import type { Result, RunRecord, Summary } from '../runner/record.js';
 
-/** Tells the live page of a testbed that another process runs (`grantline up`) how an experiment goes. */
 /** What the page knows a reporter by. Made of the operator's token, which the reporter and the page's server both have: the token
  *  itself does not go there, since something else may have taken the page's port. '': there is no token. */
 export const observerKey = (token: string): string =>
@@ -17,7 +16,8 @@ export const observerKey = (token: string): string =>
 /** A page that does not answer is no reason to wait. */
 const LIMIT_MS = 1000;
 
-/** @param page http://host:port/, from testbed.json @param token the operator's */
+/** Tells the live page of a testbed that another process runs (`grantline up`) how an experiment goes.
+ *  @param page http://host:port/, from testbed.json @param token the operator's */
 export function remotePage(page: string, token: string): Observer {
   const party = new Party('the live page', page, observerKey(token));
   const post = async (path: string, body: unknown): Promise<void> => {

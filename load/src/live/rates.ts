@@ -20,8 +20,6 @@ import { dropsOf } from '../runner/conservation.js';
 import { GROUPS } from '../runner/per-frame.js';
 import { latencyOf } from '../runner/figures.js';
 
-/** Which counters tell what the live page shows, by what is measured: frames go to the guests or come from them, and
- *  streams, requests and web traffic end in other places than generated frames. Pure. */
 /** What grows by a frame, or a segment, and by its bytes. */
 interface Count {
   kind: BlockKind;
@@ -46,6 +44,8 @@ const SENDER: Count = { kind: 'sender', frames: 'frames', bytes: 'bytes' };
 const IN: Count = { kind: 'net', frames: 'tcpIn', bytes: 'tcpInBytes' };
 const OUT: Count = { kind: 'net', frames: 'tcpOut', bytes: 'tcpOutBytes' };
 
+/** Which counters tell what the live page shows, by what is measured: frames go to the guests or come from them, and
+ *  streams, requests and web traffic end in other places than generated frames. */
 const WAYS: Readonly<Record<DirectionName, Way>> = {
   rx: { out: false, offered: null, delivered: APP, takers: 'guests', ofGuest: APP },
   tx: { out: true, offered: SENDER, delivered: APP, takers: 'far', ofGuest: SENDER },

@@ -15,8 +15,6 @@ import { runLockHolder } from '../testbed/run-lock.js';
 import type { Board } from './board.js';
 import { growth, sampleOf, unannounced } from './rates.js';
 
-/** The services' counters, read from the memory that they are counted in, without asking the services: it costs them
- *  nothing. The hypervisor hands out descriptors of it to the operator; docs/wire/control-plane.md sections 2 and 4. */
 /** Which domain's counters. */
 interface CounterOwner {
   name: ServiceName;
@@ -34,6 +32,8 @@ interface Open {
   there: Promise<void>;
 }
 
+/** The services' counters, read from the memory that they are counted in, without asking the services: it costs them
+ *  nothing. The hypervisor hands out descriptors of it to the operator; docs/wire/control-plane.md sections 2 and 4. */
 class CounterFiles {
   private readonly client: Pick<Client, 'counterTicket'>;
   private readonly socket: string;

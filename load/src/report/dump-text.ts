@@ -2,11 +2,9 @@
  *  grants with flags in words and pools as ranges. Pure. */
 import { GTF_PERMIT_ACCESS, GTF_READING, GTF_READONLY, GTF_TYPE_MASK, GTF_WRITING } from '@grantline/xen';
 
-/** Any JSON as indented text for people: flat lists of objects become tables. Pure. */
-
 type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 
-/** @param value what JSON.parse gives. @returns lines */
+/** Any JSON as indented text for people: flat lists of objects become tables. @param value what JSON.parse gives. @returns lines */
 export function readable(value: unknown, indent = ''): string[] {
   return lines(value as Json, indent);
 }

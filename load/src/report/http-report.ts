@@ -10,13 +10,13 @@ import type { ReportDocument } from './document.js';
 import { figures, words, type Section, type DataTable } from './tables.js';
 import { dateOf } from './provenance.js';
 
-/** Requests per second by scenario and configuration, with loopback for comparison. Each scenario has a scale of its own: a
- *  small answer and a megabyte do not stand on one. Pure. */
 const LEFT = 124;
 const RIGHT = 190;
 const ROW = 22;
 const HEAD = 34;
 
+/** Requests per second by scenario and configuration, with loopback for comparison. Each scenario has a scale of its own: a
+ *  small answer and a megabyte do not stand on one. */
 function httpPlot(all: readonly HttpSummary[], settings: Pick<HttpSettings, 'guests' | 'connections'>): Plot {
   const scenarios = [...new Set(all.map((r) => r.scenario))];
   let top = 0;

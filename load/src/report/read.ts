@@ -1,4 +1,5 @@
-/** Finds and reads the results files of a folder. Every fault is one line for the operator. */
+/** Finds and reads the results files of a folder: what a report needs of them, as a schema. More than that may stand in a file: fields are
+ *  added freely. Every fault is one line for the operator. */
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { Type, type Static } from '@sinclair/typebox';
@@ -7,7 +8,6 @@ import { Value } from '@sinclair/typebox/value';
 import { UserError } from '../base/errors.js';
 import { readJson } from '../base/user-file.js';
 
-/** What a report needs of a results file, as a schema. More than that may stand in the file: fields are added freely. */
 const COMPARE_SCHEMA = 'grantline.compare/1';
 
 /** JSON has no infinity; this keeps sums and axes finite too. */

@@ -1,11 +1,10 @@
-/** report.html: one file with everything in it, no script, nothing fetched. Pure. */
+/** A report as HTML - one file with everything in it, no script, nothing fetched - and as Markdown with links to the plots. Pure. */
 import { linkTo, type ReportDocument } from './document.js';
 import type { Section, DataTable } from './tables.js';
 import { css, markup, type Markup } from './markup.js';
 import { MUTED, RULE, SURFACE, TEXT, type Tone } from './palette.js';
 import { FONT, plotStyle, renderPlot } from './svg.js';
 
-/** report.md: the same report with links to the plots. Pure. */
 /** Text that Markdown shows as it is, on one line: no element, link, table cell or emphasis comes of it. */
 export function escapeMarkdown(text: string): string {
   return text

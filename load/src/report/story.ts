@@ -17,7 +17,6 @@ import type { RunResult } from './read.js';
 import { PAPER } from './paper.js';
 import { medianInterval } from '../base/stats.js';
 
-/** Is each step of the paper's ladder a step up here too, and if not, why? From the data only. Pure. */
 /** CPU ns per frame by "domain, component" without the NIC. */
 function costs(run: RunResult): Map<string, number> {
   const out = new Map<string, number>();
@@ -75,7 +74,7 @@ function whySlower(lower: Group, upper: Group): string {
   return `Its CPU cost per frame is not higher (${nanos(b.cpuNsPerFrame.total)} ns, ${nanos(a.cpuNsPerFrame.total)} ns), so the counters do not explain it; look at the notes of its runs.`;
 }
 
-/** Each step of the paper's ladder: is it a step up here too? */
+/** Each step of the paper's ladder: is it a step up here too, and if not, why? */
 export function orderLines(m: Model, order: readonly string[]): string[] {
   const ladder = order.map((name) => shownGroup(m, name)).filter((g) => g !== undefined);
   const out: string[] = [];

@@ -1,4 +1,4 @@
-/** The tables of a report as data: captions, columns and cells as text. HTML and Markdown are made from the same. Pure. */
+/** The parts of a report as data, and its tables: captions, columns and cells as text. HTML and Markdown are made from the same. Pure. */
 import type { Plot } from './svg.js';
 import { loss, percent, whole, gbps, micros, nanos, small, times } from '../base/format.js';
 import {
@@ -28,7 +28,6 @@ export interface Section {
   tables: readonly DataTable[];
 }
 
-/** The tables that say whether the counts can be trusted: loss, conservation, CPU accounting. Pure. */
 /** Sums over all runs: nothing that was lost once is to be hidden by a median. */
 export function lossTable(m: Model): DataTable {
   return {

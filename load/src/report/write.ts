@@ -1,4 +1,5 @@
-/** Puts a report into a results folder: report.html, report.md, the plots, report.csv. Each file whole or not at all. */
+/** Puts a report into a results folder: report.html, report.md, the plots, report.csv, each file whole or not at all; and that of a load by
+ *  HTTP: http.html, http.md, http.svg. */
 import { existsSync, statSync, rmSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { Type } from '@sinclair/typebox';
@@ -14,7 +15,6 @@ import { documentOf } from './document.js';
 import { LADDER_FILES, laddersOf, modelOf } from './model.js';
 import { readSources, type Source } from './read.js';
 
-/** Puts the report of a load by HTTP into a results folder: http.html, http.md, http.svg. */
 const Summary = Type.Object({
   target: Type.String(),
   scenario: Type.String(),
@@ -90,7 +90,6 @@ function readHttp(path: string): HttpFile {
   return value as unknown as HttpFile;
 }
 
-/** What the command says of a report. */
 /** "Report: results/x/report.html, with report.md, throughput.svg" and a newline; the page's path from where the user is.
  *  @param names files of the report, its page first */
 export function reportLine(dir: string, names: readonly string[]): string {

@@ -57,13 +57,13 @@ export interface Observer {
 
 /** Tells several. Observers look on: one that fails is no reason to fail the run. */
 export function observers(...all: readonly Observer[]): Observer {
-  const tell = async (one: (o: Observer) => Promise<void> | undefined): Promise<void> => {
+  const tell = async (one: (o: Observer) => Promise<void>): Promise<void> => {
     await Promise.allSettled(all.map(one));
   };
   return {
     phase: (at) => tell((o) => o.phase(at)),
     finished: (run, record) => tell((o) => o.finished(run, record)),
-    answered: (run, requests) => tell((o) => o.answered?.(run, requests)),
+    answered: (run, requests) => tell(async (o) => o.answered?.(run, requests)),
     released: () => {
       for (const o of all) o.released?.();
     },

@@ -11,7 +11,6 @@ import { loadCapture, loadStatus, startLoad, stopLoad } from '../control/load-ap
 import { announceRun, checkGuests, drain, type Bed } from './bed.js';
 import { sum } from '../control/snapshot.js';
 
-/** The frames that a guest's application kept in a run of mode `record`. */
 interface Summary {
   frames: number;
   bytes: number;
@@ -19,7 +18,7 @@ interface Summary {
   notKept: number;
 }
 
-/** @throws RunError when the guest had no room for all */
+/** The frames that a guest's application kept in a run of mode `record`. @throws RunError when it had no room for all */
 export async function recordedBy(guest: ServiceClient): Promise<FrameBag> {
   const summary = await guest.call<Summary>('/recorded/summary', { timeoutMs: 60_000 });
   if (summary.notKept > 0)

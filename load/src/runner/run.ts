@@ -31,7 +31,6 @@ import { figures } from './figures.js';
 import { meanFrameBytes } from '../base/stats.js';
 import { inDriverDomain, inGuests, inNic, rate, type Snapshot } from '../control/snapshot.js';
 
-/** The load of a run: what of it is announced, how it begins, and how all of it ends. */
 /** Frames of the load beside requests. */
 const BULK_BYTES = 1514;
 
@@ -59,6 +58,7 @@ function sendersOf(bed: Bed, plan: RunPlan, native: boolean): ServiceClient[] {
   return bed.services.filter((s) => (native ? s.kind === 'driver-domain' : domids.has(s.domid)));
 }
 
+/** The load of a run: how it begins, and how all of it ends. */
 class RunLoad {
   private readonly bed: Bed;
   private readonly plan: RunPlan;

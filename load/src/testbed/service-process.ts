@@ -7,13 +7,13 @@ import { printableLines } from '@grantline/base';
 import { entryOf, type ServiceKind } from './paths.js';
 import { inheritedEnv, startAs, userEnv, type ServiceUser } from './service-env.js';
 
-/** The log file of a service: what it writes to stdout and stderr, bounded. A service whose code was replaced may write what it likes;
- *  the log lies beside what all share, and must not be able to fill it. */
 /** Of a file; the one before it is kept as FILE.1, so that a service has at most twice that. */
 const FILE_BYTES = 256 << 10;
 /** After so much of its output a service waits for a second. */
 const BYTES_AT_ONCE = 1 << 20;
 
+/** The log file of a service: what it writes to stdout and stderr, bounded. A service whose code was replaced may write what it likes;
+ *  the log lies beside what all share, and must not be able to fill it. */
 export class ServiceLog {
   private readonly path: string;
   private readonly fileBytes: number;

@@ -83,7 +83,7 @@ t.test(
 );
 
 t.test(
-  'an interrupt on a stack that runs leaves it as it is, and makes no more of it',
+  'an interrupt on a deployment that runs leaves it as it is, and makes no more of it',
   { buffered: true },
   async (t) => {
     const docker = await FakeDocker.make(t, 'compose-more');
