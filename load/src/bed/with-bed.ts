@@ -1,4 +1,5 @@
 /** A testbed for one command: the running one where there is one, else its own for as long as the command runs. */
+import { counted } from '../base/format.js';
 import type { Progress } from '../base/progress.js';
 import { type BedSession, Client } from '../control/client.js';
 import { openBed, type Bed } from '../runner/bed.js';
@@ -47,7 +48,7 @@ export async function withBed<T>(options: BedOptions, work: (bed: Bed) => Promis
     const there = domains.filter((d) => d.kind === 'guest' && d.state === 'running').length;
     if (there < options.guests) {
       throw new UserError(
-        `the running testbed in ${dir} has ${there} guest${there === 1 ? '' : 's'}, ${options.guests} are asked for`,
+        `the running testbed in ${dir} has ${counted(there, 'guest')}, ${options.guests} are asked for`,
         `take --guests ${there} or fewer, or start it again with: npx grantline up --guests ${options.guests}`,
       );
     }
@@ -86,7 +87,7 @@ export async function withBed<T>(options: BedOptions, work: (bed: Bed) => Promis
     const pages = [...(page ? [page.observer] : []), ...(options.observer ? [options.observer] : [])];
     const bed = await openBed(client, options.guests, observers(...pages));
     options.progress.line(
-      `Testbed ready in ${((performance.now() - start) / 1000).toFixed(1)} s: hypervisor, driver domain, NIC, ${options.guests} guest${options.guests === 1 ? '' : 's'}.`,
+      `Testbed ready in ${((performance.now() - start) / 1000).toFixed(1)} s: hypervisor, driver domain, NIC, ${counted(options.guests, 'guest')}.`,
     );
     for (const line of [...rootLines(dir), ...unheard()]) options.progress.line(line);
     return work({ ...bed, testbed: OWN_TESTBED });

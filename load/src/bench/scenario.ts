@@ -1,4 +1,5 @@
 /** What a scenario of the benchmark is, and what all of them share. */
+import { counted } from '../base/format.js';
 import { configurationNamed, type Configuration } from '@grantline/base';
 import type { HttpRun } from '../http/plan.js';
 import type { Progress } from '../base/progress.js';
@@ -51,9 +52,7 @@ export const plan = (over: Partial<RunPlan>): RunPlan => ({
 /** One run, with its line. */
 export async function one(bed: Bed, name: string, round: number, p: RunPlan, progress: Progress): Promise<RunRecord> {
   const record = await runOnce(bed, named(name), round, p, progress);
-  progress.line(
-    `${runLine(record, round, 1)}  (${record.frameBytes} bytes, ${record.guests} guest${record.guests === 1 ? '' : 's'})`,
-  );
+  progress.line(`${runLine(record, round, 1)}  (${record.frameBytes} bytes, ${counted(record.guests, 'guest')})`);
   return record;
 }
 

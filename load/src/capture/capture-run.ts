@@ -1,4 +1,5 @@
 /** One capture: the streams of its hops, merged by time, into one pcapng file with an interface for each hop. */
+import { within } from '../control/session.js';
 import { nowNs, epochOfClock } from '@grantline/base';
 import {
   interfaceBlock,
@@ -169,9 +170,7 @@ export class CaptureRun {
       const all = Promise.all(
         this.hops.map((h) => (h.source === null ? Promise.resolve() : new Promise<void>((done) => (h.done = done)))),
       );
-      let timer: NodeJS.Timeout | undefined;
-      await Promise.race([all, this.ended, new Promise((late) => (timer = setTimeout(late, DRAIN_MS)))]);
-      clearTimeout(timer);
+      await within(DRAIN_MS, Promise.race([all, this.ended]));
     }
     this.close();
     this.merger.flush(true);

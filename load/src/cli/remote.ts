@@ -1,5 +1,6 @@
 /** A testbed given by its hypervisor's address instead of by a directory: in containers, or on another machine. The
  *  services' own addresses must be reachable from here, too. */
+import { counted } from '../base/format.js';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type BedSession, Client } from '../control/client.js';
 import { HttpError } from '../base/http.js';
@@ -146,7 +147,7 @@ export async function withRemoteBed<T>(remote: Remote, guests: number, work: (be
   const there = domains.filter((d) => d.kind === 'guest' && d.state === 'running').length;
   if (there < guests)
     throw new UserError(
-      `the testbed at ${remote.url} has ${there} guest${there === 1 ? '' : 's'}, ${guests} are asked for`,
+      `the testbed at ${remote.url} has ${counted(there, 'guest')}, ${guests} are asked for`,
       `take --guests ${Math.max(1, there)} or fewer, or give it more`,
     );
   let held: BedSession | null = null;

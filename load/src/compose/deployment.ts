@@ -1,5 +1,6 @@
 /** The testbed in containers, as docker-compose.yml describes it: which Compose this machine has and whether the daemon answers; up,
  *  ready, down. */
+import { counted } from '../base/format.js';
 import { execFile } from 'node:child_process';
 import { promisify } from 'node:util';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -111,7 +112,7 @@ export async function upCompose(guests: number): Promise<void> {
   for (const p of PORTS)
     process.stdout.write(`${p.what.padEnd(width)}  ${urlOf(p)}${p.show}${p.what === 'nic' ? ' -> guest1' : ''}\n`);
   process.stdout.write(
-    `Running in containers with ${guests} guest${guests === 1 ? '' : 's'}; a cycle of all configurations runs on them. ` +
+    `Running in containers with ${counted(guests, 'guest')}; a cycle of all configurations runs on them. ` +
       `Logs: ${deployment.engine.command} logs. Stop with: npx grantline down --compose\n`,
   );
 }

@@ -73,16 +73,8 @@ export async function session<T>(
 /** Returns when it has ended, however, or after so long. */
 export async function within(ms: number, work: Promise<unknown>): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<void>((done) => {
-    timer = setTimeout(done, ms);
-  });
-  await Promise.race([
-    work.then(
-      () => {},
-      () => {},
-    ),
-    late,
-  ]);
+  const late = new Promise<void>((done) => (timer = setTimeout(done, ms)));
+  await Promise.race([work.catch(() => {}), late]);
   clearTimeout(timer);
 }
 

@@ -7,6 +7,7 @@ import {
   type Configuration,
   type Factors,
 } from '@grantline/base';
+import { counted, loadText } from '../base/format.js';
 import type { ControlState, ToServer } from '../../page/messages.js';
 import { RunError } from '../base/errors.js';
 import { type Client, configure } from '../control/client.js';
@@ -112,7 +113,7 @@ export class Controls {
     } catch (error) {
       throw new RunError(`${reasonOf(error)}; ${await this.goBack(before, wasSending)}`);
     }
-    return `${config.name}, ${guestsText(wanted.guests)}, ${this.loadText()}${wasSending ? '; load goes on' : ''}.`;
+    return `${config.name}, ${counted(wanted.guests, 'guest')}, ${this.loadText()}${wasSending ? '; load goes on' : ''}.`;
   }
 
   private async now(): Promise<Wanted> {
@@ -146,7 +147,7 @@ export class Controls {
     } catch (error) {
       const { guests, config } = await this.now().catch(() => ({ guests: null, config: null }));
       const now =
-        guests === null ? 'what is there now is not known' : `now: ${config?.name ?? ''}, ${guestsText(guests)}`;
+        guests === null ? 'what is there now is not known' : `now: ${config?.name ?? ''}, ${counted(guests, 'guest')}`;
       return `going back did not work either (${reasonOf(error)}); ${now}, load stopped.`;
     }
   }
@@ -164,7 +165,7 @@ export class Controls {
   }
 
   private loadText(): string {
-    const frames = this.frameBytes === 'imix' ? 'IMIX frames' : `${this.frameBytes}-byte frames`;
+    const frames = loadText({ frameBytes: this.frameBytes, flows: FLOWS_PER_GUEST });
     return `${frames}, ${this.linkGbps === null ? 'link unlimited' : `link ${this.linkGbps} Gb/s`}`;
   }
 
@@ -240,7 +241,6 @@ interface Wanted {
   linkGbps: number | null;
 }
 
-const guestsText = (n: number): string => `${n} guest${n === 1 ? '' : 's'}`;
 const reasonOf = (error: unknown): string =>
   (error instanceof Error ? error.message : String(error)).replace(/\.$/, '');
 const sameFactors = (a: Factors, b: Factors): boolean =>

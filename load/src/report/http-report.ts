@@ -7,7 +7,7 @@ import { configKey } from './palette.js';
 import { at, configFill, fitted, line, rect, text, WIDTH, type Plot } from './svg.js';
 import { HTTP_PARTS, httpCostCells, ratioText } from './table.js';
 import type { ReportDocument } from './document.js';
-import { figures, words, type Section, type DataTable } from './tables.js';
+import { section, figures, words, type Section, type DataTable } from './tables.js';
 import { dateOf } from './provenance.js';
 
 const LEFT = 124;
@@ -64,49 +64,36 @@ export function httpDocument(file: HttpFile): ReportDocument {
   const sections: (Section | null)[] = [
     capacity.length === 0
       ? null
-      : {
-          id: 'capacity',
-          title: 'Capacity',
+      : section('capacity', 'Capacity', {
           lines: [
             'Closed loop: each connection sends its next request once it has its answer. What is found is how much can be served; latencies belong to that load and to no lighter one.',
           ],
-          figure: {
-            plot: httpPlot(capacity, s),
-            caption:
-              'Requests per second, median run. Loopback is the same application on plain loopback TCP in a process of its own, between the same runs.',
-          },
+          figure: httpPlot(capacity, s),
+          caption:
+            'Requests per second, median run. Loopback is the same application on plain loopback TCP in a process of its own, between the same runs.',
           tables: [loadTable('Capacity, by configuration', capacity)],
-        },
+        }),
     atRate.length === 0
       ? null
-      : {
-          id: 'rate',
-          title: 'At a rate',
+      : section('rate', 'At a rate', {
           lines: [
             'Open loop: requests come by a schedule whatever the server does, and latency counts from the moment at which the schedule wanted a request sent. So a pause shows in every request that it held up.',
           ],
-          figure: null,
           tables: [loadTable('Latency at a rate, by configuration', atRate)],
-        },
-    {
-      id: 'cpu',
-      title: 'Where the time goes',
+        }),
+    section('cpu', 'Where the time goes', {
       lines: ['CPU time of everything that serves, for each request, in microseconds; the generator is not in it.'],
-      figure: null,
       tables: [cpuTable(all)],
-    },
-    {
-      id: 'trust',
-      title: 'How far this can be trusted',
+    }),
+    section('trust', 'How far this can be trusted', {
       lines: [
         'Every answer was compared whole with what belongs to its request, by id, seed and bytes. A run in which the generator was the bottleneck is void.',
         ...all.flatMap((r) =>
           [...(r.refused === null ? [] : [`Void: ${r.refused}`]), ...r.notes].map((n) => `${nameOf(r)}: ${n}.`),
         ),
       ],
-      figure: null,
       tables: [generatorTable(all), provenance(file)],
-    },
+    }),
   ];
   return {
     title: 'Grantline: HTTP',

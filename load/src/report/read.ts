@@ -123,7 +123,9 @@ const CompareResults = Type.Object({
   settings: Type.Object({
     /** Not in files of before it was recorded. */
     workload: Type.Optional(Text),
+    /** Whose testbed it was, and limits that it had before: a running one may differ from one that the command starts. */
     testbed: Type.Optional(Text),
+    /** --faults as given; null: none. */
     faults: Type.Optional(Type.Union([Text, Type.Null()])),
     guests: Type.Integer({ minimum: 1, maximum: 1000 }),
     frameBytes: Type.Union([Amount, Type.Literal('imix')]),

@@ -1,32 +1,18 @@
 /** Writes results: JSON (runner/record.ts has its shape) into results/<date>-<commit>/, and where --json says. */
 import { join, relative } from 'node:path';
 import { UserError } from '../base/errors.js';
-import type { RunRecord, Summary } from '../runner/record.js';
+import type { Direction, RunRecord, Summary } from '../runner/record.js';
+import type { CompareResults } from './read.js';
 import { resultsRoot } from '../testbed/paths.js';
 import type { HostInfo } from '../testbed/host.js';
 import { checkTarget, replaceFile, tryToMakeBeside, writeUserFile } from '../base/user-file.js';
 
-export interface CompareSettings {
+/** As a report reads them, and more closely. */
+export interface CompareSettings extends Omit<CompareResults['settings'], 'workload'> {
   /** What carried the load: frames, or streams or requests (--workload). */
   workload?: 'load' | 'guest-to-guest' | 'rr' | 'tcp';
-  /** Whose testbed it was, and limits that it had before: a running one may differ from one that the command starts. */
-  testbed?: string;
   /** Which ladders were run, in this order. */
-  directions?: ('rx' | 'tx' | 'guest-to-guest' | 'rr')[];
-  /** --faults as given; null: none. */
-  faults?: string | null;
-  guests: number;
-  /** A number, or 'imix'. */
-  frameBytes: number | 'imix';
-  frameSizes: number[];
-  seconds: number;
-  warmup: number;
-  linkGbps: number | null;
-  flowControl: boolean;
-  protocol: string;
-  flows: number;
-  repeat: number;
-  seed: number;
+  directions?: Direction[];
 }
 
 export interface CompareFile {

@@ -28,6 +28,17 @@ export interface Section {
   tables: readonly DataTable[];
 }
 
+/** @param parts what it has of these; a figure with its caption */
+export const section = (
+  id: string,
+  title: string,
+  parts: { lines?: readonly string[]; figure?: Plot | null; caption?: string; tables: readonly (DataTable | null)[] },
+): Section => ({
+  ...{ id, title, lines: parts.lines ?? [] },
+  figure: parts.figure ? { plot: parts.figure, caption: parts.caption ?? '' } : null,
+  tables: parts.tables.filter((t) => t !== null),
+});
+
 /** Sums over all runs: nothing that was lost once is to be hidden by a median. */
 export function lossTable(m: Model): DataTable {
   return {

@@ -4,6 +4,7 @@ import type { Readable } from 'node:stream';
 import { spawn, type ChildProcess } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { printableLines } from '@grantline/base';
+import { within } from '../control/session.js';
 import { entryOf, type ServiceKind } from './paths.js';
 import { inheritedEnv, startAs, userEnv, type ServiceUser } from './service-env.js';
 
@@ -189,12 +190,7 @@ export class ServiceProcess {
   async stop(graceMs: number): Promise<void> {
     if (this.over) return;
     this.child.kill('SIGTERM');
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<void>((done) => {
-      timer = setTimeout(done, graceMs);
-    });
-    await Promise.race([this.ended, late]);
-    clearTimeout(timer);
+    await within(graceMs, this.ended);
     if (!this.over) this.kill();
     await this.ended;
   }
