@@ -176,19 +176,7 @@ export async function loadByAutocannon(plan: LoadPlan, tell: (phase: PhaseTold) 
     else tally.errors.connection++;
   });
   const done = Promise.resolve(instance);
-  await phases(
-    plan,
-    tally,
-    tell,
-    done,
-    () => lines.every((line) => !line.busy),
-    () => {
-      turns.end();
-      tally.waited(turns.unsent(performance.now()));
-    },
-  );
-  turns.end();
-  for (const line of lines) if (line.busy) tally.errors.unanswered++;
+  await phases(plan, { tally, turns, lines }, tell, done);
   const result = tally.result(turns.sent, turns.late);
   instance.stop();
   await done;

@@ -206,14 +206,13 @@ function cpuNow(): number {
   return user + system;
 }
 
-/** Warm-up, measured time, and rest: the same for all loads. @param tell told when measuring starts and ends */
+/** Warm-up, measured time, and rest: the same for all loads. @param lines the connections @param tell told when measuring starts and ends
+ *  @param over ends it early */
 export async function phases(
   plan: LoadPlan,
-  tally: Tally,
+  { tally, turns, lines }: { tally: Tally; turns: Turns; lines: readonly { busy: boolean }[] },
   tell: (phase: PhaseTold) => void,
   over: Promise<unknown>,
-  atRest: () => boolean,
-  stop: () => void,
 ): Promise<void> {
   await pass(plan.warmup * 1000, over);
   tally.begin();
@@ -221,9 +220,11 @@ export async function phases(
   await pass(plan.seconds * 1000, over);
   tally.end();
   tell('end');
-  stop();
+  turns.end();
+  tally.waited(turns.unsent(performance.now()));
   const limit = performance.now() + REST_LIMIT_MS;
-  while (!atRest() && performance.now() < limit) await pass(5, over);
+  while (lines.some((line) => line.busy) && performance.now() < limit) await pass(5, over);
+  for (const line of lines) if (line.busy) tally.errors.unanswered++;
 }
 
 /** Answers that are under way at the end get so long. */

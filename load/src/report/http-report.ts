@@ -8,7 +8,7 @@ import { at, configFill, fitted, line, rect, text, WIDTH, type Plot } from './sv
 import { HTTP_PARTS, httpCostCells, ratioText } from './table.js';
 import type { ReportDocument } from './document.js';
 import { section, figures, words, type Section, type DataTable } from './tables.js';
-import { dateOf } from './provenance.js';
+import { dateOf, hostTexts } from './provenance.js';
 
 const LEFT = 124;
 const RIGHT = 190;
@@ -173,16 +173,14 @@ function generatorTable(all: readonly HttpSummary[]): DataTable {
   };
 }
 
-function provenance({ host: h, commandLine }: HttpFile): DataTable {
+function provenance({ host, commandLine }: HttpFile): DataTable {
+  const { commit, processor, kernel, node, versions } = hostTexts(host);
   return {
     caption: 'What it was measured with',
     columns: [words(''), words(HTTP_FILE)],
     rows: [
-      ['commit', `${h.commit.slice(0, 12)}${h.dirty === true ? ', with changes that are not in it' : ''}`],
-      ['processor', `${h.cpu}, ${h.cores} cores, ${h.arch}`],
-      ['kernel', `Linux ${h.kernel}`],
-      ['Node', `${h.node}, V8 ${h.v8}`],
-      ['versions', listed(Object.entries(h.versions).map(([k, v]) => `${k} ${v}`))],
+      ...Object.entries({ commit, processor, kernel, Node: node }),
+      ['versions', listed(versions ?? [])],
       ['command', `grantline ${commandLine.join(' ')}`],
     ],
   };
