@@ -1,14 +1,12 @@
 /** grantline http: the guests' web application under load, beside the same application on plain loopback. */
-import { basename, join } from 'node:path';
+import { basename } from 'node:path';
 import type { Command } from 'commander';
 import { configurationNames, type Configuration } from '@grantline/base';
 import { runHttp } from '../http/runs.js';
 import { parseScenarios, type HttpFile, type HttpRun, type HttpSettings } from '../http/plan.js';
 import { httpVerdict, summariseHttp } from '../http/verdict.js';
-import { hostInfo } from '../testbed/host.js';
 import { httpTable } from '../report/table.js';
-import { terminalProgress } from '../base/progress.js';
-import { jsonOut, resultsDir, tellResults } from '../report/results.js';
+import { beginResults, fileHead, tellResults } from '../report/results.js';
 import type { Bed } from '../runner/bed.js';
 import { UserError } from '../base/errors.js';
 import { parseRepeat, parseSeconds } from '../base/option-values.js';
@@ -24,9 +22,8 @@ import {
   parseRates,
   parseWarmup,
 } from './options.js';
-import { chooseTarget, HYPERVISOR_OPTION, TOKEN_OPTION, withRemoteBed, type RemoteArguments } from './remote.js';
+import { chooseTarget, HYPERVISOR_OPTION, TOKEN_OPTION, onTestbed, type RemoteArguments } from './remote.js';
 import { reportLine } from '../report/write.js';
-import { withBed } from '../bed/with-bed.js';
 
 interface HttpArguments extends RemoteArguments {
   configs?: string;
@@ -89,10 +86,7 @@ async function http(args: HttpArguments): Promise<void> {
   check(settings);
   const page = parsePage(args.page, args.pageName);
   const target = chooseTarget(args);
-  const json = jsonOut(args.json);
-  const host = hostInfo();
-  const dir = resultsDir(host, new Date());
-  const progress = terminalProgress();
+  const { json, host, dir, logDir, progress } = beginResults(args.json);
   const onRun = (r: HttpRun): void => {
     const l = r.generated.latencyUs;
     const what = `${r.scenario}${r.rate === null ? '' : ` at ${r.rate}/s`}`;
@@ -110,17 +104,11 @@ async function http(args: HttpArguments): Promise<void> {
     const work = (bed: Bed): Promise<HttpRun[]> =>
       runHttp({ bed, configs, settings, name: basename(dir), progress, onRun });
     const { guests } = settings;
-    runs =
-      target !== null
-        ? await withRemoteBed(target, guests, work)
-        : await withBed({ dir: args.dir, guests, pin: args.pin, logDir: join(dir, 'logs'), progress, page }, work);
+    runs = await onTestbed(target, { dir: args.dir, guests, pin: args.pin, logDir, progress, page }, work);
   }
   const all = summariseHttp(runs);
   const file: HttpFile = {
-    schema: 'grantline.http/1',
-    date: new Date().toISOString(),
-    commandLine: process.argv.slice(2),
-    host,
+    ...fileHead('grantline.http/1', host),
     settings,
     capacity: all.filter((s) => s.mode === 'closed'),
     atRate: all.filter((s) => s.mode === 'open'),

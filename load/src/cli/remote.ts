@@ -10,6 +10,7 @@ import { testbedDir } from '../testbed/paths.js';
 import type { Shown } from '../prometheus/server.js';
 import { openBed, type Bed } from '../runner/bed.js';
 import { UserError } from '../base/errors.js';
+import { withBed, type BedOptions } from '../bed/with-bed.js';
 import { readUpTo } from '../base/user-file.js';
 import { endHeld, session, UNWIND_MS } from '../control/session.js';
 
@@ -136,6 +137,10 @@ export async function shownHere(env: NodeJS.ProcessEnv = process.env): Promise<S
   // Most commands need none of this.
   return env['GRANTLINE_METRICS'] ? (await import('../prometheus/server.js')).showExperiment(env) : null;
 }
+
+/** Runs `work` on the testbed at that address; null: on the one that runs in a directory, or one of its own. */
+export const onTestbed = <T>(target: Remote | null, here: BedOptions, work: (bed: Bed) => Promise<T>): Promise<T> =>
+  target === null ? withBed(here, work) : withRemoteBed(target, here.guests, work);
 
 /** Prometheus looks each second: so long it is still shown what has come last. */
 const LAST_LOOK_MS = 2000;

@@ -27,58 +27,46 @@ interface Question {
 /** What GET / of a server answers to an id. */
 type RootOf = (id: string) => string;
 
-/** Makes the requests of each connection, and what answers they must get: every answer is compared whole. */
-class Questions {
-  private readonly scenario: Exclude<Scenario, { kind: 'ws' }>;
-  /** Bodies are parts of it, which are not copied. */
-  private readonly text: string;
+type Asked = Exclude<Scenario, { kind: 'ws' }>;
 
-  constructor(scenario: Exclude<Scenario, { kind: 'ws' }>) {
-    this.scenario = scenario;
-    const down = scenario.kind === 'bytes' || scenario.kind === 'chunked';
-    this.text = down ? patternBody(0, PATTERN_PERIOD + scenario.bytes).toString('latin1') : '';
-  }
-
-  /** @param connection number of it: its ids, and its bodies, are no other's */
-  of(connection: number, rootOf: RootOf): Question[] {
-    const s = this.scenario;
-    // A body that goes up stands in memory with its request.
-    const variants = s.kind === 'upload' ? 1 : VARIANTS;
-    return Array.from({ length: variants }, (_, k) =>
-      this.question(`c${connection}-${k}`, connection * VARIANTS + k, rootOf),
+/** Makes the requests of each connection, and what answers they must get: every answer is compared whole.
+ *  @returns those of the connection of that number: its ids, and its bodies, are no other's */
+function questionsOf(s: Asked): (connection: number, rootOf: RootOf) => Question[] {
+  // Bodies are parts of it, which are not copied.
+  const down = s.kind === 'bytes' || s.kind === 'chunked' ? patternBody(0, PATTERN_PERIOD + s.bytes) : Buffer.alloc(0);
+  const text = down.toString('latin1');
+  // A body that goes up stands in memory with its request.
+  const variants = s.kind === 'upload' ? 1 : VARIANTS;
+  return (connection, rootOf) =>
+    Array.from({ length: variants }, (_, k) =>
+      question(s, text, `c${connection}-${k}`, connection * VARIANTS + k, rootOf),
     );
-  }
+}
 
-  private question(id: string, seed: number, rootOf: RootOf): Question {
-    const s = this.scenario;
-    const headers = { [REQUEST_ID]: id };
-    switch (s.kind) {
-      case 'json': {
-        const body = rootOf(id);
-        return { request: { method: 'GET', path: '/', headers }, expected: { id, body }, bytes: body.length };
-      }
-      case 'bytes':
-      case 'chunked': {
-        const path =
-          s.kind === 'chunked' ? `/stream/${s.bytes}?seed=${seed}&chunk=${s.chunk}` : `/bytes/${s.bytes}?seed=${seed}`;
-        const start = patternStart(seed);
-        const body = this.text.substring(start, start + s.bytes);
-        return { request: { method: 'GET', path, headers }, expected: { id, body }, bytes: s.bytes };
-      }
-      case 'upload': {
-        const body = patternBody(seed, s.bytes);
-        const answer: UploadBody = { id, bytes: s.bytes, crc32: crc32(body).toString(16).padStart(8, '0') };
-        return {
-          request: {
-            method: 'POST',
-            path: '/bytes',
-            headers: { ...headers, 'content-type': 'application/octet-stream' },
-            body,
-          },
-          expected: { id, body: JSON.stringify(answer) },
-          bytes: s.bytes,
-        };
-      }
+function question(s: Asked, text: string, id: string, seed: number, rootOf: RootOf): Question {
+  const headers = { [REQUEST_ID]: id };
+  switch (s.kind) {
+    case 'json': {
+      const body = rootOf(id);
+      return { request: { method: 'GET', path: '/', headers }, expected: { id, body }, bytes: body.length };
+    }
+    case 'bytes':
+    case 'chunked': {
+      const path =
+        s.kind === 'chunked' ? `/stream/${s.bytes}?seed=${seed}&chunk=${s.chunk}` : `/bytes/${s.bytes}?seed=${seed}`;
+      const start = patternStart(seed);
+      const body = text.substring(start, start + s.bytes);
+      return { request: { method: 'GET', path, headers }, expected: { id, body }, bytes: s.bytes };
+    }
+    case 'upload': {
+      const body = patternBody(seed, s.bytes);
+      const answer: UploadBody = { id, bytes: s.bytes, crc32: crc32(body).toString(16).padStart(8, '0') };
+      const sent = { ...headers, 'content-type': 'application/octet-stream' };
+      return {
+        request: { method: 'POST', path: '/bytes', headers: sent, body },
+        expected: { id, body: JSON.stringify(answer) },
+        bytes: s.bytes,
+      };
     }
   }
 }
@@ -123,11 +111,10 @@ class Line implements Turn {
  *  @throws Error when the server
  *  does not answer at all */
 export async function loadByAutocannon(plan: LoadPlan, tell: (phase: PhaseTold) => void): Promise<Generated> {
-  const scenario = plan.scenario as Exclude<Scenario, { kind: 'ws' }>;
   // autocannon gives connection i the i-th address, and begins again behind the last.
   const { urls } = plan;
   const roots = await Promise.all(urls.map(rootOf));
-  const questions = new Questions(scenario);
+  const questions = questionsOf(plan.scenario as Asked);
   const tally = new Tally(plan.rate !== null);
   const turns = new Turns(plan.rate);
   const lines: Line[] = [];
@@ -136,7 +123,7 @@ export async function loadByAutocannon(plan: LoadPlan, tell: (phase: PhaseTold) 
     const inner = client as unknown as Inner;
     if (typeof inner._doRequest !== 'function') throw new Error('this autocannon is not 9.0.0: its client differs');
     const start = inner._doRequest.bind(client);
-    const own = questions.of(lines.length, roots[lines.length % roots.length]);
+    const own = questions(lines.length, roots[lines.length % roots.length]);
     const line = new Line(own, start);
     lines.push(line);
     // Called when it could send: connected, answered, or connected again after a failure.

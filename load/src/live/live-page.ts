@@ -123,18 +123,14 @@ export class LivePage {
         this.board.add(sample);
         this.browsers.broadcast({ type: 'sample', sample });
       },
-      () => this.tellState(),
+      this.tellState,
     );
-    this.captures = new PageCaptures(
-      client,
-      () => this.watch?.seen ?? null,
-      () => this.tellState(),
-    );
+    this.captures = new PageCaptures(client, () => this.watch?.seen ?? null, this.tellState);
     this.controls = new Controls({
       ...{ client, dir, keeper },
       seen: () => this.watch?.seen ?? null,
       look: () => this.watch?.look() ?? Promise.resolve(),
-      onChange: () => this.tellState(),
+      onChange: this.tellState,
     });
     this.watch.on = this.browsers.size > 0;
   }
@@ -196,13 +192,13 @@ export class LivePage {
     return { type: 'hello', facts: this.facts, state: this.state(), history, last };
   }
 
-  private tellState(): void {
+  private readonly tellState = (): void => {
     const state = this.state();
     const text = JSON.stringify(state);
     if (text === this.lastState) return;
     this.lastState = text;
     this.browsers.broadcast({ type: 'state', state });
-  }
+  };
 
   private state(): BedState {
     const seen = this.watch?.seen ?? null;

@@ -17,7 +17,7 @@ import {
   type ServiceSnapshot,
 } from '../control/snapshot.js';
 import { dropsOf } from '../runner/conservation.js';
-import { GROUPS } from '../runner/per-frame.js';
+import { GROUPS, RINGING } from '../runner/per-frame.js';
 import { latencyOf } from '../runner/figures.js';
 
 /** What grows by a frame, or a segment, and by its bytes. */
@@ -69,25 +69,24 @@ export function unannounced(grown: Snapshot): DirectionName {
   return sum(grown, 'app', 'frames') === 0 && sum(grown, 'net', 'tcpIn', inGuests) > 0 ? 'http' : 'rx';
 }
 
-/** Per second. */
+/** So many frames and bytes, per second. */
+const flow = (frames: number, bytes: number, seconds: number): Flow =>
+  seconds > 0 ? { fps: frames / seconds, gbps: (bytes * 8) / 1e9 / seconds } : { fps: 0, gbps: 0 };
+
 function flowOf(grown: Snapshot, seconds: number, counts: readonly Count[], where?: Where): Flow {
-  let fps = 0;
-  let bytes = 0;
-  for (const { kind, frames, bytes: name } of counts) {
-    fps += sum(grown, kind, frames, where);
-    bytes += sum(grown, kind, name, where);
-  }
-  return seconds > 0 ? { fps: fps / seconds, gbps: (bytes * 8) / 1e9 / seconds } : { fps: 0, gbps: 0 };
+  const all = (of: 'frames' | 'bytes'): number => counts.reduce((n, c) => n + sum(grown, c.kind, c[of], where), 0);
+  return flow(all('frames'), all('bytes'), seconds);
 }
 
 /** The cable, one way: what the far end sends, or what comes out. */
-function cableFlow(grown: Snapshot, seconds: number, way: Way): Flow {
-  const sent: Count[] = [
-    { kind: 'cable', frames: 'sentFrames', bytes: 'sentBytes' },
-    { kind: 'cable', frames: 'stationFrames', bytes: 'stationBytes' },
-  ];
-  return flowOf(grown, seconds, way.out ? [{ kind: 'egress', frames: 'frames', bytes: 'bytes' }] : sent, inNic);
-}
+const CABLE_IN: readonly Count[] = [
+  { kind: 'cable', frames: 'sentFrames', bytes: 'sentBytes' },
+  { kind: 'cable', frames: 'stationFrames', bytes: 'stationBytes' },
+];
+const CABLE_OUT: readonly Count[] = [{ kind: 'egress', frames: 'frames', bytes: 'bytes' }];
+/** Rings between netback and netfront, the same. */
+const RINGS_IN: Count = { kind: 'netback', frames: 'outFrames', bytes: 'outBytes' };
+const RINGS_OUT: Count = { kind: 'netbackTx', frames: 'packets', bytes: 'bytes' };
 
 /** What the counters do not tell. */
 interface Circumstances {
@@ -167,23 +166,15 @@ export function sampleOf(g: Growth, now: Snapshot, at: Circumstances): Sample {
 
 function pathRates({ grown, seconds }: Growth, now: Snapshot, way: Way, receivers: Where): PathRates {
   const per = (n: number): number => (seconds > 0 ? n / seconds : 0);
-  const flow = (kind: BlockKind, frames: string, bytes: string, where: Where): Flow => ({
-    fps: per(sum(grown, kind, frames, where)),
-    gbps: (per(sum(grown, kind, bytes, where)) * 8) / 1e9,
-  });
   const calls = (name: string): number => sum(grown, 'hypercalls', name, inHypervisor);
-  let notifications = 0;
-  for (const kind of ['nicQueue', 'nicTx', 'driver', 'netback', 'netbackTx', 'netfront', 'netfrontTx'] as const)
-    notifications += sum(grown, kind, 'notifications');
+  const notifications = RINGING.reduce((n, kind) => n + sum(grown, kind, 'notifications'), 0);
   return {
     out: way.out,
-    cable: cableFlow(grown, seconds, way),
+    cable: flowOf(grown, seconds, way.out ? CABLE_OUT : CABLE_IN, inNic),
     paused: Math.min(1, per(sum(grown, 'cable', 'pausedNs', inNic)) / 1e9),
     defaultQueue: queueFlow(grown, seconds, way, true),
     guestQueues: queueFlow(grown, seconds, way, false),
-    rings: way.out
-      ? flow('netbackTx', 'packets', 'bytes', inDriverDomain)
-      : flow('netback', 'outFrames', 'outBytes', inDriverDomain),
+    rings: flowOf(grown, seconds, [way.out ? RINGS_OUT : RINGS_IN], inDriverDomain),
     delivered: flowOf(grown, seconds, [way.delivered], receivers),
     hypercalls: per(calls('calls')),
     grantOps: per(calls('mapOps') + calls('unmapOps') + calls('copyOps') + calls('dmaMapOps') + calls('dmaUnmapOps')),
@@ -198,14 +189,10 @@ function pathRates({ grown, seconds }: Growth, now: Snapshot, way: Way, receiver
 }
 
 function queueFlow(grown: Snapshot, seconds: number, way: Way, isDefault: boolean): Flow {
-  let frames = 0;
-  let bytes = 0;
-  for (const b of blocksOf(grown, way.out ? 'nicTx' : 'nicQueue', inNic)) {
-    if ((b.labels['queue'] === 'default') !== isDefault) continue;
-    frames += b.values['frames'] ?? 0;
-    bytes += b.values['bytes'] ?? 0;
-  }
-  return seconds > 0 ? { fps: frames / seconds, gbps: (bytes * 8) / 1e9 / seconds } : { fps: 0, gbps: 0 };
+  const blocks = blocksOf(grown, way.out ? 'nicTx' : 'nicQueue', inNic);
+  const own = blocks.filter((b) => (b.labels['queue'] === 'default') === isDefault);
+  const all = (name: string): number => own.reduce((n, b) => n + (b.values[name] ?? 0), 0);
+  return flow(all('frames'), all('bytes'), seconds);
 }
 
 /** What each guest takes, or gives where frames go out. */
@@ -219,10 +206,7 @@ function receiverRates({ grown, seconds }: Growth, now: Snapshot, way: Way, rece
       const own = flowOf([s], seconds, [way.ofGuest]);
       const cpuNs = Object.entries(componentsOf(s)).reduce((n, [name, ns]) => (name === 'idle' ? n : n + ns), 0);
       return {
-        domid: s.domid,
-        name: s.name,
-        fps: own.fps,
-        gbps: own.gbps,
+        ...{ domid: s.domid, name: s.name, fps: own.fps, gbps: own.gbps },
         share: total > 0 ? frames / total : 0,
         cpu: seconds > 0 ? cpuNs / 1e9 / seconds : 0,
         drops: dropsFor(now, s),

@@ -4,7 +4,8 @@ import { UserError } from '../base/errors.js';
 import type { Direction, RunRecord, Summary } from '../runner/record.js';
 import type { CompareResults } from './read.js';
 import { resultsRoot } from '../testbed/paths.js';
-import type { HostInfo } from '../testbed/host.js';
+import { terminalProgress } from '../base/progress.js';
+import { hostInfo, type HostInfo } from '../testbed/host.js';
 import { checkTarget, replaceFile, tryToMakeBeside, writeUserFile } from '../base/user-file.js';
 
 /** As a report reads them, and more closely. */
@@ -45,6 +46,20 @@ function checkMakable(path: string): void {
       'set GRANTLINE_RESULTS to a folder that can be written',
     );
   }
+}
+
+/** What begins every file of results. */
+export const fileHead = <S extends string>(schema: S, host: HostInfo) => ({
+  ...{ schema, date: new Date().toISOString(), commandLine: process.argv.slice(2), host },
+});
+
+/** What a command that measures has before it begins: where its results go, the machine, and what is seen meanwhile.
+ *  @param path of --json @throws UserError when results could not be written afterwards */
+export function beginResults(path: string | undefined) {
+  const json = jsonOut(path);
+  const host = hostInfo();
+  const dir = resultsDir(host, new Date());
+  return { json, host, dir, logDir: join(dir, 'logs'), progress: terminalProgress() };
 }
 
 /** Whole or not at all: a reader never sees half a file. */

@@ -50,7 +50,10 @@ export function checkCpu(a: Snapshot, b: Snapshot): { accounted: CpuAccounted; o
   return { accounted, ok: notes.length === 0, notes };
 }
 
-/** Components of services in figures. */
+/** Kinds of blocks of those that ring doorbells. */
+export const RINGING = ['nicQueue', 'nicTx', 'driver', 'netback', 'netbackTx', 'netfront', 'netfrontTx'] as const;
+
+/** Services in figures. */
 export const GROUPS = {
   nic: 'nic',
   'driver-domain': 'driverDomain',
@@ -112,12 +115,7 @@ export function perFrame(a: Snapshot, b: Snapshot, frames: number, receivers: Wh
     calls('copiedBytes') +
     netback('localCopiedBytes') +
     (receivers === null ? application('copiedBytes') : application('payloadBytes'));
-  let notifications = 0;
-  let suppressed = 0;
-  for (const kind of ['nicQueue', 'nicTx', 'driver', 'netback', 'netbackTx', 'netfront', 'netfrontTx'] as const) {
-    notifications += grew(a, b, kind, 'notifications', everywhere);
-    suppressed += grew(a, b, kind, 'suppressed', everywhere);
-  }
+  const rung = (name: string): number => RINGING.reduce((n, kind) => n + grew(a, b, kind, name), 0);
   // The NIC stands for hardware, which does not wake up.
   const wakeups = grew(a, b, 'loop', 'wakeups', (s) => s.kind !== 'nic');
   return {
@@ -125,8 +123,8 @@ export function perFrame(a: Snapshot, b: Snapshot, frames: number, receivers: Wh
     hypercalls: per(calls('calls')),
     copies: copiesBy.hypervisor + copiesBy.driverDomain + copiesBy.application,
     copiedBytes: per(copiedBytes),
-    notifications: per(notifications),
-    suppressed: per(suppressed),
+    notifications: per(rung('notifications')),
+    suppressed: per(rung('suppressed')),
     wakeups: per(wakeups),
     copiesBy,
   };
