@@ -171,8 +171,8 @@ function wish(): void {
   if (wanted) return;
   wanted = true;
   const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
-  const rest = calm ? drawnAt + CALM_MS - performance.now() : 0;
-  if (rest > 0) setTimeout(() => requestAnimationFrame(draw), rest);
+  const delay = calm ? drawnAt + CALM_MS - performance.now() : 0;
+  if (delay > 0) setTimeout(() => requestAnimationFrame(draw), delay);
   else requestAnimationFrame(draw);
 }
 

@@ -65,7 +65,7 @@ export function unheard(env: NodeJS.ProcessEnv = process.env): string[] {
   return Object.keys(env)
     .filter((name) => name.startsWith('GRANTLINE_') && !HEARD.has(name) && env[name] !== '')
     .map((name) => {
-      const whose = name === 'GRANTLINE_METRICS' ? 'commands with --hypervisor' : 'a service that is started by itself';
-      return `${name} has no effect here: it is a setting of ${whose}`;
+      const owner = name === 'GRANTLINE_METRICS' ? 'commands with --hypervisor' : 'a service that is started by itself';
+      return `${name} has no effect here: it is a setting of ${owner}`;
     });
 }

@@ -288,11 +288,11 @@ function streamOn(fd: number, ours: boolean): UserStream {
 function socketStream(fd: number, ours: boolean): UserStream {
   const own = fd === 1 ? process.stdout : fd === 2 ? process.stderr : null;
   const socket = own ?? new Socket({ fd, readable: false, writable: true });
-  let over = false;
+  let broken = false;
   let tell: (error: Error | null) => void = () => {};
   const gone = new Promise<Error | null>((done) => (tell = done));
   const onError = (error: NodeJS.ErrnoException): void => {
-    over = true;
+    broken = true;
     tell(error.code === 'EPIPE' || error.code === 'ECONNRESET' ? null : error);
   };
   socket.on('error', onError);
@@ -300,10 +300,10 @@ function socketStream(fd: number, ours: boolean): UserStream {
     fd,
     gone,
     get waiting() {
-      return over ? 0 : socket.writableLength;
+      return broken ? 0 : socket.writableLength;
     },
     write: (bytes) =>
-      over
+      broken
         ? Promise.resolve()
         : new Promise((done, fail) => {
             socket.write(bytes, (error) => {
@@ -313,8 +313,8 @@ function socketStream(fd: number, ours: boolean): UserStream {
             });
           }),
     async close() {
-      if (own === null && !over) await new Promise<void>((done) => socket.once('close', () => done()).end());
-      else if (!over && socket.writableLength > 0) await new Promise<void>((done) => socket.write('', () => done()));
+      if (own === null && !broken) await new Promise<void>((done) => socket.once('close', () => done()).end());
+      else if (!broken && socket.writableLength > 0) await new Promise<void>((done) => socket.write('', () => done()));
       if (own !== null) socket.off('error', onError);
     },
     drop() {
@@ -331,19 +331,19 @@ function plainStream(fd: number, ours: boolean): UserStream {
     closed = true;
   };
   let tell: (error: Error | null) => void = () => {};
-  let over = false;
+  let broken = false;
   return {
     fd,
     waiting: 0,
     gone: new Promise((done) => (tell = done)),
     async write(bytes) {
-      for (let at = 0; at < bytes.length && !over;) {
+      for (let at = 0; at < bytes.length && !broken;) {
         try {
           at += writeSync(fd, bytes, at);
         } catch (error) {
           if (codeOf(error) === 'EAGAIN') await sleep(READER_LOOK_MS);
           else if (codeOf(error) === 'EPIPE' || codeOf(error) === 'EIO') {
-            over = true;
+            broken = true;
             tell(null);
           } else throw error;
         }

@@ -35,7 +35,7 @@ export interface Scenario {
 /** A configuration of the ladder. */
 export const named = (name: string): Configuration => configurationNamed(name) as Configuration;
 /** What all runs of the benchmark share. */
-export const plan = (over: Partial<RunPlan>): RunPlan => ({
+export const plan = (changes: Partial<RunPlan>): RunPlan => ({
   direction: 'rx',
   name: 'bench',
   frameSizes: [1514],
@@ -46,7 +46,7 @@ export const plan = (over: Partial<RunPlan>): RunPlan => ({
   protocol: 'auto',
   flows: 4,
   seed: 1,
-  ...over,
+  ...changes,
 });
 
 /** One run, with its line. */

@@ -27,8 +27,8 @@ type Kind = readonly [config: string, over: Partial<RunPlan>];
 async function inTurn(bed: Bed, rounds: number, kinds: readonly Kind[], progress: Progress): Promise<RunRecord[][]> {
   const records = kinds.map((): RunRecord[] => []);
   for (let round = 0; round < rounds; round++)
-    for (const [i, [config, over]] of kinds.entries())
-      records[i].push(await one(bed, config, round, plan(over), progress));
+    for (const [i, [config, changes]] of kinds.entries())
+      records[i].push(await one(bed, config, round, plan(changes), progress));
   return records;
 }
 
@@ -52,7 +52,7 @@ const megabytes =
   (r: RunRecord): number =>
     (r.rssBytes[service] ?? NaN) / MB;
 /** Run by run of the same round. */
-const over = (a: readonly RunRecord[], b: readonly RunRecord[]): number[] => a.map((r, i) => gbps(r) / gbps(b[i]));
+const ratios = (a: readonly RunRecord[], b: readonly RunRecord[]): number[] => a.map((r, i) => gbps(r) / gbps(b[i]));
 
 /** All six configurations, interleaved with 60-byte frames on `optimised`. */
 const ladder: Scenario = {
@@ -75,7 +75,7 @@ const ladder: Scenario = {
       [
         checkOf('optimised, 1 guest, 1514 bytes', 'Gb/s', best.map(gbps), { atLeast: 25 }, 40),
         checkOf('optimised, 1 guest, 60 bytes', 'Mframe/s', short.map(megaframes), { atLeast: 2.5 }, 4),
-        checkOf('optimised over baseline, same round', 'times', over(best, base), { atLeast: 3 }, 3.4),
+        checkOf('optimised over baseline, same round', 'times', ratios(best, base), { atLeast: 3 }, 3.4),
         ...configurationNames
           .filter((n) => n !== 'optimised')
           .map((n) => checkOf(`${n}, 1 guest, 1514 bytes`, 'Gb/s', of(n).map(gbps), { atLeast: 0 })),
@@ -118,20 +118,20 @@ const transmit: Scenario = {
       ],
       progress,
     );
-    const share = over(tx, rx).map((x) => x * 100);
+    const share = ratios(tx, rx).map((x) => x * 100);
     return outcome(
       [...rx, ...tx, ...base],
       [
         checkOf('transmit, optimised, 1514 bytes', 'Gb/s', tx.map(gbps), { atLeast: 0 }),
         checkOf('transmit, optimised: share of receive in the same round', '%', share, { atLeast: 80 }),
-        checkOf('transmit, optimised over baseline, same round', 'times', over(tx, base), { atLeast: 5 }),
+        checkOf('transmit, optimised over baseline, same round', 'times', ratios(tx, base), { atLeast: 5 }),
       ],
     );
   },
 };
 
 /** One guest sends to another, over the bridge and, in `direct`, by the NIC's switch. */
-const between: Scenario = {
+const guestToGuest: Scenario = {
   name: 'between',
   guests: 2,
   async run(bed, { runs, seconds }, progress) {
@@ -172,7 +172,7 @@ const eight: Scenario = {
     for (const [round, order] of abbaOrder(2, runs).entries())
       for (const i of order) records.push(await one(beds[i], 'optimised', round, plan({ seconds }), progress));
     const [single, all] = [1, 8].map((n) => records.filter((r) => r.guests === n));
-    const share = over(all, single).map((x) => x * 100);
+    const share = ratios(all, single).map((x) => x * 100);
     return outcome(records, [
       checkOf('optimised, 8 guests together', 'Gb/s', all.map(gbps), { atLeast: 0 }),
       checkOf('8 guests together, share of one guest', '%', share, { atLeast: 75 }),
@@ -324,6 +324,6 @@ export function checksOf(runs: readonly HttpRun[]): Check[] {
 }
 
 export const SCENARIOS: readonly Scenario[] = [
-  ...[ladder, transmit, between, link10, eight, idle, sixteen, tap, watched],
+  ...[ladder, transmit, guestToGuest, link10, eight, idle, sixteen, tap, watched],
   ...[roundTrips, tcp, web],
 ];

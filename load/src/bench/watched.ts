@@ -37,7 +37,7 @@ const metrics: Watcher = {
   name: 'metrics',
   leastPerSecond: (bed) => bed.services.length * 0.5,
   start(bed) {
-    let over = false;
+    let ended = false;
     let looks = 0;
     const one = async (name: string, http: string): Promise<void> => {
       const page = await callBytes(name, http, '/metrics');
@@ -46,7 +46,7 @@ const metrics: Watcher = {
     };
     const end = new AbortController();
     const work = (async () => {
-      while (!over) {
+      while (!ended) {
         const due = performance.now() + SCRAPE_MS;
         await Promise.all(bed.services.map((s) => one(s.name, s.http)));
         await sleep(Math.max(0, due - performance.now()), undefined, { signal: end.signal }).catch(() => {});
@@ -55,7 +55,7 @@ const metrics: Watcher = {
     work.catch(() => {});
     return {
       async stop() {
-        over = true;
+        ended = true;
         end.abort();
         await work;
         return looks;

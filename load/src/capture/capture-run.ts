@@ -53,9 +53,9 @@ export class Merger {
     for (;;) {
       let first = -1;
       for (let i = 0; i < this.queues.length; i++) {
-        const mine = this.queues[i][this.heads[i]];
-        if (mine === undefined || mine.timeNs > limit) continue;
-        if (first < 0 || mine.timeNs < this.queues[first][this.heads[first]].timeNs) first = i;
+        const next = this.queues[i][this.heads[i]];
+        if (next === undefined || next.timeNs > limit) continue;
+        if (first < 0 || next.timeNs < this.queues[first][this.heads[first]].timeNs) first = i;
       }
       if (first < 0) break;
       const { block } = this.queues[first][this.heads[first]++];
@@ -117,7 +117,7 @@ export class CaptureRun {
   private readonly startNs: bigint;
   private readonly baseHigh: number;
   private stopAtNs: bigint | null = null;
-  private over = false;
+  private closed = false;
   private end: (how: Ended) => void = () => {};
 
   /** Begins. @throws RunError, UserError when a hop cannot be captured, or the sink refuses */
@@ -165,7 +165,7 @@ export class CaptureRun {
   /** Takes what was captured until now, writes the statistics, and ends. May be called in any state.
    *  @throws UserError when the file cannot be written */
   async stop(): Promise<HopTotals[]> {
-    if (!this.over) {
+    if (!this.closed) {
       this.stopAtNs = this.now();
       const all = Promise.all(
         this.hops.map((h) => (h.source === null ? Promise.resolve() : new Promise<void>((done) => (h.done = done)))),
@@ -186,7 +186,7 @@ export class CaptureRun {
 
   /** Ends at once, without statistics. */
   close(): void {
-    this.over = true;
+    this.closed = true;
     for (const h of this.hops) {
       h.source?.close();
       h.source = null;
@@ -217,7 +217,7 @@ export class CaptureRun {
         },
       },
     );
-    if (this.over) source.close();
+    if (this.closed) source.close();
     else h.source = source;
   }
 
@@ -242,7 +242,7 @@ export class CaptureRun {
   }
 
   private guarded(work: () => void): void {
-    if (this.over) return;
+    if (this.closed) return;
     try {
       work();
       this.sink.flush();
@@ -254,7 +254,7 @@ export class CaptureRun {
   }
 
   private finish(how: Ended): void {
-    if (!this.over) this.end(how);
+    if (!this.closed) this.end(how);
     this.close();
   }
 }

@@ -56,11 +56,11 @@ export async function planCapture(client: Client, vif: string, hop: Hop | null):
       known.length > 0 ? `known are ${known.join(', ')}` : 'the testbed has no guest',
     );
   }
-  const there = hopsOf(config);
-  if (hop !== null && !there.includes(hop) && config !== null)
+  const hops = hopsOf(config);
+  if (hop !== null && !hops.includes(hop) && config !== null)
     throw new UserError(
       `there is no hop ${hop} in the configuration ${configurationName(config)}: ${WHY_NOT[config.path][hop]}`,
-      `take --hop ${there.join(' or ')}, or another configuration`,
+      `take --hop ${hops.join(' or ')}, or another configuration`,
     );
   // All of them, also one that nothing passes now: the configuration may change while the capture goes on.
   return Promise.all((hop === null ? HOPS : [hop]).map((h) => sourceOf(client, running, front, vif, h)));
@@ -119,8 +119,8 @@ export class CaptureSource {
   private readonly on: SourceEvents;
   private readonly asked: ClientRequest;
   private readonly response: IncomingMessage;
-  private rest: Buffer = Buffer.alloc(0);
-  private over = false;
+  private pending: Buffer = Buffer.alloc(0);
+  private ended = false;
 
   /** Connects. @throws RunError, UserError when the service refuses or does not answer */
   static open(plan: HopSource, settings: SourceSettings, on: SourceEvents): Promise<CaptureSource> {
@@ -170,19 +170,19 @@ export class CaptureSource {
 
   /** Ends it; nothing is told from now on. */
   close(): void {
-    this.over = true;
+    this.ended = true;
     this.asked.destroy();
   }
 
   private lose(why: string): void {
-    if (this.over) return;
+    if (this.ended) return;
     this.close();
     this.on.lost(`${this.plan.service}: ${why}`);
   }
 
   private take(chunk: Buffer): void {
-    let bytes = this.rest.length === 0 ? chunk : Buffer.concat([this.rest, chunk]);
-    while (!this.over && bytes.length >= 8) {
+    let bytes = this.pending.length === 0 ? chunk : Buffer.concat([this.pending, chunk]);
+    while (!this.ended && bytes.length >= 8) {
       const total = bytes.readUInt32LE(4);
       if (total < 12 || total > BLOCK_BYTES_MAX || total % 4 !== 0) return this.lose('what it sends is no capture');
       if (bytes.length < total) break;
@@ -192,8 +192,8 @@ export class CaptureSource {
       if (type === PCAPNG_ENHANCED) this.on.packet(block);
       else if (type === PCAPNG_STATISTICS) this.on.statistics(readStatistics(block));
     }
-    this.rest = bytes;
-    if (!this.over) this.on.pause();
+    this.pending = bytes;
+    if (!this.ended) this.on.pause();
   }
 }
 

@@ -67,12 +67,12 @@ export interface ComparePlan {
 export function planOf(args: CompareArguments): ComparePlan {
   const workload = parseWorkload(args.workload);
   refuseMisplaced(args, workload);
-  const between = workload === 'guest-to-guest';
+  const betweenGuests = workload === 'guest-to-guest';
   const rr = workload === 'rr';
   const faults = parseFaultsOption(args.faults);
   const requests = rr ? requestPlans(args) : [];
   const tcp = workload === 'tcp';
-  const configs = between || tcp ? guestConfigs(args, tcp) : chosen(args);
+  const configs = betweenGuests || tcp ? guestConfigs(args, tcp) : chosen(args);
   const frame = args.frame ?? (rr ? String(REQUEST_BYTES) : '1514');
   const frameSizes = parseFrame(frame);
   if (rr && frameSizes.length > 1) throw new UserError('requests have one size', 'give --frame a number');
@@ -80,7 +80,7 @@ export function planOf(args: CompareArguments): ComparePlan {
   const settings: CompareSettings = {
     workload,
     directions: [...directions],
-    guests: guestsOf(args, between),
+    guests: guestsOf(args, betweenGuests),
     frameBytes: frame === 'imix' ? 'imix' : frameSizes[0],
     frameSizes,
     seconds: parseSeconds(args.seconds),
@@ -152,9 +152,9 @@ function refuseMisplaced(args: CompareArguments, workload: string): void {
     throw new UserError('--base is given and --set is not', 'give --set factor=value, or name it with --configs');
 }
 
-function guestsOf(args: CompareArguments, between: boolean): number {
-  const n = parseGuests(args.guests ?? (between ? '2' : '1'));
-  if (between && n < 2) throw new UserError('one guest has none to send to', 'take --guests 2 or more');
+function guestsOf(args: CompareArguments, betweenGuests: boolean): number {
+  const n = parseGuests(args.guests ?? (betweenGuests ? '2' : '1'));
+  if (betweenGuests && n < 2) throw new UserError('one guest has none to send to', 'take --guests 2 or more');
   return n;
 }
 

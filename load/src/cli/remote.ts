@@ -149,11 +149,11 @@ const LAST_LOOK_MS = 2000;
 export async function withRemoteBed<T>(remote: Remote, guests: number, work: (bed: Bed) => Promise<T>): Promise<T> {
   const client = await reached(remote);
   const { domains } = await client.testbed();
-  const there = domains.filter((d) => d.kind === 'guest' && d.state === 'running').length;
-  if (there < guests)
+  const available = domains.filter((d) => d.kind === 'guest' && d.state === 'running').length;
+  if (available < guests)
     throw new UserError(
-      `the testbed at ${remote.url} has ${counted(there, 'guest')}, ${guests} are asked for`,
-      `take --guests ${Math.max(1, there)} or fewer, or give it more`,
+      `the testbed at ${remote.url} has ${counted(available, 'guest')}, ${guests} are asked for`,
+      `take --guests ${Math.max(1, available)} or fewer, or give it more`,
     );
   let held: BedSession | null = null;
   let shown: Shown | null = null;

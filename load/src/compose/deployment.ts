@@ -269,12 +269,12 @@ export class Deployment {
 
   private async call<T>(call: () => Promise<T>): Promise<T> {
     const calling = call();
-    const over = calling.then(
+    const settled = calling.then(
       () => {},
       () => {},
     );
-    this.under.add(over);
-    void over.then(() => this.under.delete(over));
+    this.under.add(settled);
+    void settled.then(() => this.under.delete(settled));
     try {
       return await calling;
     } catch (error) {
@@ -338,8 +338,8 @@ async function missingOf(guests: number, watched: readonly Published[]): Promise
     (): string[] => [],
   );
   for (const kind of ['driver-domain', 'nic'] as const) if (!up.includes(kind)) return kind;
-  const there = up.filter((kind) => kind === 'guest').length;
-  return there < guests ? `${guests} guests (there are ${there})` : null;
+  const guestsUp = up.filter((kind) => kind === 'guest').length;
+  return guestsUp < guests ? `${guests} guests (there are ${guestsUp})` : null;
 }
 
 function lastLine(text: string): string {

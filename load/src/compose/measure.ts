@@ -172,20 +172,20 @@ function endOf(exitCode: string | null, log: { out: string; err: string } | null
 /** Puts chunks together to lines of JSON. What is none is Compose's own talk. */
 export class LineReader {
   private readonly onLine: (line: MeasureLine) => void;
-  private rest = Buffer.alloc(0);
+  private pending = Buffer.alloc(0);
 
   constructor(onLine: (line: MeasureLine) => void) {
     this.onLine = onLine;
   }
 
   push(chunk: Buffer): void {
-    const all = Buffer.concat([this.rest, chunk]);
+    const all = Buffer.concat([this.pending, chunk]);
     let from = 0;
     for (let at = all.indexOf(10); at >= 0; at = all.indexOf(10, from)) {
       this.line(all.toString('utf8', from, at).trim());
       from = at + 1;
     }
-    this.rest = all.subarray(from);
+    this.pending = all.subarray(from);
   }
 
   private line(text: string): void {

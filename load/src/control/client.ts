@@ -67,7 +67,7 @@ export interface ConfigStatus {
 /** Whether the session of a client and of the services that it asks has ended. Work that was interrupted may go on for a while: what
  *  has been put back it changes no more. */
 interface SessionState {
-  over: boolean;
+  ended: boolean;
 }
 
 /** The session itself: nothing that a session puts back. */
@@ -85,7 +85,7 @@ export class ServiceClient extends Party {
   constructor(
     of: { name: ServiceName; kind: DomainKind | 'hypervisor'; domid: number; http: string },
     key: string | null,
-    session: SessionState = { over: false },
+    session: SessionState = { ended: false },
   ) {
     super(of.name, of.http, key);
     this.session = session;
@@ -95,7 +95,7 @@ export class ServiceClient extends Party {
 
   override call<T>(path: string, options: Call = {}): Promise<T> {
     const { method = 'GET' } = options;
-    if (this.session.over && method !== 'GET' && !ALWAYS.test(path))
+    if (this.session.ended && method !== 'GET' && !ALWAYS.test(path))
       return Promise.reject(new HttpError(`the session is over: ${method} ${path} was not sent to ${this.name}`, 0));
     return super.call(path, options);
   }
@@ -106,7 +106,7 @@ type RawCounters = Omit<ServiceSnapshot, 'name' | 'kind' | 'domid'>;
 /** The operator: the only holder of the token, which goes to the hypervisor and nowhere else. */
 export class Client {
   private readonly itself: ServiceClient;
-  private readonly session: SessionState = { over: false };
+  private readonly session: SessionState = { ended: false };
 
   constructor(hypervisor: string, token: string) {
     this.itself = new ServiceClient(
@@ -137,8 +137,8 @@ export class Client {
 
   /** Before anything is changed on a testbed that is not the caller's own. */
   hold = async (): Promise<BedSession> => {
-    const held = await holdSession(this.itself, () => (this.session.over = true));
-    this.session.over = held.lost;
+    const held = await holdSession(this.itself, () => (this.session.ended = true));
+    this.session.ended = held.lost;
     return held;
   };
   testbed = (): Promise<TestbedInfo> => this.operator('GET', '/api/testbed');
@@ -217,13 +217,13 @@ export interface BedSession {
   end(limitMs?: number): Promise<void>;
 }
 
-/** @param over called when it ends, before anything is put back @throws UserError while somebody else measures, HttpError */
-async function holdSession(hypervisor: Party, over: () => void): Promise<BedSession> {
+/** @param onEnd called when it ends, before anything is put back @throws UserError while somebody else measures, HttpError */
+async function holdSession(hypervisor: Party, onEnd: () => void): Promise<BedSession> {
   const { request, response } = await open(hypervisor, ownName());
   let lost = false;
   response.once('close', () => {
     lost = true;
-    over();
+    onEnd();
   });
   response.on('error', () => {});
   const id = await firstLine(response);
@@ -235,7 +235,7 @@ async function holdSession(hypervisor: Party, over: () => void): Promise<BedSess
       return lost;
     },
     end(limitMs = END_LIMIT_MS) {
-      over();
+      onEnd();
       const asked = hypervisor.call(`/api/session/${id}`, { method: 'DELETE', timeoutMs: limitMs });
       // However that went: with the connection it ends in any case.
       ending ??= asked.then(

@@ -55,7 +55,7 @@ export class Turns {
   private timer: NodeJS.Timeout | null = null;
   private startedAt = 0;
   private started = 0;
-  private over = false;
+  private ended = false;
   /** Requests that were sent late although a connection was free: the generator's own fault. */
   late = 0;
   /** Requests sent. */
@@ -67,7 +67,7 @@ export class Turns {
 
   /** A connection can take the next request. */
   ready(turn: Turn): void {
-    if (this.over) return;
+    if (this.ended) return;
     if (this.rate === null) return this.go(turn, performance.now());
     this.free.push(turn);
     if (this.timer === null) {
@@ -86,7 +86,7 @@ export class Turns {
 
   /** Nothing more is sent. */
   end(): void {
-    this.over = true;
+    this.ended = true;
     if (this.timer) clearInterval(this.timer);
   }
 
@@ -207,23 +207,23 @@ function cpuNow(): number {
 }
 
 /** Warm-up, measured time, and rest: the same for all loads. @param lines the connections @param tell told when measuring starts and ends
- *  @param over ends it early */
+ *  @param ended ends it early */
 export async function phases(
   plan: LoadPlan,
   { tally, turns, lines }: { tally: Tally; turns: Turns; lines: readonly { busy: boolean }[] },
   tell: (phase: PhaseTold) => void,
-  over: Promise<unknown>,
+  ended: Promise<unknown>,
 ): Promise<void> {
-  await pass(plan.warmup * 1000, over);
+  await pass(plan.warmup * 1000, ended);
   tally.begin();
   tell('begin');
-  await pass(plan.seconds * 1000, over);
+  await pass(plan.seconds * 1000, ended);
   tally.end();
   tell('end');
   turns.end();
   tally.waited(turns.unsent(performance.now()));
   const limit = performance.now() + REST_LIMIT_MS;
-  while (lines.some((line) => line.busy) && performance.now() < limit) await pass(5, over);
+  while (lines.some((line) => line.busy) && performance.now() < limit) await pass(5, ended);
   for (const line of lines) if (line.busy) tally.errors.unanswered++;
 }
 
@@ -231,8 +231,8 @@ export async function phases(
 const REST_LIMIT_MS = 5000;
 
 /** Waits, but no longer than `over`. */
-async function pass(ms: number, over: Promise<unknown>): Promise<void> {
+async function pass(ms: number, ended: Promise<unknown>): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
-  await Promise.race([over, new Promise<void>((done) => (timer = setTimeout(done, ms)))]);
+  await Promise.race([ended, new Promise<void>((done) => (timer = setTimeout(done, ms)))]);
   clearTimeout(timer);
 }

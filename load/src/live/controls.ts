@@ -185,12 +185,12 @@ export class Controls {
 
   private async changeGuests(wanted: number): Promise<void> {
     const { client, keeper } = this.o;
-    const there = await this.guestsNow();
-    for (let n = there.length; n < wanted; n++) {
+    const present = await this.guestsNow();
+    for (let n = present.length; n < wanted; n++) {
       this.say(`starting guest ${n + 1} of ${wanted}`);
       await keeper?.addGuest(client);
     }
-    for (const domid of there.sort((a, b) => b - a).slice(0, Math.max(0, there.length - wanted))) {
+    for (const domid of present.sort((a, b) => b - a).slice(0, Math.max(0, present.length - wanted))) {
       this.say(`stopping guest${domid}`);
       await keeper?.removeGuest(client, domid);
     }

@@ -60,7 +60,7 @@ export class LivePage {
   private controls: Controls | null = null;
   private captures: PageCaptures | null = null;
   private lastState = '';
-  private over = false;
+  private closed = false;
 
   /** Listens. @throws UserError when the address cannot be had */
   static async open(options: LivePageOptions): Promise<LivePage> {
@@ -100,7 +100,7 @@ export class LivePage {
         return controls.handle(request);
       },
       count: (n) => {
-        if (this.watch) this.watch.on = n > 0 && !this.over;
+        if (this.watch) this.watch.on = n > 0 && !this.closed;
       },
     });
   }
@@ -137,8 +137,8 @@ export class LivePage {
 
   /** Tells the browsers why it ends, and ends. Waits for none of them. */
   async close(reason: string): Promise<void> {
-    if (this.over) return;
-    this.over = true;
+    if (this.closed) return;
+    this.closed = true;
     if (this.watch) this.watch.on = false;
     this.captures?.close();
     this.browsers.end(reason);

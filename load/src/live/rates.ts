@@ -218,12 +218,12 @@ function receiverRates({ grown, seconds }: Growth, now: Snapshot, way: Way, rece
 function dropsFor(now: Snapshot, guest: ServiceSnapshot): Figures {
   if (guest.kind !== 'guest') return dropsOf(now.filter((s) => s.name === guest.name));
   const vif = `vif${guest.domid}.0`;
-  const mine = now.map((s) =>
+  const ownBlocks = now.map((s) =>
     s.name === guest.name
       ? s
       : { ...s, blocks: s.blocks.filter((b) => b.labels['vif'] === vif || b.labels['queue'] === vif) },
   );
-  return dropsOf(mine);
+  return dropsOf(ownBlocks);
 }
 
 function componentsOf(s: ServiceSnapshot): Figures {

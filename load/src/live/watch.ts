@@ -29,7 +29,7 @@ interface Open {
   /** null: on its way. */
   file: { fd: number; reader: CounterReader } | null;
   /** Fulfilled when it is there, or refused. */
-  there: Promise<void>;
+  opened: Promise<void>;
 }
 
 /** The services' counters, read from the memory that they are counted in, without asking the services: it costs them
@@ -47,7 +47,7 @@ class CounterFiles {
   /** Asks for what is not open yet. Fulfilled when it is, or is refused. */
   async openAll(owners: readonly CounterOwner[]): Promise<void> {
     for (const { domid, pid } of owners) this.readerFor(domid, pid);
-    await Promise.all([...this.open.values()].map((o) => o.there));
+    await Promise.all([...this.open.values()].map((o) => o.opened));
   }
 
   /** Counters of all that can be read; a domain that is being born or has just died is left out. What only the process
@@ -79,9 +79,9 @@ class CounterFiles {
     if (known !== undefined && known.pid === pid) return known.file?.reader ?? null;
     if (known !== undefined) this.close(domid);
     if (pid === null) return null;
-    const open: Open = { pid, file: null, there: Promise.resolve() };
+    const open: Open = { pid, file: null, opened: Promise.resolve() };
     this.open.set(domid, open);
-    open.there = this.client
+    open.opened = this.client
       .counterTicket(domid)
       .then(({ ticket }) => fetchDescriptor(this.socket, ticket))
       .then(

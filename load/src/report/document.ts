@@ -55,7 +55,7 @@ export function documentOf(m: Model, ladders: readonly Model[], csv: boolean): R
     headline:
       requests.length > 0
         ? requestHeadline(requests, faultsOf(m))
-        : { ...headline, rest: [...headline.rest, ...ladders.slice(1).flatMap(gainLines)] },
+        : { ...headline, remarks: [...headline.remarks, ...ladders.slice(1).flatMap(gainLines)] },
     settings: settingsLine(m),
     sections:
       requests.length > 0

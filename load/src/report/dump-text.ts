@@ -84,9 +84,9 @@ export function condense(
 ): Record<string, unknown>[] {
   const groups = new Map<string, { row: Record<string, unknown>; numbers: number[] }>();
   for (const row of rows) {
-    const rest = Object.fromEntries(Object.entries(row).filter(([k]) => k !== number && !ignored.includes(k)));
-    const key = JSON.stringify(rest);
-    const group = groups.get(key) ?? { row: rest, numbers: [] };
+    const common = Object.fromEntries(Object.entries(row).filter(([k]) => k !== number && !ignored.includes(k)));
+    const key = JSON.stringify(common);
+    const group = groups.get(key) ?? { row: common, numbers: [] };
     group.numbers.push(Number(row[number]));
     groups.set(key, group);
   }

@@ -97,7 +97,7 @@ export function httpDocument(file: HttpFile): ReportDocument {
   ];
   return {
     title: 'Grantline: HTTP',
-    headline: { lead: leadOf(capacity), rest: [] },
+    headline: { lead: leadOf(capacity), remarks: [] },
     settings: `${counted(s.connections, 'connection')}, ${counted(s.guests, 'guest')}, ${s.seconds} s each after ${s.warmup} s, ${counted(s.repeat, 'run')} of each; ${dateOf(file.date)}.`,
     sections: sections.filter((x) => x !== null),
     data: [{ path: HTTP_FILE, label: `${HTTP_FILE}: all runs` }],

@@ -184,8 +184,8 @@ function endLabels(several: readonly (readonly Group[])[], y: (v: number) => num
     e.y = Math.max(e.y, last + LABEL);
     last = e.y;
   }
-  const over = Math.max(0, last - BOTTOM);
+  const overflow = Math.max(0, last - BOTTOM);
   return markup`${ends.map((e) =>
-    text(WIDTH - END + 6, e.y - over + 4, fitted(e.name, END - 12, 13), { class: 'gl-text gl-head' }),
+    text(WIDTH - END + 6, e.y - overflow + 4, fitted(e.name, END - 12, 13), { class: 'gl-text gl-head' }),
   )}`;
 }

@@ -21,7 +21,7 @@ export function reportMarkdown(doc: ReportDocument): string {
   const blocks = [
     `# ${md(title)}`,
     `**${md(headline.lead)}**`,
-    ...[settings, ...headline.rest].map(md),
+    ...[settings, ...headline.remarks].map(md),
     ...sections.flatMap(sectionMarkdown),
     '## Raw data',
     data.map((d) => `- [${md(d.label)}](${linkTo(d.path)})`).join('\n'),
@@ -100,7 +100,7 @@ ${css(plotStyle)}
 <header>
 <h1>${title}</h1>
 <p class="lead">${headline.lead}</p>
-${[settings, ...headline.rest].map((s) => markup`<p class="sub">${s}</p>\n`)}<nav aria-label="Sections"><ul>
+${[settings, ...headline.remarks].map((s) => markup`<p class="sub">${s}</p>\n`)}<nav aria-label="Sections"><ul>
 ${links.map((s) => markup`<li><a href="#${s.id}">${s.title}</a></li>\n`)}</ul></nav>
 </header>
 <main>

@@ -84,6 +84,6 @@ export function requestHeadline(rows: readonly RequestRow[], wrong: readonly str
       t === null
         ? `${best.config} answered nothing (${company})`
         : `${best.config}: a round trip takes ${micros(t.p50)} µs (median; 99 % within ${micros(t.p99)} µs; ${company})`,
-    rest: [...wrong],
+    remarks: [...wrong],
   };
 }

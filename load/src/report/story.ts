@@ -127,7 +127,7 @@ export interface Headline {
   /** What became of what. */
   lead: string;
   /** The paper's, and how sure ours is. */
-  rest: string[];
+  remarks: string[];
 }
 
 export function headlineOf(m: Model): Headline {
@@ -139,24 +139,24 @@ export function headlineOf(m: Model): Headline {
     const lacking = ['baseline', 'optimised'].filter((c) => (shownGroup(m, c)?.median.delivered.gbps ?? 0) === 0);
     return {
       lead: `${best.config} delivered ${gbps(rateOf(best))} Gb/s`,
-      rest: [...wrong, `No ratio: there is no figure for ${listed(lacking)}.`, paper],
+      remarks: [...wrong, `No ratio: there is no figure for ${listed(lacking)}.`, paper],
     };
   }
-  const rest: string[] = [];
+  const remarks: string[] = [];
   if (m.ratios.length > 1) {
     const i = medianInterval(m.ratios);
-    rest.push(
+    remarks.push(
       `Round by round the ratio was ${times(i.low)} to ${times(i.high)}, ${i.isRange ? `the range of ${m.ratios.length} rounds` : `${percent(i.coverage, 0)} interval of the median of ${m.ratios.length} rounds`}.`,
     );
   }
   const full = m.main.filter((g) => (g.config === 'baseline' || g.config === 'optimised') && filledLink(m, g));
   if (full.length > 0)
-    rest.push(
+    remarks.push(
       `${listed(full.map((g) => g.config))} filled the link of ${m.settings.linkGbps} Gb/s, so the ratio says what the link allowed.`,
     );
   return {
     lead: `${gbps(gain.from)} to ${gbps(gain.to)} Gb/s from baseline to optimised: ${times(gain.ratio)} times`,
-    rest: [...wrong, ...rest, paper],
+    remarks: [...wrong, ...remarks, paper],
   };
 }
 

@@ -45,14 +45,14 @@ export function compareTable(
   { colour }: { colour: boolean },
 ): string {
   const received = results.filter((r) => r.direction === 'rx');
-  const between = results.filter((r) => r.direction === 'guest-to-guest');
+  const betweenGuests = results.filter((r) => r.direction === 'guest-to-guest');
   const sent = results.filter((r) => r.direction === 'tx');
   const asked = results.filter((r) => r.rr !== undefined);
   return [
     heading(settings),
     ...(received.length > 0 ? [ladder(received, colour)] : []),
     ...(sent.length > 0 ? ['transmit: from the guests to the far end of the cable', ladder(sent, colour)] : []),
-    ...(between.length > 0 ? ['from guest to guest over the bridge', ladder(between, colour)] : []),
+    ...(betweenGuests.length > 0 ? ['from guest to guest over the bridge', ladder(betweenGuests, colour)] : []),
     ...requestLadders(asked, colour),
     asked.length > 0
       ? requestLine(asked)

@@ -162,9 +162,9 @@ export async function runOnce(
 ): Promise<RunRecord> {
   const { client, services } = bed;
   const native = config.factors.path === 'native';
-  const between = plan.direction === 'guest-to-guest';
+  const isBetween = plan.direction === 'guest-to-guest';
   const { streams } = plan;
-  const tx = streams === undefined && (plan.direction === 'tx' || between);
+  const tx = streams === undefined && (plan.direction === 'tx' || isBetween);
   const { rr } = plan;
   const ends = native ? inDriverDomain : inGuests;
   const receivers = plan.direction === 'tx' || rr ? inNic : ends;
@@ -249,8 +249,8 @@ export async function runOnce(
     b,
     c,
   });
-  const rest = rr ? await requestStatus(bed.nic) : null;
-  const request = rr && measured && rest ? { rr: requestRecord(rr, measured, rest, result.seconds) } : {};
+  const atRest = rr ? await requestStatus(bed.nic) : null;
+  const request = rr && measured && atRest ? { rr: requestRecord(rr, measured, atRest, result.seconds) } : {};
   const record = { ...result, ...request, raw: { a, b, c } };
   await bed.observer.finished(plan.name, record);
   return record;

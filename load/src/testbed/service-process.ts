@@ -134,7 +134,7 @@ export class ServiceProcess {
   /** Fulfilled with how it ended: "exit code 1", "signal SIGKILL". */
   readonly ended: Promise<string>;
   private readonly child: ChildProcess;
-  private over = false;
+  private hasEnded = false;
 
   constructor(options: ServiceOptions) {
     this.name = options.name;
@@ -160,11 +160,11 @@ export class ServiceProcess {
         done(how);
       };
       this.child.once('error', (error) => {
-        this.over = true;
+        this.hasEnded = true;
         end(error.message);
       });
       this.child.once('exit', (code, signal) => {
-        this.over = true;
+        this.hasEnded = true;
         // Its last words are on their way; what holds its output open longer is not waited for.
         const said = new Promise<void>((all) => this.child.once('close', () => all()));
         const how = signal === null ? `exit code ${code}` : `signal ${signal}`;
@@ -178,7 +178,7 @@ export class ServiceProcess {
   }
 
   get running(): boolean {
-    return !this.over;
+    return !this.hasEnded;
   }
 
   /** @returns the last lines of its log: messages of the JSON lines, other lines as they are */
@@ -188,16 +188,16 @@ export class ServiceProcess {
 
   /** Asks it to end; after `graceMs` makes it. */
   async stop(graceMs: number): Promise<void> {
-    if (this.over) return;
+    if (this.hasEnded) return;
     this.child.kill('SIGTERM');
     await within(graceMs, this.ended);
-    if (!this.over) this.kill();
+    if (!this.hasEnded) this.kill();
     await this.ended;
   }
 
   /** At once, without a word: also from an exit handler. */
   kill(): void {
-    if (!this.over) this.child.kill('SIGKILL');
+    if (!this.hasEnded) this.child.kill('SIGKILL');
   }
 }
 

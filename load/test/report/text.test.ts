@@ -133,7 +133,7 @@ t.test('the same results give the same bytes', (t) => {
 t.test('the headline is the gain, or says why there is none', (t) => {
   const head = (made: readonly Made[], settings = {}) => {
     const h = headlineOf(modelOf(sourcesOf(resultsOf(made, settings))));
-    return [h.lead, ...h.rest].join(' ');
+    return [h.lead, ...h.remarks].join(' ');
   };
   t.match(
     head(LADDER),
