@@ -1,7 +1,7 @@
 /** A testbed for one command: the running one where there is one, else its own for as long as the command runs. */
 import { counted } from '../base/format.js';
 import type { Progress } from '../base/progress.js';
-import { type BedSession, Client } from '../control/client.js';
+import { runningGuests, type BedSession, Client } from '../control/client.js';
 import { openBed, type Bed } from '../runner/bed.js';
 import { observers } from '../runner/observer.js';
 import { remotePage } from '../live/board.js';
@@ -42,8 +42,7 @@ export async function withBed<T>(options: BedOptions, work: (bed: Bed) => Promis
         'stop it with npx grantline down, or choose another directory with --dir',
       );
     const client = Client.open(running.file.hypervisor, running.file.token);
-    const { domains } = await client.testbed();
-    const available = domains.filter((d) => d.kind === 'guest' && d.state === 'running').length;
+    const available = runningGuests(await client.testbed()).length;
     if (available < options.guests) {
       throw new UserError(
         `the running testbed in ${dir} has ${counted(available, 'guest')}, ${options.guests} are asked for`,

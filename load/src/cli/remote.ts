@@ -2,7 +2,7 @@
  *  services' own addresses must be reachable from here, too. */
 import { counted } from '../base/format.js';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type BedSession, Client } from '../control/client.js';
+import { runningGuests, type BedSession, Client } from '../control/client.js';
 import { HttpError } from '../base/http.js';
 import { observers } from '../runner/observer.js';
 import { required } from '../testbed/discover.js';
@@ -148,8 +148,7 @@ const LAST_LOOK_MS = 2000;
 /** Runs `work` on it, and leaves it as it was found. @throws UserError when it has too few guests, or is being measured */
 export async function withRemoteBed<T>(remote: Remote, guests: number, work: (bed: Bed) => Promise<T>): Promise<T> {
   const client = await reached(remote);
-  const { domains } = await client.testbed();
-  const available = domains.filter((d) => d.kind === 'guest' && d.state === 'running').length;
+  const available = runningGuests(await client.testbed()).length;
   if (available < guests)
     throw new UserError(
       `the testbed at ${remote.url} has ${counted(available, 'guest')}, ${guests} are asked for`,

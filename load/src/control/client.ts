@@ -196,6 +196,10 @@ export class Client {
   }
 }
 
+/** Guests that can take part in a run. */
+export const runningGuests = ({ domains }: TestbedInfo): DomainInfo[] =>
+  domains.filter((d) => d.kind === 'guest' && d.state === 'running');
+
 /** guest1, driver-domain, nic: as in logs, tables and messages. */
 export function serviceName(d: { kind: DomainKind; domid: number }): ServiceName {
   return d.kind === 'guest' ? `guest${d.domid}` : d.kind;

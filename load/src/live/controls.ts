@@ -10,7 +10,7 @@ import {
 import { counted, loadText } from '../base/format.js';
 import type { ControlState, ToServer } from '../../page/messages.js';
 import { RunError } from '../base/errors.js';
-import { type Client, configure } from '../control/client.js';
+import { runningGuests, type Client, configure } from '../control/client.js';
 import { IMIX_BYTES } from '@grantline/frames';
 import { startLoad, stopLoad } from '../control/load-api.js';
 import { announceRun, openBed } from '../runner/bed.js';
@@ -179,8 +179,7 @@ export class Controls {
   }
 
   private async guestsNow(): Promise<number[]> {
-    const { domains } = await this.o.client.testbed();
-    return domains.filter((d) => d.kind === 'guest' && d.state === 'running').map((d) => d.domid);
+    return runningGuests(await this.o.client.testbed()).map((d) => d.domid);
   }
 
   private async changeGuests(wanted: number): Promise<void> {
@@ -247,5 +246,5 @@ const sameFactors = (a: Factors, b: Factors): boolean =>
   (Object.keys(FACTOR_VALUES) as (keyof Factors)[]).every((key) => a[key] === b[key]);
 
 function guestsOf(seen: Seen | null): number[] {
-  return (seen?.testbed.domains ?? []).filter((d) => d.kind === 'guest' && d.state === 'running').map((d) => d.domid);
+  return seen === null ? [] : runningGuests(seen.testbed).map((d) => d.domid);
 }

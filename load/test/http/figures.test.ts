@@ -7,13 +7,7 @@ import { judgeCheck } from '../../src/bench/checks.js';
 import { UserError } from '../../src/base/errors.js';
 import { parseConnections, parseRates } from '../../src/cli/options.js';
 import { Latencies } from '../../src/http/tally.js';
-import {
-  type Generated,
-  type LoadErrors,
-  type HttpFile,
-  type HttpRun,
-  parseScenarios,
-} from '../../src/http/plan.js';
+import { type Generated, type LoadErrors, type HttpFile, type HttpRun, parseScenarios } from '../../src/http/plan.js';
 import { LOOPBACK } from '../../src/runner/observer.js';
 import { httpVerdict, summariseHttp, faultOf, notesOf, refusalOf } from '../../src/http/verdict.js';
 import { urlOf } from '../../src/control/load-api.js';

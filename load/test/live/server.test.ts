@@ -273,7 +273,16 @@ t.test(
 );
 
 const progression: Progression = {
-  ...{ run: 'r1', config: 'optimised', direction: 'rx', round: 0, phase: 'measure', frameBytes: 1514, guests: 1, linkGbps: null },
+  ...{
+    run: 'r1',
+    config: 'optimised',
+    direction: 'rx',
+    round: 0,
+    phase: 'measure',
+    frameBytes: 1514,
+    guests: 1,
+    linkGbps: null,
+  },
 };
 function record(config: string, gbps: number, round = 0): RunRecord {
   return {

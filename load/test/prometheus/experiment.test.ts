@@ -10,12 +10,7 @@ import { observerKey, remotePage } from '../../src/live/board.js';
 import { Experiment, EXPERIMENT_FAMILIES } from '../../src/prometheus/experiment.js';
 import { showExperiment } from '../../src/prometheus/server.js';
 import { Client } from '../../src/control/client.js';
-import {
-  CONFIG_LABELS,
-  EXPERIMENT_DIRECTIONS,
-  PHASES,
-  observers,
-} from '../../src/runner/observer.js';
+import { CONFIG_LABELS, EXPERIMENT_DIRECTIONS, PHASES, observers } from '../../src/runner/observer.js';
 import type { Progression } from '../../page/messages.js';
 import type { RunRecord } from '../../src/runner/record.js';
 import { REPOSITORY } from '../../src/testbed/paths.js';
