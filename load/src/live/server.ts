@@ -35,7 +35,7 @@ export interface ServerEvents {
   /** The same for Prometheus, and what is called before it is read. */
   experiment: Experiment;
   look: () => void;
-  /** What another process that reports shows (remote.ts); '' while the testbed starts. */
+  /** What another process that reports shows (board.ts); '' while the testbed starts. */
   key: () => string;
   /** The capture of that id; null: there is none. */
   capture: (id: string) => Download | null;
