@@ -17,7 +17,7 @@ import {
 } from '@grafana/grafana-foundation-sdk/dashboard';
 import type { Builder } from '@grafana/grafana-foundation-sdk/cog';
 import { DataqueryBuilder } from '@grafana/grafana-foundation-sdk/prometheus';
-import { DATASOURCE, FULL } from './kit.js';
+import { DATASOURCE, FULL } from './panels.js';
 
 export interface Section {
   title: string;

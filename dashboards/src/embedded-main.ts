@@ -1,6 +1,6 @@
 /** Prints a Prometheus configuration for a testbed on this machine:
  *  node dashboards/dist/src/embedded-main.js [127.0.0.1:7600 [127.0.0.1:7680]] > prometheus.yml */
-import { embeddedConfig } from './embedded.js';
+import { embeddedConfig } from './shipped.js';
 
 const hypervisor = process.argv[2] ?? (process.env['GRANTLINE_HTTP'] || '127.0.0.1:7600');
 const page = process.argv[3] ?? '127.0.0.1:7680';

@@ -2,7 +2,7 @@
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { asFile, DASHBOARDS } from './all.js';
-import { JSON_DIR } from './paths.js';
+import { JSON_DIR } from './shipped.js';
 
 mkdirSync(JSON_DIR, { recursive: true });
 for (const old of readdirSync(JSON_DIR)) if (!Object.hasOwn(DASHBOARDS, old)) rmSync(join(JSON_DIR, old));

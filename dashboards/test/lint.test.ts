@@ -5,10 +5,10 @@ import { join } from 'node:path';
 import t from 'tap';
 import { parse } from 'yaml';
 import { asFile, DASHBOARDS } from '../src/all.js';
-import { contractMetrics, OWN_OF_PROMETHEUS, shippedRules } from '../src/contract.js';
-import { HOME, JSON_DIR, PROVISIONING_DIR, REPOSITORY } from '../src/paths.js';
-import { fill, labelValues, readQuery } from '../src/promql.js';
-import { badQuery, lint, type DashboardJson } from '../src/rules.js';
+import { contractMetrics, OWN_OF_PROMETHEUS, shippedRules } from './contract.js';
+import { HOME, JSON_DIR, PROVISIONING_DIR, REPOSITORY } from '../src/shipped.js';
+import { fill, labelValues, readQuery } from './promql.js';
+import { badQuery, lint, type DashboardJson } from './rules.js';
 
 const rules = shippedRules();
 const known = new Set([...contractMetrics(), ...OWN_OF_PROMETHEUS, ...rules.flatMap(({ rule }) => rule.record ?? [])]);

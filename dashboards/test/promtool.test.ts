@@ -4,9 +4,8 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { join } from 'node:path';
 import t from 'tap';
 import { parse } from 'yaml';
-import { shippedRules } from '../src/contract.js';
-import { embeddedConfig } from '../src/embedded.js';
-import { PROMETHEUS_DIR } from '../src/paths.js';
+import { shippedRules } from './contract.js';
+import { embeddedConfig, PROMETHEUS_DIR } from '../src/shipped.js';
 
 const promtool = (...args: string[]): { status: number | null; said: string } => {
   const done = spawnSync('promtool', args, { encoding: 'utf8' });

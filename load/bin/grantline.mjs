@@ -1,12 +1,20 @@
 #!/usr/bin/env node
 // The grantline command. Plain JavaScript, so that an old Node can still say what it lacks.
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { NODE_NEEDED, nodeIsGood } from './node-range.mjs';
 
 /** @param {string} what @param {string} todo */
 function refuse(what, todo) {
   process.stderr.write(`grantline: ${what} - ${todo}\n`);
   process.exit(2);
+}
+
+function mayOpenFew() {
+  try {
+    return Number(/^Max open files\s+(\d+)/m.exec(readFileSync('/proc/self/limits', 'latin1'))?.[1]) < 1024;
+  } catch {
+    return true;
+  }
 }
 
 if (process.platform !== 'linux') {
@@ -25,8 +33,9 @@ if (process.platform !== 'linux') {
   try {
     await import(main.href);
   } catch (error) {
-    // All modules are opened at once.
-    if (error.code !== 'EMFILE' && error.code !== 'ENFILE') throw error;
-    refuse(`may open too few files at once (${error.code})`, 'raise the limit: ulimit -n 1024');
+    // All modules are opened at once. Of a package whose package.json could not be opened for that, Node says that it is missing.
+    const code = error.code === 'ERR_MODULE_NOT_FOUND' && mayOpenFew() ? 'EMFILE' : error.code;
+    if (code !== 'EMFILE' && code !== 'ENFILE') throw error;
+    refuse(`may open too few files at once (${code})`, 'raise the limit: ulimit -n 1024');
   }
 }

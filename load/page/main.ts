@@ -1,14 +1,12 @@
 /** The live page in the browser: takes what the testbed sends and draws it, at most once per frame of the screen. */
-import { CaptureView } from './capture.js';
+import { CaptureView, ControlsView } from './controls.js';
 import { Connection, type LinkState } from './connection.js';
-import { ControlsView } from './controls.js';
 import { CpuBars } from './cpu-bars.js';
-import { byId, setText } from './dom.js';
+import { byId, setText, startTheme } from './dom.js';
 import { counted, duration, gbps, linkText, mega, named, rate } from './format.js';
 import type { BedState, Facts, Point, Sample, ToBrowser } from './messages.js';
 import { drawPath } from './path-view.js';
 import { drawGuests, drawPoints, drawResults } from './tables.js';
-import { startTheme } from './theme.js';
 import { Throughput } from './throughput.js';
 
 /** As long as the server's own memory. */
@@ -173,8 +171,8 @@ function wish(): void {
   if (wanted) return;
   wanted = true;
   const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
-  const rest = calm ? drawnAt + CALM_MS - performance.now() : 0;
-  if (rest > 0) setTimeout(() => requestAnimationFrame(draw), rest);
+  const delay = calm ? drawnAt + CALM_MS - performance.now() : 0;
+  if (delay > 0) setTimeout(() => requestAnimationFrame(draw), delay);
   else requestAnimationFrame(draw);
 }
 

@@ -1,10 +1,10 @@
 /** What the live page's server and the browser say to each other, as JSON over one WebSocket. Types only, used by both
  *  sides. Rates are per second over the last half second; tx and rx are the guest's view; frames without FCS. */
 
-/** As in load/src/runner/labels.ts. */
+/** What is being done; `measure` is the only part whose figures count. */
 export type PhaseName = 'idle' | 'configure' | 'warmup' | 'measure' | 'drain';
 
-/** The same. */
+/** What an experiment measures. */
 export type DirectionName = 'rx' | 'tx' | 'guest-to-guest' | 'rr' | 'tcp-rx' | 'tcp-tx' | 'http';
 
 /** A number for each name. */
@@ -96,33 +96,52 @@ export interface DomainState {
   state: string;
 }
 
-/** What the experimenter is doing. */
-export interface Experiment {
+/** Where an experiment is. */
+export interface Progression {
+  /** Name of the comparison: its results folder. */
   run: string;
   config: string;
-  /** rx when not given. */
-  direction?: DirectionName;
+  direction: DirectionName;
+  /** From 0. */
   round: number;
   phase: PhaseName;
+  /** Mean bytes of a frame, without FCS. */
   frameBytes: number;
   guests: number;
+  /** null: unlimited. */
   linkGbps: number | null;
+}
+
+/** What the experimenter is doing. */
+export interface Experiment extends Progression {
   /** Epoch milliseconds at which the phase began. */
   sinceMs: number;
 }
 
-/** The median run of a configuration, with the figures of its record as they stand in the run's JSON. */
-export interface Finished {
-  /** With what was measured behind a comma, where it is not frames to the guests. */
+/** CPU nanoseconds for a frame. */
+export interface CpuNs {
+  /** The NIC model and the generator: stands for hardware, not part of total. */
+  nic: number;
+  driverDomain: number;
+  hypervisor: number;
+  guest: number;
+  /** driverDomain + hypervisor + guest. */
+  total: number;
+  /** By "group.component". */
+  components: Figures;
+}
+
+/** What a run came to, as it stands in the run's JSON. */
+export interface Measured {
   config: string;
-  runs: number;
-  /** The median run's round, from 0. */
+  /** From 0. */
   round: number;
   guests: number;
+  /** Mean of what was sent. */
   frameBytes: number;
   offered: { framesPerSecond: number; gbps: number };
   delivered: { frames: number; bytes: number; framesPerSecond: number; gbps: number };
-  spread: { gbps: { min: number; max: number } };
+  /** Over the whole run, warm-up and drain included. */
   sent: number;
   lost: number;
   duplicate: number;
@@ -130,14 +149,7 @@ export interface Finished {
   corrupt: number;
   drops: Figures;
   conservation: 'ok' | string[];
-  cpuNsPerFrame: {
-    nic: number;
-    driverDomain: number;
-    hypervisor: number;
-    guest: number;
-    total: number;
-    components: Figures;
-  };
+  cpuNsPerFrame: CpuNs;
   perFrame: {
     grantOps: number;
     hypercalls: number;
@@ -149,6 +161,12 @@ export interface Finished {
   };
   latencyUs: { p50: number; p90: number; p99: number; p999: number; max: number } | null;
   notes: string[];
+}
+
+/** The median run of a configuration. Behind a comma its name has what was measured, where it is not frames to the guests. */
+export interface Finished extends Measured {
+  runs: number;
+  spread: { gbps: { min: number; max: number } };
 }
 
 /** What the controls show and may do. */

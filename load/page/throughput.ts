@@ -1,10 +1,9 @@
 /** The throughput graph: a line for each configuration, against line rate and the paper's figures. */
 import uPlot from './uplot.js';
-import { byId, h, paint, s } from './dom.js';
+import { byId, colour, h, paint, s } from './dom.js';
 import { clock, configOf, gbps } from './format.js';
 import type { BedState, Facts, Point } from './messages.js';
 import { columnsOf, lineRateGbps, measured, rangeOf, topOf } from './series.js';
-import { colour } from './theme.js';
 
 /** A dash for each configuration, in the order of the ladder: lines can be told apart without their colours. */
 const DASHES: readonly number[][] = [[], [10, 4], [4, 3], [], [12, 3, 3, 3], [2, 3], [7, 3]];

@@ -9,25 +9,30 @@ import {
 import { assemble } from '../dashboard.js';
 import {
   AMBER,
-  buckets,
   coloured,
   configColours,
   dashed,
   GREEN,
   joined,
-  latest,
   LINE_RATES,
   marks,
   matrix,
   PAPER_BASELINE,
   PAPER_OPTIMISED,
   RED,
-  rows,
-  series,
   UNIT,
-} from '../kit.js';
-import { bars, grid, heat, lines, number, story, withMarks } from '../panels.js';
-import { duringRun, ofRuns, result, wire } from '../queries.js';
+  bars,
+  grid,
+  heat,
+  lines,
+  number,
+  story,
+  withMarks,
+  duringRun,
+  ofRuns,
+  result,
+  wire,
+} from '../panels.js';
 
 const text = `**Which configuration is how fast?** Bars and table show the figures of finished runs; the lines below show the same
 while it happens. *Delivered* counts frames whose payload lies in the application's private memory, in bytes with the
@@ -49,128 +54,69 @@ export const throughput = assemble({
       title: 'Results',
       panels: [
         bars(
-          {
-            title: 'Delivered, by configuration',
-            description:
-              'Bits a second that reached the application, of the last finished run of each configuration, slowest first; beside it what the paper measured. The lines are its 2.9 and 10 Gb/s. Longer is better.',
-            unit: UNIT.bits,
-            width: 12,
-            height: 10,
-          },
+          { title: 'Delivered, by configuration', unit: UNIT.bits, width: 12, height: 10 },
+          'Bits a second that reached the application, of the last finished run of each configuration, slowest first; beside it what the paper measured. The lines are its 2.9 and 10 Gb/s. Longer is better.',
           'config',
           joined('config', { A: 'delivered here', B: 'delivered in the paper' }),
-          () => [
-            rows(`sort(${bits})`),
-            rows('8 * max by (config) (grantline_paper_bytes_per_second{config=~"$config"})'),
-          ],
+          `sort(${bits})`,
+          '8 * max by (config) (grantline_paper_bytes_per_second{config=~"$config"})',
         )
           .thresholds(marks('transparent', [PAPER_BASELINE, AMBER], [PAPER_OPTIMISED, GREEN]))
           .thresholdsStyle(new GraphThresholdsStyleConfigBuilder().mode(GraphThresholdsStyleMode.Dashed))
           .overrideByName('delivered here', coloured('#2280fb'))
           .overrideByName('delivered in the paper', coloured('#8c94a2')),
         number(
-          {
-            title: 'Optimised over baseline',
-            description:
-              'How many times faster optimised is than baseline. The paper: 3.4 times. Green from there on; red means that the optimisations do not pay here.',
-            unit: UNIT.times,
-            width: 4,
-            height: 5,
-          },
+          { title: 'Optimised over baseline', unit: UNIT.times, width: 4, height: 5 },
+          'How many times faster optimised is than baseline. The paper: 3.4 times. Green from there on; red means that the optimisations do not pay here.',
           marks(RED, [1.5, AMBER], [3.4, GREEN]),
-          () => [
-            latest(
-              `max(${result('grantline_result_bytes_per_second', 'config', 'config="optimised"')}) / max(${result('grantline_result_bytes_per_second', 'config', 'config="baseline"')})`,
-              'times',
-            ),
+          [
+            `max(${result('grantline_result_bytes_per_second', 'config', 'config="optimised"')}) / max(${result('grantline_result_bytes_per_second', 'config', 'config="baseline"')})`,
+            'times',
           ],
         ).decimals(1),
         number(
-          {
-            title: 'Frames lost',
-            description:
-              'Frames sent and never delivered, over all finished runs shown. With flow control there should be none; without it, loss is what the path could not take.',
-            unit: UNIT.count,
-            width: 4,
-            height: 5,
-          },
+          { title: 'Frames lost', unit: UNIT.count, width: 4, height: 5 },
+          'Frames sent and never delivered, over all finished runs shown. With flow control there should be none; without it, loss is what the path could not take.',
           marks(GREEN, [1, RED]),
-          () => [latest(`sum(${result('grantline_result_lost_frames', 'config')})`, 'frames')],
+          [`sum(${result('grantline_result_lost_frames', 'config')})`, 'frames'],
         ),
         number(
-          {
-            title: 'Link speed',
-            description:
-              'Speed at which the far end of the cable may send. 0: unlimited, as fast as the NIC model takes frames.',
-            unit: UNIT.bits,
-            width: 4,
-            height: 5,
-          },
+          { title: 'Link speed', unit: UNIT.bits, width: 4, height: 5 },
+          'Speed at which the far end of the cable may send. 0: unlimited, as fast as the NIC model takes frames.',
           marks('text'),
-          () => [latest('8 * max(grantline_link_bytes_per_second)', 'link')],
+          ['8 * max(grantline_link_bytes_per_second)', 'link'],
         ),
         number(
-          {
-            title: 'Under way',
-            description:
-              'The phase that the experiment is in, for which configuration and direction. Only measure counts; idle: no comparison is running.',
-            unit: UNIT.none,
-            width: 6,
-            height: 5,
-          },
+          { title: 'Under way', unit: UNIT.none, width: 6, height: 5 },
+          'The phase that the experiment is in, for which configuration and direction. Only measure counts; idle: no comparison is running.',
           marks('text'),
-          () => [
-            latest(
-              'max by (config, direction, phase) (grantline_phase_info) == 1 or on () label_replace(vector(0), "phase", "idle", "", "")',
-              '{{phase}} {{config}} {{direction}}',
-            ),
+          [
+            'max by (config, direction, phase) (grantline_phase_info) == 1 or on () label_replace(vector(0), "phase", "idle", "", "")',
+            '{{phase}} {{config}} {{direction}}',
           ],
         ).textMode(BigValueTextMode.Name),
         number(
-          {
-            title: 'Frame size',
-            description:
-              'Mean size of the frames of the run under way, with the Ethernet header and without FCS. Short frames cost as much as long ones each: compare only runs of one size.',
-            unit: UNIT.bytes,
-            width: 3,
-            height: 5,
-          },
+          { title: 'Frame size', unit: UNIT.bytes, width: 3, height: 5 },
+          'Mean size of the frames of the run under way, with the Ethernet header and without FCS. Short frames cost as much as long ones each: compare only runs of one size.',
           marks('text'),
-          () => [latest('max(grantline_experiment_frame_bytes)', 'frame')],
+          ['max(grantline_experiment_frame_bytes)', 'frame'],
         ).decimals(0),
         number(
-          {
-            title: 'Guests in the run',
-            description: 'Guests that receive in the run under way; the load is spread evenly over them.',
-            unit: UNIT.none,
-            width: 3,
-            height: 5,
-          },
+          { title: 'Guests in the run', unit: UNIT.none, width: 3, height: 5 },
+          'Guests that receive in the run under way; the load is spread evenly over them.',
           marks('text'),
-          () => [latest('max(grantline_experiment_guests)', 'guests')],
+          ['max(grantline_experiment_guests)', 'guests'],
         ),
         bars(
-          {
-            title: 'Receive beside transmit, and the other loads',
-            description:
-              'Delivered bits a second of the last finished runs in every direction that was measured, whatever is chosen at the top. tx beside rx: what the same step of the ladder is worth on the way out. TCP streams count payload, the others frames.',
-            unit: UNIT.bits,
-            width: 24,
-            height: 9,
-          },
+          { title: 'Receive beside transmit, and the other loads', unit: UNIT.bits, width: 24, height: 9 },
+          'Delivered bits a second of the last finished runs in every direction that was measured, whatever is chosen at the top. tx beside rx: what the same step of the ladder is worth on the way out. TCP streams count payload, the others frames.',
           'config\\direction',
           matrix('config', 'direction', 'ascending'),
-          () => [rows(`8 * (${ofRuns('grantline_result_bytes_per_second', 'config, direction')})`)],
+          `8 * (${ofRuns('grantline_result_bytes_per_second', 'config, direction')})`,
         ),
         grid(
-          {
-            title: 'Against the paper and line rate',
-            description:
-              'A row for each configuration. Share of a link: what the delivered frames would fill of it, counting preamble, FCS and the gap between frames (24 bytes each). Over 100 % the path is faster than such a link.',
-            unit: UNIT.bits,
-            width: 24,
-            height: 9,
-          },
+          { title: 'Against the paper and line rate', unit: UNIT.bits, width: 24, height: 9 },
+          'A row for each configuration. Share of a link: what the delivered frames would fill of it, counting preamble, FCS and the gap between frames (24 bytes each). Over 100 % the path is faster than such a link.',
           joined('config', {
             A: 'delivered',
             B: 'frames delivered',
@@ -181,13 +127,11 @@ export const throughput = assemble({
             G: 'share of 40 Gb/s',
             H: 'share of 100 Gb/s',
           }),
-          () => [
-            rows(`sort(${bits})`),
-            rows(result('grantline_result_frames_per_second', 'config')),
-            rows(result('grantline_result_offered_frames_per_second', 'config')),
-            rows(result('grantline_result_lost_frames', 'config')),
-            ...LINE_RATES.map((rate) => rows(`(${wire()}) / ${rate}`)),
-          ],
+          `sort(${bits})`,
+          result('grantline_result_frames_per_second', 'config'),
+          result('grantline_result_offered_frames_per_second', 'config'),
+          result('grantline_result_lost_frames', 'config'),
+          ...LINE_RATES.map((rate) => `(${wire()}) / ${rate}`),
         )
           .overrideByRegexp('/^frames/', [{ id: 'unit', value: UNIT.frames }])
           .overrideByName('lost', [
@@ -220,74 +164,42 @@ export const throughput = assemble({
         withMarks(
           configColours(
             lines(
-              {
-                title: 'Delivered while measured',
-                description:
-                  'Two-second means, only while a configuration is measured: 3 s of measuring give one point or two, so measure longer for a curve. Dashed: links of 10, 25, 40 and 100 Gb/s, and the figures of the paper.',
-                unit: UNIT.bits,
-                width: 12,
-                height: 10,
-              },
-              () => [
-                series(
-                  duringRun(
-                    'config_direction:grantline_delivered_bits:rate2s{config=~"$config",direction=~"$direction"}',
-                  ),
-                  '{{config}}',
+              { title: 'Delivered while measured', unit: UNIT.bits, width: 12, height: 10 },
+              'Two-second means, only while a configuration is measured: 3 s of measuring give one point or two, so measure longer for a curve. Dashed: links of 10, 25, 40 and 100 Gb/s, and the figures of the paper.',
+              [
+                duringRun(
+                  'config_direction:grantline_delivered_bits:rate2s{config=~"$config",direction=~"$direction"}',
                 ),
-                series(
-                  '8 * max by (config) (grantline_paper_bytes_per_second{config=~"$config"})',
-                  'the paper: {{config}}',
-                ),
+                '{{config}}',
               ],
+              ['8 * max by (config) (grantline_paper_bytes_per_second{config=~"$config"})', 'the paper: {{config}}'],
             ),
           ),
           marks('transparent', ...LINE_RATES.map((rate): [number, string] => [rate, '#8c94a2'])),
         ).overrideByRegexp('/^the paper/', dashed('#8c94a2')),
         lines(
-          {
-            title: 'Offered and delivered',
-            description:
-              'Everything that moves, measured or not. The gap between the lines is frames that wait or are dropped; with flow control the sender is held and the lines lie on each other. In transmit the cable counts what comes out of it, so the lines meet. line rate: what the link can carry of such frames; 0 when it is unlimited.',
-            unit: UNIT.bits,
-            width: 12,
-            height: 10,
-          },
-          () => [
-            series(
-              '8 * sum by (direction) (rate(grantline_cable_bytes_total[$__rate_interval]))',
-              'offered by the cable, {{direction}}',
-            ),
-            series('8 * sum(rate(grantline_delivered_bytes_total[$__rate_interval]))', 'delivered to applications'),
-            series(
-              '8 * sum(rate(grantline_tcp_app_bytes_total{direction="rx"}[$__rate_interval]))',
-              'taken from TCP streams',
-            ),
-            series('8 * max(grantline_experiment_line_rate_bytes_per_second)', 'line rate'),
+          { title: 'Offered and delivered', unit: UNIT.bits, width: 12, height: 10 },
+          'Everything that moves, measured or not. The gap between the lines is frames that wait or are dropped; with flow control the sender is held and the lines lie on each other. In transmit the cable counts what comes out of it, so the lines meet. line rate: what the link can carry of such frames; 0 when it is unlimited.',
+          [
+            '8 * sum by (direction) (rate(grantline_cable_bytes_total[$__rate_interval]))',
+            'offered by the cable, {{direction}}',
           ],
+          ['8 * sum(rate(grantline_delivered_bytes_total[$__rate_interval]))', 'delivered to applications'],
+          ['8 * sum(rate(grantline_tcp_app_bytes_total{direction="rx"}[$__rate_interval]))', 'taken from TCP streams'],
+          ['8 * max(grantline_experiment_line_rate_bytes_per_second)', 'line rate'],
         )
           .overrideByName('line rate', dashed(AMBER))
           .overrideByRegexp('/^offered by the cable/', dashed('#8c94a2'))
           .overrideByName('delivered to applications', coloured('#2280fb')),
         lines(
-          {
-            title: 'Dropped',
-            description:
-              'Frames dropped anywhere on the path. Zero with flow control. The dashboard Safety and faults says where and why.',
-            unit: UNIT.frames,
-            width: 12,
-          },
-          () => [series('sum(rate(grantline_dropped_frames_total[$__rate_interval]))', 'dropped')],
+          { title: 'Dropped', unit: UNIT.frames, width: 12 },
+          'Frames dropped anywhere on the path. Zero with flow control. The dashboard Safety and faults says where and why.',
+          ['sum(rate(grantline_dropped_frames_total[$__rate_interval]))', 'dropped'],
         ).overrideByName('dropped', coloured(RED)),
         lines(
-          {
-            title: 'Sender held by flow control',
-            description:
-              'Share of the time that the sender had to wait for the path. Near 100 %: the path is the limit. Near 0: the link or the sender is, and the figure says little about the path.',
-            unit: UNIT.share,
-            width: 12,
-          },
-          () => [series('max(rate(grantline_cable_paused_seconds_total[$__rate_interval]))', 'held')],
+          { title: 'Sender held by flow control', unit: UNIT.share, width: 12 },
+          'Share of the time that the sender had to wait for the path. Near 100 %: the path is the limit. Near 0: the link or the sender is, and the figure says little about the path.',
+          ['max(rate(grantline_cable_paused_seconds_total[$__rate_interval]))', 'held'],
         ).max(1),
       ],
     },
@@ -295,28 +207,16 @@ export const throughput = assemble({
       title: 'Latency',
       panels: [
         bars(
-          {
-            title: 'Latency by configuration',
-            description:
-              'From sending to delivery, of the last finished runs: half of the frames were faster than 0.5, all but one in a hundred than 0.99. At full load this is the time spent in queues; pace the link (--link) to see the path itself. Logarithmic.',
-            unit: UNIT.seconds,
-            width: 12,
-          },
+          { title: 'Latency by configuration', unit: UNIT.seconds, width: 12 },
+          'From sending to delivery, of the last finished runs: half of the frames were faster than 0.5, all but one in a hundred than 0.99. At full load this is the time spent in queues; pace the link (--link) to see the path itself. Logarithmic.',
           'config\\quantile',
           matrix('config', 'quantile', 'ascending').filter((t) => t.id === 'groupingToMatrix'),
-          () => [
-            rows(result('grantline_result_latency_seconds', 'config, quantile', 'quantile=~"0.5|0.9|0.99|0.999"')),
-          ],
+          result('grantline_result_latency_seconds', 'config, quantile', 'quantile=~"0.5|0.9|0.99|0.999"'),
         ).scaleDistribution(new ScaleDistributionConfigBuilder().type(ScaleDistribution.Log).log(10)),
         heat(
-          {
-            title: 'Latency over time',
-            description:
-              'Each column is a moment, each row a span of latency, brighter where more frames fall. A band that climbs means queues that fill.',
-            unit: UNIT.seconds,
-            width: 12,
-          },
-          () => [buckets('sum by (le) (rate(grantline_frame_latency_seconds_bucket[$__rate_interval]))')],
+          { title: 'Latency over time', unit: UNIT.seconds, width: 12 },
+          'Each column is a moment, each row a span of latency, brighter where more frames fall. A band that climbs means queues that fill.',
+          'sum by (le) (rate(grantline_frame_latency_seconds_bucket[$__rate_interval]))',
         ),
       ],
     },

@@ -4,8 +4,7 @@ import { createServer } from 'node:net';
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { embeddedConfig } from '../../src/embedded.js';
-import { REPOSITORY } from '../../src/paths.js';
+import { embeddedConfig, REPOSITORY } from '../../src/shipped.js';
 
 /** Why there is no Prometheus to test with, or false. */
 export function missing(): string | false {

@@ -5,10 +5,10 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
-import { shippedRules } from '../../src/contract.js';
-import { JSON_DIR, REPOSITORY } from '../../src/paths.js';
-import { fill, labelValues, type Filling } from '../../src/promql.js';
-import { queryOf, type DashboardJson, type PanelJson, type TargetJson } from '../../src/rules.js';
+import { shippedRules } from '../contract.js';
+import { JSON_DIR, REPOSITORY } from '../../src/shipped.js';
+import { fill, labelValues, type Filling } from '../promql.js';
+import { queryOf, type DashboardJson, type PanelJson, type TargetJson } from '../rules.js';
 import { growth, Lab, missing, type Series, type Span } from './prometheus-kit.js';
 
 const CONFIGS = ['baseline', 'multiqueue', 'grant-reuse', 'optimised', 'direct', 'native'];

@@ -46,9 +46,18 @@ export class Party {
     this.#credential = credential;
   }
 
-  /** As the function of that name, with the credential. */
-  call<T>(path: string, options: Call = {}): Promise<T> {
-    return json<T>(this.name, this.http, path, options, this.#credential);
+  /** @returns the answer's JSON, or null when it is empty. @throws HttpError */
+  async call<T>(path: string, options: Call = {}): Promise<T> {
+    const text = (await this.callBytes(path, options)).toString('utf8');
+    if (text === '') return null as T;
+    try {
+      return JSON.parse(text) as T;
+    } catch {
+      throw new HttpError(
+        `${this.name} answered ${options.method ?? 'GET'} ${path} with something that is not JSON`,
+        200,
+      );
+    }
   }
 
   /** POSTs JSON and answers as soon as the other side does, with the connection: for answers that last.
@@ -76,73 +85,50 @@ export class Party {
     });
   }
 
-  /** As the function of that name, with the credential. */
-  callBytes(path: string, options: Call = {}): Promise<Buffer> {
-    return exchange(this.name, this.http, path, options, this.#credential);
+  /** As call, for answers that are not JSON. */
+  async callBytes(path: string, options: Call = {}): Promise<Buffer> {
+    const { method = 'GET', body, bytes: raw, timeoutMs = 10_000, maxBytes = ANSWER_BYTES_MAX } = options;
+    const url = urlAt(this.http, path);
+    const headers = headersOf({ body, bytes: raw }, this.#credential);
+    // Not AbortSignal.timeout: its timer does not keep the process alive, and nor does a fetch whose connection was closed as
+    // soon as it was accepted, as a published port of a container that is only starting does. The process would just end.
+    const abort = new AbortController();
+    const limit = setTimeout(() => abort.abort(new Error(`no answer within ${timeoutMs / 1000} s`)), timeoutMs);
+    let response: Response;
+    let bytes: Buffer;
+    try {
+      response = await fetch(url, {
+        method,
+        headers,
+        ...(raw !== undefined ? { body: raw } : body === undefined ? {} : { body: JSON.stringify(body) }),
+        // Services redirect nobody. Who is sent elsewhere would ask there what was meant for this one.
+        redirect: 'error',
+        signal: abort.signal,
+      });
+      bytes = await bodyOf(response, maxBytes);
+    } catch (error) {
+      abort.abort();
+      throw new HttpError(`${this.name} did not answer ${method} ${path}: ${reason(error)}`, 0);
+    } finally {
+      clearTimeout(limit);
+    }
+    if (!response.ok) {
+      throw new HttpError(
+        `${this.name} refused ${method} ${path} (${response.status}): ${messageOf(bytes.toString('utf8'))}`,
+        response.status,
+      );
+    }
+    return bytes;
   }
 }
 
-/** @param who the service's name for messages, @param base http://host:port
- *  @returns the answer's JSON, or null when it is empty. @throws HttpError */
-export function call<T>(who: string, base: string, path: string, options: Call = {}): Promise<T> {
-  return json<T>(who, base, path, options, null);
-}
+/** As Party.call, of somebody who is shown no credential. @param who the service's name for messages, @param base http://host:port */
+export const call = <T>(who: string, base: string, path: string, options: Call = {}): Promise<T> =>
+  new Party(who, base, null).call<T>(path, options);
 
-/** As call, for answers that are not JSON. */
-export function callBytes(who: string, base: string, path: string, options: Call = {}): Promise<Buffer> {
-  return exchange(who, base, path, options, null);
-}
-
-async function json<T>(who: string, base: string, path: string, options: Call, credential: string | null): Promise<T> {
-  const text = (await exchange(who, base, path, options, credential)).toString('utf8');
-  if (text === '') return null as T;
-  try {
-    return JSON.parse(text) as T;
-  } catch {
-    throw new HttpError(`${who} answered ${options.method ?? 'GET'} ${path} with something that is not JSON`, 200);
-  }
-}
-
-async function exchange(
-  who: string,
-  base: string,
-  path: string,
-  options: Call,
-  credential: string | null,
-): Promise<Buffer> {
-  const { method = 'GET', body, bytes: raw, timeoutMs = 10_000, maxBytes = ANSWER_BYTES_MAX } = options;
-  const url = urlAt(base, path);
-  const headers = headersOf({ body, bytes: raw }, credential);
-  // Not AbortSignal.timeout: its timer does not keep the process alive, and nor does a fetch whose connection was closed as
-  // soon as it was accepted, as a published port of a container that is only starting does. The process would just end.
-  const abort = new AbortController();
-  const limit = setTimeout(() => abort.abort(new Error(`no answer within ${timeoutMs / 1000} s`)), timeoutMs);
-  let response: Response;
-  let bytes: Buffer;
-  try {
-    response = await fetch(url, {
-      method,
-      headers,
-      ...(raw !== undefined ? { body: raw } : body === undefined ? {} : { body: JSON.stringify(body) }),
-      // Services redirect nobody. Who is sent elsewhere would ask there what was meant for this one.
-      redirect: 'error',
-      signal: abort.signal,
-    });
-    bytes = await bodyOf(response, maxBytes);
-  } catch (error) {
-    abort.abort();
-    throw new HttpError(`${who} did not answer ${method} ${path}: ${reason(error)}`, 0);
-  } finally {
-    clearTimeout(limit);
-  }
-  if (!response.ok) {
-    throw new HttpError(
-      `${who} refused ${method} ${path} (${response.status}): ${messageOf(bytes.toString('utf8'))}`,
-      response.status,
-    );
-  }
-  return bytes;
-}
+/** The same, for answers that are not JSON. */
+export const callBytes = (who: string, base: string, path: string, options: Call = {}): Promise<Buffer> =>
+  new Party(who, base, null).callBytes(path, options);
 
 function urlAt(base: string, path: string): URL {
   const url = new URL(path, base);

@@ -1,4 +1,6 @@
-/** Medians and what is known of them from few runs. Pure. */
+/** Medians and what is known of them from few runs; means of frame sizes, with Ethernet header and without FCS, and what a link carries
+ *  of them. Pure. */
+import { IMIX_WEIGHTS, WIRE_OVERHEAD_BYTES } from '@grantline/frames';
 
 /** The median; of an even number the lower of the two in the middle, so that it is a run that took place.
  *  @returns its index, -1 when there is none */
@@ -69,4 +71,22 @@ export function spreadOf(values: readonly number[]): Spread {
     max = Math.max(max, v);
   }
   return { min, max };
+}
+
+/** Mean frame bytes of a set of sizes: IMIX is weighted, one size is itself. */
+export function meanFrameBytes(sizes: readonly number[]): number {
+  if (sizes.length === 1) return sizes[0];
+  let bytes = 0;
+  let count = 0;
+  for (const [i, size] of sizes.entries()) {
+    const weight = IMIX_WEIGHTS[i] ?? 1;
+    bytes += size * weight;
+    count += weight;
+  }
+  return bytes / count;
+}
+
+/** Frames per second that a link of that many Gb/s carries: 10 Gb/s and 1514 bytes give 812,743. */
+export function lineRate(linkGbps: number, frameBytes: number): number {
+  return (linkGbps * 1e9) / 8 / (frameBytes + WIRE_OVERHEAD_BYTES);
 }

@@ -1,17 +1,19 @@
-/** Where a file goes that a user names, and the only place that writes one. A regular file is replaced whole, in its real
- *  folder: links to it stay. What is none - a pipe, a FIFO, a terminal, a device - is written to. The command's own
+/** Files that a user names. What is to be read may be a device without an end. This is the only place that writes one: a regular file is
+ *  replaced whole, in its real folder: links to it stay. What is none - a pipe, a FIFO, a terminal, a device - is written to. The command's own
  *  descriptors are used as they are and not opened by name: that would fail for a socket and truncate a file. */
 import {
+  closeSync,
+  fstatSync,
+  openSync,
+  readFileSync,
+  readSync,
   accessSync,
   chmodSync,
   chownSync,
-  closeSync,
   constants,
   existsSync,
-  fstatSync,
   mkdirSync,
   mkdtempSync,
-  openSync,
   readlinkSync,
   realpathSync,
   renameSync,
@@ -28,6 +30,49 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isatty } from 'node:tty';
 import { UserError } from './errors.js';
+
+const MAX_JSON_BYTES = 500 << 20;
+const PIECE = 64 << 10;
+
+const STDIN = 0;
+
+/** Reads a file whole, or a pipe or device to its end; of one that is too long no more than shows that it is.
+ *  @param path - is standard input. @returns null when it is longer than `most` bytes. @throws system errors */
+export function readUpTo(path: string, most: number): Buffer | null {
+  const fd = path === '-' ? STDIN : openSync(path, 'r');
+  try {
+    const stat = fstatSync(fd);
+    if (stat.size > most) return null;
+    if (stat.isFile()) return readFileSync(fd);
+    const pieces: Buffer[] = [];
+    const piece = Buffer.allocUnsafe(PIECE);
+    for (let bytes = 0; ;) {
+      const n = readSync(fd, piece);
+      if (n === 0) return Buffer.concat(pieces);
+      bytes += n;
+      if (bytes > most) return null;
+      pieces.push(Buffer.from(piece.subarray(0, n)));
+    }
+  } finally {
+    if (fd !== STDIN) closeSync(fd);
+  }
+}
+
+/** The value in a file of results. @throws UserError when it is too long, no JSON, or cannot be read */
+export function readJson(path: string): unknown {
+  try {
+    const bytes = readUpTo(path, MAX_JSON_BYTES);
+    if (bytes !== null) return JSON.parse(bytes.toString('utf8'));
+  } catch (error) {
+    if (error instanceof SyntaxError)
+      throw new UserError(
+        `${path} is no JSON`,
+        'it was cut short or changed: copy it again, or repeat the measurement',
+      );
+    throw new UserError(`cannot read ${path} (${(error as NodeJS.ErrnoException).code})`, 'check its permissions');
+  }
+  throw new UserError(`${path} is larger than ${MAX_JSON_BYTES >> 20} MiB`, 'repeat the measurement with fewer runs');
+}
 
 /** Where something goes. */
 export type Target =
@@ -243,11 +288,11 @@ function streamOn(fd: number, ours: boolean): UserStream {
 function socketStream(fd: number, ours: boolean): UserStream {
   const own = fd === 1 ? process.stdout : fd === 2 ? process.stderr : null;
   const socket = own ?? new Socket({ fd, readable: false, writable: true });
-  let over = false;
+  let broken = false;
   let tell: (error: Error | null) => void = () => {};
   const gone = new Promise<Error | null>((done) => (tell = done));
   const onError = (error: NodeJS.ErrnoException): void => {
-    over = true;
+    broken = true;
     tell(error.code === 'EPIPE' || error.code === 'ECONNRESET' ? null : error);
   };
   socket.on('error', onError);
@@ -255,10 +300,10 @@ function socketStream(fd: number, ours: boolean): UserStream {
     fd,
     gone,
     get waiting() {
-      return over ? 0 : socket.writableLength;
+      return broken ? 0 : socket.writableLength;
     },
     write: (bytes) =>
-      over
+      broken
         ? Promise.resolve()
         : new Promise((done, fail) => {
             socket.write(bytes, (error) => {
@@ -268,8 +313,8 @@ function socketStream(fd: number, ours: boolean): UserStream {
             });
           }),
     async close() {
-      if (own === null && !over) await new Promise<void>((done) => socket.once('close', () => done()).end());
-      else if (!over && socket.writableLength > 0) await new Promise<void>((done) => socket.write('', () => done()));
+      if (own === null && !broken) await new Promise<void>((done) => socket.once('close', () => done()).end());
+      else if (!broken && socket.writableLength > 0) await new Promise<void>((done) => socket.write('', () => done()));
       if (own !== null) socket.off('error', onError);
     },
     drop() {
@@ -286,19 +331,19 @@ function plainStream(fd: number, ours: boolean): UserStream {
     closed = true;
   };
   let tell: (error: Error | null) => void = () => {};
-  let over = false;
+  let broken = false;
   return {
     fd,
     waiting: 0,
     gone: new Promise((done) => (tell = done)),
     async write(bytes) {
-      for (let at = 0; at < bytes.length && !over;) {
+      for (let at = 0; at < bytes.length && !broken;) {
         try {
           at += writeSync(fd, bytes, at);
         } catch (error) {
           if (codeOf(error) === 'EAGAIN') await sleep(READER_LOOK_MS);
           else if (codeOf(error) === 'EPIPE' || codeOf(error) === 'EIO') {
-            over = true;
+            broken = true;
             tell(null);
           } else throw error;
         }

@@ -1,11 +1,11 @@
 /** A testbed for one command: the running one where there is one, else its own for as long as the command runs. */
+import { counted } from '../base/format.js';
 import type { Progress } from '../base/progress.js';
-import type { BedSession } from '../control/bed-session.js';
-import { Client } from '../control/client.js';
+import { runningGuests, type BedSession, Client } from '../control/client.js';
 import { openBed, type Bed } from '../runner/bed.js';
-import { observers, type Observer } from '../runner/observer.js';
-import { remotePage } from '../live/remote.js';
-import { parseEdge, unheard } from '../testbed/command-env.js';
+import { observers } from '../runner/observer.js';
+import { remotePage } from '../live/board.js';
+import { parseEdge, unheard } from '../base/option-values.js';
 import { usable } from '../testbed/discover.js';
 import { testbedDir } from '../testbed/paths.js';
 import { takeRunLock } from '../testbed/run-lock.js';
@@ -25,8 +25,6 @@ export interface BedOptions {
   progress: Progress;
   /** A live page: where, as `parsePage` gives it; none when not given. A running testbed's own page is told in any case. */
   page?: PageChoice | null;
-  /** Hears of phases and figures beside the testbed's own observers. */
-  observer?: Observer;
 }
 
 /** Of a testbed that was started for the command: nothing has run on it yet. */
@@ -44,12 +42,11 @@ export async function withBed<T>(options: BedOptions, work: (bed: Bed) => Promis
         'stop it with npx grantline down, or choose another directory with --dir',
       );
     const client = Client.open(running.file.hypervisor, running.file.token);
-    const { domains } = await client.testbed();
-    const there = domains.filter((d) => d.kind === 'guest' && d.state === 'running').length;
-    if (there < options.guests) {
+    const available = runningGuests(await client.testbed()).length;
+    if (available < options.guests) {
       throw new UserError(
-        `the running testbed in ${dir} has ${there} guest${there === 1 ? '' : 's'}, ${options.guests} are asked for`,
-        `take --guests ${there} or fewer, or start it again with: npx grantline up --guests ${options.guests}`,
+        `the running testbed in ${dir} has ${counted(available, 'guest')}, ${options.guests} are asked for`,
+        `take --guests ${available} or fewer, or start it again with: npx grantline up --guests ${options.guests}`,
       );
     }
     const { page: address, token } = running.file;
@@ -68,7 +65,6 @@ export async function withBed<T>(options: BedOptions, work: (bed: Bed) => Promis
       const pages = [
         ...(address === undefined ? [] : [remotePage(address, tokenAt(token))]),
         ...(page ? [page.observer] : []),
-        ...(options.observer ? [options.observer] : []),
       ];
       held = await client.hold();
       const bed = await openBed(client, options.guests, observers(...pages), signal);
@@ -84,10 +80,9 @@ export async function withBed<T>(options: BedOptions, work: (bed: Bed) => Promis
     const client = await supervisor.start();
     page?.attach({ client, token: tokenOf(dir), keeper: null });
     if (page) options.progress.line(`Live page: ${page.url}`);
-    const pages = [...(page ? [page.observer] : []), ...(options.observer ? [options.observer] : [])];
-    const bed = await openBed(client, options.guests, observers(...pages));
+    const bed = await openBed(client, options.guests, observers(...(page ? [page.observer] : [])));
     options.progress.line(
-      `Testbed ready in ${((performance.now() - start) / 1000).toFixed(1)} s: hypervisor, driver domain, NIC, ${options.guests} guest${options.guests === 1 ? '' : 's'}.`,
+      `Testbed ready in ${((performance.now() - start) / 1000).toFixed(1)} s: hypervisor, driver domain, NIC, ${counted(options.guests, 'guest')}.`,
     );
     for (const line of [...rootLines(dir), ...unheard()]) options.progress.line(line);
     return work({ ...bed, testbed: OWN_TESTBED });

@@ -4,15 +4,12 @@ import { Command, CommanderError } from 'commander';
 import { exitCodeOf, RunError, UserError } from '../base/errors.js';
 import { parseRepeat, parseSeconds } from '../base/option-values.js';
 import { withBed } from '../bed/with-bed.js';
-import { hostInfo } from '../testbed/host.js';
-import { terminalProgress } from '../base/progress.js';
-import { jsonOut, resultsDir, writeJson } from '../report/results.js';
+import { beginResults, fileHead, writeJson } from '../report/results.js';
 import { writeUserFile } from '../base/user-file.js';
 import { warmUp } from '../runner/compare.js';
 import { named, plan, type BenchSettings, type Measured } from './scenario.js';
 import { SCENARIOS } from './scenarios.js';
-import { benchMarkdown, benchTable, machineLine } from './table.js';
-import { judgeCheck } from './targets.js';
+import { benchMarkdown, benchTable, machineLine, judgeCheck } from './checks.js';
 
 interface BenchArguments {
   runs: string;
@@ -38,10 +35,7 @@ async function bench(args: BenchArguments): Promise<boolean> {
   if (unknown !== undefined)
     throw new UserError(`unknown scenario "${unknown}"`, `known are ${SCENARIOS.map((s) => s.name).join(', ')}`);
 
-  const host = hostInfo();
-  const json = jsonOut(args.json);
-  const dir = resultsDir(host, new Date());
-  const progress = terminalProgress();
+  const { json, host, dir, progress } = beginResults(args.json);
   const all: ({ scenario: string } & Measured)[] = [];
   for (const scenario of SCENARIOS.filter((s) => names.includes(s.name))) {
     progress.line(`${scenario.name}:`);
@@ -52,14 +46,7 @@ async function bench(args: BenchArguments): Promise<boolean> {
     });
     all.push({ scenario: scenario.name, ...out });
     // After each: a bench that is interrupted has what it measured.
-    const file = {
-      schema: 'grantline.bench/1',
-      date: new Date().toISOString(),
-      commandLine: process.argv.slice(2),
-      host,
-      settings,
-      scenarios: all,
-    };
+    const file = { ...fileHead('grantline.bench/1', host), settings, scenarios: all };
     writeJson(join(dir, 'bench.json'), file);
     await json.write(file);
   }

@@ -1,13 +1,13 @@
 /** What a scenario of the benchmark is, and what all of them share. */
+import { counted } from '../base/format.js';
 import { configurationNamed, type Configuration } from '@grantline/base';
-import type { HttpRun } from '../http/record.js';
+import type { HttpRun } from '../http/plan.js';
 import type { Progress } from '../base/progress.js';
 import { runLine } from '../report/table.js';
-import type { RunRecord } from '../runner/record.js';
+import type { RunRecord, RunPlan } from '../runner/record.js';
 import type { Bed } from '../runner/bed.js';
 import { runOnce } from '../runner/run.js';
-import type { RunPlan } from '../runner/run-plan.js';
-import type { Check } from './targets.js';
+import { noneOf, type Check } from './checks.js';
 
 export interface BenchSettings {
   runs: number;
@@ -35,7 +35,8 @@ export interface Scenario {
 /** A configuration of the ladder. */
 export const named = (name: string): Configuration => configurationNamed(name) as Configuration;
 /** What all runs of the benchmark share. */
-export const plan = (over: Partial<RunPlan>): RunPlan => ({
+export const plan = (changes: Partial<RunPlan>): RunPlan => ({
+  direction: 'rx',
   name: 'bench',
   frameSizes: [1514],
   seconds: 3,
@@ -45,15 +46,13 @@ export const plan = (over: Partial<RunPlan>): RunPlan => ({
   protocol: 'auto',
   flows: 4,
   seed: 1,
-  ...over,
+  ...changes,
 });
 
 /** One run, with its line. */
 export async function one(bed: Bed, name: string, round: number, p: RunPlan, progress: Progress): Promise<RunRecord> {
   const record = await runOnce(bed, named(name), round, p, progress);
-  progress.line(
-    `${runLine(record, round, 1)}  (${record.frameBytes} bytes, ${record.guests} guest${record.guests === 1 ? '' : 's'})`,
-  );
+  progress.line(`${runLine(record, round, 1)}  (${record.frameBytes} bytes, ${counted(record.guests, 'guest')})`);
   return record;
 }
 
@@ -65,21 +64,7 @@ export function honesty(records: readonly RunRecord[]): Check[] {
   const bad = records.filter((r) => r.conservation !== 'ok' || r.corrupt > 0).length;
   const off = records.filter((r) => !r.cpuAccountedOk).length;
   return [
-    {
-      name: 'runs with frames unaccounted for or corrupt',
-      unit: 'runs',
-      value: bad,
-      min: bad,
-      max: bad,
-      wanted: { exactly: 0 },
-    },
-    {
-      name: 'runs with CPU time unaccounted for by over 5 %',
-      unit: 'runs',
-      value: off,
-      min: off,
-      max: off,
-      wanted: { exactly: 0 },
-    },
+    noneOf('runs with frames unaccounted for or corrupt', bad),
+    noneOf('runs with CPU time unaccounted for by over 5 %', off),
   ];
 }

@@ -8,10 +8,10 @@ import { join } from 'node:path';
 import { allowedCores, coreFor } from '@grantline/base';
 import { parseTaps, farTapEnv, guestTapEnv } from '../testbed/taps.js';
 import type { Progress } from '../base/progress.js';
-import { configure } from '../control/configure.js';
+import { configure } from '../control/client.js';
 import { Supervisor } from '../testbed/supervisor.js';
 import { named, type BenchSettings, type Scenario } from './scenario.js';
-import { checkOf, type Check } from './targets.js';
+import { checkOf, type Check } from './checks.js';
 
 const TAG = `gb${process.pid % 100000}`;
 const [FAR, GUEST, MIDDLE] = ['f', 'g', 'm'].map((end) => TAG + end) as [string, string, string];

@@ -1,21 +1,79 @@
 /** One capture: the streams of its hops, merged by time, into one pcapng file with an interface for each hop. */
+import { within } from '../control/session.js';
 import { nowNs, epochOfClock } from '@grantline/base';
 import {
   interfaceBlock,
   sectionBlock,
   statisticsBlock,
+  sectionInfo,
   type Statistics,
   type Hop,
-  sectionInfo,
 } from '@grantline/observe';
-import { Merger } from './merger.js';
-import type { HopSource } from './plan.js';
-import { CaptureSource, type SourceSettings } from './capture-source.js';
+import { type HopSource, CaptureSource, type SourceSettings } from './capture-source.js';
+
+interface Waiting {
+  timeNs: number;
+  block: Buffer;
+}
+
+/** Bytes kept at most. */
+const HELD_MAX = 64 << 20;
+
+/** Brings the packets of several hops into the order of their times. A packet goes out once every hop has said that nothing
+ *  older will come from it; a hop that falls far behind is not waited for. */
+export class Merger {
+  private readonly queues: Waiting[][];
+  private readonly heads: number[];
+  /** Nothing older than this will come; Infinity when the hop has ended. */
+  private readonly marks: number[];
+  private readonly out: (hop: number, block: Buffer) => void;
+  private held = 0;
+
+  constructor(hops: number, out: (hop: number, block: Buffer) => void) {
+    this.queues = Array.from({ length: hops }, () => []);
+    this.heads = new Array<number>(hops).fill(0);
+    this.marks = new Array<number>(hops).fill(-Infinity);
+    this.out = out;
+  }
+
+  /** A packet of a hop, later than all its packets before. */
+  push(hop: number, timeNs: number, block: Buffer): void {
+    this.queues[hop].push({ timeNs, block });
+    this.held += block.length;
+  }
+
+  /** All packets of the hop up to this time have been pushed. */
+  mark(hop: number, timeNs: number): void {
+    if (timeNs > this.marks[hop]) this.marks[hop] = timeNs;
+  }
+
+  /** Hands out what is due. @param all hand out everything */
+  flush(all = false): void {
+    const limit = all || this.held > HELD_MAX ? Infinity : Math.min(...this.marks);
+    for (;;) {
+      let first = -1;
+      for (let i = 0; i < this.queues.length; i++) {
+        const next = this.queues[i][this.heads[i]];
+        if (next === undefined || next.timeNs > limit) continue;
+        if (first < 0 || next.timeNs < this.queues[first][this.heads[first]].timeNs) first = i;
+      }
+      if (first < 0) break;
+      const { block } = this.queues[first][this.heads[first]++];
+      this.held -= block.length;
+      this.out(first, block);
+    }
+    for (let i = 0; i < this.queues.length; i++) {
+      if (this.heads[i] === 0) continue;
+      this.queues[i] = this.queues[i].slice(this.heads[i]);
+      this.heads[i] = 0;
+    }
+  }
+}
 
 /** A service that does not say how far it is is not waited for longer at the end. */
 const DRAIN_MS = 2000;
 
-export interface CaptureSettings extends Omit<SourceSettings, 'epochNs'> {
+interface CaptureSettings extends Omit<SourceSettings, 'epochNs'> {
   /** End after so many frames; Infinity: no limit. */
   frames: number;
 }
@@ -59,7 +117,7 @@ export class CaptureRun {
   private readonly startNs: bigint;
   private readonly baseHigh: number;
   private stopAtNs: bigint | null = null;
-  private over = false;
+  private closed = false;
   private end: (how: Ended) => void = () => {};
 
   /** Begins. @throws RunError, UserError when a hop cannot be captured, or the sink refuses */
@@ -107,14 +165,12 @@ export class CaptureRun {
   /** Takes what was captured until now, writes the statistics, and ends. May be called in any state.
    *  @throws UserError when the file cannot be written */
   async stop(): Promise<HopTotals[]> {
-    if (!this.over) {
+    if (!this.closed) {
       this.stopAtNs = this.now();
       const all = Promise.all(
         this.hops.map((h) => (h.source === null ? Promise.resolve() : new Promise<void>((done) => (h.done = done)))),
       );
-      let timer: NodeJS.Timeout | undefined;
-      await Promise.race([all, this.ended, new Promise((late) => (timer = setTimeout(late, DRAIN_MS)))]);
-      clearTimeout(timer);
+      await within(DRAIN_MS, Promise.race([all, this.ended]));
     }
     this.close();
     this.merger.flush(true);
@@ -130,7 +186,7 @@ export class CaptureRun {
 
   /** Ends at once, without statistics. */
   close(): void {
-    this.over = true;
+    this.closed = true;
     for (const h of this.hops) {
       h.source?.close();
       h.source = null;
@@ -161,7 +217,7 @@ export class CaptureRun {
         },
       },
     );
-    if (this.over) source.close();
+    if (this.closed) source.close();
     else h.source = source;
   }
 
@@ -186,7 +242,7 @@ export class CaptureRun {
   }
 
   private guarded(work: () => void): void {
-    if (this.over) return;
+    if (this.closed) return;
     try {
       work();
       this.sink.flush();
@@ -198,7 +254,7 @@ export class CaptureRun {
   }
 
   private finish(how: Ended): void {
-    if (!this.over) this.end(how);
+    if (!this.closed) this.end(how);
     this.close();
   }
 }

@@ -1,9 +1,93 @@
-/** The stream of one hop: connects, cuts it into blocks, and tells when it has ended. docs/wire/capture.md. */
+/** Which services are asked for which hop of a vif, and the stream of one hop: connects, cuts it into blocks, and tells when it has ended.
+ *  docs/wire/capture.md. */
 import { request, type ClientRequest, type IncomingMessage } from 'node:http';
-import { readStatistics, PCAPNG_STATISTICS, type Statistics, PCAPNG_ENHANCED } from '@grantline/observe';
-import { RunError, UserError } from '../base/errors.js';
-import { messageOf } from '../base/http.js';
-import type { HopSource } from './plan.js';
+import {
+  HOPS,
+  readStatistics,
+  PCAPNG_STATISTICS,
+  PCAPNG_ENHANCED,
+  type Hop,
+  type Statistics,
+} from '@grantline/observe';
+import { configurationName, type Factors } from '@grantline/base';
+import { UserError, RunError } from '../base/errors.js';
+import { parseVif } from '../base/option-values.js';
+import { serviceName, type Client, type DomainInfo } from '../control/client.js';
+import { HttpError, messageOf } from '../base/http.js';
+
+/** One hop, and where it is captured. */
+export interface HopSource {
+  hop: Hop;
+  vif: string;
+  /** Address of the vif's guest. */
+  mac: string;
+  /** guest1, nic, driver-domain. */
+  service: string;
+  /** http://host:port, and the key of its domain. */
+  http: string;
+  key: string;
+}
+
+const KIND = { nic: 'nic', bridge: 'driver-domain', guest: 'guest' } as const;
+const WHY_NOT: Readonly<Record<Factors['path'], Partial<Record<Hop, string>>>> = {
+  split: {},
+  direct: { bridge: 'the NIC and the guest have no driver domain between them' },
+  native: {
+    bridge: 'the application runs in the driver domain, and no vif is connected',
+    guest: 'the application runs in the driver domain, and no vif is connected',
+  },
+};
+
+/** Hops that frames pass in a configuration, in the order of the path; null: not known yet, then all. */
+export const hopsOf = (factors: Factors | null): Hop[] =>
+  HOPS.filter((hop) => factors === null || WHY_NOT[factors.path][hop] === undefined);
+
+/** @param hop null: all that there are
+ *  @throws UserError for a vif or hop that there is not, or without the operator's token */
+export async function planCapture(client: Client, vif: string, hop: Hop | null): Promise<HopSource[]> {
+  const { guest, device } = parseVif(vif);
+  const { domains, config } = await client.testbed();
+  const running = domains.filter((d) => d.state === 'running');
+  const front = running.find((d) => d.kind === 'guest' && d.domid === guest);
+  if (front === undefined || device !== 0) {
+    const known = running.filter((d) => d.kind === 'guest').map((d) => `vif${d.domid}.0`);
+    throw new UserError(
+      `there is no ${vif}`,
+      known.length > 0 ? `known are ${known.join(', ')}` : 'the testbed has no guest',
+    );
+  }
+  const hops = hopsOf(config);
+  if (hop !== null && !hops.includes(hop) && config !== null)
+    throw new UserError(
+      `there is no hop ${hop} in the configuration ${configurationName(config)}: ${WHY_NOT[config.path][hop]}`,
+      `take --hop ${hops.join(' or ')}, or another configuration`,
+    );
+  // All of them, also one that nothing passes now: the configuration may change while the capture goes on.
+  return Promise.all((hop === null ? HOPS : [hop]).map((h) => sourceOf(client, running, front, vif, h)));
+}
+
+async function sourceOf(
+  client: Client,
+  running: readonly DomainInfo[],
+  front: DomainInfo,
+  vif: string,
+  hop: Hop,
+): Promise<HopSource> {
+  const domain = hop === 'guest' ? front : running.find((d) => d.kind === KIND[hop]);
+  if (domain === undefined)
+    throw new UserError(`the testbed has no ${KIND[hop]}`, `capture at another hop, or start it again`);
+  try {
+    const { http, key } = await client.controlAccess(domain.domid);
+    return { hop, vif, mac: front.mac ?? '', service: serviceName(domain), http, key };
+  } catch (error) {
+    if (error instanceof HttpError && error.status === 401)
+      throw new UserError(
+        "the operator's token is needed to capture",
+        'run as the user who started the testbed, or give --token-file',
+      );
+    throw error;
+  }
+}
 
 const CONNECT_LIMIT_MS = 10_000;
 const REFUSAL_CHARS = 100_000;
@@ -19,7 +103,7 @@ export interface SourceSettings {
   epochNs: bigint;
 }
 
-export interface SourceEvents {
+interface SourceEvents {
   /** A packet block; the bytes are the listener's. */
   packet(block: Buffer): void;
   /** All packets up to `atNs` have come. */
@@ -35,8 +119,8 @@ export class CaptureSource {
   private readonly on: SourceEvents;
   private readonly asked: ClientRequest;
   private readonly response: IncomingMessage;
-  private rest: Buffer = Buffer.alloc(0);
-  private over = false;
+  private pending: Buffer = Buffer.alloc(0);
+  private ended = false;
 
   /** Connects. @throws RunError, UserError when the service refuses or does not answer */
   static open(plan: HopSource, settings: SourceSettings, on: SourceEvents): Promise<CaptureSource> {
@@ -86,19 +170,19 @@ export class CaptureSource {
 
   /** Ends it; nothing is told from now on. */
   close(): void {
-    this.over = true;
+    this.ended = true;
     this.asked.destroy();
   }
 
   private lose(why: string): void {
-    if (this.over) return;
+    if (this.ended) return;
     this.close();
     this.on.lost(`${this.plan.service}: ${why}`);
   }
 
   private take(chunk: Buffer): void {
-    let bytes = this.rest.length === 0 ? chunk : Buffer.concat([this.rest, chunk]);
-    while (!this.over && bytes.length >= 8) {
+    let bytes = this.pending.length === 0 ? chunk : Buffer.concat([this.pending, chunk]);
+    while (!this.ended && bytes.length >= 8) {
       const total = bytes.readUInt32LE(4);
       if (total < 12 || total > BLOCK_BYTES_MAX || total % 4 !== 0) return this.lose('what it sends is no capture');
       if (bytes.length < total) break;
@@ -108,8 +192,8 @@ export class CaptureSource {
       if (type === PCAPNG_ENHANCED) this.on.packet(block);
       else if (type === PCAPNG_STATISTICS) this.on.statistics(readStatistics(block));
     }
-    this.rest = bytes;
-    if (!this.over) this.on.pause();
+    this.pending = bytes;
+    if (!this.ended) this.on.pause();
   }
 }
 

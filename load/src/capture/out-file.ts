@@ -145,22 +145,24 @@ export class OutFile implements CaptureOut {
     const blocks = this.waiting;
     this.waiting = [];
     if (this.failed) return;
-    for (let left: Buffer[] = blocks; left.length > 0;) {
-      let n: number;
+    /** Bytes of the first of `left` that are written. */
+    let part = 0;
+    for (let left = blocks; left.length > 0;) {
+      let n = part;
       try {
-        n = writevSync(this.fd, left);
+        n += writevSync(this.fd, part === 0 ? left : [left[0].subarray(part), ...left.slice(1)]);
       } catch (error) {
-        if ((error as NodeJS.ErrnoException).code === 'EAGAIN') continue;
-        throw this.fail(error as NodeJS.ErrnoException);
+        if (codeOf(error) === 'EAGAIN') continue;
+        throw this.fail(error);
       }
-      let k = 0;
-      for (; k < left.length && n >= left[k].length; k++) {
-        n -= left[k].length;
-        this.bytes += left[k].length;
+      let whole = 0;
+      for (; whole < left.length && n >= left[whole].length; whole++) {
+        n -= left[whole].length;
+        this.bytes += left[whole].length;
       }
-      left = left.slice(k);
-      // Half a block: the next call says why, or goes on.
-      if (n > 0) left = this.rest(left, n);
+      left = left.slice(whole);
+      // Of half a block the next call says why, or goes on.
+      part = n;
     }
   }
 
@@ -187,22 +189,7 @@ export class OutFile implements CaptureOut {
     this.closed = true;
   }
 
-  /** The rest of a block that was written in part. @returns the blocks after it */
-  private rest(blocks: Buffer[], done: number): Buffer[] {
-    const [block, ...others] = blocks;
-    for (let at = done; at < block.length;) {
-      try {
-        at += writevSync(this.fd, [block.subarray(at)]);
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code === 'EAGAIN') continue;
-        throw this.fail(error as NodeJS.ErrnoException);
-      }
-    }
-    this.bytes += block.length;
-    return others;
-  }
-
-  private fail(error: NodeJS.ErrnoException): UserError {
+  private fail(error: unknown): UserError {
     this.failed = true;
     try {
       if (this.isRegular) ftruncateSync(this.fd, this.before + this.bytes);

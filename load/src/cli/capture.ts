@@ -1,16 +1,14 @@
 /** grantline capture vif1.0: frames of a vif, at one hop or at all, into a pcapng file. */
 import type { Command } from 'commander';
+import { DIR_OPTION } from './options.js';
 import { DEFAULT_RING_BYTES, MAX_RING_BYTES, MAX_SNAPLEN, MIN_RING_BYTES, HOPS, type Hop } from '@grantline/observe';
 import { CaptureRun, type Ended, type HopTotals } from '../capture/capture-run.js';
 import { openOut, type CaptureOut } from '../capture/out-file.js';
-import { planCapture } from '../capture/plan.js';
+import { planCapture } from '../capture/capture-source.js';
 import { targetOf } from '../base/user-file.js';
-import { Client } from '../control/client.js';
-import { required } from '../testbed/discover.js';
-import { testbedDir } from '../testbed/paths.js';
 import { RunError, UserError } from '../base/errors.js';
 import { integerIn, parseSeconds } from '../base/option-values.js';
-import { chooseTarget, HYPERVISOR_OPTION, reached, TOKEN_OPTION, type RemoteArguments } from './remote.js';
+import { clientOf, HYPERVISOR_OPTION, TOKEN_OPTION, type RemoteArguments } from './remote.js';
 import { watchParent } from '../control/session.js';
 
 interface CaptureArguments extends RemoteArguments {
@@ -37,7 +35,7 @@ export function addCapture(program: Command): void {
     .option('--buffer <bytes>', 'ring in the service; what finds it full is counted', String(DEFAULT_RING_BYTES))
     .option(...HYPERVISOR_OPTION)
     .option(...TOKEN_OPTION)
-    .option('--dir <dir>', 'directory of the testbed (default: GRANTLINE_DIR, or one per user in memory)')
+    .option(...DIR_OPTION)
     .action(capture);
 }
 
@@ -49,8 +47,7 @@ async function capture(vif: string, args: CaptureArguments): Promise<void> {
     snaplen: integerIn(args.snaplen, 'snaplen', 1, MAX_SNAPLEN),
     ringBytes: integerIn(args.buffer, 'the buffer', MIN_RING_BYTES, MAX_RING_BYTES),
   };
-  const target = chooseTarget(args);
-  const client = target === null || target === 'compose' ? clientIn(args.dir) : await reached(target);
+  const client = await clientOf(args);
   const plans = await planCapture(client, vif, hop);
   const out = args.out!;
   const signals = new Signals();
@@ -131,11 +128,6 @@ function parseHop(text: string): Hop {
   const hop = HOPS.find((h) => h === text);
   if (hop === undefined) throw new UserError(`unknown hop "${text}"`, `give ${HOPS.join(', ')}, or none for all`);
   return hop;
-}
-
-function clientIn(dir: string | undefined): Client {
-  const { file } = required(testbedDir(dir));
-  return Client.open(file.hypervisor, file.token);
 }
 
 function after(seconds: number | null): Promise<null> {

@@ -1,8 +1,8 @@
 /** From what was typed to what is measured: each option judged, the configurations, the runs. */
 import { configurationNames, type Configuration } from '@grantline/base';
 import type { CompareSettings } from '../report/results.js';
-import { REQUEST_BYTES, REQUEST_TIMEOUT_MS, type RequestPlan } from '../runner/requests.js';
-import type { RunPlan } from '../runner/run-plan.js';
+import { REQUEST_BYTES, REQUEST_TIMEOUT_MS, type RequestPlan } from '../control/load-api.js';
+import type { RunPlan } from '../runner/record.js';
 import { UserError } from '../base/errors.js';
 import { parseRepeat, parseSeconds } from '../base/option-values.js';
 import {
@@ -67,24 +67,20 @@ export interface ComparePlan {
 export function planOf(args: CompareArguments): ComparePlan {
   const workload = parseWorkload(args.workload);
   refuseMisplaced(args, workload);
-  const between = workload === 'guest-to-guest';
+  const betweenGuests = workload === 'guest-to-guest';
   const rr = workload === 'rr';
   const faults = parseFaultsOption(args.faults);
   const requests = rr ? requestPlans(args) : [];
   const tcp = workload === 'tcp';
-  const configs = between ? betweenConfigs(args) : tcp ? tcpConfigs(args) : chosen(args);
+  const configs = betweenGuests || tcp ? guestConfigs(args, tcp) : chosen(args);
   const frame = args.frame ?? (rr ? String(REQUEST_BYTES) : '1514');
   const frameSizes = parseFrame(frame);
   if (rr && frameSizes.length > 1) throw new UserError('requests have one size', 'give --frame a number');
-  const directions = between
-    ? (['guest-to-guest'] as const)
-    : rr
-      ? (['rr'] as const)
-      : parseDirection(args.direction ?? 'rx');
+  const directions = workload === 'load' || tcp ? parseDirection(args.direction ?? 'rx') : ([workload] as const);
   const settings: CompareSettings = {
     workload,
     directions: [...directions],
-    guests: guestsOf(args, between),
+    guests: guestsOf(args, betweenGuests),
     frameBytes: frame === 'imix' ? 'imix' : frameSizes[0],
     frameSizes,
     seconds: parseSeconds(args.seconds),
@@ -99,9 +95,11 @@ export function planOf(args: CompareArguments): ComparePlan {
   };
   checkFlows(settings);
   const common = { ...settings, protocol: parseProtocol(args.protocol ?? 'auto'), faults };
-  const series: ComparePlan['series'] = rr
-    ? requests.map((plan) => ({ ...common, direction: 'rr' as const, rr: plan }))
-    : directions.map((direction) => ({ ...common, direction, ...(tcp ? { streams: settings.flows } : {}) }));
+  const series = directions.flatMap((direction): ComparePlan['series'] =>
+    direction === 'rr'
+      ? requests.map((plan) => ({ ...common, direction, rr: plan }))
+      : [{ ...common, direction, ...(tcp ? { streams: settings.flows } : {}) }],
+  );
   return { configs, settings, series };
 }
 
@@ -154,37 +152,27 @@ function refuseMisplaced(args: CompareArguments, workload: string): void {
     throw new UserError('--base is given and --set is not', 'give --set factor=value, or name it with --configs');
 }
 
-function guestsOf(args: CompareArguments, between: boolean): number {
-  const n = parseGuests(args.guests ?? (between ? '2' : '1'));
-  if (between && n < 2) throw new UserError('one guest has none to send to', 'take --guests 2 or more');
+function guestsOf(args: CompareArguments, betweenGuests: boolean): number {
+  const n = parseGuests(args.guests ?? (betweenGuests ? '2' : '1'));
+  if (betweenGuests && n < 2) throw new UserError('one guest has none to send to', 'take --guests 2 or more');
   return n;
 }
 
 /** True when the user has named configurations: what cannot be measured is then refused, and not left out. */
 const named = (args: CompareArguments): boolean => args.configs !== undefined || args.set.length > 0;
 
-/** Those in which the guest has a TCP/IP stack of its own. */
-function tcpConfigs(args: CompareArguments): Configuration[] {
+/** Those in which guests take part: with a TCP/IP stack of their own, and a bridge between them. */
+function guestConfigs(args: CompareArguments, tcp: boolean): Configuration[] {
   const all = chosen(args);
-  const own = all.filter((c) => c.factors.path !== 'native');
-  if (named(args) && own.length < all.length)
+  const native = all.find((c) => c.factors.path === 'native');
+  if (named(args) && native !== undefined)
     throw new UserError(
-      'in native nothing of the guest is in the path, its TCP/IP stack neither',
+      tcp
+        ? 'in native nothing of the guest is in the path, its TCP/IP stack neither'
+        : `${native.name} has no guests to send to each other`,
       'take baseline, multiqueue, grant-reuse, optimised or direct',
     );
-  return own;
-}
-
-/** Those in which the driver domain has a bridge between guests. */
-function betweenConfigs(args: CompareArguments): Configuration[] {
-  const all = chosen(args);
-  const able = all.filter((c) => c.factors.path !== 'native');
-  if (named(args) && able.length < all.length)
-    throw new UserError(
-      `${all.find((c) => c.factors.path === 'native')!.name} has no guests to send to each other`,
-      'take baseline, multiqueue, grant-reuse, optimised or direct',
-    );
-  return able;
+  return all.filter((c) => c.factors.path !== 'native');
 }
 
 function chosen(args: CompareArguments): Configuration[] {

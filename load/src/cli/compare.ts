@@ -1,20 +1,17 @@
 /** grantline compare: all configurations with generated frames, a table, and results as JSON. */
-import { basename, relative, join } from 'node:path';
+import { basename } from 'node:path';
 import type { Command } from 'commander';
 import { configurationNames } from '@grantline/base';
-import { hostInfo } from '../testbed/host.js';
-import { terminalProgress } from '../base/progress.js';
-import { jsonOut, resultsDir, writeJson, type CompareFile } from '../report/results.js';
+import { beginResults, fileHead, tellResults, type CompareFile } from '../report/results.js';
 import { compareTable, runLine } from '../report/table.js';
 import { compareAll, summarise, verdict, warmUp } from '../runner/compare.js';
-import type { RunRecord } from '../runner/record.js';
+import type { RunRecord, RunPlan } from '../runner/record.js';
 import type { Bed } from '../runner/bed.js';
-import type { RunPlan } from '../runner/run-plan.js';
 import { planOf, type CompareArguments } from './compare-plan.js';
-import { NO_PAGE_OPTION, PAGE_NAME_OPTION, PAGE_OPTION, parsePage } from './options.js';
-import { chooseTarget, HYPERVISOR_OPTION, TOKEN_OPTION, withRemoteBed } from './remote.js';
-import { reportLine } from '../report/report-line.js';
-import { OWN_TESTBED, withBed } from '../bed/with-bed.js';
+import { DIR_OPTION, NO_PAGE_OPTION, PAGE_NAME_OPTION, PAGE_OPTION, parsePage } from './options.js';
+import { chooseTarget, HYPERVISOR_OPTION, TOKEN_OPTION, onTestbed } from './remote.js';
+import { reportLine } from '../report/write.js';
+import { OWN_TESTBED } from '../bed/with-bed.js';
 
 const collect = (value: string, all: string[]): string[] => [...all, value];
 
@@ -61,7 +58,7 @@ export function addCompare(program: Command): void {
     .option('--compose', 'on the testbed in containers (docker-compose.yml)')
     .option(...HYPERVISOR_OPTION)
     .option(...TOKEN_OPTION)
-    .option('--dir <dir>', 'directory of the testbed (default: GRANTLINE_DIR, or one per user in memory)')
+    .option(...DIR_OPTION)
     .action(async (args: CompareArguments) => {
       await compare(args);
     });
@@ -72,11 +69,7 @@ export async function compare(args: CompareArguments): Promise<CompareFile> {
   const { configs, settings, series } = planOf(args);
   const page = parsePage(args.page, args.pageName);
   const target = chooseTarget(args);
-  const json = jsonOut(args.json);
-
-  const host = hostInfo();
-  const dir = resultsDir(host, new Date());
-  const progress = terminalProgress();
+  const { json, host, dir, logDir, progress } = beginResults(args.json);
   const { guests, repeat } = settings;
   const plans = series.map((plan): RunPlan => ({ ...plan, name: basename(dir) }));
   const onRecord = (r: RunRecord): void => progress.line(runLine(r, r.round, repeat));
@@ -90,41 +83,28 @@ export async function compare(args: CompareArguments): Promise<CompareFile> {
   let records: RunRecord[];
   if (target === 'compose') {
     // Loaded only where it is used: it brings a parser for YAML with it.
-    const { measureInStack } = await import('../compose/measure.js');
+    const { measureInContainers } = await import('../compose/measure.js');
     records = [];
     settings.testbed = 'containers';
     for (const plan of plans)
       records.push(
-        ...(await measureInStack<RunRecord>(
+        ...(await measureInContainers<RunRecord>(
           { configs, plan, guests, repeat, live: progress.isLive },
           configs.length * repeat,
           progress,
           onRecord,
         )),
       );
-  } else if (target !== null) {
-    records = await withRemoteBed(target, guests, onBed);
-  } else {
-    const logDir = join(dir, 'logs');
-    records = await withBed({ dir: args.dir, guests, pin: args.pin, logDir, progress, page }, onBed);
-  }
+  } else records = await onTestbed(target, { dir: args.dir, guests, pin: args.pin, logDir, progress, page }, onBed);
   const file: CompareFile = {
-    schema: 'grantline.compare/1',
-    date: new Date().toISOString(),
-    commandLine: process.argv.slice(2),
-    host,
+    ...fileHead('grantline.compare/1', host),
     settings,
     results: summarise(configs, records),
     runs: records,
   };
-  const path = join(dir, 'compare.json');
-  writeJson(path, file);
-  await json.write(file);
+  const told = await tellResults(dir, 'compare.json', json, file);
   progress.clear();
-  json.text.write(`${compareTable(file.results, file.runs, settings, { colour: json.text.isTTY })}\n`);
-  json.text.write(
-    `Results: ${relative(process.cwd(), path) || path}${args.json === undefined ? '' : ` and ${args.json}`}\n`,
-  );
+  json.text.write(`${compareTable(file.results, file.runs, settings, { colour: json.text.isTTY })}\n${told}`);
   const failed = verdict(records);
   try {
     // Loaded when there is something to report: plots and schemas take longer to load than all else of the command.

@@ -3,14 +3,14 @@ import { printable, configurationNames } from '@grantline/base';
 import type { Command } from 'commander';
 import { Client } from '../control/client.js';
 import { parseSeconds } from '../base/option-values.js';
-import { remotePage } from '../live/remote.js';
+import { remotePage } from '../live/board.js';
 import type { Shown } from '../prometheus/server.js';
 import { Cycle } from '../runner/cycle.js';
 import { observers, type Observer } from '../runner/observer.js';
 import { required } from '../testbed/discover.js';
 import { testbedDir } from '../testbed/paths.js';
 import { takeRunLock } from '../testbed/run-lock.js';
-import { parseConfigs, parseFrame, parseGuests, parseLink, parseSeed, parseWarmup } from './options.js';
+import { DIR_OPTION, parseConfigs, parseFrame, parseGuests, parseLink, parseSeed, parseWarmup } from './options.js';
 import {
   HYPERVISOR_OPTION,
   TOKEN_OPTION,
@@ -46,7 +46,7 @@ export function addCycle(program: Command): void {
     .option('--seed <n>', 'of the generator', '1')
     .option(...HYPERVISOR_OPTION)
     .option(...TOKEN_OPTION)
-    .option('--dir <dir>', 'directory of the testbed (default: GRANTLINE_DIR, or one per user in memory)')
+    .option(...DIR_OPTION)
     .action(cycle);
 }
 
@@ -57,6 +57,7 @@ async function cycle(args: CycleArguments): Promise<void> {
     configs: parseConfigs(args.configs ?? configurationNames.join(',')),
     guests: args.guests === 'all' ? null : parseGuests(args.guests),
     plan: {
+      direction: 'rx' as const,
       frameSizes: parseFrame(args.frame),
       seconds: parseSeconds(args.seconds),
       warmup: parseWarmup(args.warmup),

@@ -4,12 +4,14 @@ import { existsSync, readdirSync } from 'node:fs';
 import { cpus, release, totalmem } from 'node:os';
 import { join } from 'node:path';
 import type { Command } from 'commander';
+import { DIR_OPTION } from './options.js';
 import { discover, hypervisorAlive, looksLikeTestbed } from '../testbed/discover.js';
 import { entryOf, SERVICES, testbedDir } from '../testbed/paths.js';
 import { neededBytes } from '../testbed/preflight.js';
 import { serviceProcesses } from '../testbed/proc.js';
 import { closedFor, setprivPath } from '../testbed/service-env.js';
 import { availableMemory, MAX_GUESTS } from '@grantline/base';
+import { counted } from '../base/format.js';
 
 export interface Finding {
   /** 'lacks': it cannot run so. 'note': it runs, with this difference. */
@@ -45,95 +47,79 @@ export interface Machine {
   docker: string | null;
 }
 
+const ok = (what: string): Finding => ({ level: 'ok', what });
+const note = (what: string, todo: string): Finding => ({ level: 'note', what, todo });
+const lacks = (what: string, todo: string): Finding => ({ level: 'lacks', what, todo });
+
 /** Judges a machine. Pure. */
 export function judge(m: Machine): Finding[] {
   const mib = (bytes: number): string => `${Math.floor(bytes / 1048576)} MiB`;
-  const f: Finding[] = [];
-  f.push(
+  const guests = mostGuests(m.freeBytes);
+  return [
     m.platform === 'linux'
-      ? { level: 'ok', what: `Linux ${m.kernel}` }
-      : { level: 'lacks', what: `Linux is needed, this is ${m.platform}`, todo: 'run it in Docker' },
-  );
-  f.push(
+      ? ok(`Linux ${m.kernel}`)
+      : lacks(`Linux is needed, this is ${m.platform}`, 'run it in Docker'),
     m.arch === 'x64' || m.arch === 'arm64'
-      ? { level: 'ok', what: `${m.arch}, ${m.cores} cores (${m.cpu}), ${mib(m.memoryBytes)} memory` }
-      : {
-          level: 'lacks',
-          what: `processor ${m.arch} is not supported`,
-          todo: 'use x64 or arm64: memory ordering is argued for these two',
-        },
-  );
-  if (m.cores < 2)
-    f.push({
-      level: 'note',
-      what: 'one core only',
-      todo: 'it works, but sender and receiver take turns: expect about half the rate',
-    });
-  // Others the command has refused before this is loaded (bin/node-range.mjs).
-  f.push({ level: 'ok', what: `Node ${m.node}` });
-  if (m.refused !== null)
-    f.push({ level: 'lacks', what: m.refused, todo: 'choose another directory with --dir or GRANTLINE_DIR' });
-  const most = mostGuests(m.freeBytes);
-  if (most < 1)
-    f.push({
-      level: 'lacks',
-      what: `${mib(m.freeBytes)} of memory available, one guest needs ${mib(neededBytes(1))}`,
-      todo: 'free some, or raise the limit: docker run --memory',
-    });
-  else
-    f.push({
-      level: 'ok',
-      what: `${mib(m.freeBytes)} of memory available: enough for ${most} guest${most === 1 ? '' : 's'}`,
-    });
-  f.push(
-    m.uid === 0 && m.closed !== null
-      ? {
-          level: 'note',
-          what: `root, but other users may not read or pass through ${m.closed}: all domains run as root. The system does not keep a guest from the memory of another; grant checks, the DMA table and mappings work as always`,
-          todo: 'nothing for measuring; for real isolation put the clone elsewhere, as below /opt, and let others read it (chmod -R go+rX)',
-        }
-      : m.uid === 0
-        ? {
-            level: 'ok',
-            what: 'started as root: each domain runs under its own uid, and the system refuses it the memory of others',
-          }
-        : {
-            level: 'note',
-            what: 'not root: all domains run under one uid. The system does not keep a guest from the memory of another; grant checks, the DMA table and mappings work as always',
-            todo: 'nothing for measuring; run as root or in containers for real isolation',
-          },
-  );
-  if (m.uid === 0 && m.closed === null && !m.setpriv)
-    f.push({
-      level: 'note',
-      what: 'setpriv is not installed: domains begin as root and give it up themselves',
-      todo: 'install util-linux, and they begin as who they are to be',
-    });
-  if (m.testbed === 'alive') f.push({ level: 'ok', what: `a testbed is running in ${m.dir}` });
-  if (m.testbed === 'stale')
-    f.push({ level: 'note', what: `${m.dir} was left by a killed run`, todo: 'remove it with: npx grantline down' });
-  for (const d of m.otherDirs)
-    f.push({
-      level: 'note',
-      what: `${d} was left by a killed run`,
-      todo: `remove it with: npx grantline down --dir ${d}`,
-    });
-  for (const p of m.orphans)
-    f.push({
-      level: 'note',
-      what: `process ${p.pid} (${p.script}) was left by a killed run`,
-      todo: `end it with: npx grantline down --dir ${p.dir}`,
-    });
-  f.push(
+      ? ok(`${m.arch}, ${m.cores} cores (${m.cpu}), ${mib(m.memoryBytes)} memory`)
+      : lacks(`processor ${m.arch} is not supported`, 'use x64 or arm64: memory ordering is argued for these two'),
+    ...(m.cores < 2
+      ? [note('one core only', 'it works, but sender and receiver take turns: expect about half the rate')]
+      : []),
+    // Others the command has refused before this is loaded (bin/node-range.mjs).
+    ok(`Node ${m.node}`),
+    ...(m.refused === null ? [] : [lacks(m.refused, 'choose another directory with --dir or GRANTLINE_DIR')]),
+    guests < 1
+      ? lacks(
+          `${mib(m.freeBytes)} of memory available, one guest needs ${mib(neededBytes(1))}`,
+          'free some, or raise the limit: docker run --memory',
+        )
+      : ok(`${mib(m.freeBytes)} of memory available: enough for ${counted(guests, 'guest')}`),
+    ...usersOf(m),
+    ...(m.testbed === 'alive' ? [ok(`a testbed is running in ${m.dir}`)] : []),
+    ...(m.testbed === 'stale' ? [leftBehind(m.dir, '')] : []),
+    ...m.otherDirs.map((d) => leftBehind(d, ` --dir ${d}`)),
+    ...m.orphans.map((p) =>
+      note(`process ${p.pid} (${p.script}) was left by a killed run`, `end it with: npx grantline down --dir ${p.dir}`),
+    ),
     m.unbuilt.length === 0
-      ? { level: 'ok', what: 'all services are built' }
-      : { level: 'lacks', what: `not built: ${m.unbuilt.join(', ')}`, todo: 'run npm start or npm run build' },
-  );
-  f.push({
-    level: 'ok',
-    what: m.docker === null ? 'no docker (not needed here)' : `docker ${m.docker} (not needed here)`,
-  });
-  return f;
+      ? ok('all services are built')
+      : lacks(`not built: ${m.unbuilt.join(', ')}`, 'run npm start or npm run build'),
+    ok(m.docker === null ? 'no docker (not needed here)' : `docker ${m.docker} (not needed here)`),
+  ];
+}
+
+const leftBehind = (dir: string, option: string): Finding =>
+  note(`${dir} was left by a killed run`, `remove it with: npx grantline down${option}`);
+
+/** Who domains run as. */
+function usersOf(m: Machine): Finding[] {
+  const shared =
+    'The system does not keep a guest from the memory of another; grant checks, the DMA table and mappings work as always';
+  if (m.uid !== 0)
+    return [
+      note(
+        `not root: all domains run under one uid. ${shared}`,
+        'nothing for measuring; run as root or in containers for real isolation',
+      ),
+    ];
+  if (m.closed !== null)
+    return [
+      note(
+        `root, but other users may not read or pass through ${m.closed}: all domains run as root. ${shared}`,
+        'nothing for measuring; for real isolation put the clone elsewhere, as below /opt, and let others read it (chmod -R go+rX)',
+      ),
+    ];
+  return [
+    ok('started as root: each domain runs under its own uid, and the system refuses it the memory of others'),
+    ...(m.setpriv
+      ? []
+      : [
+          note(
+            'setpriv is not installed: domains begin as root and give it up themselves',
+            'install util-linux, and they begin as who they are to be',
+          ),
+        ]),
+  ];
 }
 
 function mostGuests(free: number): number {
@@ -151,10 +137,7 @@ function look(dir: string): Machine {
         .map((n) => join('/dev/shm', n))
     : [];
   return {
-    platform: process.platform,
-    arch: process.arch,
-    node: process.versions.node,
-    kernel: release(),
+    ...{ platform: process.platform, arch: process.arch, node: process.versions.node, kernel: release() },
     cores: cpus().length,
     cpu: cpus()[0]?.model.trim() || 'unknown',
     memoryBytes: totalmem(),
@@ -219,7 +202,7 @@ export function addDoctor(program: Command): void {
   program
     .command('doctor')
     .description('what this machine has and lacks, and what to do about it')
-    .option('--dir <dir>', 'directory of the testbed (default: GRANTLINE_DIR, or one per user in memory)')
+    .option(...DIR_OPTION)
     .action((args: { dir?: string }) => {
       const findings = judge(look(testbedDir(args.dir)));
       for (const f of findings)

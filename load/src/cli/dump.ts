@@ -1,15 +1,14 @@
 /** grantline dump vif1.0: rings, grants, ports and store paths of one vif, as text. Changes nothing: it can be called
  *  while a run is under way. */
 import type { Command } from 'commander';
+import { DIR_OPTION } from './options.js';
 import { dumpText, type VifDump } from '../report/dump-text.js';
-import { Client, type ServiceClient } from '../control/client.js';
+import type { Client, ServiceClient } from '../control/client.js';
 import { printableLines } from '@grantline/base';
 import { HttpError } from '../base/http.js';
-import { required } from '../testbed/discover.js';
-import { testbedDir } from '../testbed/paths.js';
 import { UserError } from '../base/errors.js';
 import { parseVif } from '../base/option-values.js';
-import { chooseTarget, HYPERVISOR_OPTION, reached, TOKEN_OPTION, type RemoteArguments } from './remote.js';
+import { clientOf, HYPERVISOR_OPTION, TOKEN_OPTION, type RemoteArguments } from './remote.js';
 
 /** Asks all services for what they know of a vif. A part that cannot be had is an object with `error`. */
 export async function collectDump(client: Client, name: string, guest: number, device: number): Promise<VifDump> {
@@ -92,11 +91,6 @@ const asciiJson = (value: unknown): string =>
     (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );
 
-function clientIn(dir: string | undefined): Client {
-  const { file } = required(testbedDir(dir));
-  return Client.open(file.hypervisor, file.token);
-}
-
 export function addDump(program: Command): void {
   program
     .command('dump <vif>')
@@ -104,11 +98,10 @@ export function addDump(program: Command): void {
     .option('--json', 'as JSON')
     .option(...HYPERVISOR_OPTION)
     .option(...TOKEN_OPTION)
-    .option('--dir <dir>', 'directory of the testbed (default: GRANTLINE_DIR, or one per user in memory)')
+    .option(...DIR_OPTION)
     .action(async (vif: string, args: DumpArguments) => {
       const { guest, device } = parseVif(vif);
-      const target = chooseTarget(args);
-      const client = target === null || target === 'compose' ? clientIn(args.dir) : await reached(target);
+      const client = await clientOf(args);
       const d = await collectDump(client, vif, guest, device);
       const text = args.json ? asciiJson(d) : printableLines(dumpText(d), Infinity);
       process.stdout.write(`${text}\n`);

@@ -1,19 +1,17 @@
 /** grantline http: the guests' web application under load, beside the same application on plain loopback. */
-import { basename, join, relative } from 'node:path';
+import { basename } from 'node:path';
 import type { Command } from 'commander';
 import { configurationNames, type Configuration } from '@grantline/base';
 import { runHttp } from '../http/runs.js';
-import { parseScenarios } from '../http/scenario.js';
-import { httpVerdict, summariseHttp } from '../http/summary.js';
-import type { HttpFile, HttpRun, HttpSettings } from '../http/record.js';
-import { hostInfo } from '../testbed/host.js';
-import { httpTable } from '../report/http-table.js';
-import { terminalProgress } from '../base/progress.js';
-import { jsonOut, resultsDir, writeJson } from '../report/results.js';
+import { parseScenarios, type HttpFile, type HttpRun, type HttpSettings } from '../http/plan.js';
+import { httpVerdict, summariseHttp } from '../http/verdict.js';
+import { httpTable } from '../report/table.js';
+import { beginResults, fileHead, tellResults } from '../report/results.js';
 import type { Bed } from '../runner/bed.js';
 import { UserError } from '../base/errors.js';
 import { parseRepeat, parseSeconds } from '../base/option-values.js';
 import {
+  DIR_OPTION,
   NO_PAGE_OPTION,
   PAGE_NAME_OPTION,
   PAGE_OPTION,
@@ -24,9 +22,8 @@ import {
   parseRates,
   parseWarmup,
 } from './options.js';
-import { chooseTarget, HYPERVISOR_OPTION, TOKEN_OPTION, withRemoteBed, type RemoteArguments } from './remote.js';
-import { reportLine } from '../report/report-line.js';
-import { withBed } from '../bed/with-bed.js';
+import { chooseTarget, HYPERVISOR_OPTION, TOKEN_OPTION, onTestbed, type RemoteArguments } from './remote.js';
+import { reportLine } from '../report/write.js';
 
 interface HttpArguments extends RemoteArguments {
   configs?: string;
@@ -70,7 +67,7 @@ export function addHttp(program: Command): void {
     .option('--compose', 'on the testbed in containers (docker-compose.yml)')
     .option(...HYPERVISOR_OPTION)
     .option(...TOKEN_OPTION)
-    .option('--dir <dir>', 'directory of the testbed (default: GRANTLINE_DIR, or one per user in memory)')
+    .option(...DIR_OPTION)
     .action(http);
 }
 
@@ -89,10 +86,7 @@ async function http(args: HttpArguments): Promise<void> {
   check(settings);
   const page = parsePage(args.page, args.pageName);
   const target = chooseTarget(args);
-  const json = jsonOut(args.json);
-  const host = hostInfo();
-  const dir = resultsDir(host, new Date());
-  const progress = terminalProgress();
+  const { json, host, dir, logDir, progress } = beginResults(args.json);
   const onRun = (r: HttpRun): void => {
     const l = r.generated.latencyUs;
     const what = `${r.scenario}${r.rate === null ? '' : ` at ${r.rate}/s`}`;
@@ -104,37 +98,26 @@ async function http(args: HttpArguments): Promise<void> {
   };
   let runs: HttpRun[];
   if (target === 'compose') {
-    const { httpInStack } = await import('../compose/http.js');
-    runs = await httpInStack({ configs, settings }, progress, onRun);
+    const { httpInContainers } = await import('../compose/measure.js');
+    runs = await httpInContainers({ configs, settings }, progress, onRun);
   } else {
     const work = (bed: Bed): Promise<HttpRun[]> =>
       runHttp({ bed, configs, settings, name: basename(dir), progress, onRun });
     const { guests } = settings;
-    runs =
-      target !== null
-        ? await withRemoteBed(target, guests, work)
-        : await withBed({ dir: args.dir, guests, pin: args.pin, logDir: join(dir, 'logs'), progress, page }, work);
+    runs = await onTestbed(target, { dir: args.dir, guests, pin: args.pin, logDir, progress, page }, work);
   }
   const all = summariseHttp(runs);
   const file: HttpFile = {
-    schema: 'grantline.http/1',
-    date: new Date().toISOString(),
-    commandLine: process.argv.slice(2),
-    host,
+    ...fileHead('grantline.http/1', host),
     settings,
     capacity: all.filter((s) => s.mode === 'closed'),
     atRate: all.filter((s) => s.mode === 'open'),
     runs,
   };
-  const path = join(dir, 'http.json');
-  writeJson(path, file);
-  await json.write(file);
+  const told = await tellResults(dir, 'http.json', json, file);
   progress.clear();
-  json.text.write(`${httpTable(file)}\n`);
-  json.text.write(
-    `Results: ${relative(process.cwd(), path) || path}${args.json === undefined ? '' : ` and ${args.json}`}\n`,
-  );
-  const { writeHttpReport } = await import('../report/write-http.js');
+  json.text.write(`${httpTable(file)}\n${told}`);
+  const { writeHttpReport } = await import('../report/write.js');
   json.text.write(reportLine(dir, writeHttpReport(dir)));
   const failed = httpVerdict(runs);
   if (failed) throw failed;

@@ -1,7 +1,6 @@
 /** The grantline command as a process. */
 import { unwritten } from '../base/user-file.js';
-import { flushed, watchOutput } from './flush.js';
-import { run } from './program.js';
+import { flushed, watchOutput, run } from './program.js';
 
 const lost = watchOutput();
 // exit(), not exitCode: a forgotten keep-alive socket must not hold the command.

@@ -1,7 +1,7 @@
 /** grantline measure: the inside half of `compare --compose`. It runs where the services can be reached, and tells what
  *  happens as lines of JSON; the outside half (compose/measure.ts) shows and keeps it. Not meant to be typed. */
 import type { Command } from 'commander';
-import type { HttpPlan, MeasureLine, MeasurePlan } from '../compose/measure-plan.js';
+import type { HttpPlan, MeasureLine, MeasurePlan } from '../compose/measure.js';
 import { runHttp } from '../http/runs.js';
 import type { Progress } from '../base/progress.js';
 import { compareAll } from '../runner/compare.js';

@@ -16,9 +16,16 @@ import {
 } from '@grantline/base';
 import { ETH_MAX_FRAME, ETH_MIN_FRAME, IMIX_BYTES, LINK_GBPS } from '@grantline/frames';
 import { UserError } from '../base/errors.js';
-import { decimal, integerIn, parseListen } from '../base/option-values.js';
+import { decimal, integerIn, numberIn, parseListen } from '../base/option-values.js';
 import type { PageChoice } from '../bed/page.js';
-import type { Protocol } from '../control/nic-load.js';
+import type { Protocol } from '../control/load-api.js';
+
+/** One of several words. @param say all that may be written */
+function oneOf<T extends string>(text: string, what: string, words: readonly T[], say: string): T {
+  const found = words.find((word) => word === text);
+  if (found === undefined) throw new UserError(`unknown ${what} "${text}"`, `give ${say}`);
+  return found;
+}
 
 export const parseGuests = (text: string): number => integerIn(text, 'the number of guests', 1, MAX_GUESTS);
 /** --nested: guest1,guest2 or all. @returns domids; null: all */
@@ -38,21 +45,11 @@ export const parseConnections = (text: string): number => integerIn(text, 'the n
 export const parseSeed = (text: string): number => integerIn(text, 'the seed', 1, 0xffffffff);
 
 /** Seconds of load before measuring starts; 0 is allowed. */
-export function parseWarmup(text: string): number {
-  const n = decimal(text);
-  if (!(n >= 0 && n <= 3600)) throw new UserError(`warm-up "${text}" is out of range`, 'give seconds from 0 to 3600');
-  return n;
-}
+export const parseWarmup = (text: string): number => numberIn(text, 'warm-up', 0, 3600, 'seconds');
 
 /** --rate: requests per second, several separated by commas. */
-export function parseRates(text: string): number[] {
-  return text.split(',').map((part) => {
-    const n = decimal(part.trim());
-    if (!(n >= 1 && n <= 1_000_000))
-      throw new UserError(`rate "${part}" is out of range`, 'give requests per second from 1 to 1000000');
-    return n;
-  });
-}
+export const parseRates = (text: string): number[] =>
+  text.split(',').map((part) => numberIn(part.trim(), 'rate', 1, 1_000_000, 'requests per second'));
 
 /** Frame bytes with the Ethernet header, without FCS. @returns the sizes to send: one, or the IMIX set */
 export function parseFrame(text: string): number[] {
@@ -77,17 +74,17 @@ export function parseLink(text: string): number | null {
 }
 
 /** Which ladders to run. */
-export function parseDirection(text: string): ('rx' | 'tx')[] {
-  if (text === 'rx' || text === 'tx') return [text];
-  if (text === 'both') return ['rx', 'tx'];
-  throw new UserError(`unknown direction "${text}"`, 'give rx (to the guests), tx (from the guests) or both');
-}
+export const parseDirection = (text: string): ('rx' | 'tx')[] =>
+  text === 'both'
+    ? ['rx', 'tx']
+    : [oneOf(text, 'direction', ['rx', 'tx'], 'rx (to the guests), tx (from the guests) or both')];
 
 /** What frames are measured. */
-export function parseWorkload(text: string): 'load' | 'guest-to-guest' | 'rr' | 'tcp' {
-  if (text === 'load' || text === 'guest-to-guest' || text === 'rr' || text === 'tcp') return text;
-  throw new UserError(`unknown workload "${text}"`, 'give load, guest-to-guest, rr or tcp');
-}
+export const parseWorkload = (text: string): 'load' | 'guest-to-guest' | 'rr' | 'tcp' =>
+  oneOf(text, 'workload', ['load', 'guest-to-guest', 'rr', 'tcp'], 'load, guest-to-guest, rr or tcp');
+
+export const parseProtocol = (text: string): Protocol =>
+  oneOf(text, 'protocol', ['auto', 'tcp', 'udp'], 'auto, tcp or udp');
 
 /** --inflight 1,32: how many requests are out at once, a series of runs for each. */
 export function parseInFlight(text: string): number[] {
@@ -97,11 +94,10 @@ export function parseInFlight(text: string): number[] {
 }
 
 /** --beside: whether requests have the path for themselves. */
-export function parseBeside(text: string): ('idle' | 'bulk')[] {
-  if (text === 'idle' || text === 'bulk') return [text];
-  if (text === 'both') return ['idle', 'bulk'];
-  throw new UserError(`unknown company "${text}"`, 'give idle (nothing else), bulk (generated frames) or both');
-}
+export const parseBeside = (text: string): ('idle' | 'bulk')[] =>
+  text === 'both'
+    ? ['idle', 'bulk']
+    : [oneOf(text, 'company', ['idle', 'bulk'], 'idle (nothing else), bulk (generated frames) or both')];
 
 /** --rate of requests: per second, or null for the closed loop. */
 export function parseRequestRate(text: string | undefined): number | null {
@@ -118,20 +114,14 @@ export function parseFaultsOption(text: string | undefined): CableFaults | null 
   }
 }
 
-export function parseProtocol(text: string): Protocol {
-  if (text === 'auto' || text === 'tcp' || text === 'udp') return text;
-  throw new UserError(`unknown protocol "${text}"`, 'give auto, tcp or udp');
-}
-
 /** "a,b" → configurations. */
 export function parseConfigs(text: string): Configuration[] {
   const names = text.split(',').map((n) => n.trim());
-  const out: Configuration[] = [];
-  for (const name of names) out.push(parseConfig(name));
+  const configs = names.map(parseConfig);
   const twice = names.find((n, i) => names.indexOf(n) !== i);
   if (twice !== undefined)
     throw new UserError(`configuration "${twice}" is named twice`, 'name each once; --repeat runs all of them again');
-  return out;
+  return configs;
 }
 
 /** One configuration by name. */
@@ -192,7 +182,13 @@ export function parseMap(text: string): MacRule {
   return { mac, guest: integerIn(m[2], 'the guest in --map', 1, MAX_GUESTS) };
 }
 
-/** Of commands with a live page, for commander's option(). */
+/** For commander's option(). */
+export const DIR_OPTION = [
+  '--dir <dir>',
+  'directory of the testbed (default: GRANTLINE_DIR, or one per user in memory)',
+] as const;
+
+/** The same, of commands with a live page. */
 export const PAGE_OPTION = [
   '--page <host:port>',
   'where the live page is served; who can reach it can use its controls (default: 127.0.0.1:7680, or a free port)',

@@ -1,14 +1,17 @@
 /** A testbed given by its hypervisor's address instead of by a directory: in containers, or on another machine. The
  *  services' own addresses must be reachable from here, too. */
+import { counted } from '../base/format.js';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { BedSession } from '../control/bed-session.js';
-import { Client } from '../control/client.js';
+import { runningGuests, type BedSession, Client } from '../control/client.js';
 import { HttpError } from '../base/http.js';
 import { observers } from '../runner/observer.js';
+import { required } from '../testbed/discover.js';
+import { testbedDir } from '../testbed/paths.js';
 import type { Shown } from '../prometheus/server.js';
 import { openBed, type Bed } from '../runner/bed.js';
 import { UserError } from '../base/errors.js';
-import { readUpTo } from '../base/user-input.js';
+import { withBed, type BedOptions } from '../bed/with-bed.js';
+import { readUpTo } from '../base/user-file.js';
 import { endHeld, session, UNWIND_MS } from '../control/session.js';
 
 export interface Remote {
@@ -87,7 +90,7 @@ export function refusedWithCompose(args: {
 export const remoteClient = (remote: Remote): Client => new Client(remote.url, remote.token());
 
 /** A client of a testbed that answers. @throws UserError when none does */
-export async function reached(remote: Remote): Promise<Client> {
+async function reached(remote: Remote): Promise<Client> {
   const client = remoteClient(remote);
   try {
     await client.testbed();
@@ -101,6 +104,14 @@ export async function reached(remote: Remote): Promise<Client> {
     );
   }
   return client;
+}
+
+/** A client of the testbed that is meant, which must be running. @throws UserError when none does */
+export async function clientOf(args: RemoteArguments & { dir?: string }): Promise<Client> {
+  const target = chooseTarget(args);
+  if (target !== null && target !== 'compose') return reached(target);
+  const { file } = required(testbedDir(args.dir));
+  return Client.open(file.hypervisor, file.token);
 }
 
 /** A token has 43 characters. */
@@ -127,18 +138,21 @@ export async function shownHere(env: NodeJS.ProcessEnv = process.env): Promise<S
   return env['GRANTLINE_METRICS'] ? (await import('../prometheus/server.js')).showExperiment(env) : null;
 }
 
+/** Runs `work` on the testbed at that address; null: on the one that runs in a directory, or one of its own. */
+export const onTestbed = <T>(target: Remote | null, here: BedOptions, work: (bed: Bed) => Promise<T>): Promise<T> =>
+  target === null ? withBed(here, work) : withRemoteBed(target, here.guests, work);
+
 /** Prometheus looks each second: so long it is still shown what has come last. */
 const LAST_LOOK_MS = 2000;
 
 /** Runs `work` on it, and leaves it as it was found. @throws UserError when it has too few guests, or is being measured */
 export async function withRemoteBed<T>(remote: Remote, guests: number, work: (bed: Bed) => Promise<T>): Promise<T> {
   const client = await reached(remote);
-  const { domains } = await client.testbed();
-  const there = domains.filter((d) => d.kind === 'guest' && d.state === 'running').length;
-  if (there < guests)
+  const available = runningGuests(await client.testbed()).length;
+  if (available < guests)
     throw new UserError(
-      `the testbed at ${remote.url} has ${there} guest${there === 1 ? '' : 's'}, ${guests} are asked for`,
-      `take --guests ${Math.max(1, there)} or fewer, or give it more`,
+      `the testbed at ${remote.url} has ${counted(available, 'guest')}, ${guests} are asked for`,
+      `take --guests ${Math.max(1, available)} or fewer, or give it more`,
     );
   let held: BedSession | null = null;
   let shown: Shown | null = null;

@@ -3,17 +3,14 @@ import { join, relative, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { CaptureError, type Capture, parseCapture } from '@grantline/observe';
 import { ETH_MAX_FRAME } from '@grantline/frames';
-import { hostInfo } from '../testbed/host.js';
-import { terminalProgress } from '../base/progress.js';
-import { jsonOut, resultsDir, writeJson } from '../report/results.js';
+import { beginResults, fileHead, writeJson } from '../report/results.js';
 import { mappingsOf, stationsOf, tooLarge } from '../runner/replay-expected.js';
 import type { Bed } from '../runner/bed.js';
 import { replayOnce, type ReplayResult } from '../runner/replay.js';
 import { RunError, UserError } from '../base/errors.js';
-import { parseConfig, parseGuests, parseLoops, parseMap, parsePace, type MacRule } from './options.js';
-import { chooseTarget, HYPERVISOR_OPTION, TOKEN_OPTION, withRemoteBed, type RemoteArguments } from './remote.js';
-import { readUpTo } from '../base/user-input.js';
-import { withBed } from '../bed/with-bed.js';
+import { DIR_OPTION, parseConfig, parseGuests, parseLoops, parseMap, parsePace, type MacRule } from './options.js';
+import { chooseTarget, HYPERVISOR_OPTION, TOKEN_OPTION, onTestbed, type RemoteArguments } from './remote.js';
+import { readUpTo } from '../base/user-file.js';
 
 interface ReplayArguments extends RemoteArguments {
   pace: string;
@@ -47,7 +44,7 @@ export function addReplay(program: Command): void {
     .option('--json <file>', 'write the result here too')
     .option(...HYPERVISOR_OPTION)
     .option(...TOKEN_OPTION)
-    .option('--dir <dir>', 'directory of the testbed (default: GRANTLINE_DIR, or one per user in memory)')
+    .option(...DIR_OPTION)
     .action(replay);
 }
 
@@ -64,7 +61,6 @@ async function replay(file: string, args: ReplayArguments): Promise<void> {
   }
   const rules = args.map.map(parseMap);
   checkRules(rules, guests);
-  const json = jsonOut(args.json);
   const capture = readCapture(file);
   const large = tooLarge(capture, guests, rules, loops);
   if (large !== null)
@@ -73,25 +69,17 @@ async function replay(file: string, args: ReplayArguments): Promise<void> {
       'cut a part out with editcap or tcpdump -c, or give fewer --loops',
     );
   const target = chooseTarget(args);
-
-  const host = hostInfo();
-  const dir = resultsDir(host, new Date());
-  const progress = terminalProgress();
+  const { json, host, dir, logDir, progress } = beginResults(args.json);
   const onBed = (bed: Bed): Promise<ReplayResult> => {
     const macs = bed.guests.map((g) => g.mac ?? '');
     const mappings = mappingsOf(stationsOf(capture), macs, rules);
     return replayOnce(bed, config, { capture, mappings, pace, loops }, progress);
   };
-  const result =
-    target === null || target === 'compose'
-      ? await withBed({ dir: args.dir, guests, logDir: join(dir, 'logs'), progress }, onBed)
-      : await withRemoteBed(target, guests, onBed);
+  const bed = { dir: args.dir, guests, logDir, progress };
+  const result = await onTestbed(target === 'compose' ? null : target, bed, onBed);
   progress.clear();
   const record = {
-    schema: 'grantline.replay/1',
-    date: new Date().toISOString(),
-    commandLine: process.argv.slice(2),
-    host,
+    ...fileHead('grantline.replay/1', host),
     settings: {
       file: resolve(file),
       format: capture.format,

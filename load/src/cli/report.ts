@@ -1,9 +1,7 @@
 /** grantline report: the page, the text and the plots of a comparison, again from its results. */
 import type { Command } from 'commander';
 import { hasCompare } from '../report/read.js';
-import { reportLine } from '../report/report-line.js';
-import { hasHttp, writeHttpReport } from '../report/write-http.js';
-import { writeReport } from '../report/write.js';
+import { reportLine, hasHttp, writeHttpReport, writeReport } from '../report/write.js';
 
 interface ReportArguments {
   csv: boolean;

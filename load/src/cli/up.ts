@@ -1,16 +1,18 @@
 /** grantline up: a testbed that stays. grantline down: the end of it, and of what a killed one left. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
-import { webDoors } from '../http/edges.js';
-import { parseEdge, unheard } from '../testbed/command-env.js';
+import { printable } from '@grantline/base';
+import { callBytes, HttpError } from '../base/http.js';
+import { setFaults, webDoors } from '../control/load-api.js';
+import { parseEdge, unheard, parseListen } from '../base/option-values.js';
 import { usable } from '../testbed/discover.js';
 import { bringDown } from '../testbed/cleanup.js';
 import { testbedDir } from '../testbed/paths.js';
-import { watchReadiness } from '../testbed/readiness.js';
 import { Supervisor } from '../testbed/supervisor.js';
 import { UserError } from '../base/errors.js';
-import { parseListen } from '../base/option-values.js';
 import { openPage, tokenOf, withPage } from '../bed/page.js';
 import {
+  DIR_OPTION,
   NO_PAGE_OPTION,
   PAGE_NAME_OPTION,
   PAGE_OPTION,
@@ -21,11 +23,47 @@ import {
   parseNested,
   parsePage,
 } from './options.js';
-import { setFaults } from '../runner/faults.js';
 import { chooseTarget } from './remote.js';
 import { session } from '../control/session.js';
 import { rootLines } from '../bed/with-bed.js';
 import { checkTaps, farTapEnv, guestTapEnv, parseTaps, tapLines } from '../testbed/taps.js';
+
+const EVERY_MS = 2000;
+
+/** A service's own words why it is not ready; null: it is, or says nothing. */
+async function reasonOf({ name, http }: { name: string; http: string }): Promise<string | null> {
+  try {
+    await callBytes(name, http, '/health/ready', { timeoutMs: EVERY_MS });
+    return null;
+  } catch (error) {
+    if (!(error instanceof HttpError) || error.status !== 503) return null;
+    const [, reason = null] = /"status":"not ready: ((?:[^"\\]|\\.)*)"/.exec(error.message) ?? [];
+    return reason;
+  }
+}
+
+/** Tells when a service that has worked is of no use any more, and why: its TAP device was removed. Asks until the signal.
+ *  @param say takes a line when a service's reason is a new one, and when it has none any more */
+export async function watchReadiness(
+  services: readonly { name: string; http: string }[],
+  say: (line: string) => void,
+  signal: AbortSignal,
+  everyMs = EVERY_MS,
+): Promise<void> {
+  const said = new Map<string, string>();
+  while (!signal.aborted) {
+    for (const service of services) {
+      const reason = await reasonOf(service);
+      if (signal.aborted) return;
+      const before = said.get(service.name) ?? null;
+      if (reason === before) continue;
+      if (reason === null) said.delete(service.name);
+      else said.set(service.name, reason);
+      say(`${service.name} ${reason === null ? 'is ready again' : `is not ready: ${printable(reason, 200)}`}`);
+    }
+    await sleep(everyMs, undefined, { signal, ref: false }).catch(() => {});
+  }
+}
 
 interface UpArguments {
   guests: string;
@@ -44,6 +82,14 @@ interface UpArguments {
   faults?: string;
   edge?: string;
 }
+
+/** What is not said to containers in this way, and how it is. */
+const NOT_IN_CONTAINERS = [
+  ['rate', 'PUT it to /api/rate of the hypervisor'],
+  ['nested', 'PUT it to /api/nested of the hypervisor'],
+  ['config', 'the cycle in the containers takes one after another'],
+  ['edge', 'change GRANTLINE_EDGE and the ports in docker-compose.yml'],
+] as const;
 
 export function addUp(program: Command): void {
   program
@@ -79,7 +125,7 @@ export function addUp(program: Command): void {
       '--faults <list>',
       'on the cable: loss=0.01,reorder=0.01,duplicate=,corrupt=,delay=,delay-us=,direction=,seed=',
     )
-    .option('--dir <dir>', 'directory of the testbed (default: GRANTLINE_DIR, or one per user in memory)')
+    .option(...DIR_OPTION)
     .option('--compose', 'in containers (docker-compose.yml), with Prometheus and Grafana; returns once all answer')
     .action(async (args: UpArguments) => {
       const guests = parseGuests(args.guests);
@@ -95,20 +141,11 @@ export function addUp(program: Command): void {
             'use the profile tap of docker-compose.yml: docs/tap.md',
           );
         chooseTarget(args);
-        if (args.rate !== undefined)
-          throw new UserError('--rate is not for --compose', 'PUT it to /api/rate of the hypervisor');
-        if (args.nested !== undefined)
-          throw new UserError('--nested is not for --compose', 'PUT it to /api/nested of the hypervisor');
-        if (args.config !== undefined)
-          throw new UserError('--config is not for --compose', 'the cycle in the containers takes one after another');
-        if (args.edge !== undefined)
-          throw new UserError(
-            '--edge is not for --compose',
-            'change GRANTLINE_EDGE and the ports in docker-compose.yml',
-          );
+        for (const [option, todo] of NOT_IN_CONTAINERS)
+          if (args[option] !== undefined) throw new UserError(`--${option} is not for --compose`, todo);
         if (faults !== null)
           throw new UserError('--faults and --compose do not go together', 'PUT /faults of the nic sets them');
-        return (await import('./up-compose.js')).upCompose(guests);
+        return (await import('../compose/deployment.js')).upCompose(guests);
       }
       const listen = parseListen(args.listen ?? (process.env['GRANTLINE_HTTP'] || '127.0.0.1:7600'));
       const edge = parseEdge(args.edge);
@@ -173,11 +210,11 @@ export function addDown(program: Command): void {
     .command('down')
     .description('stop a testbed and remove what a killed one left')
     .option('--compose', 'the one in containers: with its networks and volumes')
-    .option('--dir <dir>', 'directory of the testbed (default: GRANTLINE_DIR, or one per user in memory)')
+    .option(...DIR_OPTION)
     .action(async (args: { dir?: string; compose?: true }) => {
       if (args.compose) {
         chooseTarget(args);
-        return (await import('./up-compose.js')).downCompose();
+        return (await import('../compose/deployment.js')).downCompose();
       }
       const dir = testbedDir(args.dir);
       const said = await bringDown(dir);

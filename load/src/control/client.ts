@@ -1,9 +1,13 @@
-/** What the experimenter asks of a testbed: the hypervisor's operator API and each service's own pages.
- *  docs/wire/control-plane.md, section 4. */
+/** What the experimenter asks of a testbed: the hypervisor's operator API and each service's own pages (docs/wire/control-plane.md,
+ *  section 4). */
+import type { ClientRequest, IncomingMessage } from 'node:http';
+import { hostname } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { readFileSync } from 'node:fs';
-import type { Factors, RunSettings } from '@grantline/base';
-import { holdSession, type BedSession } from './bed-session.js';
-import { HttpError, Party, type Call } from '../base/http.js';
+import { XENBUS, XENBUS_NAMES } from '@grantline/xen';
+import type { Configuration, Factors, RunSettings } from '@grantline/base';
+import { UserError, RunError } from '../base/errors.js';
+import { HttpError, messageOf, Party, type Call } from '../base/http.js';
 import type { ServiceName, ServiceSnapshot } from './snapshot.js';
 
 export type DomainKind = 'guest' | 'driver-domain' | 'nic';
@@ -36,14 +40,14 @@ export interface NewDomain {
 }
 
 /** How a domain's service is reached, and its control key. */
-export interface ControlAccess {
+interface ControlAccess {
   domid: number;
   kind: DomainKind;
   http: string;
   key: string;
 }
 
-export interface VifStatus {
+interface VifStatus {
   vif: string;
   /** Names of xenbus states. */
   backend: string;
@@ -63,7 +67,7 @@ export interface ConfigStatus {
 /** Whether the session of a client and of the services that it asks has ended. Work that was interrupted may go on for a while: what
  *  has been put back it changes no more. */
 interface SessionState {
-  over: boolean;
+  ended: boolean;
 }
 
 /** The session itself: nothing that a session puts back. */
@@ -81,7 +85,7 @@ export class ServiceClient extends Party {
   constructor(
     of: { name: ServiceName; kind: DomainKind | 'hypervisor'; domid: number; http: string },
     key: string | null,
-    session: SessionState = { over: false },
+    session: SessionState = { ended: false },
   ) {
     super(of.name, of.http, key);
     this.session = session;
@@ -91,7 +95,7 @@ export class ServiceClient extends Party {
 
   override call<T>(path: string, options: Call = {}): Promise<T> {
     const { method = 'GET' } = options;
-    if (this.session.over && method !== 'GET' && !ALWAYS.test(path))
+    if (this.session.ended && method !== 'GET' && !ALWAYS.test(path))
       return Promise.reject(new HttpError(`the session is over: ${method} ${path} was not sent to ${this.name}`, 0));
     return super.call(path, options);
   }
@@ -102,7 +106,7 @@ type RawCounters = Omit<ServiceSnapshot, 'name' | 'kind' | 'domid'>;
 /** The operator: the only holder of the token, which goes to the hypervisor and nowhere else. */
 export class Client {
   private readonly itself: ServiceClient;
-  private readonly session: SessionState = { over: false };
+  private readonly session: SessionState = { ended: false };
 
   constructor(hypervisor: string, token: string) {
     this.itself = new ServiceClient(
@@ -133,8 +137,8 @@ export class Client {
 
   /** Before anything is changed on a testbed that is not the caller's own. */
   hold = async (): Promise<BedSession> => {
-    const held = await holdSession(this.itself, () => (this.session.over = true));
-    this.session.over = held.lost;
+    const held = await holdSession(this.itself, () => (this.session.ended = true));
+    this.session.ended = held.lost;
     return held;
   };
   testbed = (): Promise<TestbedInfo> => this.operator('GET', '/api/testbed');
@@ -192,7 +196,139 @@ export class Client {
   }
 }
 
+/** Guests that can take part in a run. */
+export const runningGuests = ({ domains }: TestbedInfo): DomainInfo[] =>
+  domains.filter((d) => d.kind === 'guest' && d.state === 'running');
+
 /** guest1, driver-domain, nic: as in logs, tables and messages. */
 export function serviceName(d: { kind: DomainKind; domid: number }): ServiceName {
   return d.kind === 'guest' ? `guest${d.domid}` : d.kind;
+}
+
+/** The end of an earlier session is waited for: vifs connect anew, receivers get ready. */
+const BEGIN_LIMIT_MS = 40_000;
+const END_LIMIT_MS = 40_000;
+/** An answer that refuses is a line. */
+const REFUSAL_CHARS = 10_000;
+
+/** A session on a running testbed: while it is held nobody else measures, and when it ends - by `end`, by an error, by
+ *  SIGKILL - the hypervisor puts everything back that was found when it began. All commands that change a testbed which is
+ *  not their own do so within one. docs/wire/control-plane.md section 11. */
+export interface BedSession {
+  /** The connection has ended though nobody ended it: the hypervisor is gone, and what was found with it. */
+  readonly lost: boolean;
+  /** Ends it; again is fine. @returns when all is as it was found, or after so long */
+  end(limitMs?: number): Promise<void>;
+}
+
+/** @param onEnd called when it ends, before anything is put back @throws UserError while somebody else measures, HttpError */
+async function holdSession(hypervisor: Party, onEnd: () => void): Promise<BedSession> {
+  const { request, response } = await open(hypervisor, ownName());
+  let lost = false;
+  response.once('close', () => {
+    lost = true;
+    onEnd();
+  });
+  response.on('error', () => {});
+  const id = await firstLine(response);
+  // Read on, or the connection would be held up.
+  response.resume();
+  let ending: Promise<void> | null = null;
+  return {
+    get lost() {
+      return lost;
+    },
+    end(limitMs = END_LIMIT_MS) {
+      onEnd();
+      const asked = hypervisor.call(`/api/session/${id}`, { method: 'DELETE', timeoutMs: limitMs });
+      // However that went: with the connection it ends in any case.
+      ending ??= asked.then(
+        () => {},
+        () => {},
+      );
+      return ending.finally(() => request.destroy());
+    },
+  };
+}
+
+/** Who measures, for others: grantline compare (process 4711 on lab). */
+const ownName = (): string =>
+  `grantline ${process.argv[2] ?? ''} (process ${process.pid} on ${hostname()})`
+    .replaceAll(/[^ -~]/g, '?')
+    .slice(0, 120);
+
+async function open(hypervisor: Party, owner: string): Promise<{ request: ClientRequest; response: IncomingMessage }> {
+  const asked = await hypervisor.open('/api/session', { owner }, BEGIN_LIMIT_MS);
+  const status = asked.response.statusCode ?? 0;
+  if (status === 200) return asked;
+  const message = await refusal(asked.response);
+  asked.request.destroy();
+  if (status === 409) throw new UserError(message, 'wait until it has ended');
+  throw new HttpError(`hypervisor refused POST /api/session (${status}): ${message}`, status);
+}
+
+async function refusal(response: IncomingMessage): Promise<string> {
+  let text = '';
+  try {
+    for await (const chunk of response.setEncoding('utf8')) if ((text += chunk as string).length > REFUSAL_CHARS) break;
+  } catch {
+    // What came of it.
+  }
+  return messageOf(text);
+}
+
+/** The session's number. */
+function firstLine(response: IncomingMessage): Promise<number> {
+  return new Promise((done, fail) => {
+    let text = '';
+    const gone = (): void => fail(new HttpError('hypervisor ended the session before it began', 0));
+    response.once('close', gone);
+    const onData = (chunk: Buffer): void => {
+      text += chunk.toString('latin1');
+      const end = text.indexOf('\n');
+      if (end < 0 && text.length < REFUSAL_CHARS) return;
+      response.off('data', onData);
+      response.off('close', gone);
+      const id = Number(/^\{"id":(\d{1,9})\}$/.exec(text.slice(0, Math.max(0, end)))?.[1]);
+      if (Number.isInteger(id)) done(id);
+      else fail(new HttpError('hypervisor answered POST /api/session with something that is no session', 200));
+    };
+    response.on('data', onData);
+  });
+}
+
+const SETTLE_LIMIT_MS = 15_000;
+const CONNECTED = XENBUS_NAMES[XENBUS.connected];
+
+/** Changes the configuration of a running testbed and waits until every vif has come back with it.
+ *  @throws RunError when a vif does not settle: the message names it and its state */
+export async function configure(client: Client, config: Configuration, limitMs = SETTLE_LIMIT_MS): Promise<void> {
+  const { generation } = await client.putConfig(config.factors);
+  const end = performance.now() + limitMs;
+  let status: ConfigStatus;
+  for (;;) {
+    status = await client.config();
+    if (status.settled && status.generation >= generation) return;
+    if (performance.now() > end) break;
+    await sleep(10);
+  }
+  const hanging = status.vifs.filter((v) => !vifSettled(v, status.generation, config.factors.path === 'native'));
+  const list = (hanging.length > 0 ? hanging : status.vifs).map(describe).join('; ');
+  throw new RunError(`configuration ${config.name} did not settle within ${limitMs / 1000} s: ${list}`);
+}
+
+/** docs/wire/control-plane.md, section 7, last paragraph. */
+function vifSettled(v: VifStatus, generation: number, native: boolean): boolean {
+  if (native) return Number(v.backendAck) === generation;
+  return (
+    Number(v.backendAck) === generation &&
+    Number(v.frontendAck) === generation &&
+    v.backend === CONNECTED &&
+    v.frontend === CONNECTED
+  );
+}
+
+function describe(v: VifStatus): string {
+  const error = v.error ? `, error: ${v.error}` : '';
+  return `${v.vif} backend ${v.backend} (ack ${v.backendAck ?? 'none'}), frontend ${v.frontend} (ack ${v.frontendAck ?? 'none'})${error}`;
 }

@@ -1,5 +1,5 @@
 /** A stretch of work that signals can end: whatever it opened is closed before the command goes. */
-import type { BedSession } from './bed-session.js';
+import type { BedSession } from './client.js';
 import { Interrupted } from '../base/errors.js';
 
 export interface Closing {
@@ -73,16 +73,8 @@ export async function session<T>(
 /** Returns when it has ended, however, or after so long. */
 export async function within(ms: number, work: Promise<unknown>): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<void>((done) => {
-    timer = setTimeout(done, ms);
-  });
-  await Promise.race([
-    work.then(
-      () => {},
-      () => {},
-    ),
-    late,
-  ]);
+  const late = new Promise<void>((done) => (timer = setTimeout(done, ms)));
+  await Promise.race([work.catch(() => {}), late]);
   clearTimeout(timer);
 }
 

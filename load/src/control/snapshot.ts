@@ -36,16 +36,12 @@ const plain = (kind: string): string => kind.toLowerCase().replace(/[^a-z]/g, ''
 /** All blocks of a kind. */
 export function blocksOf(snap: Snapshot, kind: BlockKind, where: Where = everywhere): BlockSnapshot[] {
   const wanted = plain(kind);
-  const out: BlockSnapshot[] = [];
-  for (const s of snap) if (where(s)) for (const b of s.blocks) if (plain(b.kind) === wanted) out.push(b);
-  return out;
+  return snap.filter(where).flatMap((s) => s.blocks.filter((b) => plain(b.kind) === wanted));
 }
 
 /** A counter, added up over all blocks of a kind. A counter that is not there is 0. */
 export function sum(snap: Snapshot, kind: BlockKind, counter: string, where: Where = everywhere): number {
-  let n = 0;
-  for (const b of blocksOf(snap, kind, where)) n += b.values[counter] ?? 0;
-  return n;
+  return blocksOf(snap, kind, where).reduce((n, b) => n + (b.values[counter] ?? 0), 0);
 }
 
 /** How much a counter grew from a to b. */
@@ -58,6 +54,22 @@ export function serviceIn(snap: Snapshot, name: ServiceName): ServiceSnapshot | 
   return snap.find((s) => s.name === name);
 }
 
+/** Services that are in both. */
+export const pairs = (a: Snapshot, b: Snapshot): { before: ServiceSnapshot; after: ServiceSnapshot }[] =>
+  b.flatMap((after) => {
+    const before = serviceIn(a, after.name);
+    return before ? [{ before, after }] : [];
+  });
+
+/** CPU time over elapsed time of each process. */
+export const cpuShares = (a: Snapshot, b: Snapshot): Record<string, number> =>
+  Object.fromEntries(
+    pairs(a, b).map(({ before, after }) => [
+      after.name,
+      (after.processCpuNs - before.processCpuNs) / (after.atNs - before.atNs),
+    ]),
+  );
+
 /** Seconds between two snapshots of a service, by its own clock. */
 export function secondsBetween(a: ServiceSnapshot, b: ServiceSnapshot): number {
   return (b.atNs - a.atNs) / 1e9;
@@ -65,13 +77,10 @@ export function secondsBetween(a: ServiceSnapshot, b: ServiceSnapshot): number {
 
 /** Events per second of a counter: each service's growth over that service's own time, added up. */
 export function rate(a: Snapshot, b: Snapshot, kind: BlockKind, counter: string, where: Where = everywhere): number {
-  let perSecond = 0;
-  for (const after of b) {
-    if (!where(after)) continue;
-    const before = serviceIn(a, after.name);
-    if (!before) continue;
-    const seconds = secondsBetween(before, after);
-    if (seconds > 0) perSecond += grew([before], [after], kind, counter) / seconds;
-  }
-  return perSecond;
+  return pairs(a, b)
+    .filter(({ after }) => where(after))
+    .reduce((n, { before, after }) => {
+      const seconds = secondsBetween(before, after);
+      return seconds > 0 ? n + grew([before], [after], kind, counter) / seconds : n;
+    }, 0);
 }

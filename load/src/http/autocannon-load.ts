@@ -1,12 +1,75 @@
 /** A load by autocannon. Its connections, requests and parser are used; the moment of sending, latencies and counts are
  *  ours: it has no schedule (a rate is sent in a burst at the start of each second), corrects for coordinated omission
  *  by a fixed millisecond, and ends in the middle of answers. */
-import autocannon, { type Client, type Instance } from 'autocannon';
-import { REQUEST_ID } from '@grantline/measure';
-import type { Generated, LoadPlan, PhaseTold, Scenario } from './plan.js';
-import { Questions, type Question } from './requests.js';
-import { phases, Tally } from './tally.js';
-import { Turns, type Turn } from './turns.js';
+import { crc32 } from 'node:zlib';
+import autocannon from 'autocannon';
+import type { Request, Client, Instance } from 'autocannon';
+import { patternBody, patternStart, PATTERN_PERIOD, REQUEST_ID, type UploadBody } from '@grantline/measure';
+import type { Scenario, Generated, LoadPlan, PhaseTold } from './plan.js';
+import { phases, Tally, Turns, type Turn } from './tally.js';
+
+/** Requests that differ, of each connection. */
+const VARIANTS = 4;
+
+export interface Expected {
+  id: string;
+  body: string;
+}
+
+/** One request, and what its answer must be. */
+interface Question {
+  request: Request;
+  expected: Expected;
+  /** Bytes of the body that goes one way or the other. */
+  bytes: number;
+}
+
+/** What GET / of a server answers to an id. */
+type RootOf = (id: string) => string;
+
+type Asked = Exclude<Scenario, { kind: 'ws' }>;
+
+/** Makes the requests of each connection, and what answers they must get: every answer is compared whole.
+ *  @returns those of the connection of that number: its ids, and its bodies, are no other's */
+function questionsOf(s: Asked): (connection: number, rootOf: RootOf) => Question[] {
+  // Bodies are parts of it, which are not copied.
+  const down = s.kind === 'bytes' || s.kind === 'chunked' ? patternBody(0, PATTERN_PERIOD + s.bytes) : Buffer.alloc(0);
+  const text = down.toString('latin1');
+  // A body that goes up stands in memory with its request.
+  const variants = s.kind === 'upload' ? 1 : VARIANTS;
+  return (connection, rootOf) =>
+    Array.from({ length: variants }, (_, k) =>
+      question(s, text, `c${connection}-${k}`, connection * VARIANTS + k, rootOf),
+    );
+}
+
+function question(s: Asked, text: string, id: string, seed: number, rootOf: RootOf): Question {
+  const headers = { [REQUEST_ID]: id };
+  switch (s.kind) {
+    case 'json': {
+      const body = rootOf(id);
+      return { request: { method: 'GET', path: '/', headers }, expected: { id, body }, bytes: body.length };
+    }
+    case 'bytes':
+    case 'chunked': {
+      const path =
+        s.kind === 'chunked' ? `/stream/${s.bytes}?seed=${seed}&chunk=${s.chunk}` : `/bytes/${s.bytes}?seed=${seed}`;
+      const start = patternStart(seed);
+      const body = text.substring(start, start + s.bytes);
+      return { request: { method: 'GET', path, headers }, expected: { id, body }, bytes: s.bytes };
+    }
+    case 'upload': {
+      const body = patternBody(seed, s.bytes);
+      const answer: UploadBody = { id, bytes: s.bytes, crc32: crc32(body).toString(16).padStart(8, '0') };
+      const sent = { ...headers, 'content-type': 'application/octet-stream' };
+      return {
+        request: { method: 'POST', path: '/bytes', headers: sent, body },
+        expected: { id, body: JSON.stringify(answer) },
+        bytes: s.bytes,
+      };
+    }
+  }
+}
 
 /** Seconds until a request counts as lost and its connection is made anew. */
 const TIMEOUT_S = 10;
@@ -48,11 +111,10 @@ class Line implements Turn {
  *  @throws Error when the server
  *  does not answer at all */
 export async function loadByAutocannon(plan: LoadPlan, tell: (phase: PhaseTold) => void): Promise<Generated> {
-  const scenario = plan.scenario as Exclude<Scenario, { kind: 'ws' }>;
   // autocannon gives connection i the i-th address, and begins again behind the last.
   const { urls } = plan;
   const roots = await Promise.all(urls.map(rootOf));
-  const questions = new Questions(scenario);
+  const questions = questionsOf(plan.scenario as Asked);
   const tally = new Tally(plan.rate !== null);
   const turns = new Turns(plan.rate);
   const lines: Line[] = [];
@@ -61,7 +123,7 @@ export async function loadByAutocannon(plan: LoadPlan, tell: (phase: PhaseTold) 
     const inner = client as unknown as Inner;
     if (typeof inner._doRequest !== 'function') throw new Error('this autocannon is not 9.0.0: its client differs');
     const start = inner._doRequest.bind(client);
-    const own = questions.of(lines.length, roots[lines.length % roots.length]);
+    const own = questions(lines.length, roots[lines.length % roots.length]);
     const line = new Line(own, start);
     lines.push(line);
     // Called when it could send: connected, answered, or connected again after a failure.
@@ -101,19 +163,7 @@ export async function loadByAutocannon(plan: LoadPlan, tell: (phase: PhaseTold) 
     else tally.errors.connection++;
   });
   const done = Promise.resolve(instance);
-  await phases(
-    plan,
-    tally,
-    tell,
-    done,
-    () => lines.every((line) => !line.busy),
-    () => {
-      turns.end();
-      tally.waited(turns.unsent(performance.now()));
-    },
-  );
-  turns.end();
-  for (const line of lines) if (line.busy) tally.errors.unanswered++;
+  await phases(plan, { tally, turns, lines }, tell, done);
   const result = tally.result(turns.sent, turns.late);
   instance.stop();
   await done;

@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { RunError, UserError } from '../base/errors.js';
+import { within } from '../control/session.js';
 import { REPOSITORY } from '../testbed/paths.js';
 import type { Generated, GeneratorSays, LoadPlan, PhaseTold } from './plan.js';
 
@@ -66,9 +67,9 @@ class Child {
     if (child.exitCode !== null || child.signalCode !== null) return;
     const ended = new Promise((done) => child.once('exit', done));
     if (child.connected) child.disconnect();
-    const timer = setTimeout(() => child.kill('SIGKILL'), 1000);
+    await within(1000, ended);
+    if (child.exitCode === null && child.signalCode === null) child.kill('SIGKILL');
     await ended;
-    clearTimeout(timer);
   }
 
   kill(): void {

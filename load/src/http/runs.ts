@@ -2,20 +2,33 @@
  *  that gets slower or faster favours none. */
 import { allowedCores, coreFor, type Configuration } from '@grantline/base';
 import { RunError } from '../base/errors.js';
+import { configure } from '../control/client.js';
+import { webDoors } from '../control/load-api.js';
+import { checkGuests, type Bed } from '../runner/bed.js';
 import type { Progress } from '../base/progress.js';
 import { abbaOrder } from '../runner/compare.js';
-import { configure } from '../control/configure.js';
-import { cpuPerFrame } from '../runner/figures.js';
+import { cpuPerFrame } from '../runner/per-frame.js';
 import { callBytes } from '../base/http.js';
-import type { Phase } from '../runner/labels.js';
-import { checkGuests, type Bed } from '../runner/bed.js';
-import { serviceIn, type Snapshot } from '../control/snapshot.js';
+import { LOOPBACK } from '../runner/observer.js';
+import type { PhaseName } from '../../page/messages.js';
+import { cpuShares, pairs, secondsBetween, type Snapshot } from '../control/snapshot.js';
 import { machineTimes, type MachineTimes } from '../testbed/proc.js';
 import { GeneratorProcess, Loopback, type Usage } from './child.js';
-import { edgesOf } from './edges.js';
-import type { Generated, LoadPlan, Scenario } from './plan.js';
-import { LOOPBACK, type HttpRun, type HttpSettings } from './record.js';
+import { type Generated, type LoadPlan, type Scenario, type HttpRun, type HttpSettings } from './plan.js';
 import { notesOf, refusalOf } from './verdict.js';
+
+/** Of the guests that take part, in their order. @throws RunError when one has none */
+async function edgesOf(bed: Bed): Promise<string[]> {
+  const doors = await webDoors(bed.nic);
+  return bed.guests.map(({ domid, name }) => {
+    const url = doors.find((d) => d.domid === domid)?.url;
+    if (url === undefined || url === null)
+      throw new RunError(
+        `${name} cannot be reached: the far end of the cable has no edge for it (GRANTLINE_FAR_END, GRANTLINE_EDGE)`,
+      );
+    return url;
+  });
+}
 
 /** How often a configuration that has just been set is asked until it answers. */
 const UP_LIMIT_MS = 5000;
@@ -29,7 +42,7 @@ interface Job {
   rate: number | null;
 }
 
-export interface HttpBench {
+interface HttpBench {
   bed: Bed;
   configs: readonly Configuration[];
   settings: HttpSettings;
@@ -99,7 +112,7 @@ async function warm(b: HttpBench, generator: GeneratorProcess, loopback: Loopbac
     );
 }
 
-const enter = (b: HttpBench, config: Configuration, round: number, phase: Phase): Promise<void> =>
+const enter = (b: HttpBench, config: Configuration, round: number, phase: PhaseName): Promise<void> =>
   b.bed.observer.phase({
     ...{ run: b.name, config: config.name, direction: 'http' as const, round, phase },
     ...{ frameBytes: 1514, guests: b.settings.guests, linkGbps: null },
@@ -180,14 +193,8 @@ async function onBed(b: HttpBench, g: GeneratorProcess, c: Configuration, job: J
   const urls = await edgesOf(b.bed);
   const m = await measured<Snapshot>(b, g, urls, job, () => b.bed.client.snapshot(b.bed.services));
   await checkGuests(b.bed);
-  const cpuShare: Record<string, number> = {};
-  let elapsed = 0;
-  for (const after of m.after) {
-    const before = serviceIn(m.before, after.name);
-    if (!before) continue;
-    elapsed = Math.max(elapsed, (after.atNs - before.atNs) / 1e9);
-    cpuShare[after.name] = (after.processCpuNs - before.processCpuNs) / (after.atNs - before.atNs);
-  }
+  const cpuShare = cpuShares(m.before, m.after);
+  const elapsed = Math.max(0, ...pairs(m.before, m.after).map(({ before, after }) => secondsBetween(before, after)));
   // Counters are read a little after the generator's clock: what was answered in that time is taken from its rate.
   const requests = (m.generated.answered / m.generated.seconds) * elapsed;
   const cpu = cpuPerFrame(m.before, m.after, requests);

@@ -2,8 +2,7 @@
 import { WebSocket } from 'ws';
 import { patternBody } from '@grantline/measure';
 import type { Generated, LoadPlan, PhaseTold, Scenario } from './plan.js';
-import { phases, Tally } from './tally.js';
-import { Turns, type Turn } from './turns.js';
+import { phases, Tally, Turns, type Turn } from './tally.js';
 
 const OPEN_LIMIT_MS = 10_000;
 
@@ -69,12 +68,7 @@ export async function loadByWebSocket(plan: LoadPlan, tell: (phase: PhaseTold) =
     return line;
   });
   for (const line of lines) turns.ready(line);
-  const rest = (): boolean => lines.every((line) => !line.busy);
-  await phases(plan, tally, tell, new Promise(() => {}), rest, () => {
-    turns.end();
-    tally.waited(turns.unsent(performance.now()));
-  });
-  for (const line of lines) if (line.busy) tally.errors.unanswered++;
+  await phases(plan, { tally, turns, lines }, tell, new Promise(() => {}));
   ending = true;
   for (const ws of all) ws.terminate();
   return tally.result(turns.sent, turns.late);

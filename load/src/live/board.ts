@@ -1,11 +1,34 @@
 /** What the live page knows of the experiment: phases, finished runs, and the throughput of the last minutes. It is told
- *  by an observer, in the same process or over HTTP (remote.ts), and by the sampler. */
-import type { Experiment, Finished, PhaseName, Point, Sample } from '../../page/messages.js';
+ *  by an observer, in the same process or over HTTP (remotePage), and by the sampler. */
+import { createHmac } from 'node:crypto';
 import { configurationNames } from '@grantline/base';
+import { Party } from '../base/http.js';
+import { directionLabel, type Observer } from '../runner/observer.js';
+import type { Experiment, Finished, PhaseName, Point, Sample, Progression } from '../../page/messages.js';
 import { requestsTitle, summarise } from '../runner/compare.js';
-import { directionLabel } from '../runner/labels.js';
-import type { Observer, Progression } from '../runner/observer.js';
 import type { Result, RunRecord, Summary } from '../runner/record.js';
+
+/** What the page knows a reporter by. Made of the operator's token, which the reporter and the page's server both have: the token
+ *  itself does not go there, since something else may have taken the page's port. '': there is no token. */
+export const observerKey = (token: string): string =>
+  token === '' ? '' : createHmac('sha256', token).update('observer of the live page').digest('hex');
+
+/** A page that does not answer is no reason to wait. */
+const LIMIT_MS = 1000;
+
+/** Tells the live page of a testbed that another process runs (`grantline up`) how an experiment goes.
+ *  @param page http://host:port/, from testbed.json @param token the operator's */
+export function remotePage(page: string, token: string): Observer {
+  const party = new Party('the live page', page, observerKey(token));
+  const post = async (path: string, body: unknown): Promise<void> => {
+    await party.call(path, { method: 'POST', body, timeoutMs: LIMIT_MS });
+  };
+  return {
+    phase: (at) => post('/observer/phase', at),
+    finished: (run, record) => post('/observer/finished', { run, record: withoutRaw(record) }),
+    answered: (run, requests) => post('/observer/answered', { run, ...requests }),
+  };
+}
 
 /** A quarter of an hour at two points a second. */
 const HISTORY_POINTS = 1800;
@@ -76,7 +99,7 @@ export class Board implements Observer {
 }
 
 /** The raw counters stay in the results file. */
-export function withoutRaw(record: RunRecord | Result): Result {
+function withoutRaw(record: RunRecord | Result): Result {
   const out: Partial<RunRecord> = { ...record };
   delete out.raw;
   return out as Result;
@@ -97,10 +120,8 @@ const rank = (name: string): number => {
   return at < 0 ? configurationNames.length : at;
 };
 
-type Named = Pick<Summary, 'config' | 'tcp' | 'rr'> & Partial<Pick<Summary, 'direction'>>;
-
 /** "optimised", or "optimised, tx" where it is not frames to the guests. */
-function titleOf({ config, direction = 'rx', tcp, rr }: Named): string {
+function titleOf({ config, direction, tcp, rr }: Summary): string {
   if (rr) return `${config}, ${requestsTitle(rr)}`;
   const what = directionLabel(direction, tcp === true);
   return what === 'rx' ? config : `${config}, ${what}`;

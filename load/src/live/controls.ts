@@ -7,12 +7,12 @@ import {
   type Configuration,
   type Factors,
 } from '@grantline/base';
+import { counted, loadText } from '../base/format.js';
 import type { ControlState, ToServer } from '../../page/messages.js';
 import { RunError } from '../base/errors.js';
-import type { Client } from '../control/client.js';
-import { configure } from '../control/configure.js';
+import { runningGuests, type Client, configure } from '../control/client.js';
 import { IMIX_BYTES } from '@grantline/frames';
-import { startLoad, stopLoad } from '../control/nic-load.js';
+import { startLoad, stopLoad } from '../control/load-api.js';
 import { announceRun, openBed } from '../runner/bed.js';
 import { takeRunLock } from '../testbed/run-lock.js';
 import type { Seen } from './watch.js';
@@ -113,7 +113,7 @@ export class Controls {
     } catch (error) {
       throw new RunError(`${reasonOf(error)}; ${await this.goBack(before, wasSending)}`);
     }
-    return `${config.name}, ${guestsText(wanted.guests)}, ${this.loadText()}${wasSending ? '; load goes on' : ''}.`;
+    return `${config.name}, ${counted(wanted.guests, 'guest')}, ${this.loadText()}${wasSending ? '; load goes on' : ''}.`;
   }
 
   private async now(): Promise<Wanted> {
@@ -147,7 +147,7 @@ export class Controls {
     } catch (error) {
       const { guests, config } = await this.now().catch(() => ({ guests: null, config: null }));
       const now =
-        guests === null ? 'what is there now is not known' : `now: ${config?.name ?? ''}, ${guestsText(guests)}`;
+        guests === null ? 'what is there now is not known' : `now: ${config?.name ?? ''}, ${counted(guests, 'guest')}`;
       return `going back did not work either (${reasonOf(error)}); ${now}, load stopped.`;
     }
   }
@@ -165,7 +165,7 @@ export class Controls {
   }
 
   private loadText(): string {
-    const frames = this.frameBytes === 'imix' ? 'IMIX frames' : `${this.frameBytes}-byte frames`;
+    const frames = loadText({ frameBytes: this.frameBytes, flows: FLOWS_PER_GUEST });
     return `${frames}, ${this.linkGbps === null ? 'link unlimited' : `link ${this.linkGbps} Gb/s`}`;
   }
 
@@ -179,18 +179,17 @@ export class Controls {
   }
 
   private async guestsNow(): Promise<number[]> {
-    const { domains } = await this.o.client.testbed();
-    return domains.filter((d) => d.kind === 'guest' && d.state === 'running').map((d) => d.domid);
+    return runningGuests(await this.o.client.testbed()).map((d) => d.domid);
   }
 
   private async changeGuests(wanted: number): Promise<void> {
     const { client, keeper } = this.o;
-    const there = await this.guestsNow();
-    for (let n = there.length; n < wanted; n++) {
+    const present = await this.guestsNow();
+    for (let n = present.length; n < wanted; n++) {
       this.say(`starting guest ${n + 1} of ${wanted}`);
       await keeper?.addGuest(client);
     }
-    for (const domid of there.sort((a, b) => b - a).slice(0, Math.max(0, there.length - wanted))) {
+    for (const domid of present.sort((a, b) => b - a).slice(0, Math.max(0, present.length - wanted))) {
       this.say(`stopping guest${domid}`);
       await keeper?.removeGuest(client, domid);
     }
@@ -241,12 +240,11 @@ interface Wanted {
   linkGbps: number | null;
 }
 
-const guestsText = (n: number): string => `${n} guest${n === 1 ? '' : 's'}`;
 const reasonOf = (error: unknown): string =>
   (error instanceof Error ? error.message : String(error)).replace(/\.$/, '');
 const sameFactors = (a: Factors, b: Factors): boolean =>
   (Object.keys(FACTOR_VALUES) as (keyof Factors)[]).every((key) => a[key] === b[key]);
 
 function guestsOf(seen: Seen | null): number[] {
-  return (seen?.testbed.domains ?? []).filter((d) => d.kind === 'guest' && d.state === 'running').map((d) => d.domid);
+  return seen === null ? [] : runningGuests(seen.testbed).map((d) => d.domid);
 }

@@ -8,17 +8,16 @@ import { UserError } from '../base/errors.js';
 import { COMPONENT_LABELS, COMPONENT_ORDER } from '../report/palette.js';
 import { PAPER } from '../report/paper.js';
 import type { Client } from '../control/client.js';
-import { meanFrameBytes } from '../runner/frame-sizes.js';
+import { meanFrameBytes } from '../base/stats.js';
 import { Experiment } from '../prometheus/experiment.js';
 import { observers, type Observer } from '../runner/observer.js';
 import type { RunRecord } from '../runner/record.js';
 import { runLockHolder } from '../testbed/run-lock.js';
-import { Board } from './board.js';
+import { Board, observerKey } from './board.js';
 import { Browsers } from './browsers.js';
 import { PageCaptures } from './page-captures.js';
 import { Controls, type GuestKeeper } from './controls.js';
 import { startServer, type LiveServer } from './server.js';
-import { observerKey } from './remote.js';
 import { SAMPLE_MS, Watch } from './watch.js';
 
 /** Tried first when the user names no port; a free one is taken when it is in use. */
@@ -61,7 +60,7 @@ export class LivePage {
   private controls: Controls | null = null;
   private captures: PageCaptures | null = null;
   private lastState = '';
-  private over = false;
+  private closed = false;
 
   /** Listens. @throws UserError when the address cannot be had */
   static async open(options: LivePageOptions): Promise<LivePage> {
@@ -101,7 +100,7 @@ export class LivePage {
         return controls.handle(request);
       },
       count: (n) => {
-        if (this.watch) this.watch.on = n > 0 && !this.over;
+        if (this.watch) this.watch.on = n > 0 && !this.closed;
       },
     });
   }
@@ -124,26 +123,22 @@ export class LivePage {
         this.board.add(sample);
         this.browsers.broadcast({ type: 'sample', sample });
       },
-      () => this.tellState(),
+      this.tellState,
     );
-    this.captures = new PageCaptures(
-      client,
-      () => this.watch?.seen ?? null,
-      () => this.tellState(),
-    );
+    this.captures = new PageCaptures(client, () => this.watch?.seen ?? null, this.tellState);
     this.controls = new Controls({
       ...{ client, dir, keeper },
       seen: () => this.watch?.seen ?? null,
       look: () => this.watch?.look() ?? Promise.resolve(),
-      onChange: () => this.tellState(),
+      onChange: this.tellState,
     });
     this.watch.on = this.browsers.size > 0;
   }
 
   /** Tells the browsers why it ends, and ends. Waits for none of them. */
   async close(reason: string): Promise<void> {
-    if (this.over) return;
-    this.over = true;
+    if (this.closed) return;
+    this.closed = true;
     if (this.watch) this.watch.on = false;
     this.captures?.close();
     this.browsers.end(reason);
@@ -197,13 +192,13 @@ export class LivePage {
     return { type: 'hello', facts: this.facts, state: this.state(), history, last };
   }
 
-  private tellState(): void {
+  private readonly tellState = (): void => {
     const state = this.state();
     const text = JSON.stringify(state);
     if (text === this.lastState) return;
     this.lastState = text;
     this.browsers.broadcast({ type: 'state', state });
-  }
+  };
 
   private state(): BedState {
     const seen = this.watch?.seen ?? null;

@@ -6,7 +6,7 @@ import { HOPS, type Hop, DEFAULT_RING_BYTES, MAX_SNAPLEN } from '@grantline/obse
 import type { CaptureState, ToServer } from '../../page/messages.js';
 import { CaptureRun, type BlockSink, type HopTotals } from '../capture/capture-run.js';
 import { OutFile } from '../capture/out-file.js';
-import { hopsOf, planCapture } from '../capture/plan.js';
+import { hopsOf, planCapture } from '../capture/capture-source.js';
 import { RunError } from '../base/errors.js';
 import type { Client } from '../control/client.js';
 import type { Seen } from './watch.js';
@@ -44,7 +44,7 @@ export class PageCaptures {
   private done: { id: string; name: string; file: OutFile } | null = null;
   private totals: HopTotals[] = [];
   private note = '';
-  private over = false;
+  private closed = false;
 
   constructor(client: Client, seen: () => Seen | null, onChange: () => void) {
     this.client = client;
@@ -86,7 +86,7 @@ export class PageCaptures {
 
   /** Gives everything back. */
   close(): void {
-    this.over = true;
+    this.closed = true;
     const { under } = this;
     this.under = null;
     if (under !== null) {
@@ -124,7 +124,7 @@ export class PageCaptures {
       file.drop();
       throw error;
     }
-    if (this.over) {
+    if (this.closed) {
       run.close();
       file.drop();
       throw new RunError('the testbed has ended');
@@ -151,7 +151,7 @@ export class PageCaptures {
       if (!(error instanceof FullError)) this.note = (error as Error).message;
     }
     this.under = null;
-    if (this.over) {
+    if (this.closed) {
       file.drop();
       return '';
     }

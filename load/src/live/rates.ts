@@ -2,35 +2,101 @@
  *
  *  Counters are emptied at the start of a run. A block that shrank was emptied in between: what it holds has then grown
  *  from zero, over less time than the looks are apart, so rates of that moment are not shown as throughput. */
-import type { ExperimentDirection } from '../runner/labels.js';
-import type { Figures, Flow, GuestRates, PathRates, PhaseName, Sample } from '../../page/messages.js';
-import { dropsOf } from '../runner/conservation.js';
-import { latencyOf } from '../runner/latency.js';
+import type { DirectionName, Flow, Figures, GuestRates, PathRates, PhaseName, Sample } from '../../page/messages.js';
 import {
-  blocksOf,
-  everywhere,
   inDriverDomain,
   inGuests,
-  inHypervisor,
   inNic,
   sum,
+  blocksOf,
+  everywhere,
+  inHypervisor,
   type BlockKind,
-  type ServiceSnapshot,
   type Snapshot,
   type Where,
+  type ServiceSnapshot,
 } from '../control/snapshot.js';
-import { cableFlow, flowOf, takersOf, wayOf, type Way } from './ways.js';
+import { dropsOf } from '../runner/conservation.js';
+import { GROUPS, RINGING } from '../runner/per-frame.js';
+import { latencyOf } from '../runner/figures.js';
+
+/** What grows by a frame, or a segment, and by its bytes. */
+interface Count {
+  kind: BlockKind;
+  frames: string;
+  bytes: string;
+}
+
+interface Way {
+  /** From the guests to the far end of the cable. */
+  out: boolean;
+  /** What is offered; null: as much as the cable carries. */
+  offered: Count | null;
+  /** What applications took, and where they are. */
+  delivered: Count;
+  takers: 'far' | 'guests';
+  /** What each guest took or gave. */
+  ofGuest: Count;
+}
+
+const APP: Count = { kind: 'app', frames: 'frames', bytes: 'bytes' };
+const SENDER: Count = { kind: 'sender', frames: 'frames', bytes: 'bytes' };
+const IN: Count = { kind: 'net', frames: 'tcpIn', bytes: 'tcpInBytes' };
+const OUT: Count = { kind: 'net', frames: 'tcpOut', bytes: 'tcpOutBytes' };
+
+/** Which counters tell what the live page shows, by what is measured: frames go to the guests or come from them, and
+ *  streams, requests and web traffic end in other places than generated frames. */
+const WAYS: Readonly<Record<DirectionName, Way>> = {
+  rx: { out: false, offered: null, delivered: APP, takers: 'guests', ofGuest: APP },
+  tx: { out: true, offered: SENDER, delivered: APP, takers: 'far', ofGuest: SENDER },
+  'guest-to-guest': { out: false, offered: SENDER, delivered: APP, takers: 'guests', ofGuest: APP },
+  // Half of what moves: the answers.
+  rr: {
+    ...{ out: true, offered: null, delivered: APP, takers: 'far' },
+    ofGuest: { kind: 'responder', frames: 'responses', bytes: 'responseBytes' },
+  },
+  'tcp-rx': { out: false, offered: null, delivered: IN, takers: 'guests', ofGuest: IN },
+  'tcp-tx': { out: true, offered: null, delivered: IN, takers: 'far', ofGuest: OUT },
+  http: { out: true, offered: null, delivered: IN, takers: 'far', ofGuest: OUT },
+};
+
+/** Where the applications are that take. @param native the driver domain stands for the guests */
+const takersOf = (way: Way, native: boolean): Where =>
+  way.takers === 'far' ? inNic : native ? inDriverDomain : inGuests;
+
+/** Traffic that nobody announced: the web, when only TCP/IP stacks take what comes. */
+export function unannounced(grown: Snapshot): DirectionName {
+  return sum(grown, 'app', 'frames') === 0 && sum(grown, 'net', 'tcpIn', inGuests) > 0 ? 'http' : 'rx';
+}
+
+/** So many frames and bytes, per second. */
+const flow = (frames: number, bytes: number, seconds: number): Flow =>
+  seconds > 0 ? { fps: frames / seconds, gbps: (bytes * 8) / 1e9 / seconds } : { fps: 0, gbps: 0 };
+
+function flowOf(grown: Snapshot, seconds: number, counts: readonly Count[], where?: Where): Flow {
+  const all = (of: 'frames' | 'bytes'): number => counts.reduce((n, c) => n + sum(grown, c.kind, c[of], where), 0);
+  return flow(all('frames'), all('bytes'), seconds);
+}
+
+/** The cable, one way: what the far end sends, or what comes out. */
+const CABLE_IN: readonly Count[] = [
+  { kind: 'cable', frames: 'sentFrames', bytes: 'sentBytes' },
+  { kind: 'cable', frames: 'stationFrames', bytes: 'stationBytes' },
+];
+const CABLE_OUT: readonly Count[] = [{ kind: 'egress', frames: 'frames', bytes: 'bytes' }];
+/** Rings between netback and netfront, the same. */
+const RINGS_IN: Count = { kind: 'netback', frames: 'outFrames', bytes: 'outBytes' };
+const RINGS_OUT: Count = { kind: 'netbackTx', frames: 'packets', bytes: 'bytes' };
 
 /** What the counters do not tell. */
-export interface Circumstances {
+interface Circumstances {
   /** Epoch milliseconds. */
   nowMs: number;
   config: string;
   /** The application sits in the driver domain. */
   native: boolean;
   phase: PhaseName;
-  /** What is measured; rx when not given. */
-  direction?: ExperimentDirection;
+  direction: DirectionName;
 }
 
 export interface Growth {
@@ -75,8 +141,8 @@ function sameLabels(a: Readonly<Record<string, string>>, b: Readonly<Record<stri
 
 /** The figures of one moment. @param now the later of the two looks, for totals */
 export function sampleOf(g: Growth, now: Snapshot, at: Circumstances): Sample {
-  const direction = at.direction ?? 'rx';
-  const way = wayOf(direction);
+  const { direction } = at;
+  const way = WAYS[direction];
   const receivers = takersOf(way, at.native);
   const path = pathRates(g, now, way, receivers);
   const grownFrames = sum(g.grown, way.delivered.kind, way.delivered.frames, receivers);
@@ -100,23 +166,15 @@ export function sampleOf(g: Growth, now: Snapshot, at: Circumstances): Sample {
 
 function pathRates({ grown, seconds }: Growth, now: Snapshot, way: Way, receivers: Where): PathRates {
   const per = (n: number): number => (seconds > 0 ? n / seconds : 0);
-  const flow = (kind: BlockKind, frames: string, bytes: string, where: Where): Flow => ({
-    fps: per(sum(grown, kind, frames, where)),
-    gbps: (per(sum(grown, kind, bytes, where)) * 8) / 1e9,
-  });
   const calls = (name: string): number => sum(grown, 'hypercalls', name, inHypervisor);
-  let notifications = 0;
-  for (const kind of ['nicQueue', 'nicTx', 'driver', 'netback', 'netbackTx', 'netfront', 'netfrontTx'] as const)
-    notifications += sum(grown, kind, 'notifications');
+  const notifications = RINGING.reduce((n, kind) => n + sum(grown, kind, 'notifications'), 0);
   return {
     out: way.out,
-    cable: cableFlow(grown, seconds, way),
+    cable: flowOf(grown, seconds, way.out ? CABLE_OUT : CABLE_IN, inNic),
     paused: Math.min(1, per(sum(grown, 'cable', 'pausedNs', inNic)) / 1e9),
     defaultQueue: queueFlow(grown, seconds, way, true),
     guestQueues: queueFlow(grown, seconds, way, false),
-    rings: way.out
-      ? flow('netbackTx', 'packets', 'bytes', inDriverDomain)
-      : flow('netback', 'outFrames', 'outBytes', inDriverDomain),
+    rings: flowOf(grown, seconds, [way.out ? RINGS_OUT : RINGS_IN], inDriverDomain),
     delivered: flowOf(grown, seconds, [way.delivered], receivers),
     hypercalls: per(calls('calls')),
     grantOps: per(calls('mapOps') + calls('unmapOps') + calls('copyOps') + calls('dmaMapOps') + calls('dmaUnmapOps')),
@@ -131,14 +189,10 @@ function pathRates({ grown, seconds }: Growth, now: Snapshot, way: Way, receiver
 }
 
 function queueFlow(grown: Snapshot, seconds: number, way: Way, isDefault: boolean): Flow {
-  let frames = 0;
-  let bytes = 0;
-  for (const b of blocksOf(grown, way.out ? 'nicTx' : 'nicQueue', inNic)) {
-    if ((b.labels['queue'] === 'default') !== isDefault) continue;
-    frames += b.values['frames'] ?? 0;
-    bytes += b.values['bytes'] ?? 0;
-  }
-  return seconds > 0 ? { fps: frames / seconds, gbps: (bytes * 8) / 1e9 / seconds } : { fps: 0, gbps: 0 };
+  const blocks = blocksOf(grown, way.out ? 'nicTx' : 'nicQueue', inNic);
+  const own = blocks.filter((b) => (b.labels['queue'] === 'default') === isDefault);
+  const all = (name: string): number => own.reduce((n, b) => n + (b.values[name] ?? 0), 0);
+  return flow(all('frames'), all('bytes'), seconds);
 }
 
 /** What each guest takes, or gives where frames go out. */
@@ -152,10 +206,7 @@ function receiverRates({ grown, seconds }: Growth, now: Snapshot, way: Way, rece
       const own = flowOf([s], seconds, [way.ofGuest]);
       const cpuNs = Object.entries(componentsOf(s)).reduce((n, [name, ns]) => (name === 'idle' ? n : n + ns), 0);
       return {
-        domid: s.domid,
-        name: s.name,
-        fps: own.fps,
-        gbps: own.gbps,
+        ...{ domid: s.domid, name: s.name, fps: own.fps, gbps: own.gbps },
         share: total > 0 ? frames / total : 0,
         cpu: seconds > 0 ? cpuNs / 1e9 / seconds : 0,
         drops: dropsFor(now, s),
@@ -167,15 +218,13 @@ function receiverRates({ grown, seconds }: Growth, now: Snapshot, way: Way, rece
 function dropsFor(now: Snapshot, guest: ServiceSnapshot): Figures {
   if (guest.kind !== 'guest') return dropsOf(now.filter((s) => s.name === guest.name));
   const vif = `vif${guest.domid}.0`;
-  const mine = now.map((s) =>
+  const ownBlocks = now.map((s) =>
     s.name === guest.name
       ? s
       : { ...s, blocks: s.blocks.filter((b) => b.labels['vif'] === vif || b.labels['queue'] === vif) },
   );
-  return dropsOf(mine);
+  return dropsOf(ownBlocks);
 }
-
-const GROUPS = { nic: 'nic', 'driver-domain': 'driverDomain', hypervisor: 'hypervisor', guest: 'guest' } as const;
 
 function componentsOf(s: ServiceSnapshot): Figures {
   const out: Figures = {};

@@ -1,49 +1,33 @@
 /** What the live page's server takes from outside, each judged by a schema, and refused with the reason. */
-import { Type, type Static, type TSchema } from '@sinclair/typebox';
+import { Type, type Static, type TObject, type TProperties, type TSchema } from '@sinclair/typebox';
 import { TypeCompiler } from '@sinclair/typebox/compiler';
 import type { ToServer } from '../../page/messages.js';
 import { configurationNames, MAX_GUESTS } from '@grantline/base';
-import { EXPERIMENT_DIRECTIONS, PHASES } from '../runner/labels.js';
+import { EXPERIMENT_DIRECTIONS, PHASES } from '../runner/observer.js';
 import { CAPTURE_HOPS } from './page-captures.js';
 import { ETH_MAX_FRAME, ETH_MIN_FRAME, LINK_GBPS } from '@grantline/frames';
 
 const Id = Type.Integer({ minimum: 1, maximum: Number.MAX_SAFE_INTEGER });
-const closed = { additionalProperties: false } as const;
+const request = <O extends ToServer['op'], F extends TProperties>(op: O, fields: F) =>
+  TypeCompiler.Compile(Type.Object({ id: Id, op: Type.Literal(op), ...fields }, { additionalProperties: false }));
 
-const REQUESTS = {
-  apply: Type.Object(
-    {
-      id: Id,
-      op: Type.Literal('apply'),
-      config: Type.Union(configurationNames.map((n) => Type.Literal(n))),
-      guests: Type.Integer({ minimum: 1, maximum: MAX_GUESTS }),
-      frameBytes: Type.Union([Type.Integer({ minimum: ETH_MIN_FRAME, maximum: ETH_MAX_FRAME }), Type.Literal('imix')]),
-      linkGbps: Type.Union([...LINK_GBPS.map((n) => Type.Literal(n)), Type.Null()]),
-    },
-    closed,
-  ),
-  start: Type.Object({ id: Id, op: Type.Literal('start') }, closed),
-  stop: Type.Object({ id: Id, op: Type.Literal('stop') }, closed),
-  capture: Type.Object(
-    {
-      id: Id,
-      op: Type.Literal('capture'),
-      vif: Type.String({ pattern: '^vif\\d{1,4}\\.\\d{1,2}$' }),
-      hop: Type.Union(CAPTURE_HOPS.map((h) => Type.Literal(h))),
-    },
-    closed,
-  ),
-  'capture-stop': Type.Object({ id: Id, op: Type.Literal('capture-stop') }, closed),
-};
 const CHECKS = {
-  apply: TypeCompiler.Compile(REQUESTS.apply),
-  start: TypeCompiler.Compile(REQUESTS.start),
-  stop: TypeCompiler.Compile(REQUESTS.stop),
-  capture: TypeCompiler.Compile(REQUESTS.capture),
-  'capture-stop': TypeCompiler.Compile(REQUESTS['capture-stop']),
+  apply: request('apply', {
+    config: Type.Union(configurationNames.map((n) => Type.Literal(n))),
+    guests: Type.Integer({ minimum: 1, maximum: MAX_GUESTS }),
+    frameBytes: Type.Union([Type.Integer({ minimum: ETH_MIN_FRAME, maximum: ETH_MAX_FRAME }), Type.Literal('imix')]),
+    linkGbps: Type.Union([...LINK_GBPS.map((n) => Type.Literal(n)), Type.Null()]),
+  }),
+  start: request('start', {}),
+  stop: request('stop', {}),
+  capture: request('capture', {
+    vif: Type.String({ pattern: '^vif\\d{1,4}\\.\\d{1,2}$' }),
+    hop: Type.Union(CAPTURE_HOPS.map((h) => Type.Literal(h))),
+  }),
+  'capture-stop': request('capture-stop', {}),
 };
 const AnyRequest = TypeCompiler.Compile(
-  Type.Object({ id: Id, op: Type.Union(Object.keys(REQUESTS).map((n) => Type.Literal(n))) }),
+  Type.Object({ id: Id, op: Type.Union(Object.keys(CHECKS).map((n) => Type.Literal(n))) }),
 );
 
 /** What is expected of each field, in words. */
@@ -75,7 +59,7 @@ export function parseRequest(text: string): Parsed {
   const { id, op } = value as { id: number; op: ToServer['op'] };
   const check = CHECKS[op];
   if (check.Check(value)) return { ok: true, request: value as ToServer };
-  const known = Object.keys(REQUESTS[op].properties);
+  const known = Object.keys((check.Schema() as TObject).properties);
   const extra = Object.keys(value as object).find((k) => !known.includes(k));
   const wrong = new Set([...check.Errors(value)].map((e) => e.path.split('/')[1]));
   const field = known.find((k) => wrong.has(k) && EXPECTED[k]);
@@ -99,7 +83,11 @@ const Rate = { framesPerSecond: Count, gbps: Count };
 export const PhaseBody = Type.Object({
   run: Run,
   config: Name,
-  direction: Type.Optional(Type.Union(EXPERIMENT_DIRECTIONS.map((d) => Type.Literal(d)))),
+  // What reports to a page may be of before there was more than one direction.
+  direction: Type.Union(
+    EXPERIMENT_DIRECTIONS.map((d) => Type.Literal(d)),
+    { default: 'rx' },
+  ),
   round: Type.Integer({ minimum: 0 }),
   phase: Type.Union(PHASES.map((p) => Type.Literal(p))),
   frameBytes: Type.Number({ minimum: 0, maximum: 65535 }),

@@ -19,7 +19,7 @@ import type { Experiment } from '../prometheus/experiment.js';
 import { addMetrics, gated, type App } from '../prometheus/server.js';
 import { REPOSITORY } from '../testbed/paths.js';
 import type { Download } from './page-captures.js';
-import { paletteCss } from './palette-css.js';
+import { paletteCss } from '../report/palette.js';
 import { AnsweredBody, FinishedBody, PhaseBody } from './schema.js';
 
 /** Largest message of a browser, and largest record of another process, bytes. */
@@ -35,7 +35,7 @@ export interface ServerEvents {
   /** The same for Prometheus, and what is called before it is read. */
   experiment: Experiment;
   look: () => void;
-  /** What another process that reports shows (remote.ts); '' while the testbed starts. */
+  /** What another process that reports shows (board.ts); '' while the testbed starts. */
   key: () => string;
   /** The capture of that id; null: there is none. */
   capture: (id: string) => Download | null;

@@ -1,16 +1,107 @@
 /** Looks at a running testbed for the live page: at the counters in shared memory twice a second, which costs the services
  *  nothing, and at what only the hypervisor and the NIC can tell once a second; less often while it is being measured, since
  *  looking takes time of cores that are busy. Only while a browser is connected. */
-import { configurationName, configurationNamed } from '@grantline/base';
+import { closeSync } from 'node:fs';
+import { join } from 'node:path';
+import { nowNs, configurationName, configurationNamed } from '@grantline/base';
+import { CounterReader, readerOf } from '@grantline/observe';
+import { fetchDescriptor } from '@grantline/machine';
+import { SHARED_SOCKET } from '@grantline/xen';
+import { serviceName, type Client, type ConfigStatus, type TestbedInfo } from '../control/client.js';
+import type { ServiceName, ServiceSnapshot, Snapshot } from '../control/snapshot.js';
 import type { Sample } from '../../page/messages.js';
-import { type Client, type ConfigStatus, type TestbedInfo, serviceName } from '../control/client.js';
-import { loadStatus } from '../control/nic-load.js';
-import type { Snapshot } from '../control/snapshot.js';
-import { CounterFiles, type CounterOwner } from '../testbed/counter-files.js';
+import { loadStatus } from '../control/load-api.js';
 import { runLockHolder } from '../testbed/run-lock.js';
 import type { Board } from './board.js';
-import { growth, sampleOf } from './rates.js';
-import { unannounced } from './ways.js';
+import { growth, sampleOf, unannounced } from './rates.js';
+
+/** Which domain's counters. */
+interface CounterOwner {
+  name: ServiceName;
+  kind: ServiceSnapshot['kind'];
+  domid: number;
+  /** Its process: a successor of that number has counters of its own. */
+  pid: number | null;
+}
+
+interface Open {
+  readonly pid: number | null;
+  /** null: on its way. */
+  file: { fd: number; reader: CounterReader } | null;
+  /** Fulfilled when it is there, or refused. */
+  opened: Promise<void>;
+}
+
+/** The services' counters, read from the memory that they are counted in, without asking the services: it costs them
+ *  nothing. The hypervisor hands out descriptors of it to the operator; docs/wire/control-plane.md sections 2 and 4. */
+class CounterFiles {
+  private readonly client: Pick<Client, 'counterTicket'>;
+  private readonly socket: string;
+  private readonly open = new Map<number, Open>();
+
+  constructor(client: Pick<Client, 'counterTicket'>, dir: string) {
+    this.client = client;
+    this.socket = join(dir, SHARED_SOCKET);
+  }
+
+  /** Asks for what is not open yet. Fulfilled when it is, or is refused. */
+  async openAll(owners: readonly CounterOwner[]): Promise<void> {
+    for (const { domid, pid } of owners) this.readerFor(domid, pid);
+    await Promise.all([...this.open.values()].map((o) => o.opened));
+  }
+
+  /** Counters of all that can be read; a domain that is being born or has just died is left out. What only the process
+   *  itself can tell (its CPU time, its memory) is 0. */
+  read(owners: readonly CounterOwner[]): ServiceSnapshot[] {
+    for (const domid of this.open.keys()) if (!owners.some((o) => o.domid === domid)) this.close(domid);
+    const out: ServiceSnapshot[] = [];
+    for (const { name, kind, domid, pid } of owners) {
+      const reader = this.readerFor(domid, pid);
+      if (reader === null) continue;
+      try {
+        const blocks = reader.read();
+        out.push({ name, kind, domid, atNs: nowNs(), processCpuNs: 0, dataThreadCpuNs: 0, rssBytes: 0, blocks });
+      } catch {
+        // Looked at again in half a second.
+      }
+    }
+    return out;
+  }
+
+  /** Nobody looks any more. */
+  closeAll(): void {
+    for (const domid of [...this.open.keys()]) this.close(domid);
+  }
+
+  /** @returns null while it is on its way: there will be one at the next look */
+  private readerFor(domid: number, pid: number | null): CounterReader | null {
+    const known = this.open.get(domid);
+    if (known !== undefined && known.pid === pid) return known.file?.reader ?? null;
+    if (known !== undefined) this.close(domid);
+    if (pid === null) return null;
+    const open: Open = { pid, file: null, opened: Promise.resolve() };
+    this.open.set(domid, open);
+    open.opened = this.client
+      .counterTicket(domid)
+      .then(({ ticket }) => fetchDescriptor(this.socket, ticket))
+      .then(
+        (fd) => {
+          if (this.open.get(domid) === open) open.file = { fd, reader: new CounterReader(readerOf(fd)) };
+          else closeSync(fd);
+        },
+        () => {
+          if (this.open.get(domid) === open) this.open.delete(domid);
+        },
+      );
+    return null;
+  }
+
+  private close(domid: number): void {
+    const fd = this.open.get(domid)?.file?.fd ?? null;
+    this.open.delete(domid);
+    if (fd !== null) closeSync(fd);
+  }
+}
 
 /** Time between two looks at the counters. */
 export const SAMPLE_MS = 500;
@@ -132,7 +223,7 @@ export class Watch {
     const running = experiment !== null && experiment.phase !== 'idle' ? experiment.config : null;
     const factors = (running !== null && configurationNamed(running)?.factors) || config.factors;
     const grown = growth(before, now);
-    const direction = running === null ? unannounced(grown.grown) : (experiment?.direction ?? 'rx');
+    const direction = running === null ? unannounced(grown.grown) : experiment!.direction;
     const sample = sampleOf(grown, now, {
       direction,
       nowMs: Date.now(),

@@ -7,8 +7,7 @@ import { refuseHost, type Gate, answerHeadAtOnce, addressToBind, limitListening 
 import { METRICS_TYPE, readingsPage } from '@grantline/observe';
 import { parseListen } from '../base/option-values.js';
 import { UserError } from '../base/errors.js';
-import { Experiment } from './experiment.js';
-import { EXPERIMENT_FAMILIES } from './families.js';
+import { Experiment, EXPERIMENT_FAMILIES } from './experiment.js';
 
 export type App = FastifyInstance<
   RawServerDefault,

@@ -1,7 +1,7 @@
 /** report.csv: one row for each run, by RFC 4180. Pure. */
 import { stringify } from 'csv-stringify/sync';
 import type { Model } from './model.js';
-import type { RunResult } from './schema.js';
+import type { RunResult } from './read.js';
 
 type Cell = string | number | null;
 

@@ -1,15 +1,8 @@
 /** A report as data: sections of sentences, a figure and tables. HTML and Markdown are made from the same. Pure. */
 import { counted, listed } from '../base/format.js';
 import type { Model } from './model.js';
-import { orderLines } from './order.js';
-import { PAPER_ORDER, PAPER_TITLE } from './paper.js';
-import type { Source } from './read.js';
-import { cpuPlot } from './plot-cpu.js';
-import { guestsPlot } from './plot-guests.js';
-import { latencyPlot } from './plot-latency.js';
-import { throughputPlot } from './plot-throughput.js';
-import { dateOf, factorsTable, mixLines, notedLines, notedTable, provenanceTable } from './provenance.js';
 import {
+  orderLines,
   bottleneckLines,
   faultsOf,
   gainLines,
@@ -20,10 +13,17 @@ import {
   settingsLine,
   type Headline,
 } from './story.js';
-import { lossTable, trustTable } from './soundness.js';
-import { requestHeadline, requestRows, requestSection } from './requests.js';
-import type { Section } from './section.js';
+import { PAPER_ORDER, PAPER_TITLE } from './paper.js';
+import type { Source } from './read.js';
+import { cpuPlot } from './plot-cpu.js';
+import { guestsPlot, throughputPlot } from './plot-throughput.js';
+import { latencyPlot } from './plot-latency.js';
+import { dateOf, factorsTable, mixLines, notedLines, notedTable, provenanceTable } from './provenance.js';
 import {
+  lossTable,
+  section,
+  trustTable,
+  type Section,
   componentTable,
   cpuTable,
   guestsTable,
@@ -32,6 +32,7 @@ import {
   paperTable,
   throughputTable,
 } from './tables.js';
+import { requestHeadline, requestRows, requestSection } from './requests.js';
 
 export interface ReportDocument {
   title: string;
@@ -54,7 +55,7 @@ export function documentOf(m: Model, ladders: readonly Model[], csv: boolean): R
     headline:
       requests.length > 0
         ? requestHeadline(requests, faultsOf(m))
-        : { ...headline, rest: [...headline.rest, ...ladders.slice(1).flatMap(gainLines)] },
+        : { ...headline, remarks: [...headline.remarks, ...ladders.slice(1).flatMap(gainLines)] },
     settings: settingsLine(m),
     sections:
       requests.length > 0
@@ -71,71 +72,48 @@ export function documentOf(m: Model, ladders: readonly Model[], csv: boolean): R
 /** What one ladder delivered, and what it cost. */
 function ladderSections(m: Model): Section[] {
   const latency = latencyPlot(m);
-  const guests = guestsPlot(m);
   const guestRows = guestsTable(m);
   const several = m.main.some((g) => g.runs.length > 1);
   const ofPaper = m.main.some((g) => g.median.direction === 'rx');
   const sections = present<Section>(
-    {
-      id: 'throughput',
-      title: 'Throughput',
-      lines: [],
-      figure: { plot: throughputPlot(m), caption: throughputCaption(m, several, ofPaper) },
+    section('throughput', 'Throughput', {
+      figure: throughputPlot(m),
+      caption: throughputCaption(m, several, ofPaper),
       tables: [throughputTable(m)],
-    },
+    }),
     ofPaper
-      ? {
-          id: 'paper',
-          title: 'Beside the paper',
+      ? section('paper', 'Beside the paper', {
           lines: [
             ...orderLines(m, PAPER_ORDER),
             `The paper's abstract has two figures; the steps between them are not quoted here. Its 10 Gb/s was the whole link, so its gain is a lower bound of what its optimisations are worth. ${PAPER_TITLE}.`,
           ],
-          figure: null,
           tables: [paperTable(m)],
-        }
+        })
       : null,
-    {
-      id: 'cpu',
-      title: 'Where the time goes',
+    section('cpu', 'Where the time goes', {
       lines: bottleneckLines(m),
-      figure: {
-        plot: cpuPlot(m),
-        caption: `CPU time for each delivered frame, of the median run. The NIC and the generator stand for hardware: they are shown apart and are in no sum. Looking for work with none there (idle) is no frame's cost and is left out.`,
-      },
+      figure: cpuPlot(m),
+      caption: `CPU time for each delivered frame, of the median run. The NIC and the generator stand for hardware: they are shown apart and are in no sum. Looking for work with none there (idle) is no frame's cost and is left out.`,
       tables: [cpuTable(m), componentTable(m)],
-    },
-    {
-      id: 'operations',
-      title: 'What a frame takes',
+    }),
+    section('operations', 'What a frame takes', {
       lines: [`Counted, not sampled; of the median run${several ? ' of each configuration' : ''}.`],
-      figure: null,
       tables: [operationsTable(m)],
-    },
-    latency === null
-      ? null
-      : {
-          id: 'latency',
-          title: 'Latency',
-          lines: present(latencyLine(m)),
-          figure: { plot: latency, caption: 'Of the median run; each mark is a percentile of its frames.' },
-          tables: present(latencyTable(m)),
-        },
-    guestRows === null
-      ? null
-      : {
-          id: 'guests',
-          title: 'More guests',
-          lines: guestsLines(m),
-          figure:
-            guests === null
-              ? null
-              : {
-                  plot: guests,
-                  caption: 'All guests together. Dots are runs, short bars medians, upright lines their intervals.',
-                },
-          tables: [guestRows],
-        },
+    }),
+    latency &&
+      section('latency', 'Latency', {
+        lines: present(latencyLine(m)),
+        figure: latency,
+        caption: 'Of the median run; each mark is a percentile of its frames.',
+        tables: [latencyTable(m)],
+      }),
+    guestRows &&
+      section('guests', 'More guests', {
+        lines: guestsLines(m),
+        figure: guestsPlot(m),
+        caption: 'All guests together. Dots are runs, short bars medians, upright lines their intervals.',
+        tables: [guestRows],
+      }),
   );
   const { ladder } = m;
   if (ladder === null) return sections;
@@ -156,21 +134,9 @@ function throughputCaption(m: Model, several: boolean, ofPaper: boolean): string
 /** Sections of every report. */
 function ofAll(m: Model): Section[] {
   return [
-    { id: 'sound', title: 'Is anything missing?', lines: [], figure: null, tables: [lossTable(m), trustTable(m)] },
-    {
-      id: 'void',
-      title: 'What is doubtful',
-      lines: [...notedLines(m), ...mixLines(m)],
-      figure: null,
-      tables: present(notedTable(m)),
-    },
-    {
-      id: 'settings',
-      title: 'Machine and settings',
-      lines: [],
-      figure: null,
-      tables: [factorsTable(m), provenanceTable(m)],
-    },
+    section('sound', 'Is anything missing?', { tables: [lossTable(m), trustTable(m)] }),
+    section('void', 'What is doubtful', { lines: [...notedLines(m), ...mixLines(m)], tables: [notedTable(m)] }),
+    section('settings', 'Machine and settings', { tables: [factorsTable(m), provenanceTable(m)] }),
   ];
 }
 

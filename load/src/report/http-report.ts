@@ -1,13 +1,59 @@
 /** The report of a load by HTTP: the same kind of page as that of a comparison, from http.json. Pure. */
-import { cpuPartsOf, ratioText } from './http-table.js';
-import { errorsOf } from '../http/plan.js';
-import { LOOPBACK, type HttpFile, type HttpSummary } from '../http/record.js';
+import { errorsOf, type HttpSettings, type HttpSummary, type HttpFile } from '../http/plan.js';
+import { LOOPBACK } from '../runner/observer.js';
+import { counted, percent, whole, gbps, listed, micros } from '../base/format.js';
+import { markup, type Markup } from './markup.js';
+import { configKey } from './palette.js';
+import { at, configFill, fitted, line, rect, text, WIDTH, type Plot } from './svg.js';
+import { HTTP_PARTS, httpCostCells, ratioText } from './table.js';
 import type { ReportDocument } from './document.js';
-import type { Section } from './section.js';
-import { counted, gbps, listed, micros, percent, whole } from '../base/format.js';
-import { httpPlot } from './plot-http.js';
-import { dateOf } from './provenance.js';
-import { figures, words, type DataTable } from './tables.js';
+import { section, figures, words, type Section, type DataTable } from './tables.js';
+import { dateOf, hostTexts } from './provenance.js';
+
+const LEFT = 124;
+const RIGHT = 190;
+const ROW = 22;
+const HEAD = 34;
+
+/** Requests per second by scenario and configuration, with loopback for comparison. Each scenario has a scale of its own: a
+ *  small answer and a megabyte do not stand on one. */
+function httpPlot(all: readonly HttpSummary[], settings: Pick<HttpSettings, 'guests' | 'connections'>): Plot {
+  const scenarios = [...new Set(all.map((r) => r.scenario))];
+  let top = 0;
+  const parts: Markup[] = [];
+  for (const scenario of scenarios) {
+    const rows = all.filter((r) => r.scenario === scenario);
+    parts.push(block(scenario, rows, top));
+    top += HEAD + rows.length * ROW + 8;
+  }
+  return {
+    name: 'http',
+    title: `HTTP requests per second, ${counted(settings.connections, 'connection')}, ${counted(settings.guests, 'guest')}`,
+    desc: all.map((r) => `${r.scenario} over ${r.target}: ${shown(r)}.`).join(' '),
+    width: WIDTH,
+    height: top,
+    body: markup`${parts}`,
+  };
+}
+
+function block(scenario: string, rows: readonly HttpSummary[], top: number): Markup {
+  const most = Math.max(1, ...rows.map((r) => r.requestsPerSecond));
+  const width = (r: HttpSummary): number => (r.requestsPerSecond / most) * (WIDTH - RIGHT - LEFT);
+  const bars = rows.map((r, i) => {
+    const y = top + HEAD + i * ROW;
+    const fill = r.target === LOOPBACK ? 'gl-muted' : configFill(configKey(r.target));
+    const bar = r.refused === null ? rect(LEFT, y + 3, width(r), ROW - 8, fill, shown(r)) : null;
+    const end = LEFT + (r.refused === null ? width(r) : 0) + 6;
+    return markup`${text(LEFT - 8, y + 14, fitted(r.target, LEFT - 16), { anchor: 'end' })}${bar}${text(end, y + 14, shown(r))}`;
+  });
+  const bottom = top + HEAD + rows.length * ROW;
+  return markup`${text(8, top + 22, scenario, { class: 'gl-text gl-head' })}${line(at(LEFT), top + HEAD, at(LEFT), bottom, 'gl-grid')}${bars}`;
+}
+
+const shown = (r: HttpSummary): string =>
+  r.refused === null
+    ? `${whole(r.requestsPerSecond)}/s${r.ratio === null || r.target === LOOPBACK ? '' : `, ${percent(r.ratio, 0)} of loopback`}`
+    : 'void';
 
 export const HTTP_FILE = 'http.json';
 
@@ -18,53 +64,40 @@ export function httpDocument(file: HttpFile): ReportDocument {
   const sections: (Section | null)[] = [
     capacity.length === 0
       ? null
-      : {
-          id: 'capacity',
-          title: 'Capacity',
+      : section('capacity', 'Capacity', {
           lines: [
             'Closed loop: each connection sends its next request once it has its answer. What is found is how much can be served; latencies belong to that load and to no lighter one.',
           ],
-          figure: {
-            plot: httpPlot(capacity, s),
-            caption:
-              'Requests per second, median run. Loopback is the same application on plain loopback TCP in a process of its own, between the same runs.',
-          },
+          figure: httpPlot(capacity, s),
+          caption:
+            'Requests per second, median run. Loopback is the same application on plain loopback TCP in a process of its own, between the same runs.',
           tables: [loadTable('Capacity, by configuration', capacity)],
-        },
+        }),
     atRate.length === 0
       ? null
-      : {
-          id: 'rate',
-          title: 'At a rate',
+      : section('rate', 'At a rate', {
           lines: [
             'Open loop: requests come by a schedule whatever the server does, and latency counts from the moment at which the schedule wanted a request sent. So a pause shows in every request that it held up.',
           ],
-          figure: null,
           tables: [loadTable('Latency at a rate, by configuration', atRate)],
-        },
-    {
-      id: 'cpu',
-      title: 'Where the time goes',
+        }),
+    section('cpu', 'Where the time goes', {
       lines: ['CPU time of everything that serves, for each request, in microseconds; the generator is not in it.'],
-      figure: null,
       tables: [cpuTable(all)],
-    },
-    {
-      id: 'trust',
-      title: 'How far this can be trusted',
+    }),
+    section('trust', 'How far this can be trusted', {
       lines: [
         'Every answer was compared whole with what belongs to its request, by id, seed and bytes. A run in which the generator was the bottleneck is void.',
         ...all.flatMap((r) =>
           [...(r.refused === null ? [] : [`Void: ${r.refused}`]), ...r.notes].map((n) => `${nameOf(r)}: ${n}.`),
         ),
       ],
-      figure: null,
       tables: [generatorTable(all), provenance(file)],
-    },
+    }),
   ];
   return {
     title: 'Grantline: HTTP',
-    headline: { lead: leadOf(capacity), rest: [] },
+    headline: { lead: leadOf(capacity), remarks: [] },
     settings: `${counted(s.connections, 'connection')}, ${counted(s.guests, 'guest')}, ${s.seconds} s each after ${s.warmup} s, ${counted(s.repeat, 'run')} of each; ${dateOf(file.date)}.`,
     sections: sections.filter((x) => x !== null),
     data: [{ path: HTTP_FILE, label: `${HTTP_FILE}: all runs` }],
@@ -110,15 +143,12 @@ function loadTable(caption: string, all: readonly HttpSummary[]): DataTable {
 }
 
 function cpuTable(all: readonly HttpSummary[]): DataTable {
-  const heads = cpuPartsOf(all.find((r) => r.cpuNsPerRequest !== null) ?? all[0]).map((p) => p.name);
+  // Where loopback alone was measured nothing is known of parts.
+  const known = all.some((r) => r.cpuNsPerRequest !== null);
   return {
     caption: 'CPU microseconds for each request',
-    columns: [words('scenario'), words('over'), ...figures(...heads, 'all')],
-    rows: all.map((r) => {
-      const parts = cpuPartsOf(r);
-      const cells = parts.length > 0 ? parts.map((p) => micros(p.ns / 1000)) : heads.map(() => '');
-      return [r.scenario, r.target, ...cells, micros(r.serverNsPerRequest / 1000)];
-    }),
+    columns: [words('scenario'), words('over'), ...figures(...(known ? HTTP_PARTS : []), 'all')],
+    rows: all.map((r) => [r.scenario, r.target, ...httpCostCells(r).slice(known ? 0 : -1)]),
   };
 }
 
@@ -143,16 +173,14 @@ function generatorTable(all: readonly HttpSummary[]): DataTable {
   };
 }
 
-function provenance({ host: h, commandLine }: HttpFile): DataTable {
+function provenance({ host, commandLine }: HttpFile): DataTable {
+  const { commit, processor, kernel, node, versions } = hostTexts(host);
   return {
     caption: 'What it was measured with',
     columns: [words(''), words(HTTP_FILE)],
     rows: [
-      ['commit', `${h.commit.slice(0, 12)}${h.dirty === true ? ', with changes that are not in it' : ''}`],
-      ['processor', `${h.cpu}, ${h.cores} cores, ${h.arch}`],
-      ['kernel', `Linux ${h.kernel}`],
-      ['Node', `${h.node}, V8 ${h.v8}`],
-      ['versions', listed(Object.entries(h.versions).map(([k, v]) => `${k} ${v}`))],
+      ...Object.entries({ commit, processor, kernel, Node: node }),
+      ['versions', listed(versions ?? [])],
       ['command', `grantline ${commandLine.join(' ')}`],
     ],
   };

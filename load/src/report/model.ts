@@ -2,11 +2,17 @@
 import { configurationNames } from '@grantline/base';
 import { requestsTitle } from '../runner/compare.js';
 import { counted } from '../base/format.js';
-import { lineRate } from '../runner/frame-sizes.js';
+import {
+  lineRate,
+  median,
+  medianIndex,
+  medianInterval,
+  spreadOf,
+  type MedianInterval,
+  type Spread,
+} from '../base/stats.js';
 import { configKey, type ConfigKey } from './palette.js';
-import type { Source } from './read.js';
-import type { CompareResults, RunResult } from './schema.js';
-import { median, medianIndex, medianInterval, spreadOf, type MedianInterval, type Spread } from '../base/stats.js';
+import type { Source, CompareResults, RunResult } from './read.js';
 
 /** Behind the name of a configuration whose runs were of what guests send. */
 const TRANSMIT = ' (transmit)';
@@ -88,10 +94,7 @@ export function modelOf(given: readonly Source[]): Model {
 /** The model of each ladder that was measured, when there are several; else the one of everything. */
 export function laddersOf(given: readonly Source[]): Model[] {
   const of = (l: Ladder): Source[] =>
-    given.map((s) => ({
-      ...s,
-      file: { ...s.file, runs: s.file.runs.filter((r) => (r.direction ?? 'rx') === l.direction) },
-    }));
+    given.map((s) => ({ ...s, file: { ...s.file, runs: s.file.runs.filter((r) => r.direction === l.direction) } }));
   const measured = LADDERS.map((ladder) => ({ ladder, sources: of(ladder).filter((s) => s.file.runs.length > 0) }));
   const some = measured.filter((l) => l.sources.length > 0);
   const all = some.reduce((n, l) => n + l.sources.reduce((k, s) => k + s.file.runs.length, 0), 0);

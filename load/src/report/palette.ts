@@ -87,3 +87,27 @@ export function configKey(name: string): ConfigKey {
 export function isComponent(name: string): name is ComponentKey {
   return Object.hasOwn(COMPONENT_TONES, name);
 }
+
+const ALL: Readonly<Record<string, Tone>> = {
+  surface: SURFACE,
+  text: TEXT,
+  muted: MUTED,
+  rule: RULE,
+  mark: MARK,
+  alarm: ALARM,
+  ...Object.fromEntries(Object.entries(CONFIG_TONES).map(([name, tone]) => [`config-${name}`, tone])),
+  ...Object.fromEntries(Object.entries(COMPONENT_TONES).map(([name, tone]) => [`cpu-${name}`, tone])),
+};
+
+/** The palette as custom properties, for the live page: light, dark where the system is, and either where the user chose it (data-theme). */
+export function paletteCss(): string {
+  const list = (theme: keyof Tone): string =>
+    Object.entries(ALL)
+      .map(([name, tone]) => `  --${name}: ${tone[theme]};\n`)
+      .join('');
+  return [
+    `:root {\n  color-scheme: light;\n${list('light')}}\n`,
+    `@media (prefers-color-scheme: dark) {\n:root:not([data-theme='light']) {\n  color-scheme: dark;\n${list('dark')}}\n}\n`,
+    `:root[data-theme='dark'] {\n  color-scheme: dark;\n${list('dark')}}\n`,
+  ].join('');
+}

@@ -8,18 +8,18 @@ import { componentNs, componentsOf, CPU_GROUPS, subjectOf, type CpuGroup, type G
 import { COMPONENT_LABELS, COMPONENT_ORDER, isComponent, type ComponentKey } from './palette.js';
 import {
   componentFill,
-  fitted,
   legend,
   line,
   nameColumn,
   rect,
+  rowName,
   text,
   textWidth,
+  WIDTH,
   type LegendItem,
   type Plot,
 } from './svg.js';
 
-const WIDTH = 820;
 const TOP = 44;
 const ROW = 34;
 const BAR = 20;
@@ -60,12 +60,7 @@ export function cpuPlot(m: Model): Plot {
       .join(' ')} The NIC stands for hardware and is apart.`,
     width: WIDTH,
     height: bottom + 50 + keys.height + 6,
-    body: markup`${m.main.map((g, i) =>
-      text(left - 10, TOP + i * ROW + ROW / 2 + 4, fitted(g.config, left - 14, 13), {
-        anchor: 'end',
-        class: 'gl-text gl-head',
-      }),
-    )}${panels.map((p) => panelOf(p, m.main, perNs, bottom))}${text(left, bottom + 38, 'CPU ns per delivered frame, one scale for all panels', { class: 'gl-muted gl-small' })}${keys.body}`,
+    body: markup`${m.main.map((g, i) => rowName(g.config, left, TOP + i * ROW + ROW / 2 + 4))}${panels.map((p) => panelOf(p, m.main, perNs, bottom))}${text(left, bottom + 38, 'CPU ns per delivered frame, one scale for all panels', { class: 'gl-muted gl-small' })}${keys.body}`,
   };
 }
 

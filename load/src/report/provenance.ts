@@ -3,20 +3,14 @@ import { counted, gbps, mebibytes, percent, quoted } from '../base/format.js';
 import { withoutNoted, type Model } from './model.js';
 import type { Source } from './read.js';
 import { spreadOf } from '../base/stats.js';
-import type { DataTable } from './tables.js';
+import { figures, words, type DataTable } from './tables.js';
 
 /** Runs that carry notes; null when none does. */
 export function notedTable(m: Model): DataTable | null {
   if (m.noted.length === 0) return null;
   return {
     caption: 'Runs with notes',
-    columns: [
-      { head: 'configuration', align: 'left' },
-      { head: 'guests', align: 'right' },
-      { head: 'round', align: 'right' },
-      { head: 'Gb/s', align: 'right' },
-      { head: 'why', align: 'left' },
-    ],
+    columns: [words('configuration'), ...figures('guests', 'round', 'Gb/s'), words('why')],
     rows: m.noted.map(({ run }) => [
       run.config,
       String(run.guests),
@@ -59,6 +53,15 @@ export function mixLines(m: Model): string[] {
   return out;
 }
 
+/** What a machine, and the code on it, were. @returns versions null where they are not recorded */
+export const hostTexts = (h: Source['file']['host']) => ({
+  commit: `${h.commit.slice(0, 12)}${h.dirty === true ? ', with changes that are not in it' : ''}`,
+  processor: `${h.cpu}, ${h.cores} cores, ${h.arch}`,
+  kernel: `Linux ${h.kernel}`,
+  node: `${h.node}, V8 ${h.v8}`,
+  versions: h.versions ? Object.entries(h.versions).map(([name, version]) => `${name} ${version}`) : null,
+});
+
 /** One column for each results file. */
 export function provenanceTable(m: Model): DataTable {
   const row = (name: string, of: (s: Source) => string | null): string[][] => {
@@ -68,25 +71,15 @@ export function provenanceTable(m: Model): DataTable {
   const yes = (b: boolean): string => (b ? 'yes' : 'no');
   return {
     caption: 'What it was measured with',
-    columns: [{ head: '', align: 'left' }, ...m.sources.map((s) => ({ head: s.path, align: 'left' as const }))],
+    columns: ['', ...m.sources.map((s) => s.path)].map(words),
     rows: [
       ...row('date', (s) => dateOf(s.file.date)),
-      ...row(
-        'commit',
-        ({ file: { host: h } }) =>
-          `${h.commit.slice(0, 12)}${h.dirty === true ? ', with changes that are not in it' : ''}`,
-      ),
-      ...row('processor', ({ file: { host: h } }) => `${h.cpu}, ${h.cores} cores, ${h.arch}`),
+      ...row('commit', (s) => hostTexts(s.file.host).commit),
+      ...row('processor', (s) => hostTexts(s.file.host).processor),
       ...row('memory', ({ file: { host: h } }) => mebibytes(h.memoryBytes)),
-      ...row('kernel', (s) => `Linux ${s.file.host.kernel}`),
-      ...row('Node', ({ file: { host: h } }) => `${h.node}, V8 ${h.v8}`),
-      ...row('versions', ({ file: { host: h } }) =>
-        h.versions === undefined
-          ? null
-          : Object.entries(h.versions)
-              .map(([k, v]) => `${k} ${v}`)
-              .join(', '),
-      ),
+      ...row('kernel', (s) => hostTexts(s.file.host).kernel),
+      ...row('Node', (s) => hostTexts(s.file.host).node),
+      ...row('versions', (s) => hostTexts(s.file.host).versions?.join(', ') ?? null),
       ...row('guests', (s) => String(s.file.settings.guests)),
       ...row('testbed', (s) => s.file.settings.testbed ?? null),
       ...row('workload', (s) => s.file.settings.workload ?? null),
@@ -118,7 +111,7 @@ export function factorsTable(m: Model): DataTable {
   const heads = ['configuration', 'path', 'NIC queues', 'grants', 'buffer', 'LRO', 'batched refills'];
   return {
     caption: 'What the configurations are',
-    columns: [...heads, ...(withTso ? ['segments cut by the NIC'] : [])].map((head) => ({ head, align: 'left' })),
+    columns: [...heads, ...(withTso ? ['segments cut by the NIC'] : [])].map(words),
     rows: m.main.map(({ config, median: { factors: f } }) => [
       config,
       f.path,

@@ -1,11 +1,10 @@
 /** The report of a comparison of round trips: its headline, and the section with the figure and the tables. Pure. */
 import { requestsTitle } from '../runner/compare.js';
-import type { Section } from './section.js';
+import { section, type Section, figures, words, type DataTable } from './tables.js';
 import { micros, whole } from '../base/format.js';
 import { plainName, type Model } from './model.js';
-import { requestsPlot, type RequestRow } from './plot-requests.js';
+import { requestsPlot, type RequestRow } from './plot-latency.js';
 import type { Headline } from './story.js';
-import { figures, words, type DataTable } from './tables.js';
 
 /** The runs of requests with the number of guests that is shown, a row for each configuration and kind: the run with the
  *  median of the medians. */
@@ -24,31 +23,23 @@ export function requestRows(m: Model): RequestRow[] {
 }
 
 export function requestSection(rows: readonly RequestRow[]): Section {
-  const plot = requestsPlot(rows);
   const open = rows.some((r) => r.rr.perSecond !== null);
-  return {
-    id: 'round-trips',
-    title: 'Round trips',
+  return section('round-trips', 'Round trips', {
     lines: [
       open
         ? 'Open loop: requests fall due by the clock, and times count from when a request was due, so a stall shows in all requests that it kept waiting (no coordinated omission).'
         : 'Closed loop: the next request goes out when an answer comes. That gives the time of one exchange; it does not tell how long requests would wait that came at a rate of their own (--rate does).',
       'Each request is verified where it arrives, and its answer, made anew, where it comes back. Percentiles are from an HDR histogram with three figures.',
     ],
-    figure:
-      plot === null
-        ? null
-        : {
-            plot,
-            caption: 'Of the median run; each mark is a percentile of its round trips, from far end to far end.',
-          },
+    figure: requestsPlot(rows),
+    caption: 'Of the median run; each mark is a percentile of its round trips, from far end to far end.',
     tables: [...new Set(rows.map((r) => requestsTitle(r.rr)))].map((title) =>
       tableOf(
         title,
         rows.filter((r) => requestsTitle(r.rr) === title),
       ),
     ),
-  };
+  });
 }
 
 function tableOf(title: string, rows: readonly RequestRow[]): DataTable {
@@ -93,6 +84,6 @@ export function requestHeadline(rows: readonly RequestRow[], wrong: readonly str
       t === null
         ? `${best.config} answered nothing (${company})`
         : `${best.config}: a round trip takes ${micros(t.p50)} µs (median; 99 % within ${micros(t.p99)} µs; ${company})`,
-    rest: [...wrong],
+    remarks: [...wrong],
   };
 }

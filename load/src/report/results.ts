@@ -1,32 +1,19 @@
 /** Writes results: JSON (runner/record.ts has its shape) into results/<date>-<commit>/, and where --json says. */
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { UserError } from '../base/errors.js';
-import type { RunRecord, Summary } from '../runner/record.js';
+import type { Direction, RunRecord, Summary } from '../runner/record.js';
+import type { CompareResults } from './read.js';
 import { resultsRoot } from '../testbed/paths.js';
-import type { HostInfo } from '../testbed/host.js';
+import { terminalProgress } from '../base/progress.js';
+import { hostInfo, type HostInfo } from '../testbed/host.js';
 import { checkTarget, replaceFile, tryToMakeBeside, writeUserFile } from '../base/user-file.js';
 
-export interface CompareSettings {
+/** As a report reads them, and more closely. */
+export interface CompareSettings extends Omit<CompareResults['settings'], 'workload'> {
   /** What carried the load: frames, or streams or requests (--workload). */
   workload?: 'load' | 'guest-to-guest' | 'rr' | 'tcp';
-  /** Whose testbed it was, and limits that it had before: a running one may differ from one that the command starts. */
-  testbed?: string;
   /** Which ladders were run, in this order. */
-  directions?: ('rx' | 'tx' | 'guest-to-guest' | 'rr')[];
-  /** --faults as given; null: none. */
-  faults?: string | null;
-  guests: number;
-  /** A number, or 'imix'. */
-  frameBytes: number | 'imix';
-  frameSizes: number[];
-  seconds: number;
-  warmup: number;
-  linkGbps: number | null;
-  flowControl: boolean;
-  protocol: string;
-  flows: number;
-  repeat: number;
-  seed: number;
+  directions?: Direction[];
 }
 
 export interface CompareFile {
@@ -61,11 +48,33 @@ function checkMakable(path: string): void {
   }
 }
 
+/** What begins every file of results. */
+export const fileHead = <S extends string>(schema: S, host: HostInfo) => ({
+  ...{ schema, date: new Date().toISOString(), commandLine: process.argv.slice(2), host },
+});
+
+/** What a command that measures has before it begins: where its results go, the machine, and what is seen meanwhile.
+ *  @param path of --json @throws UserError when results could not be written afterwards */
+export function beginResults(path: string | undefined) {
+  const json = jsonOut(path);
+  const host = hostInfo();
+  const dir = resultsDir(host, new Date());
+  return { json, host, dir, logDir: join(dir, 'logs'), progress: terminalProgress() };
+}
+
 /** Whole or not at all: a reader never sees half a file. */
 export const writeJson = (path: string, value: unknown): void => replaceFile(path, jsonText(value));
 
 /** As it stands in every file. */
 const jsonText = (value: unknown): string => `${JSON.stringify(value, null, 1)}\n`;
+
+/** Writes results into their folder and where --json says. @returns the line that says so */
+export async function tellResults(dir: string, name: string, json: JsonOut, value: unknown): Promise<string> {
+  const path = join(dir, name);
+  replaceFile(path, jsonText(value));
+  await json.write(value);
+  return `Results: ${relative(process.cwd(), path) || path}${json.also}\n`;
+}
 
 /** Where --json says. */
 export interface JsonOut {
@@ -73,15 +82,18 @@ export interface JsonOut {
   write(value: unknown): Promise<void>;
   /** What people read: on the standard output, unless that is where the results go. */
   readonly text: NodeJS.WriteStream;
+  /** " and FILE". */
+  readonly also: string;
 }
 
 /** Checks before the run that --json can be written after it. @param path null: it was not given @throws UserError */
 export function jsonOut(path: string | undefined): JsonOut {
-  if (path === undefined) return { write: () => Promise.resolve(), text: process.stdout };
+  if (path === undefined) return { write: () => Promise.resolve(), text: process.stdout, also: '' };
   const target = checkTarget(path, '--json');
   const waiting = (): void => void process.stderr.write(`waiting for a reader of ${path}\n`);
   return {
     write: (value) => writeUserFile(path, jsonText(value), '--json', waiting),
     text: target.kind === 'descriptor' && target.fd === 1 ? process.stderr : process.stdout,
+    also: ` and ${path}`,
   };
 }

@@ -1,9 +1,112 @@
 /** What the figures say, in sentences. Each is made from the data and made only when the data bear it out. Pure. */
-import { counted, gbps, listed, loadText, micros, nanos, percent, times } from '../base/format.js';
-import { byGuests, filledLink, gainOf, rateOf, shownGroup, type Model } from './model.js';
+import { gbps, nanos, small, counted, listed, loadText, micros, percent, times } from '../base/format.js';
+import {
+  componentNs,
+  componentsOf,
+  CPU_GROUPS,
+  filledLink,
+  rateOf,
+  shownGroup,
+  byGuests,
+  gainOf,
+  type Group,
+  type Model,
+} from './model.js';
+import { COMPONENT_LABELS, isComponent } from './palette.js';
+import type { RunResult } from './read.js';
 import { PAPER } from './paper.js';
-import type { RunResult } from './schema.js';
 import { medianInterval } from '../base/stats.js';
+
+/** CPU ns per frame by "domain, component" without the NIC. */
+function costs(run: RunResult): Map<string, number> {
+  const out = new Map<string, number>();
+  for (const { key, label } of CPU_GROUPS) {
+    if (key === 'nic') continue;
+    for (const name of componentsOf(key, [run]))
+      out.set(`${label}, ${isComponent(name) ? COMPONENT_LABELS[name] : name}`, componentNs(run, key, name));
+  }
+  return out;
+}
+
+/** A part that is less than this share of the whole is no explanation. */
+const WORTH = 0.03;
+
+/** What grew most from one run to the other: at most three parts. */
+function growth(from: RunResult, to: RunResult): string[] {
+  const before = costs(from);
+  const whole = Math.max(from.cpuNsPerFrame.total, 1);
+  return [...costs(to)]
+    .map(([name, ns]) => ({ name, by: ns - (before.get(name) ?? 0) }))
+    .filter((g) => g.by > WORTH * whole)
+    .sort((x, y) => y.by - x.by)
+    .slice(0, 3)
+    .map((g) => `${g.name} +${nanos(g.by)} ns`);
+}
+
+/** What issuing, passing and judging grant operations costs: the hypervisor, building calls, and their sockets. */
+const grantWork = (run: RunResult): number =>
+  run.cpuNsPerFrame.hypervisor +
+  componentNs(run, 'driverDomain', 'grantCalls') +
+  componentNs(run, 'driverDomain', 'control');
+
+/** Why a configuration that should be faster is slower, as far as the counters tell. */
+function whySlower(lower: Group, upper: Group): string {
+  const a = lower.median;
+  const b = upper.median;
+  const workA = grantWork(a);
+  const workB = grantWork(b);
+  if (
+    b.perFrame.grantOps > a.perFrame.grantOps &&
+    b.perFrame.copiesBy.hypervisor < a.perFrame.copiesBy.hypervisor &&
+    workB > workA
+  ) {
+    return (
+      `${upper.config} saves the hypervisor's copy (${small(a.perFrame.copiesBy.hypervisor)} to ${small(b.perFrame.copiesBy.hypervisor)} per frame) ` +
+      `and needs ${small(b.perFrame.grantOps)} grant operations per frame instead of ${small(a.perFrame.grantOps)}. Here a hypercall is a message between processes, ` +
+      `not a trap: the hypervisor, the grant calls and the event loop that carries them take ${nanos(workB)} ns per frame instead of ${nanos(workA)}, ` +
+      `the copy included. This cost is what grant reuse removes.`
+    );
+  }
+  const more = b.cpuNsPerFrame.total - a.cpuNsPerFrame.total;
+  const grew = growth(a, b);
+  if (more > WORTH * Math.max(a.cpuNsPerFrame.total, 1) && grew.length > 0)
+    return `A frame costs ${nanos(more)} ns more CPU time (${nanos(b.cpuNsPerFrame.total)} instead of ${nanos(a.cpuNsPerFrame.total)}), most of it in: ${grew.join('; ')}.`;
+  return `Its CPU cost per frame is not higher (${nanos(b.cpuNsPerFrame.total)} ns, ${nanos(a.cpuNsPerFrame.total)} ns), so the counters do not explain it; look at the notes of its runs.`;
+}
+
+/** Each step of the paper's ladder: is it a step up here too, and if not, why? */
+export function orderLines(m: Model, order: readonly string[]): string[] {
+  const ladder = order.map((name) => shownGroup(m, name)).filter((g) => g !== undefined);
+  const out: string[] = [];
+  let unsure = false;
+  for (let i = 1; i < ladder.length; i++) {
+    const lower = ladder[i - 1];
+    const upper = ladder[i];
+    if (filledLink(m, lower) && filledLink(m, upper)) {
+      out.push(`${lower.config} and ${upper.config} both filled the link: their order says nothing.`);
+      continue;
+    }
+    const [slow, fast] = rateOf(lower) < rateOf(upper) ? [lower, upper] : [upper, lower];
+    const apart = slow.interval.high < fast.interval.low;
+    const alone = lower.runs.length === 1 && upper.runs.length === 1;
+    const both = `${upper.config} (${gbps(rateOf(upper))} Gb/s) and ${lower.config} (${gbps(rateOf(lower))} Gb/s)`;
+    if (!apart) {
+      unsure = true;
+      out.push(`${both} cannot be told apart: ${intervalsMeet(lower, upper)}.`);
+    } else if (fast === lower) {
+      unsure = true;
+      out.push(
+        `${upper.config} (${gbps(rateOf(upper))} Gb/s) is slower than ${lower.config} (${gbps(rateOf(lower))} Gb/s) here${alone ? ', by one run of each' : ''}, although it has an optimisation more. ${whySlower(lower, upper)}`,
+      );
+    }
+  }
+  if (ladder.length > 1 && !unsure && out.length === 0)
+    out.push(`Each optimisation adds, as the paper has it: ${ladder.map((g) => g.config).join(', ')}, slowest first.`);
+  return out;
+}
+
+const intervalsMeet = (a: Group, b: Group): string =>
+  `${gbps(a.interval.low)} to ${gbps(a.interval.high)} and ${gbps(b.interval.low)} to ${gbps(b.interval.high)} overlap`;
 
 /** What was measured, in a line. */
 export function settingsLine(m: Model): string {
@@ -24,7 +127,7 @@ export interface Headline {
   /** What became of what. */
   lead: string;
   /** The paper's, and how sure ours is. */
-  rest: string[];
+  remarks: string[];
 }
 
 export function headlineOf(m: Model): Headline {
@@ -36,24 +139,24 @@ export function headlineOf(m: Model): Headline {
     const lacking = ['baseline', 'optimised'].filter((c) => (shownGroup(m, c)?.median.delivered.gbps ?? 0) === 0);
     return {
       lead: `${best.config} delivered ${gbps(rateOf(best))} Gb/s`,
-      rest: [...wrong, `No ratio: there is no figure for ${listed(lacking)}.`, paper],
+      remarks: [...wrong, `No ratio: there is no figure for ${listed(lacking)}.`, paper],
     };
   }
-  const rest: string[] = [];
+  const remarks: string[] = [];
   if (m.ratios.length > 1) {
     const i = medianInterval(m.ratios);
-    rest.push(
+    remarks.push(
       `Round by round the ratio was ${times(i.low)} to ${times(i.high)}, ${i.isRange ? `the range of ${m.ratios.length} rounds` : `${percent(i.coverage, 0)} interval of the median of ${m.ratios.length} rounds`}.`,
     );
   }
   const full = m.main.filter((g) => (g.config === 'baseline' || g.config === 'optimised') && filledLink(m, g));
   if (full.length > 0)
-    rest.push(
+    remarks.push(
       `${listed(full.map((g) => g.config))} filled the link of ${m.settings.linkGbps} Gb/s, so the ratio says what the link allowed.`,
     );
   return {
     lead: `${gbps(gain.from)} to ${gbps(gain.to)} Gb/s from baseline to optimised: ${times(gain.ratio)} times`,
-    rest: [...wrong, ...rest, paper],
+    remarks: [...wrong, ...remarks, paper],
   };
 }
 

@@ -27,6 +27,9 @@ export interface Plot {
   body: Markup;
 }
 
+/** Of every plot, pixels. */
+export const WIDTH = 820;
+
 export const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif';
 
 /** Colour of components that have none of their own. */
@@ -125,6 +128,14 @@ export function fitted(name: string, width: number, size = 12): string {
   const room = Math.floor(width / (size * HEAD_WIDTH));
   return name.length <= room ? name : `${name.slice(0, Math.max(1, room - 1))}…`;
 }
+
+/** The name of a row, left of the plot. */
+export const rowName = (config: string, left: number, y: number, name = 'gl-text gl-head'): Markup =>
+  text(left - 10, y, fitted(config, left - 14, 13), { anchor: 'end', class: name });
+
+/** An upright line of the grid, with what it stands for so far below it. */
+export const gridLine = (x: number, top: number, bottom: number, label: string, below = 18): Markup =>
+  markup`${line(x, top, x, bottom, 'gl-grid')}${text(x, bottom + below, label, { anchor: 'middle', class: 'gl-muted' })}`;
 
 export interface LegendItem {
   label: string;

@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { RunSettings } from '@grantline/base';
 import { RunError } from '../base/errors.js';
-import type { Client, DomainInfo, ServiceClient } from '../control/client.js';
+import { runningGuests, type Client, type DomainInfo, type ServiceClient } from '../control/client.js';
 import { sum, type Snapshot } from '../control/snapshot.js';
 import { observers, type Observer } from './observer.js';
 
@@ -30,8 +30,7 @@ export async function openBed(
   observer: Observer = observers(),
   signal?: AbortSignal,
 ): Promise<Bed> {
-  const { domains } = await client.testbed();
-  const running = domains.filter((d) => d.kind === 'guest' && d.state === 'running').sort((x, y) => x.domid - y.domid);
+  const running = runningGuests(await client.testbed()).sort((x, y) => x.domid - y.domid);
   if (running.length < guests) throw new RunError(`the testbed has ${running.length} guests, ${guests} are asked for`);
   const services = await client.services();
   const nic = services.find((s) => s.kind === 'nic');

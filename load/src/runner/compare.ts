@@ -5,11 +5,10 @@ import { counted } from '../base/format.js';
 import { medianIndex } from '../base/stats.js';
 import { RunError } from '../base/errors.js';
 import { observers } from './observer.js';
-import type { RequestPlan } from './requests.js';
-import type { Result, RunRecord, Summary } from './record.js';
+import type { RequestPlan } from '../control/load-api.js';
+import type { Result, RunRecord, Summary, RunPlan } from './record.js';
 import type { Bed } from './bed.js';
 import { placeOf, runOnce } from './run.js';
-import type { RunPlan } from './run-plan.js';
 
 /** The order of runs: A B C, C B A, A B C ... so that a machine that gets slower or faster favours none.
  *  @returns indices of configurations, a row per round */
@@ -53,10 +52,7 @@ export async function compareAll(
 export function verdict(records: readonly RunRecord[]): RunError | null {
   const lines: string[] = [];
   for (const r of records) {
-    const name =
-      r.direction === 'rx'
-        ? r.config
-        : `${r.config}, ${r.rr ? requestsTitle(r.rr) : r.direction === 'tx' ? 'transmit' : r.direction}`;
+    const name = runTitle(r);
     if (r.conservation !== 'ok')
       for (const v of r.conservation) lines.push(`${name}: frames are not accounted for: ${v}`);
     if (r.delivered.frames === 0) lines.push(`${name}: no frame was delivered: ${whyNothing(r)}`);
@@ -84,6 +80,10 @@ export function whyNothing(r: Pick<RunRecord, 'sent' | 'received' | 'drops' | 'p
 /** What runs have to have in common to be compared: the direction, and of requests how many and beside what. */
 const kindOf = (r: RunRecord): string =>
   r.rr ? `rr, ${requestsTitle(r.rr)}` : `${r.tcp ? 'tcp, ' : ''}${r.direction}`;
+
+/** "optimised", or "optimised, transmit" where it is not frames to the guests. */
+export const runTitle = ({ config, direction, rr }: Pick<RunRecord, 'config' | 'direction' | 'rr'>): string =>
+  direction === 'rx' ? config : `${config}, ${rr ? requestsTitle(rr) : direction === 'tx' ? 'transmit' : direction}`;
 
 /** "1 in flight, beside bulk". */
 export const requestsTitle = (rr: Pick<RequestPlan, 'inFlight' | 'beside' | 'perSecond'>): string =>

@@ -1,14 +1,14 @@
 /** Measures one configuration after another on a testbed that stays, for ever: so that there is always something to see.
  *  Guests may come and go between runs, and services may be started again: the cycle waits and goes on. */
+import { counted } from '../base/format.js';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Configuration } from '@grantline/base';
 import { silent } from '../base/progress.js';
-import type { Client } from '../control/client.js';
-import type { BedSession } from '../control/bed-session.js';
+import type { Client, BedSession } from '../control/client.js';
 import type { Observer } from './observer.js';
 import { openBed, type Bed } from './bed.js';
 import { runOnce } from './run.js';
-import type { RunPlan } from './run-plan.js';
+import type { RunPlan } from './record.js';
 
 export interface CycleOptions {
   /** Called at each look at the testbed: its token may be new. */
@@ -67,7 +67,7 @@ export class Cycle {
         await this.look();
         if (this.members !== during) throw new Error('services came or went during the run');
         this.o.say(
-          `${config.name}: ${record.delivered.gbps.toFixed(2)} Gb/s to ${bed.guests.length} guest${bed.guests.length === 1 ? '' : 's'}, lost ${record.lost}`,
+          `${config.name}: ${record.delivered.gbps.toFixed(2)} Gb/s to ${counted(bed.guests.length, 'guest')}, lost ${record.lost}`,
         );
         return;
       } catch (error) {

@@ -1,22 +1,39 @@
-/** Who wants to know how an experiment goes: the live page, and whoever shows it to Prometheus. */
-import type { ExperimentDirection, Phase } from './labels.js';
-import type { RunRecord } from './record.js';
+/** Who wants to know how an experiment goes - the live page, and whoever shows it to Prometheus - and what experiments are called
+ *  there. */
+import { CONFIGURATIONS, configurationNames } from '@grantline/base';
+import type { DirectionName, PhaseName, Progression } from '../../page/messages.js';
+import type { Direction, RunRecord } from './record.js';
 
-/** Where an experiment is. */
-export interface Progression {
-  /** Name of the comparison: its results folder. */
-  run: string;
-  config: string;
-  /** What is measured; rx when not given. */
-  direction?: ExperimentDirection;
-  /** From 0. */
-  round: number;
-  phase: Phase;
-  /** Mean bytes of a frame, without FCS. */
-  frameBytes: number;
-  guests: number;
-  /** null: unlimited. */
-  linkGbps: number | null;
+/** What is being done; `measure` is the only part whose figures count. */
+export const PHASES: readonly PhaseName[] = ['idle', 'configure', 'warmup', 'measure', 'drain'];
+
+/** What an experiment measures, as a label: frames to the guests or from them, from guest to guest, requests and their
+ *  answers, TCP streams either way, and HTTP. */
+export const EXPERIMENT_DIRECTIONS: readonly DirectionName[] = [
+  'rx',
+  'tx',
+  'guest-to-guest',
+  'rr',
+  'tcp-rx',
+  'tcp-tx',
+  'http',
+];
+
+/** The same web application on plain loopback: beside the configurations where requests are counted. */
+export const LOOPBACK = 'loopback';
+
+/** All that a configuration can be called. */
+export const CONFIG_LABELS = [...configurationNames, 'custom'] as const;
+export type ConfigLabel = (typeof CONFIG_LABELS)[number];
+
+/** Names in metrics are known beforehand: whatever is none of the ladder is `custom`. */
+export const configLabel = (name: string): ConfigLabel =>
+  Object.hasOwn(CONFIGURATIONS, name) ? (name as ConfigLabel) : 'custom';
+
+/** What a run measures. Streams go to the guests or from them. */
+export function directionLabel(direction: Direction, tcp: boolean): DirectionName {
+  if (!tcp) return direction;
+  return direction === 'tx' ? 'tcp-tx' : 'tcp-rx';
 }
 
 /** What a configuration, or the application on plain loopback, answers over HTTP in a closed loop. */
@@ -40,16 +57,13 @@ export interface Observer {
 
 /** Tells several. Observers look on: one that fails is no reason to fail the run. */
 export function observers(...all: readonly Observer[]): Observer {
+  const tell = async (one: (o: Observer) => Promise<void>): Promise<void> => {
+    await Promise.allSettled(all.map(one));
+  };
   return {
-    phase: async (at) => {
-      await Promise.allSettled(all.map((o) => o.phase(at)));
-    },
-    finished: async (run, record) => {
-      await Promise.allSettled(all.map((o) => o.finished(run, record)));
-    },
-    answered: async (run, requests) => {
-      await Promise.allSettled(all.map((o) => o.answered?.(run, requests) ?? Promise.resolve()));
-    },
+    phase: (at) => tell((o) => o.phase(at)),
+    finished: (run, record) => tell((o) => o.finished(run, record)),
+    answered: (run, requests) => tell(async (o) => o.answered?.(run, requests)),
     released: () => {
       for (const o of all) o.released?.();
     },

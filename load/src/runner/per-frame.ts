@@ -1,41 +1,71 @@
 /** What a frame, or a request, takes: CPU time by service and component, and operations. Pure. */
-import { cpuParts } from './cpu-check.js';
-import type { CpuNsPerFrame, PerFrame } from './record.js';
+import type { CpuAccounted, CpuNsPerFrame, PerFrame } from './record.js';
 import {
+  pairs,
+  sum,
   blocksOf,
   everywhere,
   grew,
   inDriverDomain,
   inHypervisor,
-  serviceIn,
   type ServiceSnapshot,
   type Snapshot,
   type Where,
 } from '../control/snapshot.js';
 
-/** Services that are in both. */
-export function pairs(a: Snapshot, b: Snapshot): { before: ServiceSnapshot; after: ServiceSnapshot }[] {
-  const out = [];
-  for (const after of b) {
-    const before = serviceIn(a, after.name);
-    if (before) out.push({ before, after });
+/** The parts of a process's CPU time add up to it within so much. It is its data thread's (split by component, CpuMeter) and the
+ *  runtime's own threads': garbage collection and compiler. The latter is processCpu - dataThreadCpu; so what is checked is that the
+ *  components together are the data thread's time. */
+const CPU_TOLERANCE = 0.05;
+/** A process that used less than this share of a core is too idle to judge: 5 % of it is a few reads of /counters. */
+const IDLE_SHARE = 0.01;
+
+/** CPU of one service from a to b: nanoseconds by component, `runtime` included. */
+function cpuParts(a: ServiceSnapshot, b: ServiceSnapshot): { parts: Record<string, number>; processNs: number } {
+  const parts: Record<string, number> = {};
+  for (const block of b.blocks) {
+    if (block.kind !== 'cpu') continue;
+    for (const name of Object.keys(block.values)) parts[name] = sum([b], 'cpu', name) - sum([a], 'cpu', name);
   }
-  return out;
+  const processNs = b.processCpuNs - a.processCpuNs;
+  parts['runtime'] = Math.max(0, processNs - (b.dataThreadCpuNs - a.dataThreadCpuNs));
+  return { parts, processNs };
 }
 
-const GROUPS = { nic: 'nic', 'driver-domain': 'driverDomain', hypervisor: 'hypervisor', guest: 'guest' } as const;
+/** Parts over process time for every service, and a sentence for each that is off. */
+export function checkCpu(a: Snapshot, b: Snapshot): { accounted: CpuAccounted; ok: boolean; notes: string[] } {
+  const accounted: CpuAccounted = {};
+  const notes: string[] = [];
+  for (const { before, after } of pairs(a, b)) {
+    const { parts, processNs } = cpuParts(before, after);
+    const tooIdle = processNs < IDLE_SHARE * (after.atNs - before.atNs);
+    const ratio = tooIdle ? null : Object.values(parts).reduce((x, y) => x + y, 0) / processNs;
+    accounted[after.name] = ratio;
+    // So that no number is none, too.
+    if (ratio !== null && !(Math.abs(ratio - 1) <= CPU_TOLERANCE))
+      notes.push(
+        `CPU time of ${after.name}: its parts add up to ${(ratio * 100).toFixed(1)} % of what the process used`,
+      );
+  }
+  return { accounted, ok: notes.length === 0, notes };
+}
+
+/** Kinds of blocks of those that ring doorbells. */
+export const RINGING = ['nicQueue', 'nicTx', 'driver', 'netback', 'netbackTx', 'netfront', 'netfrontTx'] as const;
+
+/** Services in figures. */
+export const GROUPS = {
+  nic: 'nic',
+  'driver-domain': 'driverDomain',
+  hypervisor: 'hypervisor',
+  guest: 'guest',
+} as const;
 
 /** CPU time from a to b by service and component, for each of so many frames, or requests. */
 export function cpuPerFrame(a: Snapshot, b: Snapshot, frames: number): CpuNsPerFrame {
   const per = (ns: number): number => (frames > 0 ? ns / frames : 0);
   const out: CpuNsPerFrame = {
-    nic: 0,
-    driverDomain: 0,
-    hypervisor: 0,
-    guest: 0,
-    total: 0,
-    components: {},
-    hypervisorByCaller: {},
+    ...{ nic: 0, driverDomain: 0, hypervisor: 0, guest: 0, total: 0, components: {}, hypervisorByCaller: {} },
   };
   let hypervisorNs = 0;
   for (const { before, after } of pairs(a, b)) {
@@ -85,12 +115,7 @@ export function perFrame(a: Snapshot, b: Snapshot, frames: number, receivers: Wh
     calls('copiedBytes') +
     netback('localCopiedBytes') +
     (receivers === null ? application('copiedBytes') : application('payloadBytes'));
-  let notifications = 0;
-  let suppressed = 0;
-  for (const kind of ['nicQueue', 'nicTx', 'driver', 'netback', 'netbackTx', 'netfront', 'netfrontTx'] as const) {
-    notifications += grew(a, b, kind, 'notifications', everywhere);
-    suppressed += grew(a, b, kind, 'suppressed', everywhere);
-  }
+  const rung = (name: string): number => RINGING.reduce((n, kind) => n + grew(a, b, kind, name), 0);
   // The NIC stands for hardware, which does not wake up.
   const wakeups = grew(a, b, 'loop', 'wakeups', (s) => s.kind !== 'nic');
   return {
@@ -98,8 +123,8 @@ export function perFrame(a: Snapshot, b: Snapshot, frames: number, receivers: Wh
     hypercalls: per(calls('calls')),
     copies: copiesBy.hypervisor + copiesBy.driverDomain + copiesBy.application,
     copiedBytes: per(copiedBytes),
-    notifications: per(notifications),
-    suppressed: per(suppressed),
+    notifications: per(rung('notifications')),
+    suppressed: per(rung('suppressed')),
     wakeups: per(wakeups),
     copiesBy,
   };

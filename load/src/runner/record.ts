@@ -1,79 +1,64 @@
-/** The record of one run, as result files hold it. Fields are added freely; none changes its meaning. */
-import type { Factors } from '@grantline/base';
-import type { Direction } from './hop.js';
-import type { RequestRecord } from './requests.js';
+/** What a run is to be, and its record as result files hold it. Fields are added freely; none changes its meaning. */
+import type { CableFaults, Factors } from '@grantline/base';
+import type { CpuNs, Measured } from '../../page/messages.js';
+import type { Protocol, RequestPlan, RequestRecord } from '../control/load-api.js';
 import type { Snapshot } from '../control/snapshot.js';
 
-export interface LatencyUs {
-  p50: number;
-  p90: number;
-  p99: number;
-  p999: number;
-  max: number;
+/** Which way frames go, as a guest sees it; rr: requests to it, and its answers. */
+export type Direction = 'rx' | 'tx' | 'guest-to-guest' | 'rr';
+
+export interface RunPlan {
+  direction: Direction;
+  /** TCP streams to each guest carry the load, between the outer stack and its applications; not given: frames do. */
+  streams?: number;
+  /** Name of the comparison that the run is part of: its results folder. */
+  name: string;
+  frameSizes: number[];
+  seconds: number;
+  warmup: number;
+  linkGbps: number | null;
+  flowControl: boolean;
+  protocol: Protocol;
+  flows: number;
+  seed: number;
+  /** Given where the direction is rr; frameSizes[0] is the size of requests. */
+  rr?: RequestPlan;
+  /** Faults on the cable for as long as the run goes. */
+  faults?: CableFaults | null;
+  /** Aborted: no load is started any more, and one that runs is stopped. */
+  signal?: AbortSignal;
 }
 
-export interface CpuNsPerFrame {
-  /** The NIC model and the generator: stands for hardware, not part of total. */
-  nic: number;
-  driverDomain: number;
-  hypervisor: number;
-  guest: number;
-  /** driverDomain + hypervisor + guest. */
-  total: number;
-  /** "driverDomain.netback": what each data thread did; "driverDomain.runtime": GC and compiler threads. */
-  components: Record<string, number>;
+/** By component: "driverDomain.netback" is what a data thread did; "driverDomain.runtime": GC and compiler threads. */
+export interface CpuNsPerFrame extends CpuNs {
   /** The hypervisor's time by the domain that called; `own` is what nobody called for. */
   hypervisorByCaller: Record<string, number>;
 }
 
-export interface PerFrame {
-  grantOps: number;
-  hypercalls: number;
-  copies: number;
-  copiedBytes: number;
-  notifications: number;
-  suppressed: number;
-  wakeups: number;
+export type PerFrame = Measured['perFrame'] & {
   copiesBy: { hypervisor: number; driverDomain: number; application: number };
-}
+};
 
 /** How much of each process's CPU time the measured parts explain, 1 = all; null when it used too little to tell. */
 export type CpuAccounted = Record<string, number | null>;
 
-export interface Result {
-  config: string;
-  /** Which way the frames went, as the guest sees it. */
+export interface Result extends Measured {
   direction: Direction;
   /** TCP streams carried the load. */
   tcp?: true;
   factors: Factors;
-  round: number;
-  guests: number;
-  /** Mean of what was sent. */
-  frameBytes: number;
   /** Measured seconds. */
   seconds: number;
-  offered: { framesPerSecond: number; gbps: number };
-  delivered: { frames: number; bytes: number; framesPerSecond: number; gbps: number };
   /** Delivered frames per second of each receiver. */
   deliveredBy: Record<string, number>;
-  /** Over the whole run, warm-up and drain included. */
-  sent: number;
   /** Distinct frames that arrived whole. */
   received: number;
-  lost: number;
-  duplicate: number;
-  reordered: number;
-  corrupt: number;
-  drops: Record<string, number>;
-  conservation: 'ok' | string[];
   cpuNsPerFrame: CpuNsPerFrame;
   /** CPU seconds per second of each process. */
   cpuShare: Record<string, number>;
   cpuAccounted: CpuAccounted;
   cpuAccountedOk: boolean;
   perFrame: PerFrame;
-  latencyUs: LatencyUs | null;
   rssBytes: Record<string, number>;
   /** Share of all cores' time that the host gave to others while it was measured. */
   stealShare: number;
@@ -83,7 +68,6 @@ export interface Result {
   rr?: RequestRecord;
   /** What the injector on the cable made, by direction and kind; not given when it was off. */
   faults?: Record<string, number>;
-  notes: string[];
 }
 
 /** The median run of a configuration. */

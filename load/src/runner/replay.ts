@@ -1,18 +1,36 @@
 /** Replays a capture through one configuration and compares what each guest got with what it had to get. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Capture, MacMapping } from '@grantline/observe';
+import { UPLOAD_BYTES, parseCapture, type Capture, type MacMapping } from '@grantline/observe';
 import type { Configuration } from '@grantline/base';
 import { RunError } from '../base/errors.js';
+import { configure, type ServiceClient } from '../control/client.js';
+import { FrameBag, compareBags, expectedOf, sendableOf, type Difference } from './replay-expected.js';
 import type { Progress } from '../base/progress.js';
-import { configure } from '../control/configure.js';
 import { checkConservation, dropsOf } from './conservation.js';
-import { loadCapture, loadStatus, startLoad, stopLoad } from '../control/nic-load.js';
-import { recordedBy } from './recorded.js';
-import { compareBags, expectedOf, sendableOf, type Difference } from './replay-expected.js';
+import { loadCapture, loadStatus, startLoad, stopLoad } from '../control/load-api.js';
 import { announceRun, checkGuests, drain, type Bed } from './bed.js';
 import { sum } from '../control/snapshot.js';
 
-export interface ReplayPlan {
+interface Summary {
+  frames: number;
+  bytes: number;
+  /** Frames that there was no room for. */
+  notKept: number;
+}
+
+/** The frames that a guest's application kept in a run of mode `record`. @throws RunError when it had no room for all */
+export async function recordedBy(guest: ServiceClient): Promise<FrameBag> {
+  const summary = await guest.call<Summary>('/recorded/summary', { timeoutMs: 60_000 });
+  if (summary.notKept > 0)
+    throw new RunError(`${guest.name} had no room to keep ${summary.notKept} frames: replay fewer loops`);
+  const bag = new FrameBag();
+  const capture = parseCapture(await guest.callBytes('/recorded', { timeoutMs: 60_000, maxBytes: UPLOAD_BYTES }));
+  for (let i = 0; i < capture.count; i++)
+    bag.add(capture.bytes.subarray(capture.offsets[i], capture.offsets[i] + capture.lengths[i]));
+  return bag;
+}
+
+interface ReplayPlan {
   capture: Capture;
   mappings: MacMapping[];
   /** 0: as fast as possible; 1: as recorded; else how many times as fast. */
@@ -72,7 +90,7 @@ export async function replayOnce(
     const got = await recordedBy(service);
     guests.push({ guest: service.name, mac: macs[i], ...compareBags(expected.must[i], expected.may, got) });
   }
-  const conservation = checkConservation(c, config.factors.path);
+  const conservation = checkConservation(c, config.factors.path, 'rx');
   return {
     config: config.name,
     sentFrames: sum(c, 'cable', 'sentFrames'),

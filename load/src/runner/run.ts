@@ -1,20 +1,141 @@
 /** One run: load on, warm up, measure between two snapshots, load off, let everything come to rest, look again. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Configuration } from '@grantline/base';
+import type { RunSettings, Configuration } from '@grantline/base';
+import { configure, type DomainInfo, type ServiceClient } from '../control/client.js';
+import {
+  currentFaults,
+  setFaults,
+  startStreams,
+  stopStreams,
+  startLoad,
+  stopLoad,
+  startRequests,
+  stopRequests,
+  FAR_STATION,
+  sendOrder,
+  startSending,
+  stopSending,
+  startSink,
+  measureRequests,
+  requestRecord,
+  requestStatus,
+  type GeneratorLoad,
+} from '../control/load-api.js';
+import { announceRun, checkGuests, drain, type Bed } from './bed.js';
+import type { RunPlan, RunRecord } from './record.js';
 import type { Progress } from '../base/progress.js';
 import { cpuTimes } from '../testbed/proc.js';
-import { configure } from '../control/configure.js';
-import { announceRun, checkGuests, drain, type Bed } from './bed.js';
-import { directionLabel, type Phase } from './labels.js';
+import type { PhaseName, Progression } from '../../page/messages.js';
+import { directionLabel } from './observer.js';
 import { figures } from './figures.js';
-import type { Progression } from './observer.js';
-import { startSink } from '../control/send-load.js';
-import { meanFrameBytes } from './frame-sizes.js';
-import { measureRequests, requestRecord, requestStatus } from './requests.js';
-import type { RunRecord } from './record.js';
-import { RunLoad, sendPart } from './run-load.js';
-import type { RunPlan } from './run-plan.js';
+import { meanFrameBytes } from '../base/stats.js';
 import { inDriverDomain, inGuests, inNic, rate, type Snapshot } from '../control/snapshot.js';
+
+/** Frames of the load beside requests. */
+const BULK_BYTES = 1514;
+
+/** What a run in which guests send adds to what is announced. */
+function sendPart(plan: RunPlan, guests: readonly DomainInfo[]): Partial<RunSettings> {
+  const { protocol, flows, frameSizes, seed } = plan;
+  // One flow to each guest, and back.
+  if (plan.direction === 'rr') return { direction: 'rr', protocol: 'udp', flows: 1, to: FAR_STATION };
+  const part = { direction: 'tx' as const, protocol, flows, to: FAR_STATION, order: sendOrder(frameSizes, seed) };
+  return plan.direction === 'guest-to-guest' ? { ...part, pairs: pairsOf(guests) } : part;
+}
+
+/** Who sends to whom: the first guest to the second, the third to the fourth. */
+const pairsOf = (guests: readonly DomainInfo[]): { from: number; to: { mac: string; ip: string } }[] =>
+  guests.flatMap((g, i) => {
+    const peer = guests[i + 1];
+    return i % 2 === 1 || !peer ? [] : [{ from: g.domid, to: { mac: peer.mac ?? '', ip: peer.ip ?? '' } }];
+  });
+
+/** Those that send in a run of what guests send: all that take part, the first of each pair, or in native the domain that
+ *  the application sits in. */
+function sendersOf(bed: Bed, plan: RunPlan, native: boolean): ServiceClient[] {
+  const pairs = plan.direction === 'guest-to-guest' ? pairsOf(bed.guests).map((p) => p.from) : null;
+  const domids = new Set(pairs ?? bed.guests.map((g) => g.domid));
+  return bed.services.filter((s) => (native ? s.kind === 'driver-domain' : domids.has(s.domid)));
+}
+
+/** The load of a run: how it begins, and how all of it ends. */
+class RunLoad {
+  private readonly bed: Bed;
+  private readonly plan: RunPlan;
+  private readonly native: boolean;
+  /** What ends the parts that were begun, or whose beginning failed half way. */
+  private readonly ends: (() => Promise<unknown>)[] = [];
+
+  constructor(bed: Bed, plan: RunPlan, native: boolean) {
+    this.bed = bed;
+    this.plan = plan;
+    this.native = native;
+  }
+
+  /** @param run as it was announced; streams are not */
+  async begin(run: string): Promise<void> {
+    const { bed, plan } = this;
+    const { nic, guests } = bed;
+    const { rr, streams, faults, seed, linkGbps } = plan;
+    if (faults) {
+      const found = await currentFaults(nic);
+      await this.with(
+        () => setFaults(nic, faults),
+        () => setFaults(nic, found),
+      );
+    }
+    if (rr) {
+      const to = guests.map((g) => ({ mac: g.mac ?? '', ip: g.ip ?? '' }));
+      const start = { seed, guests: to, frameBytes: plan.frameSizes[0], linkGbps };
+      await this.with(
+        () => startRequests(nic, start, rr),
+        () => stopRequests(nic),
+      );
+      if (rr.beside === 'bulk') await this.generate(run, BULK_BYTES);
+    } else if (streams !== undefined) {
+      const direction = plan.direction === 'tx' ? 'tx' : 'rx';
+      await this.with(
+        () => startStreams(nic, { ips: guests.map((g) => g.ip ?? ''), direction, streams, linkGbps }),
+        () => stopStreams(nic),
+      );
+    } else if (plan.direction === 'tx' || plan.direction === 'guest-to-guest') {
+      const senders = sendersOf(bed, plan, this.native);
+      await this.with(
+        () => startSending(senders),
+        () => stopSending(senders),
+      );
+    } else await this.generate(run, plan.frameSizes.length === 1 ? plan.frameSizes[0] : 'imix');
+  }
+
+  /** Ends what was begun, all of it, the last first. @throws the first failure */
+  async end(): Promise<void> {
+    const failures: unknown[] = [];
+    for (let end = this.ends.pop(); end !== undefined; end = this.ends.pop())
+      await end().catch((error: unknown) => failures.push(error));
+    if (failures.length > 0) throw failures[0];
+  }
+
+  private async with(begin: () => Promise<unknown>, end: () => Promise<unknown>): Promise<void> {
+    this.ends.push(end);
+    await begin();
+  }
+
+  private generate(run: string, frameBytes: number | 'imix'): Promise<void> {
+    const { plan } = this;
+    const { nic, guests } = this.bed;
+    const load: GeneratorLoad = {
+      ...{ kind: 'generate', run, seed: plan.seed, frameBytes, protocol: plan.protocol },
+      guests: guests.map((g) => ({ domid: g.domid, mac: g.mac ?? '', ip: g.ip ?? '' })),
+      flowsPerGuest: plan.flows,
+      linkGbps: plan.linkGbps,
+      pause: plan.flowControl,
+    };
+    return this.with(
+      () => startLoad(nic, load),
+      () => stopLoad(nic),
+    );
+  }
+}
 
 const LIVE_MS = 500;
 
@@ -23,7 +144,7 @@ export function placeOf(bed: Bed, config: Configuration, round: number, plan: Ru
   return {
     run: plan.name,
     config: config.name,
-    direction: directionLabel(plan.direction ?? 'rx', plan.streams !== undefined),
+    direction: directionLabel(plan.direction, plan.streams !== undefined),
     round,
     frameBytes: meanFrameBytes(plan.frameSizes),
     guests: bed.guests.length,
@@ -41,14 +162,14 @@ export async function runOnce(
 ): Promise<RunRecord> {
   const { client, services } = bed;
   const native = config.factors.path === 'native';
-  const between = plan.direction === 'guest-to-guest';
+  const isBetween = plan.direction === 'guest-to-guest';
   const { streams } = plan;
-  const tx = streams === undefined && (plan.direction === 'tx' || between);
+  const tx = streams === undefined && (plan.direction === 'tx' || isBetween);
   const { rr } = plan;
   const ends = native ? inDriverDomain : inGuests;
   const receivers = plan.direction === 'tx' || rr ? inNic : ends;
   const place = placeOf(bed, config, round, plan);
-  const enter = (phase: Phase): Promise<void> => bed.observer.phase({ ...place, phase });
+  const enter = (phase: PhaseName): Promise<void> => bed.observer.phase({ ...place, phase });
   progress.live(`${config.name}: configuring`);
   await enter('configure');
   await configure(client, config);
@@ -114,7 +235,7 @@ export async function runOnce(
   await checkGuests(bed);
   const result = figures({
     config: config.name,
-    direction: plan.direction ?? 'rx',
+    direction: plan.direction,
     factors: config.factors,
     round,
     tcp: streams !== undefined,
@@ -128,8 +249,8 @@ export async function runOnce(
     b,
     c,
   });
-  const rest = rr ? await requestStatus(bed.nic) : null;
-  const request = rr && measured && rest ? { rr: requestRecord(rr, measured, rest, result.seconds) } : {};
+  const atRest = rr ? await requestStatus(bed.nic) : null;
+  const request = rr && measured && atRest ? { rr: requestRecord(rr, measured, atRest, result.seconds) } : {};
   const record = { ...result, ...request, raw: { a, b, c } };
   await bed.observer.finished(plan.name, record);
   return record;

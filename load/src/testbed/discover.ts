@@ -52,30 +52,35 @@ function look(dir: string): Found | null {
   );
 }
 
+/** A testbed that has started. */
+interface Usable {
+  dir: string;
+  file: TestbedFile & { hypervisor: string };
+}
+
 /** @returns the testbed that may be used, or null when a new one has to be started.
  *  @throws UserError when the directory is stale or busy */
-export function usable(dir: string): { dir: string; file: TestbedFile & { hypervisor: string } } | null {
+export function usable(dir: string): Usable | null {
   const found = discover(dir);
-  if (found.state === 'none') return null;
-  if (found.state === 'stale') throw staleError(found);
-  const { file } = found;
-  if (file.use === 'own') {
+  if (found.state === 'alive' && found.file.use === 'own')
     throw new UserError(
-      `process ${file.pid} is running its own testbed in ${dir}`,
+      `process ${found.file.pid} is running its own testbed in ${dir}`,
       'wait until it has ended, or choose another directory with --dir',
     );
-  }
-  if (file.hypervisor === null) throw new UserError(`the testbed in ${dir} is still starting`, 'try again in a moment');
-  return { dir, file: { ...file, hypervisor: file.hypervisor } };
+  return found.state === 'none' ? null : started(found);
 }
 
 /** As usable, for commands that need a running testbed. */
-export function required(dir: string): { dir: string; file: TestbedFile & { hypervisor: string } } {
+export function required(dir: string): Usable {
   const found = discover(dir);
   if (found.state === 'none')
     throw new UserError(`no testbed is running in ${dir}`, 'start one with: npx grantline up');
+  return started(found);
+}
+
+function started(found: Exclude<Found, { state: 'none' }>): Usable {
   if (found.state === 'stale') throw staleError(found);
-  const { file } = found;
+  const { dir, file } = found;
   if (file.hypervisor === null) throw new UserError(`the testbed in ${dir} is still starting`, 'try again in a moment');
   return { dir, file: { ...file, hypervisor: file.hypervisor } };
 }

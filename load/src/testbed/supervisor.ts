@@ -99,9 +99,9 @@ export class Supervisor {
     let url = '';
     await this.until('the hypervisor', async () => {
       // It says itself where it listens, in a file of its own: what answers at a port that was free before may be a stranger.
-      const there = hypervisorIn(dir);
-      if (there === null || there.pid !== hypervisor.pid || there.port === 0) return false;
-      url = `http://${bracketed(reachable(host))}:${there.port}`;
+      const found = hypervisorIn(dir);
+      if (found === null || found.pid !== hypervisor.pid || found.port === 0) return false;
+      url = `http://${bracketed(reachable(host))}:${found.port}`;
       await call('hypervisor', url, '/health/ready', { timeoutMs: 1000 });
       return true;
     });
@@ -139,10 +139,10 @@ export class Supervisor {
     try {
       this.launch(name, 'guest', domain);
       await this.until(name, async () => {
-        const there = (await client.testbed()).domains.find((d) => d.domid === domain.domid);
-        if (there?.state === 'dead') throw new RunError(`${name} died while it started`);
-        if (there?.state !== 'running' || there.http === null) return false;
-        await call(name, there.http, '/health/ready', { timeoutMs: 1000 });
+        const found = (await client.testbed()).domains.find((d) => d.domid === domain.domid);
+        if (found?.state === 'dead') throw new RunError(`${name} died while it started`);
+        if (found?.state !== 'running' || found.http === null) return false;
+        await call(name, found.http, '/health/ready', { timeoutMs: 1000 });
         return (await client.config()).settled;
       });
       this.unsettled.delete(name);

@@ -25,7 +25,7 @@ export function parseTaps(args: TapArguments, guestCount: number): Taps {
   const far = args.tap === undefined ? null : place('--tap', args.tap);
   const guests = new Map<number, TapPlace>();
   for (const text of args.guestTap ?? []) {
-    const [, number, rest = ''] = /^(?:guest(\d+)=)?(.*)$/.exec(text) ?? [];
+    const [, number, device = ''] = /^(?:guest(\d+)=)?(.*)$/.exec(text) ?? [];
     let guest = Number(number);
     if (number === undefined) for (guest = 1; guests.has(guest); guest++);
     if (guest < 1 || guest > guestCount)
@@ -35,7 +35,7 @@ export function parseTaps(args: TapArguments, guestCount: number): Taps {
       );
     if (guests.has(guest))
       throw new UserError(`guest${guest} is given two devices`, 'a guest has one interface: name it once');
-    guests.set(guest, place('--guest-tap', rest));
+    guests.set(guest, place('--guest-tap', device));
   }
   const taps = { far, guests, offload: args.tapOffload !== false };
   eachItsOwn(taps, (netns) => netns ?? '');

@@ -1,9 +1,8 @@
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import t from 'tap';
-import { judgeCheck } from '../../src/bench/targets.js';
-import { keptCheck, variantsOf } from '../../src/bench/watched.js';
-import { WATCHERS, type Watcher } from '../../src/bench/watchers.js';
+import { judgeCheck } from '../../src/bench/checks.js';
+import { keptCheck, variantsOf, WATCHERS, type Watcher } from '../../src/bench/watched.js';
 import type { Bed } from '../../src/runner/bed.js';
 
 t.test('each watcher runs alone against nobody, and all together where there are several', (t) => {

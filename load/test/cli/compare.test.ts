@@ -3,8 +3,7 @@ import { readFileSync } from 'node:fs';
 import { CONFIGURATIONS, configurationNamed, type Configuration } from '@grantline/base';
 import { compareTable, paperLines } from '../../src/report/table.js';
 import type { CompareSettings } from '../../src/report/results.js';
-import { condense, ranges, readable } from '../../src/report/text.js';
-import { flagNames } from '../../src/report/dump-text.js';
+import { condense, ranges, readable, flagNames } from '../../src/report/dump-text.js';
 import { medianIndex } from '../../src/base/stats.js';
 import { abbaOrder, summarise, verdict } from '../../src/runner/compare.js';
 import { figures } from '../../src/runner/figures.js';
@@ -17,6 +16,7 @@ function record(config: string, framesPerSecond: number, round = 0, bend: Bend =
   const b = baselineAt(framesPerSecond, 2, bend);
   const result = figures({
     config,
+    direction: 'rx',
     factors: CONFIGURATIONS.baseline,
     round,
     guests: 1,

@@ -3,7 +3,7 @@ import t, { type Test } from 'tap';
 import { UserError } from '../../src/base/errors.js';
 import { parseListen, parseRepeat, parseSeconds, parseVif } from '../../src/base/option-values.js';
 import * as o from '../../src/cli/options.js';
-import { lineRate, meanFrameBytes } from '../../src/runner/frame-sizes.js';
+import { lineRate, meanFrameBytes } from '../../src/base/stats.js';
 
 const refuses = (t: Test, f: () => unknown, what: RegExp): void => {
   try {

@@ -2,11 +2,9 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { parse } from 'yaml';
-import { isAtLeast } from '../../src/compose/engine.js';
-import { LineReader } from '../../src/compose/measure.js';
-import { failureOf } from '../../src/compose/stack.js';
+import { isAtLeast, failureOf } from '../../src/compose/deployment.js';
+import { LineReader, type MeasureLine } from '../../src/compose/measure.js';
 import { UserError } from '../../src/base/errors.js';
-import type { MeasureLine } from '../../src/compose/measure-plan.js';
 import { chooseTarget, parseRemote } from '../../src/cli/remote.js';
 import { Client } from '../../src/control/client.js';
 import { Cycle } from '../../src/runner/cycle.js';
@@ -223,7 +221,7 @@ t.test('the cycle says once what it waits for, and tries each time with the toke
     ...{ client, guests: null, lookMs: 1, configs: [configurationNamed('optimised')!], observer: observers() },
     plan: {
       ...{ frameSizes: [64], seconds: 1, warmup: 0, linkGbps: null, flowControl: true },
-      ...{ protocol: 'auto', flows: 1, seed: 1 },
+      ...{ direction: 'rx', protocol: 'auto', flows: 1, seed: 1 },
     },
     say: (line) => {
       said.push(line);

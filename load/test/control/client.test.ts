@@ -2,11 +2,11 @@
 import { createServer, type IncomingMessage, type RequestListener } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import t, { type Test } from 'tap';
-import { observerKey, remotePage } from '../../src/live/remote.js';
+import { observerKey, remotePage } from '../../src/live/board.js';
 import { Client, ServiceClient } from '../../src/control/client.js';
 import { ANSWER_BYTES_MAX, call, callBytes, HttpError, messageOf, Party } from '../../src/base/http.js';
-import { setFaults } from '../../src/runner/faults.js';
-import { recordedBy } from '../../src/runner/recorded.js';
+import { setFaults } from '../../src/control/load-api.js';
+import { recordedBy } from '../../src/runner/replay.js';
 
 const TOKEN = 'OPERATORS-TOKEN';
 

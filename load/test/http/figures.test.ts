@@ -2,19 +2,17 @@
 import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
-import { checksOf } from '../../src/bench/web.js';
-import { judgeCheck } from '../../src/bench/targets.js';
+import { checksOf } from '../../src/bench/scenarios.js';
+import { judgeCheck } from '../../src/bench/checks.js';
 import { UserError } from '../../src/base/errors.js';
 import { parseConnections, parseRates } from '../../src/cli/options.js';
-import { Latencies } from '../../src/http/latencies.js';
-import type { Generated, LoadErrors } from '../../src/http/plan.js';
-import { LOOPBACK, type HttpFile, type HttpRun } from '../../src/http/record.js';
-import { parseScenarios } from '../../src/http/scenario.js';
-import { httpVerdict, summariseHttp } from '../../src/http/summary.js';
-import { faultOf, notesOf, refusalOf } from '../../src/http/verdict.js';
-import { urlOf } from '../../src/http/edges.js';
-import { httpReportFiles, writeHttpReport } from '../../src/report/write-http.js';
-import { httpTable } from '../../src/report/http-table.js';
+import { Latencies } from '../../src/http/tally.js';
+import { type Generated, type LoadErrors, type HttpFile, type HttpRun, parseScenarios } from '../../src/http/plan.js';
+import { LOOPBACK } from '../../src/runner/observer.js';
+import { httpVerdict, summariseHttp, faultOf, notesOf, refusalOf } from '../../src/http/verdict.js';
+import { urlOf } from '../../src/control/load-api.js';
+import { httpReportFiles, writeHttpReport } from '../../src/report/write.js';
+import { httpTable } from '../../src/report/table.js';
 
 const NONE: LoadErrors = { connection: 0, timeout: 0, status: 0, wrong: 0, unanswered: 0 };
 

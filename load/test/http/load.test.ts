@@ -6,9 +6,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { loadByAutocannon } from '../../src/http/autocannon-load.js';
 import { GeneratorProcess, Loopback } from '../../src/http/child.js';
-import type { Generated, LoadPlan, Scenario } from '../../src/http/plan.js';
-import { parseScenarios } from '../../src/http/scenario.js';
-import { Turns, type Turn } from '../../src/http/turns.js';
+import { type Generated, type LoadPlan, type Scenario, parseScenarios } from '../../src/http/plan.js';
+import { Turns, type Turn } from '../../src/http/tally.js';
 import { faultOf, notesOf } from '../../src/http/verdict.js';
 
 t.setTimeout(60_000);

@@ -6,20 +6,18 @@ import { WebSocket } from 'ws';
 import type { BedState, ToBrowser } from '../../page/messages.js';
 import { columnsOf, lineRateGbps, measured, rangeOf, topOf } from '../../page/series.js';
 import { dropName, duration, whole } from '../../page/format.js';
-import { layoutOf, type Box } from '../../page/path-layout.js';
+import { layoutOf, type Box } from '../../page/path-view.js';
 import { UserError } from '../../src/base/errors.js';
 import { parsePage } from '../../src/cli/options.js';
-import { Board, finishedOf } from '../../src/live/board.js';
+import { Board, finishedOf, observerKey, remotePage } from '../../src/live/board.js';
 import { Browsers, MAX_BROWSERS, MAX_QUEUED_BYTES } from '../../src/live/browsers.js';
 import { refuseHost, refuseOrigin } from '@grantline/base';
 import { LivePage } from '../../src/live/live-page.js';
-import { growth, sampleOf } from '../../src/live/rates.js';
+import { growth, sampleOf, unannounced } from '../../src/live/rates.js';
 import { Watch } from '../../src/live/watch.js';
-import { unannounced } from '../../src/live/ways.js';
-import { observerKey, remotePage } from '../../src/live/remote.js';
 import { parseRequest } from '../../src/live/schema.js';
 import { Client, type DomainInfo } from '../../src/control/client.js';
-import type { Progression } from '../../src/runner/observer.js';
+import type { Progression } from '../../page/messages.js';
 import type { RunRecord } from '../../src/runner/record.js';
 import type { ServiceSnapshot } from '../../src/control/snapshot.js';
 
@@ -275,7 +273,16 @@ t.test(
 );
 
 const progression: Progression = {
-  ...{ run: 'r1', config: 'optimised', round: 0, phase: 'measure', frameBytes: 1514, guests: 1, linkGbps: null },
+  ...{
+    run: 'r1',
+    config: 'optimised',
+    direction: 'rx',
+    round: 0,
+    phase: 'measure',
+    frameBytes: 1514,
+    guests: 1,
+    linkGbps: null,
+  },
 };
 function record(config: string, gbps: number, round = 0): RunRecord {
   return {
@@ -406,7 +413,7 @@ t.test('rates are of what grew between two looks; a reset in between is no negat
     values: { frames: 0, bytes: 0, dropNoBuffer: drops },
   });
   const cpu = (stack: number, idle: number) => ({ kind: 'cpu', labels: {}, values: { stack, idle } });
-  const at = { nowMs: 1, config: 'optimised', native: false, phase: 'measure' as const };
+  const at = { nowMs: 1, config: 'optimised', native: false, phase: 'measure' as const, direction: 'rx' as const };
   const before = [snapshot(0, 'guest1', [app(100, 1e5), cpu(1e9, 0)]), snapshot(0, 'nic', [queue(5)])];
   const after = [snapshot(5e8, 'guest1', [app(600, 125e6 + 1e5), cpu(1.1e9, 9e8)]), snapshot(5e8, 'nic', [queue(15)])];
   const sample = sampleOf(growth(before, after), after, at);
@@ -428,7 +435,7 @@ t.test(
   'what guests send is shown as such: out of the cable and not doubled, with the direction beside the name',
   (t) => {
     const block = (kind: string, values: Record<string, number>, labels = {}) => ({ kind, labels, values });
-    const at = { nowMs: 1, config: 'baseline', native: false, phase: 'measure' as const };
+    const at = { nowMs: 1, config: 'baseline', native: false, phase: 'measure' as const, direction: 'rx' as const };
     const zero = (s: ServiceSnapshot): ServiceSnapshot => ({
       ...{ ...s, atNs: 0 },
       blocks: s.blocks.map((b) => ({ ...b, values: Object.fromEntries(Object.keys(b.values).map((k) => [k, 0])) })),

@@ -5,8 +5,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import t from 'tap';
 import { patternBody } from '@grantline/measure';
-import { errorsOf } from '../../src/http/plan.js';
-import type { HttpFile } from '../../src/http/record.js';
+import { errorsOf, type HttpFile } from '../../src/http/plan.js';
 import { Bench, eventually, voided } from '../e2e/kit.js';
 
 t.setTimeout(180_000);

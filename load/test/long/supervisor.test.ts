@@ -9,7 +9,7 @@ import { serviceProcesses } from '../../src/testbed/proc.js';
 import { discover } from '../../src/testbed/discover.js';
 import { closedBelow, closedToOthers, inheritedEnv, separateUsers, startAs } from '../../src/testbed/service-env.js';
 import { Supervisor } from '../../src/testbed/supervisor.js';
-import { edgeDoors } from '../../src/control/edge.js';
+import { edgeDoors } from '../../src/control/load-api.js';
 import { Bench, freePort } from '../e2e/kit.js';
 
 t.setTimeout(400_000);

@@ -7,10 +7,10 @@ import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ECHO_PORT, WEB_PORT, configurationNamed, parseFaults } from '@grantline/base';
-import type { Client, ServiceClient } from '../../src/control/client.js';
-import { configure } from '../../src/control/configure.js';
-import { edgeDoors, openDoor, ping } from '../../src/control/edge.js';
-import { setFaults } from '../../src/runner/faults.js';
+import { type Client, type ServiceClient, configure } from '../../src/control/client.js';
+import { edgeDoors } from '../../src/control/load-api.js';
+import { openDoor, ping } from './nic-calls.js';
+import { setFaults } from '../../src/control/load-api.js';
 import { Supervisor } from '../../src/testbed/supervisor.js';
 import { exchange } from '../e2e/kit.js';
 

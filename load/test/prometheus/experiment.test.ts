@@ -6,19 +6,19 @@ import t, { type Test } from 'tap';
 import { LABEL_NAMES, type Family } from '@grantline/machine';
 import { UserError } from '../../src/base/errors.js';
 import { LivePage } from '../../src/live/live-page.js';
-import { observerKey, remotePage } from '../../src/live/remote.js';
-import { Experiment } from '../../src/prometheus/experiment.js';
-import { EXPERIMENT_FAMILIES } from '../../src/prometheus/families.js';
+import { observerKey, remotePage } from '../../src/live/board.js';
+import { Experiment, EXPERIMENT_FAMILIES } from '../../src/prometheus/experiment.js';
 import { showExperiment } from '../../src/prometheus/server.js';
 import { Client } from '../../src/control/client.js';
-import { CONFIG_LABELS, EXPERIMENT_DIRECTIONS, PHASES } from '../../src/runner/labels.js';
-import { observers, type Progression } from '../../src/runner/observer.js';
+import { CONFIG_LABELS, EXPERIMENT_DIRECTIONS, PHASES, observers } from '../../src/runner/observer.js';
+import type { Progression } from '../../page/messages.js';
 import type { RunRecord } from '../../src/runner/record.js';
 import { REPOSITORY } from '../../src/testbed/paths.js';
 import { takeRunLock } from '../../src/testbed/run-lock.js';
 
 const at = (over: Partial<Progression> = {}): Progression => ({
-  ...{ run: 'r1', config: 'baseline', round: 0, phase: 'measure', frameBytes: 1514, guests: 2, linkGbps: null },
+  ...{ run: 'r1', config: 'baseline', direction: 'rx', round: 0, phase: 'measure' },
+  ...{ frameBytes: 1514, guests: 2, linkGbps: null },
   ...over,
 });
 const record = (over: Partial<RunRecord> = {}): RunRecord => ({

@@ -1,7 +1,6 @@
 /** Results made by hand for tests of reports, and a strict reader of the markup that comes out. */
 import { CONFIGURATIONS } from '@grantline/base';
-import type { Source } from '../../src/report/read.js';
-import type { CompareResults, RunResult } from '../../src/report/schema.js';
+import type { Source, CompareResults, RunResult } from '../../src/report/read.js';
 import { figures } from '../../src/runner/figures.js';
 import { baselineAt } from '../runner/hand-made.js';
 
@@ -22,6 +21,7 @@ export function runOf(config: string, gbps: number, round = 0, guests = 1): RunR
   const factors = Object.entries(CONFIGURATIONS).find(([name]) => name === config)?.[1] ?? CONFIGURATIONS.optimised;
   const run = figures({
     config,
+    direction: 'rx',
     factors,
     round,
     guests,

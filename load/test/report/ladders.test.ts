@@ -62,7 +62,7 @@ t.test('the paper measured receive: its marks and its table stand there only', (
 t.test('the headline is of receive, and says what transmit came to', (t) => {
   const { headline } = documentOf(modelOf(both), laddersOf(both), false);
   t.match(headline.lead, /^10\.0 to 40\.0 Gb\/s/);
-  t.match(headline.rest.join('\n'), /^Transmit: 0\.80 to 36\.0 Gb\/s from baseline to optimised, 45 times\.$/m);
+  t.match(headline.remarks.join('\n'), /^Transmit: 0\.80 to 36\.0 Gb\/s from baseline to optimised, 45 times\.$/m);
   t.end();
 });
 

@@ -2,9 +2,8 @@ import t, { type Test } from 'tap';
 import fc from 'fast-check';
 import { modelOf } from '../../src/report/model.js';
 import { cpuPlot } from '../../src/report/plot-cpu.js';
-import { guestsPlot } from '../../src/report/plot-guests.js';
+import { guestsPlot, throughputPlot } from '../../src/report/plot-throughput.js';
 import { latencyPlot } from '../../src/report/plot-latency.js';
-import { throughputPlot } from '../../src/report/plot-throughput.js';
 import { renderPlot, type Plot } from '../../src/report/svg.js';
 import { LADDER, readMarkup, resultsOf, runOf, sourcesOf, type Made, type Tag } from './kit.js';
 

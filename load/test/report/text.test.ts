@@ -1,16 +1,14 @@
 import t from 'tap';
 import { factorsTable, repeatLine } from '../../src/report/provenance.js';
-import { escapeMarkdown } from '../../src/report/markdown.js';
+import { escapeMarkdown } from '../../src/report/render.js';
 import { css, escapeText, markup } from '../../src/report/markup.js';
 import { modelOf } from '../../src/report/model.js';
-import { orderLines } from '../../src/report/order.js';
-import { checkTogether } from '../../src/report/read.js';
-import { faultsOf, headlineOf, intervalLine, settingsLine } from '../../src/report/story.js';
+import { orderLines, faultsOf, headlineOf, intervalLine, settingsLine } from '../../src/report/story.js';
+import { checkTogether, type CompareResults } from '../../src/report/read.js';
 import { throughputTable } from '../../src/report/tables.js';
 import { PAPER_ORDER } from '../../src/report/paper.js';
 import { requestRows } from '../../src/report/requests.js';
 import { reportFiles } from '../../src/report/write.js';
-import type { CompareResults } from '../../src/report/schema.js';
 import { LADDER, readMarkup, resultsOf, runOf, sourcesOf, type Made } from './kit.js';
 
 const HOSTILE = `</title></style><script>alert(1)</script><img src=x onerror="a()">' | \`x\` [a](javascript:b) ${String.fromCharCode(0, 27)}=1+1`;
@@ -135,7 +133,7 @@ t.test('the same results give the same bytes', (t) => {
 t.test('the headline is the gain, or says why there is none', (t) => {
   const head = (made: readonly Made[], settings = {}) => {
     const h = headlineOf(modelOf(sourcesOf(resultsOf(made, settings))));
-    return [h.lead, ...h.rest].join(' ');
+    return [h.lead, ...h.remarks].join(' ');
   };
   t.match(
     head(LADDER),

@@ -1,9 +1,14 @@
-import { foundHops } from '../../src/runner/faults.js';
+import {
+  foundHops,
+  checkConservation,
+  rxHops,
+  type Hop,
+  requestHops,
+  betweenHops,
+  txHops,
+} from '../../src/runner/conservation.js';
 import t from 'tap';
 import { COUNTERS } from '@grantline/observe';
-import { checkConservation, hops, type Hop } from '../../src/runner/conservation.js';
-import { requestHops } from '../../src/runner/request-conservation.js';
-import { betweenHops, txHops } from '../../src/runner/tx-conservation.js';
 import type { ServiceName, ServiceSnapshot } from '../../src/control/snapshot.js';
 
 type Values = Record<string, number>;
@@ -79,7 +84,7 @@ function run(path: Path) {
 const PATHS: Path[] = ['split', 'direct', 'native'];
 
 t.test('a run with every kind of drop is conserved, errors and refused buffers included', (t) => {
-  for (const path of PATHS) t.equal(checkConservation(run(path), path), 'ok', path);
+  for (const path of PATHS) t.equal(checkConservation(run(path), path, 'rx'), 'ok', path);
   t.end();
 });
 
@@ -87,7 +92,7 @@ t.test('one frame more or less in any counter of any hop is found, and the hops 
   const wrong: string[] = [];
   let tried = 0;
   for (const path of PATHS) {
-    const all = hops(run(path), path);
+    const all = rxHops(run(path), path);
     for (const by of [-1, 1]) {
       for (const [s, service] of run(path).entries()) {
         for (const [b, block] of service.blocks.entries()) {
@@ -95,13 +100,13 @@ t.test('one frame more or less in any counter of any hop is found, and the hops 
             const what = `${path}: ${service.name} ${block.kind}.${counter} ${by}`;
             const bent = run(path);
             bent[s].blocks[b].values[counter] += by;
-            const after = hops(bent, path);
+            const after = rxHops(bent, path);
             // Hops in which the counter stands on one side, by its effect on the sums.
             const total = (terms: { value: number }[]): number => terms.reduce((n, x) => n + x.value, 0);
             const touched = after.filter(
               (h, i) => total(h.in) !== total(all[i].in) || total(h.out) !== total(all[i].out),
             );
-            const found = checkConservation(bent, path);
+            const found = checkConservation(bent, path, 'rx');
             const names = touched.map((h) => h.name);
             const said = found === 'ok' ? [] : found.map((f) => f.split(':')[0]);
             // What is of buffers stands in no hop.
@@ -121,8 +126,8 @@ t.test('one frame more or less in any counter of any hop is found, and the hops 
 
 t.test('each hop is broken by one frame that vanishes in it', (t) => {
   for (const path of PATHS) {
-    for (const hop of hops(run(path), path)) {
-      const found = checkConservation(bendOut(run(path), path, hop.name), path);
+    for (const hop of rxHops(run(path), path)) {
+      const found = checkConservation(bendOut(run(path), path, hop.name), path, 'rx');
       t.ok(Array.isArray(found) && found.some((f) => f.startsWith(`${hop.name}: `)), `${path}: ${hop.name}`);
     }
   }
@@ -131,7 +136,7 @@ t.test('each hop is broken by one frame that vanishes in it', (t) => {
 
 /** The hops of all directions. */
 const all = (path: Path): Hop[] => [
-  ...hops([], path),
+  ...rxHops([], path),
   ...txHops([], path),
   ...betweenHops([], path),
   ...requestHops([], path),
@@ -180,18 +185,25 @@ t.test('a frame that netback answered with an error is neither lost nor counted 
   of('stack').inFrames--;
   of('stack').toSocket--;
   of('app').frames--;
-  t.equal(checkConservation(snap, 'split'), 'ok');
+  t.equal(checkConservation(snap, 'split', 'rx'), 'ok');
   of('netfront').dropError--;
   of('netfront').frames--;
-  t.equal(checkConservation(snap, 'split'), 'ok', 'an answer that netfront has not counted is none of its frames');
+  t.equal(
+    checkConservation(snap, 'split', 'rx'),
+    'ok',
+    'an answer that netfront has not counted is none of its frames',
+  );
   of('netfront').frames--;
-  t.match(checkConservation(snap, 'split'), [/^netback to netfront: .*difference 1/, /^netfront: .*difference -1/]);
+  t.match(checkConservation(snap, 'split', 'rx'), [
+    /^netback to netfront: .*difference 1/,
+    /^netfront: .*difference -1/,
+  ]);
   t.end();
 });
 
 /** Takes one frame out of the first counter on the out side of a hop. */
 function bendOut(snap: ServiceSnapshot[], path: Path, hop: string): ServiceSnapshot[] {
-  const [kind, counter] = hops(snap, path)
+  const [kind, counter] = rxHops(snap, path)
     .find((h) => h.name === hop)!
     .out[0].name.replace(/\[.*\]/, '')
     .split('.');

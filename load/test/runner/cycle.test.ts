@@ -46,7 +46,15 @@ async function bed(at: (what: string) => Promise<void> | void) {
   return { nic, client, close: () => server.close() };
 }
 
-const plan = { frameSizes: [60], seconds: 30, warmup: 30, linkGbps: null, flowControl: true, protocol: 'udp' as const };
+const plan = {
+  direction: 'rx' as const,
+  frameSizes: [60],
+  seconds: 30,
+  warmup: 30,
+  linkGbps: null,
+  flowControl: true,
+  protocol: 'udp' as const,
+};
 
 for (const when of ['resetCounters', 'POST /load', 'snapshot', 'putConfig'])
   t.test(`a cycle that is stopped at ${when} leaves no load behind`, async (t) => {

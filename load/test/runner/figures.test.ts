@@ -1,16 +1,16 @@
 import t from 'tap';
 import { CONFIGURATIONS } from '@grantline/base';
 import { checkConservation, dropsOf } from '../../src/runner/conservation.js';
-import { checkCpu } from '../../src/runner/cpu-check.js';
-import { figures, type RunInput } from '../../src/runner/figures.js';
+import { checkCpu } from '../../src/runner/per-frame.js';
+import { figures, type RunInput, voidRules, type RunConditions } from '../../src/runner/figures.js';
 import type { ServiceSnapshot } from '../../src/control/snapshot.js';
-import { voidRules, type RunConditions } from '../../src/runner/void-rules.js';
 import { baselineAt } from './hand-made.js';
 
 const near = (a: number, b: number): boolean => Math.abs(a - b) < 1e-6 * Math.max(1, Math.abs(b));
 
 const input = (over: Partial<RunInput> = {}): RunInput => ({
   config: 'baseline',
+  direction: 'rx',
   factors: CONFIGURATIONS.baseline,
   round: 0,
   guests: 1,
@@ -105,7 +105,7 @@ t.test('a run in which nothing arrived gives zeros, not NaN', (t) => {
 });
 
 t.test('conservation holds for a run in which everything adds up', (t) => {
-  t.equal(checkConservation(baselineAt(1_000_000, 1), 'split'), 'ok');
+  t.equal(checkConservation(baselineAt(1_000_000, 1), 'split', 'rx'), 'ok');
   t.end();
 });
 
@@ -126,7 +126,7 @@ t.test('a frame that vanishes at any hop is found, and the hop is named with its
     ['guest1/app.frames', 1, /stack to application.*difference -1/],
   ];
   for (const [where, by, pattern] of cases) {
-    const found = checkConservation(baselineAt(1_000_000, 1, { [where]: by }), 'split');
+    const found = checkConservation(baselineAt(1_000_000, 1, { [where]: by }), 'split', 'rx');
     t.ok(Array.isArray(found), where);
     t.ok(
       (found as string[]).some((v) => pattern.test(v)),
@@ -146,7 +146,7 @@ t.test('a counted drop is conserved and listed with its reason', (t) => {
     'guest1/stack.toSocket': -5,
     'guest1/app.frames': -5,
   });
-  t.equal(checkConservation(snap, 'split'), 'ok');
+  t.equal(checkConservation(snap, 'split', 'rx'), 'ok');
   t.same(dropsOf(snap), { 'netback.dropQueueFull': 5 });
   t.end();
 });
@@ -172,6 +172,7 @@ t.test('a process that did next to nothing is not judged', (t) => {
 });
 
 const calm: RunConditions = {
+  direction: 'rx',
   stealShare: 0.001,
   linkGbps: 10,
   frameBytes: 1514,

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { truncateSync } from 'node:fs';
 import t from 'tap';
-import { readUpTo } from '../../src/base/user-input.js';
+import { readUpTo } from '../../src/base/user-file.js';
 import { readToken } from '../../src/cli/remote.js';
 import { readCapture } from '../../src/cli/replay.js';
 import { parseCapture, writePcap, type Capture } from '@grantline/observe';
@@ -180,7 +180,7 @@ t.test('of a file that is too long no more is read than shows it, also of one wi
     [
       '-c',
       `head -c 300000 /dev/zero | "${process.execPath}" --input-type=module -e "
-    const { readUpTo } = await import('${new URL('../../src/base/user-input.js', import.meta.url).href}');
+    const { readUpTo } = await import('${new URL('../../src/base/user-file.js', import.meta.url).href}');
     console.log(readUpTo('-', 300000).length, readUpTo('-', 0).length, readUpTo('/dev/null', 0).length);"`,
     ],
     { encoding: 'utf8' },
