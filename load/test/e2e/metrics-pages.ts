@@ -5,6 +5,7 @@ import type { Test } from 'tap';
 import type { CompareFile } from '../../src/report/results.js';
 import { call, callBytes } from '../../src/base/http.js';
 import { sum, type BlockKind } from '../../src/control/snapshot.js';
+import { lacking } from './kit.js';
 
 /** Pages as text, by domain: those that service discovery names, and the live page's, which shows the experiment. */
 export async function scrape(hypervisor: string, page: string): Promise<Map<string, string>> {
@@ -79,7 +80,7 @@ export function sameInMetrics(
   // The testbed has the configuration back that it was started with.
   t.equal(total(after, 'grantline_pool_grants', { domain: 'guest1' }), 512);
   t.ok(total(after, 'grantline_posted_buffers', { queue: 'vif1.0' }) > 0);
-  void t.test('promtool finds nothing', { skip: noPromtool }, (t) => {
+  void t.test('promtool finds nothing', { skip: lacking({ promtool: 'prometheus' }) }, (t) => {
     for (const [domain, page] of pages) t.equal(promtool(page), '', domain);
     t.end();
   });
@@ -100,11 +101,6 @@ function badLabels(series: readonly Series[]): string[] {
     .filter((s) => s.labels['domain'] === undefined || Object.keys(s.labels).some((label) => !known.has(label)))
     .map((s) => `${s.name} ${JSON.stringify(s.labels)}`);
 }
-
-/** False, or why promtool cannot be asked. */
-const noPromtool: string | false = spawnSync('promtool', ['--version']).error
-  ? 'promtool is not installed (Debian package prometheus)'
-  : false;
 
 /** What promtool finds wrong with a page; empty when nothing. */
 function promtool(page: string): string {
