@@ -164,11 +164,10 @@ function note(result, path, seen, details) {
 
 /** A line for each test in the file's own as it ends, with the time since the one before it; before the line what it comments, and what
  *  fails. @param {Parser} parser */
-function tellSteps(parser, depth = 0) {
-  let started = Date.now();
+function tellSteps(parser, depth = 0, started = Date.now()) {
   const say = (line) => console.log(INDENT + '  '.repeat(depth - 1) + line);
   parser.on('child', (child) => {
-    tellSteps(child, depth + 1);
+    tellSteps(child, depth + 1, started);
     if (depth === 0) return;
     child.on('complete', ({ ok }) => {
       say(`${ok ? 'ok  ' : 'FAIL'} ${child.name} (${((Date.now() - started) / 1000).toFixed(1)} s)`);

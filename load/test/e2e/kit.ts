@@ -81,10 +81,10 @@ export const carried = (results: CompareFile['results']): unknown[] =>
   results.map((x) => [x.config, served(x).length, x.conservation]);
 export const ALL_CARRY = configurationNames.map((config) => [config, config === 'native' ? 1 : 2, 'ok']);
 
-/** Those that have not ended: a test that is interrupted ends them. */
+/** Those that have not ended: a test that is interrupted ends them. Not `once`: tap ends a process whose listeners are gone. */
 const benches = new Set<Bench>();
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
-  process.once(signal, () => {
+  process.on(signal, () => {
     void Promise.allSettled([...benches].map((bench) => bench.end())).then(() => process.exit(1));
   });
 
@@ -109,6 +109,8 @@ export class Bench {
 
   /** Starts the command. @param words its arguments, and what to set in its environment */
   start(...words: (string | NodeJS.ProcessEnv)[]): Running {
+    // A test that is interrupted may go on while it is cleared up.
+    if (!benches.has(this)) throw new Error('the test is over');
     const env = Object.assign({}, ...words.filter((w) => typeof w !== 'string')) as NodeJS.ProcessEnv;
     return this.spawn([process.execPath, COMMAND, ...words.filter((w) => typeof w === 'string')], env);
   }

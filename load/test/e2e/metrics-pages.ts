@@ -29,8 +29,8 @@ interface Series {
 }
 
 /** All series of all pages. */
-export function seriesOf(pages: ReadonlyMap<string, string>): Series[] {
-  return [...pages.values()].flatMap((page) =>
+export function seriesOf(pages: Iterable<string>): Series[] {
+  return [...pages].flatMap((page) =>
     page.split('\n').flatMap((line) => {
       const found = /^([a-z_]+)\{(.*)\} (\S+)$/.exec(line);
       if (found === null) return [];
@@ -50,7 +50,7 @@ export function sameInMetrics(
   pages: ReadonlyMap<string, string>,
   file: CompareFile,
 ): void {
-  const after = seriesOf(pages);
+  const after = seriesOf(pages.values());
   t.same([...pages.keys()].sort(), ['driver-domain', 'experimenter', 'guest1', 'guest2', 'hypervisor', 'nic']);
   t.same(badLabels(after), []);
   const grown = (name: string, labels = {}): number => total(after, name, labels) - total(before, name, labels);
@@ -87,7 +87,7 @@ export function sameInMetrics(
 }
 
 /** Sum of a metric over all series that have these labels. */
-function total(series: readonly Series[], name: string, labels: Readonly<Record<string, string>> = {}): number {
+export function total(series: readonly Series[], name: string, labels: Readonly<Record<string, string>> = {}): number {
   const wanted = Object.entries(labels);
   return series
     .filter((s) => s.name === name && wanted.every(([label, value]) => s.labels[label] === value))

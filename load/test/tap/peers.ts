@@ -30,7 +30,7 @@ const roles: Record<string, (host: string) => void> = {
         response.setHeader('content-length', bytes);
         response.end(bodyOf(bytes));
       }
-    }).listen(SERVER_PORT);
+    }).listen(SERVER_PORT, () => say('listening'));
   },
 
   /** One connection, one request after the other; tells how many were answered. */

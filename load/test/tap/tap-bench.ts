@@ -1,7 +1,7 @@
 /** A testbed with kernels at the far end of its cable and in guests: network namespaces that a test makes and removes again, programs
  *  in them, and how they reach each other. */
 import { ok as must } from 'node:assert/strict';
-import { accessSync, constants, readFileSync, writeFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Test } from 'tap';
 import { callBytes } from '../../src/base/http.js';
@@ -92,14 +92,21 @@ export class TapBench extends Bench {
     return this.stay(ns, `${process.execPath} ${PEERS} ${role} ${address}`.trim());
   }
 
+  /** What fetch and upload talk to. */
+  async serve(ns: string): Promise<void> {
+    await this.peer(ns, 'server').until(/listening/);
+  }
+
   /** Devices besides loopback, as text; empty when there are none. */
   async devices(ns: string): Promise<string> {
     const { stdout } = await this.call(`ip -n ${ns} -o link`);
     return stdout.replace(/.* lo: .*\n/, '').trim();
   }
 
-  async devicesLeft(): Promise<string[]> {
-    return (await Promise.all([FAR, ONE, TWO].map((ns) => this.devices(ns)))).filter(Boolean);
+  /** Processes, files and devices, as text. Empty when nothing is left. */
+  async left(): Promise<string[]> {
+    const devices = await Promise.all([FAR, ONE, TWO].map((ns) => this.devices(ns)));
+    return [existsSync(this.dir) ? this.dir : '', ...this.leftovers(), ...devices].filter(Boolean);
   }
 
   /** What a kernel takes an address for. */
