@@ -112,8 +112,7 @@ t.test('what a fresh clone runs first needs nothing that is installed', (t) => {
       if (from.startsWith('.')) look(join(file, '..', from));
     }
   };
-  for (const tool of ['start', 'test', 'check', 'tap-check', 'compose-check', 'grafana-check', 'bench', 'dashboards'])
-    look(`tools/${tool}.mjs`);
+  for (const tool of ['run', 'test', 'check', 'grafana-check/judge']) look(`tools/${tool}.mjs`);
   look('load/bin/grantline.mjs');
   t.ok(seen.has('tools/setup.mjs'));
   t.end();

@@ -1,12 +1,22 @@
-// Holds the committed dashboards to Grafana's own data code (@grafana/data): does it know the units and write numbers as meant, do the
-// transformations make what the panels draw from, do the overrides find their fields.
+// npm run check:grafana: holds the committed dashboards to Grafana's own data code (@grafana/data): does it know the units and write
+// numbers as meant, do the transformations make what the panels draw from, do the overrides find their fields. It weighs 180 MB, so it is
+// not among the project's dependencies: it has a lockfile of its own and is installed here. Once it is, npm run test:views judges with it
+// what the panels would draw of a real Prometheus' answers.
 //   node tools/grafana-check/judge.mjs               units, transformations and matchers by name
 //   node tools/grafana-check/judge.mjs ANSWERS.json  also over answers of a Prometheus: {file: {panel id: {query letter: [series]}}},
 //                                                    series as its API gives them; dashboards/test/views/prometheus.test.ts writes them
 // Prints what is wrong, a line each; ends with 1 when anything is.
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
+import { requirePlatform, step } from '../setup.mjs';
+
+requirePlatform();
+const home = fileURLToPath(new URL('.', import.meta.url));
+if (!existsSync(`${home}/node_modules/.package-lock.json`)) {
+  const install = ['ci', '--prefix', home, '--ignore-scripts', '--no-audit', '--no-fund'];
+  step('installing @grafana/data (npm ci)', 'npm', install);
+}
 
 // Grafana formats for the browser's language; and what it loads looks for a document once there is a window.
 Object.defineProperty(globalThis, 'navigator', { value: { language: 'en', languages: ['en'] }, configurable: true });

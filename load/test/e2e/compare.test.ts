@@ -81,7 +81,7 @@ t.test('comparisons on a running testbed', async (t) => {
   });
 
   await t.test('a factor can be switched alone, and guests may be left out', async (t) => {
-    const before = seriesOf(await scrape(hypervisor, page));
+    const before = seriesOf((await scrape(hypervisor, page)).values());
     const r = await bench.run('compare', '--set', 'lro=false', '--seconds', '0.3', '--warmup', '0.1', '--json', json);
     t.equal(r.code, 0, r.stderr);
     t.same(

@@ -1,5 +1,5 @@
-/** What the end-to-end tests share: the command as a process, in a directory of its own. */
-import { spawn, type ChildProcess } from 'node:child_process';
+/** What the end-to-end tests share: the command and other programs as processes, in a directory of their own. */
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
 import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { availableParallelism, loadavg } from 'node:os';
@@ -13,20 +13,38 @@ import { discover } from '../../src/testbed/discover.js';
 import { REPOSITORY } from '../../src/testbed/paths.js';
 import { serviceProcesses, type ServiceProcess } from '../../src/testbed/proc.js';
 
+export const COMMAND = join(REPOSITORY, 'load/bin/grantline.mjs');
 export const CAPTURE = join(REPOSITORY, 'load/captures/lan-http.pcap');
 
 /** What is promised for a machine that has nothing else to do, in seconds here: much longer where others want its cores too. */
 export const within = (seconds: number): number => (loadavg()[0] > availableParallelism() ? 10 : 1) * seconds;
 
-/** Waits until it is so. @throws after the limit */
+/** Waits until it is so; what cannot be asked is not so yet. @throws after the limit */
 export async function eventually(
   what: string,
   so: () => boolean | Promise<boolean>,
   lookMs = 20,
   limitMs = 60_000,
 ): Promise<void> {
-  for (const end = performance.now() + limitMs; !(await so()); await sleep(lookMs))
-    if (performance.now() > end) throw new Error(`not within ${limitMs / 1000} s: ${what}`);
+  let why = '';
+  const isSo = async (): Promise<boolean> => {
+    try {
+      return await so();
+    } catch (error) {
+      why = `: ${String(error)}`;
+      return false;
+    }
+  };
+  for (const end = performance.now() + limitMs; !(await isSo()); await sleep(lookMs))
+    if (performance.now() > end) throw new Error(`not within ${limitMs / 1000} s: ${what}${why}`);
+}
+
+/** Programs that a test asks for, and the Debian packages that have them. @returns why it cannot be tried; false: it can */
+export function lacking(programs: Readonly<Record<string, string>>): string | false {
+  for (const [program, pack] of Object.entries(programs))
+    if (spawnSync('sh', ['-c', `command -v ${program}`]).status !== 0)
+      return `no ${program} here: apt-get install ${pack}`;
+  return false;
 }
 
 export interface Ended {
@@ -35,6 +53,18 @@ export interface Ended {
   stderr: string;
   /** From the last signal (or the start) to the end. */
   seconds: number;
+}
+
+/** The start of a long text and its end: a verdict stands before the table, a stack behind it. */
+const ends = (text: string, most = 1500): string =>
+  text.length <= 2 * most
+    ? text
+    : `${text.slice(0, most)}\n[${text.length - 2 * most} characters]\n${text.slice(-most)}`;
+
+/** @returns what a program printed @throws when it has failed */
+export function succeeded({ code, stdout, stderr }: Ended, what = 'it'): string {
+  if (code !== 0) throw new Error(`${what} ended with ${code}: ${ends(stderr.trim())}\n${ends(stdout.trim())}`);
+  return stdout;
 }
 
 /** A machine that does much else may find the HTTP generator full, or answer nothing in a short run: a void run is no fault of
@@ -51,29 +81,63 @@ export const carried = (results: CompareFile['results']): unknown[] =>
   results.map((x) => [x.config, served(x).length, x.conservation]);
 export const ALL_CARRY = configurationNames.map((config) => [config, config === 'native' ? 1 : 2, 'ok']);
 
+/** Those that have not ended: a test that is interrupted ends them. Not `once`: tap ends a process whose listeners are gone. */
+const benches = new Set<Bench>();
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+  process.on(signal, () => {
+    void Promise.allSettled([...benches].map((bench) => bench.end())).then(() => process.exit(1));
+  });
+
 export class Bench {
   readonly home: string;
   /** The testbed's directory; not made here. */
   readonly dir: string;
+  /** What programs have in their environment besides. */
+  readonly env: NodeJS.ProcessEnv;
+  /** What programs get for ending themselves when a test is over. */
+  protected readonly graceMs: number = 3000;
+  /** Processes that run. */
+  private readonly running = new Set<Running>();
 
-  constructor(name: string) {
+  constructor(name: string, env: NodeJS.ProcessEnv = {}) {
+    this.env = env;
     this.home = `/dev/shm/grantline-test-${process.pid}-${name}`;
     this.dir = join(this.home, 'bed');
     mkdirSync(this.home, { recursive: true });
+    benches.add(this);
   }
 
   /** Starts the command. @param words its arguments, and what to set in its environment */
   start(...words: (string | NodeJS.ProcessEnv)[]): Running {
+    // A test that is interrupted may go on while it is cleared up.
+    if (!benches.has(this)) throw new Error('the test is over');
     const env = Object.assign({}, ...words.filter((w) => typeof w !== 'string')) as NodeJS.ProcessEnv;
-    return new Running(
-      this,
-      words.filter((w) => typeof w === 'string'),
-      env,
-    );
+    return this.spawn([process.execPath, COMMAND, ...words.filter((w) => typeof w === 'string')], env);
   }
 
   run(...args: string[]): Promise<Ended> {
     return this.start(...args).ended;
+  }
+
+  /** Starts another program. @param line its words, without quotes, @param more arguments as they are */
+  program(line: string, ...more: string[]): Running {
+    return this.spawn([...line.split(/ +/), ...more], {});
+  }
+
+  call(line: string, ...more: string[]): Promise<Ended> {
+    return this.program(line, ...more).ended;
+  }
+
+  /** @returns what it printed @throws when it fails */
+  async must(line: string, ...more: string[]): Promise<string> {
+    return succeeded(await this.call(line, ...more), line);
+  }
+
+  private spawn(command: string[], env: NodeJS.ProcessEnv): Running {
+    const running = new Running(this, command, env);
+    this.running.add(running);
+    void running.ended.then(() => this.running.delete(running));
+    return running;
   }
 
   /** Starts a testbed that stays, for several commands. */
@@ -84,18 +148,13 @@ export class Bench {
   }
 
   /** Waits until frames move on the testbed. */
-  async busy(limitMs = 90_000): Promise<void> {
-    const end = performance.now() + limitMs;
-    for (;;) {
-      const found = discover(this.dir);
-      if (found.state === 'alive' && found.file.hypervisor !== null) {
-        const client = Client.open(found.file.hypervisor, found.file.token);
-        const snap = await client.snapshot(await client.services());
-        if (sum(snap, 'cable', 'sentFrames') > 0 && sum(snap, 'app', 'frames') > 0) return;
-      }
-      if (performance.now() > end) throw new Error(`no frame has moved for ${limitMs} ms`);
-      await sleep(20);
-    }
+  busy(limitMs = 90_000): Promise<void> {
+    const moves = async (): Promise<boolean> => {
+      const client = this.client();
+      const snap = await client.snapshot(await client.services());
+      return sum(snap, 'cable', 'sentFrames') > 0 && sum(snap, 'app', 'frames') > 0;
+    };
+    return eventually('frames move', moves, 20, limitMs);
   }
 
   /** Of the testbed that is up. */
@@ -117,10 +176,19 @@ export class Bench {
     ];
   }
 
-  end(): void {
+  /** Ends what runs, and removes what it has made. */
+  async end(): Promise<void> {
+    benches.delete(this);
+    for (const { child } of [...this.running].reverse()) child.kill('SIGTERM');
+    await eventually('all have ended', () => this.running.size === 0, 20, this.graceMs).catch(() => {});
+    for (const { child } of this.running) child.kill('SIGKILL');
     for (const p of this.services()) process.kill(p.pid, 'SIGKILL');
+    await this.clear();
     rmSync(this.home, { recursive: true, force: true });
   }
+
+  /** Removes what is elsewhere than in its directory. */
+  async clear(): Promise<void> {}
 }
 
 export class Running {
@@ -131,16 +199,17 @@ export class Running {
   private readonly bench: Bench;
   private since = performance.now();
 
-  constructor(bench: Bench, args: string[], more: NodeJS.ProcessEnv) {
+  constructor(bench: Bench, [file, ...args]: string[], more: NodeJS.ProcessEnv) {
     this.bench = bench;
     const env: NodeJS.ProcessEnv = {
       ...process.env,
       GRANTLINE_DIR: bench.dir,
       GRANTLINE_RESULTS: join(bench.home, 'results'),
+      ...bench.env,
       ...more,
     };
     delete env['NODE_OPTIONS'];
-    this.child = spawn(process.execPath, [join(REPOSITORY, 'load/bin/grantline.mjs'), ...args], {
+    this.child = spawn(file, args, {
       env,
       cwd: bench.home,
       stdio: ['ignore', 'pipe', 'pipe'],
@@ -148,8 +217,12 @@ export class Running {
     this.child.stdout?.setEncoding('utf8').on('data', (text: string) => (this.stdout += text));
     this.child.stderr?.setEncoding('utf8').on('data', (text: string) => (this.stderr += text));
     this.ended = new Promise((done) => {
-      this.child.once('close', (code) => {
+      const end = (code: number | null): void =>
         done({ code, stdout: this.stdout, stderr: this.stderr, seconds: (performance.now() - this.since) / 1000 });
+      this.child.once('close', end);
+      this.child.once('error', (error) => {
+        this.stderr += error.message;
+        end(127);
       });
     });
   }

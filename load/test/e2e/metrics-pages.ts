@@ -5,6 +5,7 @@ import type { Test } from 'tap';
 import type { CompareFile } from '../../src/report/results.js';
 import { call, callBytes } from '../../src/base/http.js';
 import { sum, type BlockKind } from '../../src/control/snapshot.js';
+import { lacking } from './kit.js';
 
 /** Pages as text, by domain: those that service discovery names, and the live page's, which shows the experiment. */
 export async function scrape(hypervisor: string, page: string): Promise<Map<string, string>> {
@@ -28,8 +29,8 @@ interface Series {
 }
 
 /** All series of all pages. */
-export function seriesOf(pages: ReadonlyMap<string, string>): Series[] {
-  return [...pages.values()].flatMap((page) =>
+export function seriesOf(pages: Iterable<string>): Series[] {
+  return [...pages].flatMap((page) =>
     page.split('\n').flatMap((line) => {
       const found = /^([a-z_]+)\{(.*)\} (\S+)$/.exec(line);
       if (found === null) return [];
@@ -49,7 +50,7 @@ export function sameInMetrics(
   pages: ReadonlyMap<string, string>,
   file: CompareFile,
 ): void {
-  const after = seriesOf(pages);
+  const after = seriesOf(pages.values());
   t.same([...pages.keys()].sort(), ['driver-domain', 'experimenter', 'guest1', 'guest2', 'hypervisor', 'nic']);
   t.same(badLabels(after), []);
   const grown = (name: string, labels = {}): number => total(after, name, labels) - total(before, name, labels);
@@ -79,14 +80,14 @@ export function sameInMetrics(
   // The testbed has the configuration back that it was started with.
   t.equal(total(after, 'grantline_pool_grants', { domain: 'guest1' }), 512);
   t.ok(total(after, 'grantline_posted_buffers', { queue: 'vif1.0' }) > 0);
-  void t.test('promtool finds nothing', { skip: noPromtool }, (t) => {
+  void t.test('promtool finds nothing', { skip: lacking({ promtool: 'prometheus' }) }, (t) => {
     for (const [domain, page] of pages) t.equal(promtool(page), '', domain);
     t.end();
   });
 }
 
 /** Sum of a metric over all series that have these labels. */
-function total(series: readonly Series[], name: string, labels: Readonly<Record<string, string>> = {}): number {
+export function total(series: readonly Series[], name: string, labels: Readonly<Record<string, string>> = {}): number {
   const wanted = Object.entries(labels);
   return series
     .filter((s) => s.name === name && wanted.every(([label, value]) => s.labels[label] === value))
@@ -100,11 +101,6 @@ function badLabels(series: readonly Series[]): string[] {
     .filter((s) => s.labels['domain'] === undefined || Object.keys(s.labels).some((label) => !known.has(label)))
     .map((s) => `${s.name} ${JSON.stringify(s.labels)}`);
 }
-
-/** False, or why promtool cannot be asked. */
-const noPromtool: string | false = spawnSync('promtool', ['--version']).error
-  ? 'promtool is not installed (Debian package prometheus)'
-  : false;
 
 /** What promtool finds wrong with a page; empty when nothing. */
 function promtool(page: string): string {

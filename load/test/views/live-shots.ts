@@ -36,5 +36,5 @@ try {
   await compare.ended;
 } finally {
   await browser.close();
-  bench.end();
+  await bench.end();
 }
