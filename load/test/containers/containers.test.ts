@@ -5,8 +5,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { call } from '../../src/base/http.js';
-import { errorsOf } from '../../src/http/plan.js';
-import type { HttpFile } from '../../src/http/record.js';
+import { errorsOf, type HttpFile } from '../../src/http/plan.js';
 import { eventually, succeeded } from '../e2e/kit.js';
 import { ComposeBench, containerProcesses, missing } from './compose-bench.js';
 

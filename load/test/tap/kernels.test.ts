@@ -3,7 +3,7 @@ import t, { type Test } from 'tap';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { setFaults } from '../../src/runner/faults.js';
+import { setFaults } from '../../src/control/load-api.js';
 import { COMMAND, eventually, succeeded, type Ended } from '../e2e/kit.js';
 import { seriesOf, total } from '../e2e/metrics-pages.js';
 import { SERVER_PORT } from './peers.js';
