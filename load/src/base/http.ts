@@ -97,14 +97,21 @@ export class Party {
     let response: Response;
     let bytes: Buffer;
     try {
-      response = await fetch(url, {
-        method,
-        headers,
-        ...(raw !== undefined ? { body: raw } : body === undefined ? {} : { body: JSON.stringify(body) }),
-        // Services redirect nobody. Who is sent elsewhere would ask there what was meant for this one.
-        redirect: 'error',
-        signal: abort.signal,
-      });
+      for (let again = method === 'GET'; ; again = false) {
+        try {
+          response = await fetch(url, {
+            method,
+            headers,
+            ...(raw !== undefined ? { body: raw } : body === undefined ? {} : { body: JSON.stringify(body) }),
+            // Services redirect nobody. Who is sent elsewhere would ask there what was meant for this one.
+            redirect: 'error',
+            signal: abort.signal,
+          });
+          break;
+        } catch (error) {
+          if (!again || !wasIdle(error)) throw error;
+        }
+      }
       bytes = await bodyOf(response, maxBytes);
     } catch (error) {
       abort.abort();
@@ -155,6 +162,12 @@ async function bodyOf(response: Response, maxBytes: number): Promise<Buffer> {
     parts.push(part);
   }
   return Buffer.concat(parts, length);
+}
+
+/** A connection that had been left open was closed just as it was used again. Asking once more asks on a new one. */
+function wasIdle(error: unknown): boolean {
+  const code = (error as { cause?: NodeJS.ErrnoException }).cause?.code;
+  return code === 'UND_ERR_SOCKET' || code === 'ECONNRESET';
 }
 
 function reason(error: unknown): string {
