@@ -212,10 +212,8 @@ export {
   type WireEvent,
 } from './hypervisor/wire.js';
 export { XenstoreClient, parseNumber, type XenstoreOp } from './hypervisor/xenstore-client.js';
-export { DeviceQueue } from './nicq/device-queue.js';
-export { DriverQueue } from './nicq/driver-queue.js';
-export { TxDeviceQueue } from './nicq/tx-device-queue.js';
-export { TxDriverQueue } from './nicq/tx-driver-queue.js';
+export { DeviceQueue, DriverQueue, type DeviceEnd } from './nicq/rx-queue.js';
+export { TxDeviceQueue, TxDriverQueue } from './nicq/tx-queue.js';
 export { BackRing } from './ring/back-ring.js';
 export { FrontRing } from './ring/front-ring.js';
 export { idxAdd, idxDist, ringIdx, type RingIdx } from './ring/indices.js';

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import t from 'tap';
 import { memOver } from '@grantline/machine';
-import { MacFilter, NO_QUEUE } from '../../src/hardware/data/mac-filter.js';
+import { MacFilter, NO_QUEUE } from '../../src/hardware/data/nic.js';
 
 const mem = memOver(new ArrayBuffer(4096));
 

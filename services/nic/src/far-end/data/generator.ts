@@ -7,7 +7,7 @@ import { type FlowTemplates, ETH_MAX_FRAME } from '@grantline/frames';
 import type { Cable, Sender } from './cable.js';
 import { BURST_FRAMES, RETRY_NS } from '../../hardware/data/nic.js';
 import { GuestTurns } from './guest-turns.js';
-import { DELIVERED, NO_BUFFER } from '../../hardware/data/queue-types.js';
+import { DELIVERED, NO_BUFFER } from '../../hardware/data/nic-queue.js';
 
 /** Room for one held frame. */
 export const HOLD_BYTES = Math.ceil(ETH_MAX_FRAME / 64) * 64;

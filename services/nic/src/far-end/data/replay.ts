@@ -1,7 +1,7 @@
 /** Sends the frames of a capture, in their order: at the recorded pace, at a multiple of it, or as fast as they go. */
 import type { Cable, Sender } from './cable.js';
 import { BURST_FRAMES, RETRY_NS } from '../../hardware/data/nic.js';
-import { NO_BUFFER } from '../../hardware/data/queue-types.js';
+import { NO_BUFFER } from '../../hardware/data/nic-queue.js';
 
 /** A capture in private memory, addresses rewritten. */
 export interface LoadedCapture {

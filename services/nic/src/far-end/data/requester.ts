@@ -11,7 +11,7 @@ import type { FlowTemplates } from '@grantline/frames';
 import type { Cable, Sender } from './cable.js';
 import { RETRY_NS } from '../../hardware/data/nic.js';
 import { InFlight } from './in-flight.js';
-import { NO_BUFFER } from '../../hardware/data/queue-types.js';
+import { NO_BUFFER } from '../../hardware/data/nic-queue.js';
 
 const C = slots(REQUESTER_COUNTERS);
 /** Requests in one burst at most. */

@@ -10,7 +10,7 @@ import { CABLE_COUNTERS } from '@grantline/observe';
 import { tcpAt, ETH_MIN_FRAME, PacketCutter } from '@grantline/frames';
 import type { Cable } from './cable.js';
 import { BURST_FRAMES, RETRY_NS, MAX_QUEUES } from '../../hardware/data/nic.js';
-import { NO_BUFFER } from '../../hardware/data/queue-types.js';
+import { NO_BUFFER } from '../../hardware/data/nic-queue.js';
 
 const C = slots(CABLE_COUNTERS);
 /** Packets that wait at most; a power of two. */

@@ -21,7 +21,7 @@ import { ETH_MIN_FRAME, PacketCutter } from '@grantline/frames';
 import { PACKET_BLANK, PACKET_GSO, PACKET_MALFORMED, VnetHeader, TapWriter } from '@grantline/measure';
 import type { Cable } from './cable.js';
 import { BURST_FRAMES, RETRY_NS, MAX_QUEUES } from '../../hardware/data/nic.js';
-import { NO_BUFFER } from '../../hardware/data/queue-types.js';
+import { NO_BUFFER } from '../../hardware/data/nic-queue.js';
 import type { Station } from './station.js';
 
 const C = slots(CABLE_COUNTERS);

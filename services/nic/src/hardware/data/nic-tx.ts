@@ -4,11 +4,10 @@ import { slots, type Poller, type Mem, type PrivateMemory, NIC_CPU, type Laps } 
 import { BURST_FRAMES, RETRY_NS, type Nic } from './nic.js';
 import type { CableOut } from './cable-out.js';
 import type { BurstGuard } from './dma.js';
-import { PacketMemory } from './packet-memory.js';
-import { Segmenter } from './segmenter.js';
-import type { TxLine } from './tx-line.js';
+import { PacketMemory, Segmenter } from './segmenter.js';
+import type { TxLine } from './tx-queue.js';
 import { HELD, MEMORY_FULL, NOTHING, REFUSED, WIRE_BUSY, type NicTxQueue } from './tx-queue.js';
-import { contained, endBurst, moderate, moderateAll } from './queue-types.js';
+import { contained, endBurst, moderate, moderateAll } from './nic-queue.js';
 import { TxSwitch } from './tx-switch.js';
 
 const CPU = slots(NIC_CPU);

@@ -7,9 +7,8 @@ import * as frames from '@grantline/frames';
 import { formatMac, macOf, type Mac, SenderRule, GivenAddresses } from '@grantline/frames';
 import type { Mem, PrivateMemory } from '@grantline/machine';
 import type { CableOut, FrameOut } from './cable-out.js';
-import { NO_QUEUE } from './mac-filter.js';
-import type { Nic } from './nic.js';
-import { NO_BUFFER } from './queue-types.js';
+import { NO_QUEUE, type Nic } from './nic.js';
+import { NO_BUFFER } from './nic-queue.js';
 
 // Local, so that the engine folds them into the code: see flow-templates.ts.
 const { ETH_DST, ETH_MAX_FRAME, isMacAt, macHi, macLo } = frames;
