@@ -14,20 +14,16 @@ import {
 import { parseMac, parseIp } from '@grantline/frames';
 import { startService, runMain } from '@grantline/service';
 import { Attachments } from './hardware/control/attachments.js';
-import { addEdgeApi } from './far-end/control/edge-api.js';
-import { addStreamApi } from './far-end/control/stream-api.js';
+import { addFaultApi, addSinkApi } from './far-end/control/cable-api.js';
+import { addEdgeApi, addStreamApi } from './far-end/control/station-api.js';
 import { makeStation, openFarTap } from './far-end/control/stations.js';
-import { addLoadApi } from './far-end/control/load-api.js';
-import { keepNic } from './far-end/control/found.js';
+import { addLoadApi, addRequestApi } from './far-end/control/load-api.js';
 import { Loads, SENDER_MAC } from './far-end/control/loads.js';
-import { addFaultApi } from './far-end/control/fault-api.js';
-import { addRequestApi } from './far-end/control/request-api.js';
 import { Requests } from './far-end/control/requests.js';
-import { addSinkApi } from './far-end/control/sink-api.js';
 import { Cable } from './far-end/data/cable.js';
 import { CableInjector } from './far-end/data/cable-faults.js';
 import { CableOut, NOBODY } from './hardware/data/cable-out.js';
-import { FarEndSwitch } from './far-end/data/far-end-switch.js';
+import { FarEndSwitch } from './far-end/data/station.js';
 import { BurstGuard, DmaReader } from './hardware/data/dma.js';
 import { MacProbe } from './hardware/data/mac-probe.js';
 import { Nic } from './hardware/data/nic.js';
@@ -124,7 +120,30 @@ await runMain('nic', async () => {
     cable.setSpeed(gbps);
     cableOut.setSpeed(gbps);
   });
-  s.session.keep(keepNic({ cable, out: cableOut, injector, loads, requests, streams, wake: wakeInjector }));
+  // What sessions change, and what puts it back (docs/wire/control-plane.md section 11): load of every kind stops when a session
+  // begins, and goes on after it.
+  s.session.keep(() => {
+    const { link } = cable;
+    const { gbps } = cableOut;
+    const faults = injector.settings;
+    const capture = loads.keepCapture();
+    const suspended = [loads.suspend(), requests.suspend(), streams?.suspend() ?? null];
+    return {
+      ending() {
+        loads.stop();
+        requests.end();
+        streams?.stop();
+        capture();
+        cable.restore(link);
+        cableOut.setSpeed(gbps);
+        if (JSON.stringify(faults) !== JSON.stringify(injector.settings)) injector.set(faults);
+        wakeInjector();
+      },
+      over() {
+        for (const resume of suspended) resume?.();
+      },
+    };
+  });
   await attachments.settled();
   await s.open();
 });

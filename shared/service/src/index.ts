@@ -8,6 +8,7 @@ export { createLog, createLogTo, type Log } from './log.js';
 export type { Part } from './parts.js';
 export { dropPrivileges } from './privileges.js';
 export { PROOF_PATH, proofOf } from './proof.js';
+export { Refusal, refuse } from './refusal.js';
 export { addRecordRoutes, keepRecorded } from './recorded.js';
 export { runMain } from './run-main.js';
 export { SendControl, addSender } from './send-control.js';

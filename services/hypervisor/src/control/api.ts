@@ -1,7 +1,7 @@
 /** The operator's HTTP API. docs/wire/control-plane.md section 4; /documentation shows the schemas. All of it needs the operator's
  *  token: a route that does not says so (OPEN). */
 import { DOMID_CONTROL, type DomId, configurationName } from '@grantline/base';
-import type { ServiceHttp } from '@grantline/service';
+import { refuse, type ServiceHttp } from '@grantline/service';
 import { Type } from '@sinclair/typebox';
 import { Domid, Empty, Factors, Nullable } from './api-schemas.js';
 import { DomainError } from './domains.js';
@@ -39,7 +39,7 @@ export function addApi(app: ServiceHttp, hv: Parts): void {
   app.setErrorHandler((error: Error & { statusCode?: number; validation?: unknown }, _request, reply) => {
     const status = statusOf(error);
     if (status >= 500 && status !== 507) app.log.error({ err: error }, 'a call failed');
-    void reply.code(status).send({ statusCode: status, error: error.name, message: error.message });
+    void reply.send(refuse(reply, status, error.message));
   });
   addTestbed(app, hv);
   addConfig(app, hv);

@@ -2,12 +2,99 @@
  *
  *  A guest whose queue is full keeps its frame and is passed over; the others go on. The same seed gives the same frames
  *  in the same order, as long as no guest is passed over. */
-import { nowNs } from '@grantline/base';
-import { type FlowTemplates, ETH_MAX_FRAME } from '@grantline/frames';
+import { Rng, nowNs } from '@grantline/base';
+import { IMIX_WEIGHTS, ETH_MAX_FRAME, type FlowTemplates } from '@grantline/frames';
 import type { Cable, Sender } from './cable.js';
 import { BURST_FRAMES, RETRY_NS } from '../../hardware/data/nic.js';
-import { GuestTurns } from './guest-turns.js';
 import { DELIVERED, NO_BUFFER } from '../../hardware/data/nic-queue.js';
+
+/** How often each of IMIX_BYTES stands in twelve. */
+const IMIX_TIMES = IMIX_WEIGHTS.map((n) => n / 4);
+const IMIX_ROUNDS = 100;
+/** Size indices for IMIX, a mix of frame sizes as on the Internet, shuffled by the seed: exactly 7:4:1 in each round of 1200. */
+export function imixOrder(seed: number): Uint8Array {
+  const order = new Uint8Array(12 * IMIX_ROUNDS);
+  let n = 0;
+  for (let round = 0; round < IMIX_ROUNDS; round++)
+    for (let size = 0; size < IMIX_TIMES.length; size++) for (let i = 0; i < IMIX_TIMES[size]; i++) order[n++] = size;
+  const rng = new Rng(seed);
+  for (let i = order.length - 1; i > 0; i--) {
+    const j = rng.below(i + 1);
+    const swap = order[i];
+    order[i] = order[j]!;
+    order[j] = swap;
+  }
+  return order;
+}
+
+/** Frames of one flow in a row. */
+const TRAIN_FRAMES = 32;
+
+/** Whose turn it is: guests one after the other, each with a train of frames of one of its flows. A guest that cannot
+ *  take its frame is passed over for the rest of a poll. */
+class GuestTurns {
+  readonly guests: number;
+  /** Whose turn it is, and the flow of its train. */
+  guest: number;
+  flow = 0;
+  /** Frames that the train has still to bring. */
+  trainLeft = 0;
+  /** Guests passed over in this poll; for each whether, and the queue that had no room. */
+  blockedCount = 0;
+  readonly blocked: Uint8Array;
+  readonly blockedOn: Int16Array;
+  private readonly flowsPerGuest: number;
+  private readonly flowTurn: Uint32Array;
+
+  /** @param flowsPerGuest flow g * flowsPerGuest + k is guest g's */
+  constructor(guests: number, flowsPerGuest: number) {
+    this.guests = guests;
+    this.flowsPerGuest = flowsPerGuest;
+    this.guest = guests - 1;
+    this.blocked = new Uint8Array(guests);
+    this.blockedOn = new Int16Array(guests);
+    this.flowTurn = new Uint32Array(guests);
+  }
+
+  /** A new poll: nobody is passed over. */
+  begin(): void {
+    this.blockedCount = 0;
+    for (let g = 0; g < this.guests; g++) this.blocked[g] = 0;
+  }
+
+  /** @returns true when there is a guest to send to */
+  select(): boolean {
+    return this.trainLeft > 0 || this.nextTrain();
+  }
+
+  /** The guest gets nothing more in this poll. @param queue the one that has no room for it */
+  pass(queue: number): void {
+    this.blocked[this.guest] = 1;
+    this.blockedOn[this.guest] = queue;
+    this.blockedCount++;
+    this.trainLeft = 0;
+  }
+
+  /** @returns true when all guests were passed over */
+  get allBlocked(): boolean {
+    return this.blockedCount === this.guests;
+  }
+
+  private nextTrain(): boolean {
+    let g = this.guest;
+    for (let i = 0; i < this.guests; i++) {
+      g = g + 1 === this.guests ? 0 : g + 1;
+      if (this.blocked[g] !== 0) continue;
+      const turn = this.flowTurn[g];
+      this.flowTurn[g] = turn + 1 === this.flowsPerGuest ? 0 : turn + 1;
+      this.guest = g;
+      this.flow = g * this.flowsPerGuest + turn;
+      this.trainLeft = TRAIN_FRAMES;
+      return true;
+    }
+    return false;
+  }
+}
 
 /** Room for one held frame. */
 export const HOLD_BYTES = Math.ceil(ETH_MAX_FRAME / 64) * 64;
@@ -22,7 +109,7 @@ const NOT_DUE = 0;
 const NOTHING_LEFT = -1;
 
 /** What is to be sent. Flow g * flowsPerGuest + k of the templates is guest g's. */
-export interface GeneratorPlan {
+interface GeneratorPlan {
   readonly guests: number;
   readonly flowsPerGuest: number;
   /** Size indices of the templates, in the order of sending; each guest walks it by itself. */

@@ -1,6 +1,6 @@
 import t from 'tap';
 import fc from 'fast-check';
-import { FaultDice, PASS } from '../../src/far-end/data/fault-dice.js';
+import { FaultDice, PASS } from '../../src/far-end/data/faults.js';
 import { FAULT_KINDS, parseFaults, wrongFaults, type FaultSettings } from '@grantline/base';
 
 const chance = fc.double({ min: 0, max: 0.2, noNaN: true });

@@ -1,7 +1,7 @@
 import t from 'tap';
 import { ManualClock } from '@grantline/base';
 import { WIRE_OVERHEAD_BYTES } from '@grantline/frames';
-import { PACKET_MEMORY_BYTES, Pacer, type LinkSettings } from '../../src/far-end/data/pacer.js';
+import { PACKET_MEMORY_BYTES, Pacer, type LinkSettings } from '../../src/far-end/data/cable.js';
 
 const START_NS = 3.7e14; // a machine that has been up for four days
 const link = (gbps: number | null, pause = true): LinkSettings => ({

@@ -1,24 +1,32 @@
-/** Bodies of /load, and their checks beyond the schema. services/nic/README.md has examples. */
-import { MAX_GUESTS } from '@grantline/base';
+/** What is sent to and told by the NIC's routes: of loads, with checks beyond the schema, and of requests and their answers.
+ *  services/nic/README.md has examples. */
+import { Type, type Static, type TSchema } from '@sinclair/typebox';
+import { Value } from '@sinclair/typebox/value';
+import { MAX_GUESTS, MAX_IN_FLIGHT } from '@grantline/base';
 import {
-  TCP_MIN_FRAME,
-  UDP_HALF,
   ETH_MAX_FRAME,
   ETH_MIN_FRAME,
   LINK_GBPS,
   MAC_FORM,
+  TCP_MIN_FRAME,
+  UDP_HALF,
   keyOf,
   parseMac,
 } from '@grantline/frames';
-import { Type, type Static, type TSchema } from '@sinclair/typebox';
-import { Value } from '@sinclair/typebox/value';
-import { PACKET_MEMORY_BYTES } from '../data/pacer.js';
+import { PACKET_MEMORY_BYTES } from '../data/cable.js';
+
+export const Ip = Type.String({ pattern: '^[0-9]{1,3}([.][0-9]{1,3}){3}$' });
+const MacText = Type.String({ pattern: MAC_FORM });
+export const Seed = Type.Integer({ minimum: 0, maximum: 2 ** 32 - 1 });
+/** Speed of a link, null: unlimited. @param description of what it does there */
+export const linkGbps = (description?: string, more: { default?: null } = {}) =>
+  Type.Union([Type.Null(), ...LINK_GBPS.map((g) => Type.Literal(g))], {
+    ...(description === undefined ? {} : { description }),
+    ...more,
+  });
 
 const link = {
-  linkGbps: Type.Union([Type.Null(), ...LINK_GBPS.map((g) => Type.Literal(g))], {
-    default: null,
-    description: 'Gb/s; null: unlimited',
-  }),
+  linkGbps: linkGbps('Gb/s; null: unlimited', { default: null }),
   pause: Type.Boolean({ default: true, description: '802.3x flow control: hold the sender rather than lose a frame' }),
   packetMemoryBytes: Type.Integer({ minimum: 16384, maximum: 1 << 30, default: PACKET_MEMORY_BYTES }),
 };
@@ -31,8 +39,8 @@ export const GenerateBody = Type.Object({
   guests: Type.Array(
     Type.Object({
       domid: Type.Integer({ minimum: 1 }),
-      mac: Type.String({ pattern: MAC_FORM }),
-      ip: Type.String({ pattern: '^[0-9]{1,3}([.][0-9]{1,3}){3}$' }),
+      mac: MacText,
+      ip: Ip,
     }),
     { minItems: 1, maxItems: MAX_GUESTS },
   ),
@@ -142,3 +150,51 @@ function wrongWith(body: GenerateBody): string | null {
   }
   return null;
 }
+
+export const RequestBody = Type.Object(
+  {
+    seed: Seed,
+    guests: Type.Array(
+      Type.Object({
+        mac: MacText,
+        ip: Ip,
+      }),
+      { minItems: 1, maxItems: MAX_GUESTS, description: 'asked in turn; flow n of the stamps is guest n' },
+    ),
+    frameBytes: Type.Integer({ minimum: ETH_MIN_FRAME, maximum: ETH_MAX_FRAME }),
+    inFlight: Type.Integer({ minimum: 1, maximum: MAX_IN_FLIGHT, description: 'most requests that are out at once' }),
+    perSecond: Type.Union([Type.Null(), Type.Number({ minimum: 1, maximum: 1e6 })], {
+      description: 'open loop: requests per second, times from when each was due; null: closed loop',
+    }),
+    timeoutMs: Type.Integer({ minimum: 1, maximum: 60_000 }),
+    linkGbps: linkGbps('Gb/s of the link where no load sets it; null: unlimited'),
+  },
+  { additionalProperties: false },
+);
+export type RequestBody = Static<typeof RequestBody>;
+
+const Count = Type.Integer({ minimum: 0 });
+const Us = Type.Number();
+export const RequestStatus = Type.Object({
+  state: Type.Union([Type.Literal('idle'), Type.Literal('running'), Type.Literal('done')]),
+  requests: Count,
+  answered: Count,
+  timeouts: Count,
+  late: Type.Integer({ minimum: 0, description: 'answers to requests that had timed out' }),
+  repeated: Type.Integer({ minimum: 0, description: 'answers to what was answered before' }),
+  inFlight: Count,
+  rtt: Type.Union([
+    Type.Null(),
+    Type.Object(
+      {
+        count: Count,
+        meanUs: Us,
+        minUs: Us,
+        maxUs: Us,
+        percentiles: Type.Array(Type.Object({ percent: Type.Number(), us: Us })),
+      },
+      { description: 'round trips since POST /requests/measure; HDR, three figures' },
+    ),
+  ]),
+});
+export type RequestStatus = Static<typeof RequestStatus>;
