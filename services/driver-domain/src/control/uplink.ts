@@ -4,7 +4,7 @@ import type { CounterBlock } from '@grantline/machine';
 import { TxPort } from '../data/tx/tx-port.js';
 import { Healer, type HealerOptions } from './healer.js';
 import type { QueueHost } from './host.js';
-import { makeTxNicQueue } from './tx-nic-queue.js';
+import { makeTxNicQueue } from './nic-queue.js';
 import { UndoStack } from '@grantline/base';
 
 export class Uplink {

@@ -2,26 +2,76 @@
  *  a real mapping, and so is this: what is not mapped faults. docs/adr/0006.
  *
  *  The hypervisor decides; this only does what it said yes to. */
+import { closeSync } from 'node:fs';
+import { PAGE_SHIFT, PAGE_SIZE, type DomId, type GrantHandle, type Gref, type Pfn } from '@grantline/base';
 import {
   GNTMAP_HOST_MAP,
   GNTMAP_READONLY,
   GNTST,
   GNTST_NAMES,
-  type HypercallPort,
   MapBatch,
   UnmapBatch,
+  type HypervisorPort,
+  type HypercallPort,
 } from '@grantline/xen';
-import { PAGE_SHIFT, PAGE_SIZE, type DomId, type GrantHandle, type Gref, type Pfn } from '@grantline/base';
 import type { AddressSpace } from '@grantline/machine';
 
-/** Descriptors of domains' memory: PeerMemory. */
-export interface MemoryOf {
-  /** Resolves when the domain's memory can be mapped. */
-  open(domid: DomId): Promise<void>;
+/** Descriptors of the memory of other domains. The hypervisor gives them only to those who may have them: driver domain and
+ *  nic. */
+export class PeerMemory {
+  private readonly client: Pick<HypervisorPort, 'descriptor'>;
+  private readonly fds = new Map<DomId, number>();
+  private readonly coming = new Map<DomId, Promise<void>>();
+
+  constructor(client: Pick<HypervisorPort, 'descriptor'>) {
+    this.client = client;
+  }
+
+  /** Resolves when the domain's memory can be mapped. @throws HypervisorError when there is no such domain */
+  open(domid: DomId): Promise<void> {
+    if (this.fds.has(domid)) return Promise.resolve();
+    const coming = this.coming.get(domid) ?? this.fetch(domid);
+    this.coming.set(domid, coming);
+    return coming;
+  }
+
   /** @throws Error when it is not open */
-  fdOf(domid: DomId): number;
-  forget(domid: DomId): void;
-  close(): void;
+  fdOf(domid: DomId): number {
+    const fd = this.fds.get(domid);
+    if (fd === undefined) throw new Error(`the memory of domain ${domid} is not open`);
+    return fd;
+  }
+
+  /** The domain is gone: a new one of that number has other memory. */
+  forget(domid: DomId): void {
+    this.coming.delete(domid);
+    const fd = this.fds.get(domid);
+    if (fd === undefined) return;
+    this.fds.delete(domid);
+    closeSync(fd);
+  }
+
+  close(): void {
+    for (const domid of [...this.fds.keys(), ...this.coming.keys()]) this.forget(domid);
+  }
+
+  private fetch(domid: DomId): Promise<void> {
+    const fetched = this.client.descriptor('memory', domid).then(
+      (fd) => {
+        if (this.coming.get(domid) !== fetched) {
+          closeSync(fd);
+          throw new Error(`domain ${domid} has gone`);
+        }
+        this.coming.delete(domid);
+        this.fds.set(domid, fd);
+      },
+      (err: unknown) => {
+        if (this.coming.get(domid) === fetched) this.coming.delete(domid);
+        throw err;
+      },
+    );
+    return fetched;
+  }
 }
 
 /** A grant mapped by mapGrant. */
@@ -44,14 +94,14 @@ export class GrantError extends Error {
 export class GrantWindow {
   readonly slots: number;
   private readonly space: AddressSpace;
-  private readonly memory: MemoryOf;
+  private readonly memory: PeerMemory;
   private readonly base: number;
   private readonly freeList: Uint32Array;
   private freeCount: number;
   private readonly used: Uint8Array;
 
   /** @param slots pages that can be mapped at a time */
-  constructor(space: AddressSpace, memory: MemoryOf, slots: number) {
+  constructor(space: AddressSpace, memory: PeerMemory, slots: number) {
     this.space = space;
     this.memory = memory;
     this.slots = slots;

@@ -1,8 +1,7 @@
 /** Reads one byte of a window page: argv is 'mapped', 'unmapped' or 'guard'. Not a test itself. */
 import { writeSync } from 'node:fs';
 import { type DomId, type Pfn, PAGE_SIZE } from '@grantline/base';
-import { GrantWindow } from '../../src/control/window.js';
-import { PeerMemory } from '../../src/control/peer-memory.js';
+import { GrantWindow, PeerMemory } from '../../src/control/window.js';
 import { AddressSpace, makeMemory } from '@grantline/machine';
 
 const what = process.argv[2];

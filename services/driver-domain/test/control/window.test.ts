@@ -4,8 +4,7 @@ import { closeSync, readSync, readdirSync, writeSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { GNTST } from '@grantline/xen';
 import { PAGE_SIZE, type DomId, type Gref, type Pfn } from '@grantline/base';
-import { GrantError, GrantWindow } from '../../src/control/window.js';
-import { PeerMemory } from '../../src/control/peer-memory.js';
+import { GrantError, GrantWindow, PeerMemory } from '../../src/control/window.js';
 import { AddressSpace, makeMemory } from '@grantline/machine';
 import { anew } from '@grantline/machine/testkit';
 

@@ -8,15 +8,9 @@ import { Cutter, ETH_MAX_FRAME, tcpAt, TO_ALL } from '@grantline/frames';
 import type { Mem } from '@grantline/machine';
 import { MAX_BULK_FRAMES } from '@grantline/measure';
 import { UPLINK, handTo, type Bridge } from '../bridge/bridge.js';
-import {
-  FOREIGN,
-  FOREIGN_FRAMES,
-  FOREIGN_HEADER_BYTES,
-  type ForeignFrames,
-  type TxSource,
-} from '../bridge/foreign-frames.js';
+import { FOREIGN, FOREIGN_FRAMES, FOREIGN_HEADER_BYTES, type ForeignFrames, type TxSource } from '../bridge/buffers.js';
 
-export type { TxSource } from '../bridge/foreign-frames.js';
+export type { TxSource } from '../bridge/buffers.js';
 
 /** What `take` returns when the packet was not taken. */
 export const NOBODY = 0;

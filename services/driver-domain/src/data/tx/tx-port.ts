@@ -100,7 +100,7 @@ export class TxPort implements Poller {
     this.broken = false;
     const from = queue.compCons;
     const n = queue.outstanding();
-    for (let i = 0; i < n; i++) this.over((from + i) & MASK, NICTX_COMP_REFUSED);
+    for (let i = 0; i < n; i++) this.end((from + i) & MASK, NICTX_COMP_REFUSED);
     this.wake();
   }
 
@@ -176,7 +176,7 @@ export class TxPort implements Poller {
       if (n < 0) this.breaks('the NIC completed more than was posted');
       return 0;
     }
-    for (let i = 0; i < n; i++) this.over((queue.compCons + i) & MASK, queue.status(i));
+    for (let i = 0; i < n; i++) this.end((queue.compCons + i) & MASK, queue.status(i));
     queue.consume(n);
     this.wake();
     this.meter.lap(CPU.driver);
@@ -211,7 +211,7 @@ export class TxPort implements Poller {
   }
 
   /** A descriptor is done with; the last one of a packet ends it. */
-  private over(slot: number, status: number): void {
+  private end(slot: number, status: number): void {
     const owner = this.owners[slot];
     const packet = this.packet[slot];
     if (owner === null) return;
@@ -228,7 +228,7 @@ export class TxPort implements Poller {
 
   private settleLost(): number {
     const n = this.lost;
-    for (let i = 0; i < n; i++) this.over(i, NICTX_COMP_REFUSED);
+    for (let i = 0; i < n; i++) this.end(i, NICTX_COMP_REFUSED);
     this.lost = 0;
     if (n > 0) this.wake();
     return n;

@@ -23,10 +23,9 @@ import { Bridge } from '../../../src/data/bridge/bridge.js';
 import { Buffers } from '../../../src/data/bridge/buffers.js';
 import { NetbackTx } from '../../../src/data/tx/netback-tx.js';
 import { GrantPool } from '../../../src/data/grants/grant-pool.js';
-import { TxCredit } from '../../../src/data/tx/tx-credit.js';
+import { TxCredit, TxPolicy } from '../../../src/data/tx/tx-policy.js';
 import type { TxLocal } from '../../../src/data/tx/local-switch.js';
-import { HEADER_PAGES } from '../../../src/data/tx/tx-packets.js';
-import { TxPolicy } from '../../../src/data/tx/tx-policy.js';
+import { HEADER_PAGES } from '../../../src/data/tx/tx-requests.js';
 import { TxPort } from '../../../src/data/tx/tx-port.js';
 import { Arena, Bell, FakeHypervisor, ManualMeter, block, frameOf } from '../../kit.js';
 

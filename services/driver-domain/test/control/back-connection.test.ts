@@ -1,7 +1,7 @@
 import t from 'tap';
 import { RX_SLOT_BYTES, RING_REQ_PROD, RX_RING_SIZE, BackRing, idxAdd } from '@grantline/xen';
 import type { Mem } from '@grantline/machine';
-import { VifRings, ringReadings } from '../../src/control/vif-rings.js';
+import { VifRings, ringReadings } from '../../src/control/back-connection.js';
 
 t.test('size and waiting requests of each ring; 0 for rings that are not there, and for what cannot be', (t) => {
   const u32 = new Uint32Array(1024);

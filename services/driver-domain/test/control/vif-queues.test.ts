@@ -3,7 +3,7 @@ import { UNMAP_BYTES, UNMAP_HANDLE } from '@grantline/xen';
 import type { CounterBlock } from '@grantline/machine';
 import { NETBACK_TX_COUNTERS } from '@grantline/observe';
 import type { Host } from '../../src/control/host.js';
-import { releaseTx } from '../../src/control/release-tx.js';
+import { releaseTx } from '../../src/control/vif-queues.js';
 import type { NetbackTx } from '../../src/data/tx/netback-tx.js';
 
 interface Left {
