@@ -68,7 +68,7 @@ export default tseslint.config(
       'services/driver-domain/src/data/grants/grant-pool.ts',
       'services/driver-domain/src/data/grants/packet-grants.ts',
       'services/driver-domain/src/data/rx/netback-nic-rx.ts',
-      'services/driver-domain/src/data/ports.ts',
+      'services/driver-domain/src/data/vif-part.ts',
       'services/driver-domain/src/data/tx/tx-port.ts',
       'services/driver-domain/src/data/tx/tx-requests.ts',
       'services/guest/src/data/pool-client.ts',

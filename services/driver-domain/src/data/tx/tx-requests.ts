@@ -69,7 +69,7 @@ export class TxPackets {
   readonly mapped = new Uint8Array(MAX_PENDING);
   readonly result = new Int16Array(MAX_PENDING);
   readonly live = new Uint8Array(MAX_PENDING);
-  /** Frames of these packets that other vifs have (foreign-frames.ts). */
+  /** Frames of these packets that other vifs have (ForeignFrames). */
   lent = 0;
   private readonly free = new Int16Array(MAX_PENDING);
   private freeCount = 0;

@@ -1,10 +1,10 @@
 import t from 'tap';
 import { BRIDGE_COUNTERS, DRIVER_COUNTERS } from '@grantline/observe';
 import { NICQ_COMP_ERROR, NICQ_COMP_LOOPBACK, NICQ_PAGES } from '@grantline/xen';
-import { Bridge } from '../../../src/data/bridge/bridge.js';
-import { Buffers } from '../../../src/data/bridge/buffers.js';
-import { NicDriver } from '../../../src/data/bridge/nic-driver.js';
-import { Arena, Bell, ManualMeter, MockNic, block, frameOf } from '../../kit.js';
+import { Bridge } from '../../src/data/bridge/bridge.js';
+import { Buffers } from '../../src/data/bridge/buffers.js';
+import { NicDriver } from '../../src/data/nic-drivers.js';
+import { Arena, Bell, ManualMeter, MockNic, block, frameOf } from '../kit.js';
 
 const COUNT = 16;
 
