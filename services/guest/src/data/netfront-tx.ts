@@ -23,11 +23,10 @@ import {
   txWhat,
   txWhere,
 } from '@grantline/xen';
-import { NOT_DROPPED, OUTBOUND, NO_PROBE, type FrameProbe, NETFRONT_TX_COUNTERS } from '@grantline/observe';
+import { NETFRONT_TX_COUNTERS } from '@grantline/observe';
 import { slots, type CounterBlock, type Mem, type Notify } from '@grantline/machine';
-import { PAGE_SIZE } from '@grantline/base';
 import { ETH_MAX_PACKET } from '@grantline/frames';
-import type { SendBuffers, LendingTxDevice } from '@grantline/measure';
+import { BufferedDevice, type SendBuffers, type LendingTxDevice } from '@grantline/measure';
 import { SENT, TxChains, WAITS } from './tx-chains.js';
 import type { TxGrants } from './tx-grants.js';
 
@@ -56,10 +55,9 @@ export interface NetfrontTxOptions {
   onFault: (reason: string) => void;
 }
 
-export class NetfrontTx implements LendingTxDevice {
+export class NetfrontTx extends BufferedDevice implements LendingTxDevice {
   readonly maxBytes = ETH_MAX_PACKET;
   fault = 0;
-  probe: FrameProbe = NO_PROBE;
   private readonly o: NetfrontTxOptions;
   private readonly ring: FrontRing;
   private readonly chains: TxChains;
@@ -72,69 +70,28 @@ export class NetfrontTx implements LendingTxDevice {
   private stagedSlots = 0;
 
   constructor(options: NetfrontTxOptions) {
+    super(options.mem, options.buffers);
     this.o = options;
     this.ring = options.ring;
     this.chains = new TxChains(options.buffers.count);
   }
 
   room(bytes: number): boolean {
-    return (
-      this.fault === 0 &&
-      this.staged < BATCH &&
-      this.ring.free() - this.stagedSlots >= NETFRONT_TX_SPARE &&
-      this.o.buffers.canHold(bytes)
-    );
-  }
-
-  stage(src: number, bytes: number, mss: number, csumStart = 0): number {
-    const { buffers, mem } = this.o;
-    if (this.probe.on) this.probe.frame(src, bytes, OUTBOUND, NOT_DROPPED);
-    let from = src;
-    let left = bytes;
-    let copies = 0;
-    this.chains.begin();
-    while (left > 0) {
-      const id = buffers.take(bytes);
-      const part = left < buffers.size[id] ? left : buffers.size[id];
-      mem.u8.copyWithin(buffers.at[id], from, from + part);
-      from += part;
-      left -= part;
-      this.chains.add(id, part);
-      copies++;
-    }
-    this.staging(copies, bytes, mss, csumStart);
-    return copies;
-  }
-
-  lend(): number {
-    return this.o.buffers.takePage();
-  }
-
-  placeOf(id: number): number {
-    return this.o.buffers.at[id];
-  }
-
-  giveBack(id: number): void {
-    this.o.buffers.give(id);
+    return this.roomForLent() && this.buffers.canHold(bytes);
   }
 
   roomForLent(): boolean {
     return this.fault === 0 && this.staged < BATCH && this.ring.free() - this.stagedSlots >= NETFRONT_TX_SPARE;
   }
 
-  stageLent(ids: Int32Array, bytes: number, mss: number, csumStart: number): void {
-    if (this.probe.on) {
-      this.probe.begin();
-      for (let i = 0; i * PAGE_SIZE < bytes; i++)
-        this.probe.piece(this.o.buffers.at[ids[i]], Math.min(PAGE_SIZE, bytes - i * PAGE_SIZE));
-      this.probe.end(bytes, OUTBOUND, NOT_DROPPED);
-    }
-    let n = 0;
-    this.chains.begin();
-    for (let left = bytes; left > 0; left -= PAGE_SIZE) {
-      this.chains.add(ids[n++], left < PAGE_SIZE ? left : PAGE_SIZE);
-    }
+  stage(src: number, bytes: number, mss: number, csumStart = 0): number {
+    const n = this.copyIn(src, bytes);
     this.staging(n, bytes, mss, csumStart);
+    return n;
+  }
+
+  stageLent(ids: Int32Array, bytes: number, mss: number, csumStart: number): void {
+    this.staging(this.takeLent(ids, bytes), bytes, mss, csumStart);
   }
 
   push(): void {
@@ -178,8 +135,10 @@ export class NetfrontTx implements LendingTxDevice {
     return { fault: NETFRONT_TX_FAULTS[this.fault], ring: this.ring.describe(), freeBuffers: this.o.buffers.free };
   }
 
-  /** The packet at hand is whole, and goes with the next push. */
+  /** The packet of so many pieces goes with the next push. */
   private staging(slotCount: number, bytes: number, mss: number, csumStart: number): void {
+    this.chains.begin();
+    for (let i = 0; i < slotCount; i++) this.chains.add(this.ids[i], this.parts[i]);
     this.first[this.staged] = this.chains.end();
     this.total[this.staged] = bytes;
     this.mss[this.staged] = mss;
