@@ -51,7 +51,7 @@ await runMain('nic', async () => {
   const nic = new Nic(mem, guard, counters.block(NIC_COUNTERS));
   const cable = new Cable(nic, meter, counters.block(CABLE_COUNTERS));
   const cableOut = new CableOut(counters.block(EGRESS_COUNTERS));
-  const nicTx = new NicTx(space, mem, guard, nic, cableOut, meter);
+  const nicTx = new NicTx(space, nic, cableOut, meter);
   const far = { far: 'cable' };
   const sink = new Sink(space, {
     stack: counters.block(STACK_COUNTERS, far),
@@ -65,7 +65,9 @@ await runMain('nic', async () => {
   };
   const farEnd = makeStation({ ...s, cable, tap: s.privileged });
   const { station, edge, outer, streams } = farEnd;
-  cableOut.farEnd = new FarEndSwitch(mem, sink, station ?? NOBODY, parseMac(SENDER_MAC), cableOut.counters, meter);
+  const { counters: egress } = cableOut;
+  const sinkMac = parseMac(SENDER_MAC);
+  cableOut.farEnd = new FarEndSwitch({ mem, sink, mac: sinkMac, station: station ?? NOBODY, counters: egress, meter });
   const faultCounters = {
     in: counters.block(FAULTS_COUNTERS, { direction: 'in' }),
     out: counters.block(FAULTS_COUNTERS, { direction: 'out' }),

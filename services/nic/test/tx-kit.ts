@@ -31,7 +31,7 @@ export class TxKit {
         return at - bytes;
       },
     };
-    this.nicTx = new NicTx(this.space, kit.mem, kit.guard, kit.nic, this.out, this.meter);
+    this.nicTx = new NicTx(this.space, kit.nic, this.out, this.meter);
     const far: FarEnd = {
       room: 128,
       frame: (h, hn, b, bn) => {

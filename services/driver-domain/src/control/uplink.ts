@@ -23,7 +23,7 @@ export class Uplink {
    *  @param healing time, for tests */
   constructor(host: QueueHost, counters: CounterBlock, healing: Partial<HealerOptions> = {}) {
     this.host = host;
-    this.port = new TxPort(null, null, host.loop, host.meter, counters);
+    this.port = new TxPort(host.loop, host.meter, counters);
     this.port.onBroken = (reason) => this.broken(reason);
     const renew = (): void => this.renew();
     this.healer = new Healer({ name: 'uplink', renew, counters, log: host.log, ...healing });

@@ -148,7 +148,8 @@ export async function makeTxPort(
   onLost: (reason: string) => void,
 ): Promise<TxPort> {
   const q = await makeTxNicQueue(host, undo, guest);
-  const port = new TxPort(q.queue, q.nic, host.loop, host.meter, host.driver);
+  const port = new TxPort(host.loop, host.meter, host.driver);
+  port.connect(q.queue, q.nic);
   q.nic.onEvent(() => host.loop.schedule(port));
   q.nic.onUnbound(() => onLost('the NIC closed its port'));
   port.onBroken = onLost;

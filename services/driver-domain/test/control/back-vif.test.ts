@@ -200,16 +200,11 @@ function make(pagesThere = 256) {
     buffers,
     bridge: new Bridge(arena.mem, buffers, block(BRIDGE_COUNTERS)),
     uplink: {
-      ready: () =>
-        Promise.resolve(
-          new TxPort(
-            new TxDriverQueue(arena.mem, arena.pages(3)),
-            { notify: () => {} },
-            { schedule: () => {} },
-            new ManualMeter(),
-            block(DRIVER_COUNTERS),
-          ),
-        ),
+      ready: () => {
+        const port = new TxPort({ schedule: () => {} }, new ManualMeter(), block(DRIVER_COUNTERS));
+        port.connect(new TxDriverQueue(arena.mem, arena.pages(3)), { notify: () => {} });
+        return Promise.resolve(port);
+      },
     },
     local: { take: () => 0, leave: () => {} },
     refill: () => {},

@@ -55,8 +55,6 @@ function setUp() {
     nic: kit.nic,
     nicTx: new NicTx(
       { mem: kit.mem, mapPrivate: () => kit.frames },
-      kit.mem,
-      kit.guard,
       kit.nic,
       new CableOut(kit.block(EGRESS_COUNTERS)),
       { now: 0, lap: () => {} },

@@ -45,7 +45,7 @@ export class ForeignFrames {
   readonly headersPfn: number;
   /** Payload of each frame of a packet that is passed on uncut, else 0; and how many frames it is, or stands for. */
   readonly mss = new Uint16Array(FOREIGN_FRAMES);
-  readonly stands = new Uint8Array(FOREIGN_FRAMES);
+  readonly stoodFor = new Uint8Array(FOREIGN_FRAMES);
   private readonly refs = new Uint16Array(FOREIGN_FRAMES);
   private readonly group = new Int16Array(FOREIGN_FRAMES);
   /** By group (the index of its first frame): frames that are not let go of yet. */
@@ -87,15 +87,15 @@ export class ForeignFrames {
     this.bytes[i] = bytes;
     this.flags[i] = flags;
     this.mss[i] = 0;
-    this.stands[i] = 1;
+    this.stoodFor[i] = 1;
     this.refs[i] = 1;
     return i;
   }
 
   /** The frame just made is a packet that its receiver takes uncut. */
-  bulk(i: number, mss: number, stands: number): void {
+  bulk(i: number, mss: number, frames: number): void {
     this.mss[i] = mss;
-    this.stands[i] = stands;
+    this.stoodFor[i] = frames;
   }
 
   /** Length of a frame. */
@@ -200,7 +200,7 @@ export class Buffers {
 
   /** How many frames it is, or stands for. */
   framesOf(id: number): number {
-    return id >= FOREIGN ? this.foreign!.stands[id - FOREIGN] : 1;
+    return id >= FOREIGN ? this.foreign!.stoodFor[id - FOREIGN] : 1;
   }
 
   /** The guest whose pages it lies in; null: it is in our buffers. */

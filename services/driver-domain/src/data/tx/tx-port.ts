@@ -38,8 +38,9 @@ export class TxPort implements Poller {
   /** Completions taken when it was last looked at, and since when there are no more; for `look`. */
   private seen = -1;
   private seenNs = 0;
-  private queue: TxDriverQueue | null;
-  private nic: Notify | null;
+  /** null: not there yet, or no more. */
+  private queue: TxDriverQueue | null = null;
+  private nic: Notify | null = null;
   private readonly loop: Scheduler<Poller>;
   private readonly meter: Laps;
   private readonly counters: CounterBlock;
@@ -51,17 +52,8 @@ export class TxPort implements Poller {
   /** Packets lost since the last poll, from entry 0 on; only without a queue. */
   private lost = 0;
 
-  /** @param queue, nic null: not there yet
-   *  @param counters of the driver: notifications of the NIC */
-  constructor(
-    queue: TxDriverQueue | null,
-    nic: Notify | null,
-    loop: Scheduler<Poller>,
-    meter: Laps,
-    counters: CounterBlock,
-  ) {
-    this.queue = queue;
-    this.nic = nic;
+  /** @param counters of the driver: notifications of the NIC */
+  constructor(loop: Scheduler<Poller>, meter: Laps, counters: CounterBlock) {
     this.loop = loop;
     this.meter = meter;
     this.counters = counters;

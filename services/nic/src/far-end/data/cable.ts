@@ -191,11 +191,8 @@ export class Cable {
    *  @param progress true when a frame was taken
    *  @param share of the time since the last lap that the sender itself took, 0 to 1 */
   close(progress: boolean, share: number): void {
-    const { nic, counters, pacer } = this;
-    nic.endBurst();
-    nic.guard.end();
-    nic.moderate(false);
-    const v = counters.v;
+    const { nic, pacer } = this;
+    const v = this.counters.v;
     v[C.pausedNs] += pacer.pausedNs - this.pausedBefore;
     this.pausedBefore = pacer.pausedNs;
     if (progress && this.heldSince !== 0) {
@@ -203,8 +200,7 @@ export class Cable {
       if (this.unlimited) v[C.pausedNs] += nic.guard.nowNs - this.heldSince;
       this.heldSince = 0;
     }
-    counters.commit();
-    this.meter.lapShared(CPU.generator, CPU.nic, share);
+    this.endBurst(CPU.generator, share);
   }
 
   /** For a station, beside any load: @returns true when the wire takes a frame of `len` bytes now */
@@ -233,12 +229,17 @@ export class Cable {
 
   /** Ends a station's burst. @param share of the time since the last lap that the station took itself, 0 to 1 */
   closeStation(share: number): void {
+    this.endBurst(CPU.outer, share);
+  }
+
+  /** @param sender component that its share is charged to */
+  private endBurst(sender: number, share: number): void {
     const { nic } = this;
     nic.endBurst();
     nic.guard.end();
     nic.moderate(false);
     this.counters.commit();
-    this.meter.lapShared(CPU.outer, CPU.nic, share);
+    this.meter.lapShared(sender, CPU.nic, share);
   }
 
   /** The NIC has taken a frame, or dropped it. */

@@ -25,60 +25,59 @@ export interface Station extends FarEnd, Poller {
   close(): Promise<void> | void;
 }
 
+interface SwitchParts {
+  mem: Mem;
+  sink: FarEnd;
+  /** Address of the sink. */
+  mac: Mac;
+  station: FarEnd;
+  /** The cable's, named as EGRESS_COUNTERS. */
+  counters: CounterBlock;
+  meter: Pick<Laps, 'lap'>;
+}
+
 /** Who gets the frames that come out of the cable: those for the generator's address are the measuring sink's, all others,
  *  broadcasts among them, the station's. So a measured run and a station can be side by side. */
 export class FarEndSwitch implements FarEnd {
-  /** Who stands there by default. */
-  station: FarEnd;
-  private readonly mem: Mem;
-  private readonly sink: FarEnd;
-  private readonly mac: Mac;
-  private readonly counters: CounterBlock;
-  private readonly meter: Pick<Laps, 'lap'>;
+  private readonly o: SwitchParts;
   private forStation = false;
 
-  /** @param mac address of the sink @param counters the cable's, named as EGRESS_COUNTERS */
-  constructor(mem: Mem, sink: FarEnd, station: FarEnd, mac: Mac, counters: CounterBlock, meter: Pick<Laps, 'lap'>) {
-    this.mem = mem;
-    this.sink = sink;
-    this.station = station;
-    this.mac = mac;
-    this.counters = counters;
-    this.meter = meter;
+  constructor(parts: SwitchParts) {
+    this.o = parts;
   }
 
   get room(): number {
-    const { sink, station } = this;
+    const { sink, station } = this.o;
     return sink.room < station.room ? sink.room : station.room;
   }
 
   takesPackets(at: number): boolean {
-    return this.station.takesPackets?.(at) === true && !isMacAt(this.mem, at, this.mac);
+    return this.o.station.takesPackets?.(at) === true && !isMacAt(this.o.mem, at, this.o.mac);
   }
 
   wholePacket(at: number, bytes: number, l4: number, header: number, mss: number): void {
-    this.counters.v[E.toStation] += Math.ceil((bytes - header) / mss);
+    this.o.counters.v[E.toStation] += Math.ceil((bytes - header) / mss);
     this.forStation = true;
-    this.station.wholePacket?.(at, bytes, l4, header, mss);
+    this.o.station.wholePacket?.(at, bytes, l4, header, mss);
   }
 
   frame(head: number, headBytes: number, body: number, bodyBytes: number): void {
-    if (isMacAt(this.mem, head, this.mac)) {
-      this.sink.frame(head, headBytes, body, bodyBytes);
+    if (isMacAt(this.o.mem, head, this.o.mac)) {
+      this.o.sink.frame(head, headBytes, body, bodyBytes);
       return;
     }
-    this.counters.v[E.toStation]++;
+    this.o.counters.v[E.toStation]++;
     this.forStation = true;
-    this.station.frame(head, headBytes, body, bodyBytes);
+    this.o.station.frame(head, headBytes, body, bodyBytes);
   }
 
   settle(nowNs: number): void {
-    this.sink.settle(nowNs);
+    this.o.sink.settle(nowNs);
     if (!this.forStation) return;
     this.forStation = false;
-    this.meter.lap(CPU.farEnd);
-    this.station.settle(nowNs);
-    this.meter.lap(CPU.outer);
+    this.o.meter.lap(CPU.farEnd);
+    this.o.station.settle(nowNs);
+    this.o.meter.lap(CPU.outer);
   }
 }
 

@@ -46,7 +46,7 @@ export class NicRxQueue extends NicQueue {
     this.u32 = mem.u32;
     this.context = settings.context;
     this.target = settings.target;
-    this.framesBefore = counters.v[C.frames]!;
+    this.framesBefore = counters.v[C.frames];
     this.ring = new DeviceQueue(mem, this.header, this.avail, this.comp);
   }
 
@@ -110,7 +110,7 @@ export class NicRxQueue extends NicQueue {
   }
 
   override endBurst(): void {
-    const frames = this.counters.v[C.frames]!;
+    const frames = this.counters.v[C.frames];
     if (frames !== this.framesBefore) this.starvedSince = 0;
     this.framesBefore = frames;
     super.endBurst();

@@ -35,8 +35,8 @@ export class ToAll implements FrameOut {
   private readonly cable: CableOut;
   private readonly whole: number;
 
-  constructor(space: PrivateMemory, mem: Mem, local: TxSwitch, cable: CableOut) {
-    this.mem = mem;
+  constructor(space: PrivateMemory, local: TxSwitch, cable: CableOut) {
+    this.mem = space.mem;
     this.local = local;
     this.cable = cable;
     this.whole = space.mapPrivate(ETH_MAX_FRAME);
@@ -66,11 +66,11 @@ export class TxSwitch implements FrameOut {
   private readonly functions = new Map<number, FunctionPort>();
   private to = NO_QUEUE;
 
-  constructor(space: PrivateMemory, mem: Mem, nic: Nic, cable: CableOut) {
-    this.mem = mem;
+  constructor(space: PrivateMemory, nic: Nic, cable: CableOut) {
+    this.mem = space.mem;
     this.nic = nic;
-    this.given = new GivenAddresses(mem);
-    this.toAll = new ToAll(space, mem, this, cable);
+    this.given = new GivenAddresses(space.mem);
+    this.toAll = new ToAll(space, this, cable);
   }
 
   /** The function with that address. The toolstack gives few addresses, so they are kept. @param key of the address */
