@@ -27,77 +27,10 @@ export function imixOrder(seed: number): Uint8Array {
   return order;
 }
 
-/** Frames of one flow in a row. */
-const TRAIN_FRAMES = 32;
-
-/** Whose turn it is: guests one after the other, each with a train of frames of one of its flows. A guest that cannot
- *  take its frame is passed over for the rest of a poll. */
-class GuestTurns {
-  readonly guests: number;
-  /** Whose turn it is, and the flow of its train. */
-  guest: number;
-  flow = 0;
-  /** Frames that the train has still to bring. */
-  trainLeft = 0;
-  /** Guests passed over in this poll; for each whether, and the queue that had no room. */
-  blockedCount = 0;
-  readonly blocked: Uint8Array;
-  readonly blockedOn: Int16Array;
-  private readonly flowsPerGuest: number;
-  private readonly flowTurn: Uint32Array;
-
-  /** @param flowsPerGuest flow g * flowsPerGuest + k is guest g's */
-  constructor(guests: number, flowsPerGuest: number) {
-    this.guests = guests;
-    this.flowsPerGuest = flowsPerGuest;
-    this.guest = guests - 1;
-    this.blocked = new Uint8Array(guests);
-    this.blockedOn = new Int16Array(guests);
-    this.flowTurn = new Uint32Array(guests);
-  }
-
-  /** A new poll: nobody is passed over. */
-  begin(): void {
-    this.blockedCount = 0;
-    for (let g = 0; g < this.guests; g++) this.blocked[g] = 0;
-  }
-
-  /** @returns true when there is a guest to send to */
-  select(): boolean {
-    return this.trainLeft > 0 || this.nextTrain();
-  }
-
-  /** The guest gets nothing more in this poll. @param queue the one that has no room for it */
-  pass(queue: number): void {
-    this.blocked[this.guest] = 1;
-    this.blockedOn[this.guest] = queue;
-    this.blockedCount++;
-    this.trainLeft = 0;
-  }
-
-  /** @returns true when all guests were passed over */
-  get allBlocked(): boolean {
-    return this.blockedCount === this.guests;
-  }
-
-  private nextTrain(): boolean {
-    let g = this.guest;
-    for (let i = 0; i < this.guests; i++) {
-      g = g + 1 === this.guests ? 0 : g + 1;
-      if (this.blocked[g] !== 0) continue;
-      const turn = this.flowTurn[g];
-      this.flowTurn[g] = turn + 1 === this.flowsPerGuest ? 0 : turn + 1;
-      this.guest = g;
-      this.flow = g * this.flowsPerGuest + turn;
-      this.trainLeft = TRAIN_FRAMES;
-      return true;
-    }
-    return false;
-  }
-}
-
 /** Room for one held frame. */
 export const HOLD_BYTES = Math.ceil(ETH_MAX_FRAME / 64) * 64;
+/** Frames of one flow in a row. */
+const TRAIN_FRAMES = 32;
 /** Frames that are made and lost in one poll at most when the packet memory overran. */
 const OVERRUN_FRAMES = 4096;
 /** One burst in so many tells apart, by the clock, what making frames and transferring them take. */
@@ -127,7 +60,19 @@ export class Generator implements Sender {
   private readonly cable: Cable;
   private readonly templates: FlowTemplates;
   private readonly u8: Uint8Array;
-  private readonly turns: GuestTurns;
+  private readonly guests: number;
+  private readonly flowsPerGuest: number;
+  // Whose turn it is: guests one after the other, each with a train of frames of one of its flows. One that cannot take its frame is
+  // passed over for the rest of a poll.
+  private guest: number;
+  private flow = 0;
+  /** Frames that the train has still to bring. */
+  private trainLeft = 0;
+  private readonly flowTurn: Uint32Array;
+  /** Guests passed over in this poll; for each whether, and the queue that had no room. */
+  private blockedCount = 0;
+  private readonly blocked: Uint8Array;
+  private readonly blockedOn: Int16Array;
   private readonly order: Uint8Array;
   private readonly maxFrames: number;
   private readonly holdAt: number;
@@ -146,7 +91,12 @@ export class Generator implements Sender {
     this.u8 = u8;
     this.cable = cable;
     this.templates = templates;
-    this.turns = new GuestTurns(plan.guests, plan.flowsPerGuest);
+    this.guests = plan.guests;
+    this.flowsPerGuest = plan.flowsPerGuest;
+    this.guest = plan.guests - 1;
+    this.flowTurn = new Uint32Array(plan.guests);
+    this.blocked = new Uint8Array(plan.guests);
+    this.blockedOn = new Int16Array(plan.guests);
     this.order = plan.order;
     this.maxFrames = plan.maxFrames;
     this.holdAt = plan.holdAt;
@@ -158,7 +108,7 @@ export class Generator implements Sender {
 
   /** Waits for buffers impatiently, but for the wire by the clock. */
   get patient(): boolean {
-    return !this.done && this.turns.allBlocked;
+    return !this.done && this.blockedCount === this.guests;
   }
 
   /** Frames that the NIC took or dropped, and frames that wait for a buffer. */
@@ -177,7 +127,8 @@ export class Generator implements Sender {
     cable.arrived();
     let progress = 0;
     if (cable.pacer.overrun()) progress = this.overrun();
-    this.turns.begin();
+    this.blockedCount = 0;
+    this.blocked.fill(0);
     cable.open();
     progress += ++this.bursts % TIMED_BURSTS === 0 ? this.timedBurst() : this.burst();
     cable.close(progress > 0, this.share);
@@ -187,10 +138,10 @@ export class Generator implements Sender {
 
   arm(): boolean {
     const { cable } = this;
-    if (!this.done && this.turns.blockedCount > 0 && this.armQueues()) return true;
+    if (!this.done && this.blockedCount > 0 && this.armQueues()) return true;
     cable.nic.moderate(true);
     if (this.done) return false;
-    if (this.turns.allBlocked) {
+    if (this.blockedCount === this.guests) {
       cable.held();
       this.dueAtNs = cable.now + RETRY_NS;
     } else {
@@ -202,7 +153,7 @@ export class Generator implements Sender {
   /** @returns true when a queue has got buffers meanwhile */
   private armQueues(): boolean {
     const { nic } = this.cable;
-    const { guests, blocked, blockedOn } = this.turns;
+    const { guests, blocked, blockedOn } = this;
     let room = false;
     this.cable.open();
     for (let g = 0; g < guests; g++) {
@@ -217,7 +168,7 @@ export class Generator implements Sender {
 
   private burst(): number {
     let progress = 0;
-    for (let n = 0; n < BURST_FRAMES && this.turns.select(); n++) {
+    for (let n = 0; n < BURST_FRAMES && this.select(); n++) {
       const ready = this.make();
       if (ready === NOT_DUE) break;
       if (ready === READY) progress += this.offer();
@@ -235,7 +186,7 @@ export class Generator implements Sender {
     for (let i = 0; i < CLOCK_READS; i++) before = nowNs();
     const clockNs = (before - first) / CLOCK_READS;
     let n = 0;
-    for (; n < BURST_FRAMES && this.turns.select(); n++) {
+    for (; n < BURST_FRAMES && this.select(); n++) {
       const ready = this.make();
       if (ready === NOT_DUE) break;
       const between = nowNs();
@@ -253,7 +204,7 @@ export class Generator implements Sender {
 
   /** Gets the guest's next frame: the one that it holds, or a new one. */
   private make(): number {
-    const g = this.turns.guest;
+    const g = this.guest;
     if (this.heldLen[g] !== 0) {
       this.off = this.holdAt + g * HOLD_BYTES;
       this.len = this.heldLen[g]!;
@@ -266,7 +217,7 @@ export class Generator implements Sender {
     const len = this.templates.lengths[size];
     if (!pacer.ready(len)) return NOT_DUE;
     this.orderAt[g] = at + 1 === this.order.length ? 0 : at + 1;
-    this.off = this.templates.next(this.turns.flow, size, pacer.sendNs());
+    this.off = this.templates.next(this.flow, size, pacer.sendNs());
     this.len = len;
     this.made++;
     pacer.take(len);
@@ -278,8 +229,8 @@ export class Generator implements Sender {
     const { cable, len } = this;
     const status = cable.nic.receive(this.off, len);
     if (status === NO_BUFFER) return this.hold();
-    this.heldLen[this.turns.guest] = 0;
-    this.turns.trainLeft--;
+    this.heldLen[this.guest] = 0;
+    this.trainLeft--;
     this.taken++;
     cable.sent(len);
     // Flow control without a rate: a guest that nobody waits for any more would otherwise be sent to as fast as frames
@@ -290,25 +241,48 @@ export class Generator implements Sender {
 
   /** Keeps the frame at hand: its template will be used again. */
   private hold(): number {
-    const at = this.holdAt + this.turns.guest * HOLD_BYTES;
+    const at = this.holdAt + this.guest * HOLD_BYTES;
     if (this.off !== at) this.u8.copyWithin(at, this.off, this.off + this.len);
-    this.heldLen[this.turns.guest] = this.len;
+    this.heldLen[this.guest] = this.len;
     return this.pass(0);
   }
 
   /** The guest gets nothing more in this poll. */
   private pass(result: number): number {
-    this.turns.pass(this.cable.nic.lastQueue);
+    this.blocked[this.guest] = 1;
+    this.blockedOn[this.guest] = this.cable.nic.lastQueue;
+    this.blockedCount++;
+    this.trainLeft = 0;
     return result;
+  }
+
+  /** @returns true when there is a guest to send to */
+  private select(): boolean {
+    return this.trainLeft > 0 || this.nextTrain();
+  }
+
+  private nextTrain(): boolean {
+    let g = this.guest;
+    for (let i = 0; i < this.guests; i++) {
+      g = g + 1 === this.guests ? 0 : g + 1;
+      if (this.blocked[g] !== 0) continue;
+      const turn = this.flowTurn[g];
+      this.flowTurn[g] = turn + 1 === this.flowsPerGuest ? 0 : turn + 1;
+      this.guest = g;
+      this.flow = g * this.flowsPerGuest + turn;
+      this.trainLeft = TRAIN_FRAMES;
+      return true;
+    }
+    return false;
   }
 
   /** Frames that found the packet memory full: they were sent, so their numbers are used up. */
   private overrun(): number {
     let lost = 0;
     const { cable } = this;
-    while (lost < OVERRUN_FRAMES && this.made < this.maxFrames && cable.pacer.overrun() && this.turns.select()) {
+    while (lost < OVERRUN_FRAMES && this.made < this.maxFrames && cable.pacer.overrun() && this.select()) {
       if (this.make() !== READY) break;
-      this.turns.trainLeft--;
+      this.trainLeft--;
       this.taken++;
       cable.lost(this.len);
       lost++;
