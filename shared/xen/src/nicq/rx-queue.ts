@@ -27,10 +27,10 @@ abstract class QueueEnd {
   /** Entries of the queue. */
   protected readonly size: number;
   // By word: the index that is published here, and where the other end asks to hear of it; the other end's index, and where to ask.
-  private readonly prod: number;
-  private readonly prodEvent: number;
-  private readonly peerProd: number;
-  private readonly peerEvent: number;
+  protected readonly prod: number;
+  protected readonly prodEvent: number;
+  protected readonly peerProd: number;
+  protected readonly peerEvent: number;
 
   protected constructor(mem: Mem, header: number, isDriver: boolean, size: number, start: RingIdx) {
     const avail = (header + NICQ_AVAIL_PROD) >> 2;
@@ -72,19 +72,18 @@ export abstract class DriverEnd extends QueueEnd {
   /** Descriptors posted (private) and completions taken: free-running. */
   availProd: RingIdx;
   compCons: RingIdx;
-  private readonly header: number;
 
   /** @param base byte offset of three zeroed pages: header, avail, comp
    *  @param start first index; 0 except in tests of the wrap */
   protected constructor(mem: Mem, base: number, size: number, start: RingIdx) {
     super(mem, base, true, size, start);
-    this.header = base;
     this.availProd = this.compCons = start;
+    const { u32 } = this;
     mem.u8.fill(0, base, base + PAGE_SIZE);
-    Atomics.store(this.u32, (base + NICQ_AVAIL_PROD) >> 2, start);
-    Atomics.store(this.u32, (base + NICQ_COMP_PROD) >> 2, start);
-    Atomics.store(this.u32, (base + NICQ_AVAIL_EVENT) >> 2, idxAdd(start, 1));
-    Atomics.store(this.u32, (base + NICQ_COMP_EVENT) >> 2, idxAdd(start, 1));
+    Atomics.store(u32, this.prod, start);
+    Atomics.store(u32, this.peerProd, start);
+    Atomics.store(u32, this.prodEvent, idxAdd(start, 1));
+    Atomics.store(u32, this.peerEvent, idxAdd(start, 1));
   }
 
   /** @returns descriptors that may still be posted, 0 to the queue's size */
@@ -119,12 +118,13 @@ export abstract class DriverEnd extends QueueEnd {
   }
 
   describe(): Record<string, number> {
+    const { u32, availProd, compCons } = this;
     return {
-      availProd: this.availProd,
-      availEvent: Atomics.load(this.u32, (this.header + NICQ_AVAIL_EVENT) >> 2),
-      compCons: this.compCons,
-      compProd: Atomics.load(this.u32, (this.header + NICQ_COMP_PROD) >> 2),
-      compEvent: Atomics.load(this.u32, (this.header + NICQ_COMP_EVENT) >> 2),
+      availProd,
+      availEvent: Atomics.load(u32, this.prodEvent),
+      compCons,
+      compProd: Atomics.load(u32, this.peerProd),
+      compEvent: Atomics.load(u32, this.peerEvent),
       posted: this.outstanding(),
     };
   }

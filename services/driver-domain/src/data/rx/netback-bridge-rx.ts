@@ -48,7 +48,7 @@ export class NetbackBridgeRx extends VifPart implements PoolUser, BridgePort {
 
   /** Frames that wait or are being copied. */
   get inFlight(): number {
-    return this.waiting.fifo.count + this.copies.frames;
+    return this.waiting.count + this.copies.frames;
   }
 
   deliver(buffer: number, len: number): void {
@@ -116,7 +116,7 @@ export class NetbackBridgeRx extends VifPart implements PoolUser, BridgePort {
       // The frame that is the first now may need fewer requests.
       this.o.loop.schedule(this);
     }
-    return this.waiting.fifo.count > 0;
+    return this.waiting.count > 0;
   }
 
   markInUse(marks: Uint8Array): void {
@@ -133,12 +133,12 @@ export class NetbackBridgeRx extends VifPart implements PoolUser, BridgePort {
   }
 
   describe(): Record<string, unknown> {
-    const { fifo } = this.waiting;
+    const { waiting } = this;
     return {
       fedBy: 'bridge',
       stopped: this.stopped,
-      waitingFrames: fifo.count,
-      waitingBytes: fifo.bytes,
+      waitingFrames: waiting.count,
+      waitingBytes: waiting.bytes,
       copyCallsInFlight: this.copies.inFlight,
       ring: this.o.slots.ring.describe(),
     };
@@ -157,20 +157,19 @@ export class NetbackBridgeRx extends VifPart implements PoolUser, BridgePort {
 
   /** Takes requests for the frames that wait. @returns frames begun */
   private begin(): number {
-    const { copies, filler } = this;
-    const { fifo } = this.waiting;
+    const { copies, filler, waiting } = this;
     const { slots, counters, buffers } = this.o;
     this.needed = 0;
-    if (fifo.count === 0) return 0;
+    if (waiting.count === 0) return 0;
     let available = slots.ring.unconsumed();
     if (available < 0) {
       this.fault('rx ring: req_prod is further ahead than the ring is long');
       return 0;
     }
     let frames = 0;
-    while (fifo.count > 0 && frames < BUDGET) {
-      const len = fifo.firstLen;
-      const id = fifo.firstId;
+    while (waiting.count > 0 && frames < BUDGET) {
+      const len = waiting.firstLen;
+      const id = waiting.firstId;
       const need = Math.ceil(len / slots.bufferBytes);
       const all = buffers.mssOf(id) > 0 ? need + 1 : need;
       if (all > available) {
@@ -185,7 +184,7 @@ export class NetbackBridgeRx extends VifPart implements PoolUser, BridgePort {
       }
       available -= all;
       counters.v[C.requests] += all;
-      fifo.shift();
+      waiting.shift();
       frames++;
     }
     return frames;

@@ -32,31 +32,6 @@ const S = slots(STACK_COUNTERS);
 const ROOM = 256;
 const L4 = ETH_BYTES + IP_BYTES;
 
-/** Internet checksums of the patterns that payloads are made of: the sum of the first n bytes of each variant, in the machine's
- *  byte order, as a table. So the checksum of a frame whose payload has been compared can be verified by its headers. */
-class PatternSums {
-  private readonly table = new Float64Array(PATTERN_VARIANTS * PATTERN_SUMS);
-  private current: Pattern | null = null;
-
-  /** Works the table out, unless it is this pattern's already. */
-  reset(pattern: Pattern): void {
-    if (this.current === pattern) return;
-    this.current = pattern;
-    for (let v = 0; v < PATTERN_VARIANTS; v++) {
-      let sum = 0;
-      for (let i = 0; i < PATTERN_MAX; i++) {
-        sum += pattern.bytes[v * PATTERN_MAX + i] * ((i & 1) === 0 ? 1 : 256);
-        this.table[v * PATTERN_SUMS + i + 1] = sum;
-      }
-    }
-  }
-
-  /** Sum of the first n bytes of a variant, not folded. */
-  of(variant: number, n: number): number {
-    return this.table[variant * PATTERN_SUMS + n];
-  }
-}
-
 /** What the far end shall expect. */
 interface SinkRun {
   seed: number;
@@ -82,7 +57,9 @@ export class Sink implements FarEnd {
   private readonly expected: number;
   private readonly counters: SinkCounters;
   private readonly flows = new FlowTracker();
-  private readonly sums = new PatternSums();
+  /** Of each variant of the pattern, the sum of its first n bytes, in the machine's byte order, not folded: so the checksum of a frame
+   *  whose payload has been compared can be verified by its headers. */
+  private readonly sums = new Float64Array(PATTERN_VARIANTS * PATTERN_SUMS);
   private pattern = new Pattern(0);
   /** Send times of the frames since the last settle. */
   private readonly times = new Float64Array(ROOM);
@@ -97,8 +74,10 @@ export class Sink implements FarEnd {
 
   /** A new run begins: forgets all flows, counters go to zero. */
   reset(run: SinkRun): void {
-    if (this.pattern.seed !== run.seed) this.pattern = new Pattern(run.seed);
-    this.expect();
+    if (this.pattern.seed !== run.seed) {
+      this.pattern = new Pattern(run.seed);
+      this.expect();
+    }
     this.flows.reset(run.firstSequence);
     this.timed = 0;
     this.counters.app.reset();
@@ -134,8 +113,15 @@ export class Sink implements FarEnd {
   }
 
   private expect(): void {
-    this.mem.u8.set(this.pattern.bytes, this.expected);
-    this.sums.reset(this.pattern);
+    const { bytes } = this.pattern;
+    this.mem.u8.set(bytes, this.expected);
+    for (let v = 0; v < PATTERN_VARIANTS; v++) {
+      let sum = 0;
+      for (let i = 0; i < PATTERN_MAX; i++) {
+        sum += bytes[v * PATTERN_MAX + i] * ((i & 1) === 0 ? 1 : 256);
+        this.sums[v * PATTERN_SUMS + i + 1] = sum;
+      }
+    }
   }
 
   /** @returns a counter slot of the stack when the frame is dropped, else -1 */
@@ -203,7 +189,7 @@ export class Sink implements FarEnd {
     this.flow = id >>> 4;
     this.sequence = sequence;
     this.times[this.timed++] = dv.getFloat64(stamp + STAMP_TIME);
-    return this.sums.of(variant, n) + this.stampSum(stamp, n);
+    return this.sums[variant * PATTERN_SUMS + n] + this.stampSum(stamp, n);
   }
 
   /** Sum of the stamp, which begins at an odd place of the payload when the pattern's length is odd. */
