@@ -34,102 +34,6 @@ import type { TxOwner, TxPort } from './tx-port.js';
 
 // Local, so that the engine folds them into the code: see flow-templates.ts.
 const { endOf, ipAt, l3Of, l4Of, tcpBehind } = frames;
-
-export /** Reads the copied header of a packet from a guest: what the NIC has to be told for checksum and segmentation. The copy is
- *  ours; its contents are the guest's. */
-class TxHeader {
-  /** For the packet's first descriptor: NICTX_*, where the TCP or UDP header begins, bytes of all headers. */
-  flags = 0;
-  csumStart = 0;
-  headerBytes = 0;
-  private readonly mem: Mem;
-
-  constructor(mem: Mem) {
-    this.mem = mem;
-  }
-
-  /** @param at byte offset of the header, @param bytes how much of the packet was copied
-   *  @param netif NETTXF_* of the first slot @param mss of its extra info, 0: none
-   *  @returns false when the packet asks for what its headers do not allow */
-  read(at: number, bytes: number, netif: number, mss: number): boolean {
-    this.flags = 0;
-    this.csumStart = 0;
-    this.headerBytes = 0;
-    if (mss === 0 && (netif & NETTXF_CSUM_BLANK) === 0) return true;
-    const { mem } = this;
-    const ip = ipAt(mem, at, bytes);
-    const l4 = l4Of(ip);
-    if (ip >= 0 && mss === 0 && mem.u8[at + l3Of(ip) + IP_PROTOCOL] === PROTO_UDP && bytes >= l4 + UDP_BYTES) {
-      this.csumStart = l4;
-      this.flags = NICTX_CSUM_UDP;
-      return true;
-    }
-    const tcp = tcpBehind(mem, at, bytes, ip);
-    if (tcp < 0) return false;
-    this.csumStart = l4;
-    this.headerBytes = endOf(tcp);
-    this.flags = mss > 0 ? NICTX_TSO | NICTX_CSUM_TCP : NICTX_CSUM_TCP;
-    return true;
-  }
-}
-
-/** Captures what netback takes from a guest: the copied header, and of the pages what can be read. docs/wire/capture.md. */
-class TxProbe {
-  /** Where to; replaced at connect. */
-  probe: FrameProbe = NO_PROBE;
-  private readonly packets: TxPackets;
-  private readonly pool: GrantPool;
-  private readonly headers: number;
-
-  /** @param headers byte offset of the copied headers */
-  constructor(packets: TxPackets, pool: GrantPool, headers: number) {
-    this.packets = packets;
-    this.pool = pool;
-    this.headers = headers;
-  }
-
-  get on(): boolean {
-    return this.probe.on;
-  }
-
-  /** A packet that goes on. */
-  passed(packet: number): void {
-    this.name(packet);
-    this.end(this.packets.total[packet]);
-  }
-
-  /** @param readable false: the queue is stopped, and what it mapped may be gone
-   *  @param reason slot of the counter in NETBACK_TX_COUNTERS */
-  dropped(packet: number, readable: boolean, reason: number): void {
-    if (readable) this.name(packet);
-    else this.probe.begin();
-    this.probe.end(this.packets.total[packet], OUTBOUND, NETBACK_TX_DROP + reason);
-  }
-
-  /** Names what of the packet is there to be read: the copied header, and pages whose mapping stands. `end` follows, or
-   *  nothing when there is nothing to tell. */
-  name(packet: number): void {
-    const p = this.packets;
-    const { probe, pool, headers } = this;
-    probe.begin();
-    if (p.status[packet] !== 0) return;
-    probe.piece(headers + packet * NETBACK_HEADER_BYTES, p.headBytes[packet]);
-    for (let s = packet; s >= 0; s = p.next[s]) {
-      if (p.status[s] !== 0) return;
-      if (p.size[s] === 0) continue;
-      const gref = p.gref[s];
-      const pooled = gref < GRANT_ENTRIES ? pool.at[gref] : -1;
-      if (pooled < 0 && p.handle[s] < 0) return;
-      probe.piece((pooled < 0 ? p.at[s] : pooled) + p.offset[s], p.size[s]);
-    }
-  }
-
-  /** The packet that was named has gone on. @param bytes of it */
-  end(bytes: number): void {
-    this.probe.end(bytes, OUTBOUND, NOT_DROPPED);
-  }
-}
-
 const C = slots(NETBACK_TX_COUNTERS);
 
 export interface TxPathOptions extends PacketGrantOptions {
@@ -162,7 +66,7 @@ export class TxPath implements PacketGrantSink {
   /** The two know each other: operations begin here, and their ends come here. */
   readonly grants: PacketGrants;
   /** Packets that are over and have mappings to be undone. */
-  private readonly over = new PacketFifo();
+  private readonly ended = new PacketFifo();
   /** Packets whose header and pages are being got hold of, in ring order, and whether they are there. */
   private readonly begun = new PacketFifo();
   private readonly ready = new Uint8Array(MAX_PENDING);
@@ -342,14 +246,14 @@ export class TxPath implements PacketGrantSink {
     const p = this.packets;
     p.result[packet] = status;
     if (p.mapped[packet] === 0) return this.answer(packet);
-    this.over.push(packet);
+    this.ended.push(packet);
   }
 
   /** Undoes mappings of packets that are over, as far as there is room in the batches. @returns packets */
   unmapOver(): number {
     let n = 0;
-    while (this.over.count > 0 && this.grants.canUnmap(NICTX_MAX_CHAIN)) {
-      this.grants.unmap(this.over.shift());
+    while (this.ended.count > 0 && this.grants.canUnmap(NICTX_MAX_CHAIN)) {
+      this.grants.unmap(this.ended.shift());
       n++;
     }
     return n;
@@ -358,5 +262,100 @@ export class TxPath implements PacketGrantSink {
   private answer(packet: number): void {
     this.answered = true;
     if (!this.stopped) this.requests.answerAll(packet, this.packets.result[packet]);
+  }
+}
+
+/** Reads the copied header of a packet from a guest: what the NIC has to be told for checksum and segmentation. The copy is
+ *  ours; its contents are the guest's. */
+class TxHeader {
+  /** For the packet's first descriptor: NICTX_*, where the TCP or UDP header begins, bytes of all headers. */
+  flags = 0;
+  csumStart = 0;
+  headerBytes = 0;
+  private readonly mem: Mem;
+
+  constructor(mem: Mem) {
+    this.mem = mem;
+  }
+
+  /** @param at byte offset of the header, @param bytes how much of the packet was copied
+   *  @param netif NETTXF_* of the first slot @param mss of its extra info, 0: none
+   *  @returns false when the packet asks for what its headers do not allow */
+  read(at: number, bytes: number, netif: number, mss: number): boolean {
+    this.flags = 0;
+    this.csumStart = 0;
+    this.headerBytes = 0;
+    if (mss === 0 && (netif & NETTXF_CSUM_BLANK) === 0) return true;
+    const { mem } = this;
+    const ip = ipAt(mem, at, bytes);
+    const l4 = l4Of(ip);
+    if (ip >= 0 && mss === 0 && mem.u8[at + l3Of(ip) + IP_PROTOCOL] === PROTO_UDP && bytes >= l4 + UDP_BYTES) {
+      this.csumStart = l4;
+      this.flags = NICTX_CSUM_UDP;
+      return true;
+    }
+    const tcp = tcpBehind(mem, at, bytes, ip);
+    if (tcp < 0) return false;
+    this.csumStart = l4;
+    this.headerBytes = endOf(tcp);
+    this.flags = mss > 0 ? NICTX_TSO | NICTX_CSUM_TCP : NICTX_CSUM_TCP;
+    return true;
+  }
+}
+
+/** Captures what netback takes from a guest: the copied header, and of the pages what can be read. docs/wire/capture.md. */
+class TxProbe {
+  /** Where to; replaced at connect. */
+  probe: FrameProbe = NO_PROBE;
+  private readonly packets: TxPackets;
+  private readonly pool: GrantPool;
+  private readonly headers: number;
+
+  /** @param headers byte offset of the copied headers */
+  constructor(packets: TxPackets, pool: GrantPool, headers: number) {
+    this.packets = packets;
+    this.pool = pool;
+    this.headers = headers;
+  }
+
+  get on(): boolean {
+    return this.probe.on;
+  }
+
+  /** A packet that goes on. */
+  passed(packet: number): void {
+    this.name(packet);
+    this.end(this.packets.total[packet]);
+  }
+
+  /** @param readable false: the queue is stopped, and what it mapped may be gone
+   *  @param reason slot of the counter in NETBACK_TX_COUNTERS */
+  dropped(packet: number, readable: boolean, reason: number): void {
+    if (readable) this.name(packet);
+    else this.probe.begin();
+    this.probe.end(this.packets.total[packet], OUTBOUND, NETBACK_TX_DROP + reason);
+  }
+
+  /** Names what of the packet is there to be read: the copied header, and pages whose mapping stands. `end` follows, or
+   *  nothing when there is nothing to tell. */
+  name(packet: number): void {
+    const p = this.packets;
+    const { probe, pool, headers } = this;
+    probe.begin();
+    if (p.status[packet] !== 0) return;
+    probe.piece(headers + packet * NETBACK_HEADER_BYTES, p.headBytes[packet]);
+    for (let s = packet; s >= 0; s = p.next[s]) {
+      if (p.status[s] !== 0) return;
+      if (p.size[s] === 0) continue;
+      const gref = p.gref[s];
+      const pooled = gref < GRANT_ENTRIES ? pool.at[gref] : -1;
+      if (pooled < 0 && p.handle[s] < 0) return;
+      probe.piece((pooled < 0 ? p.at[s] : pooled) + p.offset[s], p.size[s]);
+    }
+  }
+
+  /** The packet that was named has gone on. @param bytes of it */
+  end(bytes: number): void {
+    this.probe.end(bytes, OUTBOUND, NOT_DROPPED);
   }
 }

@@ -11,22 +11,6 @@ import { DELIVERED, NO_BUFFER } from '../../hardware/data/nic-queue.js';
 /** How often each of IMIX_BYTES stands in twelve. */
 const IMIX_TIMES = IMIX_WEIGHTS.map((n) => n / 4);
 const IMIX_ROUNDS = 100;
-/** Size indices for IMIX, a mix of frame sizes as on the Internet, shuffled by the seed: exactly 7:4:1 in each round of 1200. */
-export function imixOrder(seed: number): Uint8Array {
-  const order = new Uint8Array(12 * IMIX_ROUNDS);
-  let n = 0;
-  for (let round = 0; round < IMIX_ROUNDS; round++)
-    for (let size = 0; size < IMIX_TIMES.length; size++) for (let i = 0; i < IMIX_TIMES[size]; i++) order[n++] = size;
-  const rng = new Rng(seed);
-  for (let i = order.length - 1; i > 0; i--) {
-    const j = rng.below(i + 1);
-    const swap = order[i];
-    order[i] = order[j]!;
-    order[j] = swap;
-  }
-  return order;
-}
-
 /** Room for one held frame. */
 export const HOLD_BYTES = Math.ceil(ETH_MAX_FRAME / 64) * 64;
 /** Frames of one flow in a row. */
@@ -36,7 +20,6 @@ const OVERRUN_FRAMES = 4096;
 /** One burst in so many tells apart, by the clock, what making frames and transferring them take. */
 const TIMED_BURSTS = 256;
 const CLOCK_READS = 32;
-
 const READY = 1;
 const NOT_DUE = 0;
 const NOTHING_LEFT = -1;
@@ -289,4 +272,20 @@ export class Generator implements Sender {
     }
     return lost;
   }
+}
+
+/** Size indices for IMIX, a mix of frame sizes as on the Internet, shuffled by the seed: exactly 7:4:1 in each round of 1200. */
+export function imixOrder(seed: number): Uint8Array {
+  const order = new Uint8Array(12 * IMIX_ROUNDS);
+  let n = 0;
+  for (let round = 0; round < IMIX_ROUNDS; round++)
+    for (let size = 0; size < IMIX_TIMES.length; size++) for (let i = 0; i < IMIX_TIMES[size]; i++) order[n++] = size;
+  const rng = new Rng(seed);
+  for (let i = order.length - 1; i > 0; i--) {
+    const j = rng.below(i + 1);
+    const swap = order[i];
+    order[i] = order[j]!;
+    order[j] = swap;
+  }
+  return order;
 }
