@@ -6,7 +6,6 @@ import { closeSync } from 'node:fs';
 import { PAGE_SHIFT, PAGE_SIZE, type DomId, type GrantHandle, type Gref, type Pfn } from '@grantline/base';
 import {
   GNTMAP_HOST_MAP,
-  GNTMAP_READONLY,
   GNTST,
   GNTST_NAMES,
   MapBatch,
@@ -49,10 +48,6 @@ export class PeerMemory {
     if (fd === undefined) return;
     this.fds.delete(domid);
     closeSync(fd);
-  }
-
-  close(): void {
-    for (const domid of [...this.fds.keys(), ...this.coming.keys()]) this.forget(domid);
   }
 
   private fetch(domid: DomId): Promise<void> {
@@ -128,23 +123,9 @@ export class GrantWindow {
 
   /** Maps page `pfn` of a domain's memory, which is open since its first grant was mapped, at a slot that was taken.
    *  @throws Error when the operating system does not let us have the page */
-  mapAt(offset: number, domid: DomId, pfn: Pfn, writable = true): void {
+  mapAt(offset: number, domid: DomId, pfn: Pfn, writable: boolean): void {
     this.slotOf(offset);
     this.space.mapFd(offset, this.memory.fdOf(domid), pfn * PAGE_SIZE, PAGE_SIZE, writable);
-  }
-
-  /** Takes a slot and maps page `pfn` of a domain's memory, after the hypervisor said yes to the grant.
-   *  @returns its byte offset, or -1 when the window is full */
-  map(domid: DomId, pfn: Pfn, writable = true): number {
-    const offset = this.take();
-    if (offset < 0) return -1;
-    try {
-      this.mapAt(offset, domid, pfn, writable);
-    } catch (err) {
-      this.give(offset);
-      throw err;
-    }
-    return offset;
   }
 
   /** Makes the page inaccessible again and gives the slot back. To be done before the hypervisor is told. */
@@ -156,19 +137,18 @@ export class GrantWindow {
 
   /** Asks the hypervisor for a host mapping of a grant and maps it. For rings, not for the data path.
    *  @throws GrantError when the hypervisor refuses, RangeError when the window is full */
-  async mapGrant(client: HypercallPort, domid: DomId, gref: Gref, readonly = false): Promise<MappedGrant> {
+  async mapGrant(client: HypercallPort, domid: DomId, gref: Gref): Promise<MappedGrant> {
     const offset = this.take();
     if (offset < 0) throw new RangeError('the grant window is full');
     try {
       await this.memory.open(domid);
-      const flags = readonly ? GNTMAP_HOST_MAP | GNTMAP_READONLY : GNTMAP_HOST_MAP;
-      const batch = new MapBatch(client, domid, flags, 1);
+      const batch = new MapBatch(client, domid, GNTMAP_HOST_MAP, 1);
       batch.put(gref, offset);
       await batch.sendAsync();
       if (batch.status(0) !== GNTST.okay)
         throw new GrantError(`map of gref ${gref} of domain ${domid}`, batch.status(0));
       const mapped = { offset, handle: batch.handle(0) };
-      await this.mapOrLetGo(client, domid, batch.pfn(0), mapped, !readonly);
+      await this.mapOrLetGo(client, domid, batch.pfn(0), mapped);
       return mapped;
     } catch (err) {
       this.give(offset);
@@ -183,10 +163,9 @@ export class GrantWindow {
     domid: DomId,
     pfn: Pfn,
     { offset, handle }: MappedGrant,
-    writable: boolean,
   ): Promise<void> {
     try {
-      this.mapAt(offset, domid, pfn, writable);
+      this.mapAt(offset, domid, pfn, true);
     } catch (err) {
       const batch = new UnmapBatch(client, 1);
       batch.put(handle, 0, offset);
@@ -207,12 +186,6 @@ export class GrantWindow {
   /** Forgets a domain that is gone, so that a new one of that number is opened anew. Its mappings stay until unmapped. */
   forget(domid: DomId): void {
     this.memory.forget(domid);
-  }
-
-  /** Unmaps all and closes the domains' memory. */
-  close(): void {
-    for (let slot = 0; slot < this.slots; slot++) if (this.used[slot]) this.unmap(this.base + slot * PAGE_SIZE);
-    this.memory.close();
   }
 
   private give(offset: number): void {
