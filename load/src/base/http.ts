@@ -180,8 +180,8 @@ function reason(error: unknown): string {
 /** What an answer says went wrong, as one printable line. */
 export function messageOf(text: string): string {
   try {
-    const o = JSON.parse(text) as { message?: unknown; error?: unknown } | null;
-    const m = o?.message ?? o?.error ?? text;
+    const o = JSON.parse(text) as { message?: unknown } | null;
+    const m = o?.message ?? text;
     return printable(typeof m === 'string' ? m : JSON.stringify(m), MESSAGE_MAX);
   } catch {
     return printable(text, MESSAGE_MAX);

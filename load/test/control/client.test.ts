@@ -122,7 +122,7 @@ t.test('what a service says went wrong is one printable line of bounded length',
   for (const text of [
     nasty,
     JSON.stringify({ message: nasty }),
-    JSON.stringify({ error: nasty.repeat(1000) }),
+    JSON.stringify({ message: nasty.repeat(1000) }),
     'null',
     '{'.repeat(1e5),
   ]) {

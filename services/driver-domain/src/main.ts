@@ -3,24 +3,21 @@ import { DOMID_NIC, MAX_GUESTS, type DomId, nowNs } from '@grantline/base';
 import { VIF_DEV, vifName } from '@grantline/xen';
 import { slots, pinToCore, DRIVER_DOMAIN_CPU } from '@grantline/machine';
 import { BRIDGE_COUNTERS, DRIVER_COUNTERS, NETFRONT_TX_COUNTERS } from '@grantline/observe';
-import { GrantWindow } from './control/window.js';
-import { PeerMemory } from './control/peer-memory.js';
+import { GrantWindow, PeerMemory } from './control/window.js';
 import { addSender, startService, addRecordRoutes, keepRecorded, runMain } from '@grantline/service';
 import { makeReceiver } from '@grantline/measure';
 import { DRIVER_BUFFERS, DefaultQueue } from './control/default-queue.js';
 import type { Host, QueueHost } from './control/host.js';
 import { NativeControl } from './control/native-control.js';
-import { prepareNativeSend } from './control/native-send.js';
-import { NativeSender } from './control/native-sender.js';
+import { prepareNativeSend, NativeSender } from './control/native-sender.js';
 import { Pages, dmaMap } from './control/pages.js';
 import { Uplink } from './control/uplink.js';
 import { Vifs } from './control/vifs.js';
 import { Bridge } from './data/bridge/bridge.js';
-import { Buffers } from './data/bridge/buffers.js';
-import { FOREIGN_PAGES, ForeignFrames } from './data/bridge/foreign-frames.js';
+import { Buffers, FOREIGN_PAGES, ForeignFrames } from './data/bridge/buffers.js';
 import { LocalSwitch } from './data/tx/local-switch.js';
 import { POOL_CAP } from './data/grants/grant-pool.js';
-import { MAX_PENDING } from './data/tx/tx-packets.js';
+import { MAX_PENDING } from './data/tx/tx-requests.js';
 
 /** Addresses only: memory, window, counters, event pages, and what the applications of `native` keep. */
 const SPACE_BYTES = 960 << 20;

@@ -14,20 +14,16 @@ import {
 import { parseMac, parseIp } from '@grantline/frames';
 import { startService, runMain } from '@grantline/service';
 import { Attachments } from './hardware/control/attachments.js';
-import { addEdgeApi } from './far-end/control/edge-api.js';
-import { addStreamApi } from './far-end/control/stream-api.js';
+import { addFaultApi, addSinkApi } from './far-end/control/cable-api.js';
+import { addEdgeApi, addStreamApi } from './far-end/control/station-api.js';
 import { makeStation, openFarTap } from './far-end/control/stations.js';
-import { addLoadApi } from './far-end/control/load-api.js';
-import { keepNic } from './far-end/control/found.js';
+import { addLoadApi, addRequestApi } from './far-end/control/load-api.js';
 import { Loads, SENDER_MAC } from './far-end/control/loads.js';
-import { addFaultApi } from './far-end/control/fault-api.js';
-import { addRequestApi } from './far-end/control/request-api.js';
 import { Requests } from './far-end/control/requests.js';
-import { addSinkApi } from './far-end/control/sink-api.js';
 import { Cable } from './far-end/data/cable.js';
 import { CableInjector } from './far-end/data/cable-faults.js';
 import { CableOut, NOBODY } from './hardware/data/cable-out.js';
-import { FarEndSwitch } from './far-end/data/far-end-switch.js';
+import { FarEndSwitch } from './far-end/data/station.js';
 import { BurstGuard, DmaReader } from './hardware/data/dma.js';
 import { MacProbe } from './hardware/data/mac-probe.js';
 import { Nic } from './hardware/data/nic.js';
@@ -55,7 +51,7 @@ await runMain('nic', async () => {
   const nic = new Nic(mem, guard, counters.block(NIC_COUNTERS));
   const cable = new Cable(nic, meter, counters.block(CABLE_COUNTERS));
   const cableOut = new CableOut(counters.block(EGRESS_COUNTERS));
-  const nicTx = new NicTx(space, mem, guard, nic, cableOut, meter);
+  const nicTx = new NicTx(space, nic, cableOut, meter);
   const far = { far: 'cable' };
   const sink = new Sink(space, {
     stack: counters.block(STACK_COUNTERS, far),
@@ -69,7 +65,9 @@ await runMain('nic', async () => {
   };
   const farEnd = makeStation({ ...s, cable, tap: s.privileged });
   const { station, edge, outer, streams } = farEnd;
-  cableOut.farEnd = new FarEndSwitch(mem, sink, station ?? NOBODY, parseMac(SENDER_MAC), cableOut.counters, meter);
+  const { counters: egress } = cableOut;
+  const sinkMac = parseMac(SENDER_MAC);
+  cableOut.farEnd = new FarEndSwitch({ mem, sink, mac: sinkMac, station: station ?? NOBODY, counters: egress, meter });
   const faultCounters = {
     in: counters.block(FAULTS_COUNTERS, { direction: 'in' }),
     out: counters.block(FAULTS_COUNTERS, { direction: 'out' }),
@@ -124,7 +122,30 @@ await runMain('nic', async () => {
     cable.setSpeed(gbps);
     cableOut.setSpeed(gbps);
   });
-  s.session.keep(keepNic({ cable, out: cableOut, injector, loads, requests, streams, wake: wakeInjector }));
+  // What sessions change, and what puts it back (docs/wire/control-plane.md section 11): load of every kind stops when a session
+  // begins, and goes on after it.
+  s.session.keep(() => {
+    const { link } = cable;
+    const { gbps } = cableOut;
+    const faults = injector.settings;
+    const capture = loads.keepCapture();
+    const suspended = [loads.suspend(), requests.suspend(), streams?.suspend() ?? null];
+    return {
+      ending() {
+        loads.stop();
+        requests.end();
+        streams?.stop();
+        capture();
+        cable.restore(link);
+        cableOut.setSpeed(gbps);
+        if (JSON.stringify(faults) !== JSON.stringify(injector.settings)) injector.set(faults);
+        wakeInjector();
+      },
+      over() {
+        for (const resume of suspended) resume?.();
+      },
+    };
+  });
   await attachments.settled();
   await s.open();
 });

@@ -107,7 +107,8 @@ export class Kit {
     const settings = { name: 'q', context, target, headerDpn, availDpn, compDpn, moderationFrames, moderationUs };
     const rings = { count: 0 };
     const channel = { notify: () => void rings.count++ };
-    const queue = new NicRxQueue(this.mem, this.dma, this.guard, settings, channel, this.block(NIC_QUEUE_COUNTERS));
+    const { mem, dma, guard } = this;
+    const queue = new NicRxQueue({ mem, dma, guard, settings, channel, counters: this.block(NIC_QUEUE_COUNTERS) });
     return new TestQueue(this, queue, driver, dpns, rings, this.page(context, pfn));
   }
 

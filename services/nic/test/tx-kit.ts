@@ -31,7 +31,7 @@ export class TxKit {
         return at - bytes;
       },
     };
-    this.nicTx = new NicTx(this.space, kit.mem, kit.guard, kit.nic, this.out, this.meter);
+    this.nicTx = new NicTx(this.space, kit.nic, this.out, this.meter);
     const far: FarEnd = {
       room: 128,
       frame: (h, hn, b, bn) => {
@@ -55,16 +55,9 @@ export class TxKit {
       ...{ headerDpn: dpns[0], availDpn: dpns[1], compDpn: dpns[2] },
     };
     const channel = { notify: () => void rings.count++ };
-    const queue = new NicTxQueue(
-      kit.mem,
-      kit.dma,
-      kit.guard,
-      settings,
-      channel,
-      counters,
-      this.nicTx.line,
-      ringIdx(start),
-    );
+    const { mem, dma, guard } = kit;
+    const parts = { mem, dma, guard, settings, channel, counters };
+    const queue = new NicTxQueue(parts, this.nicTx.line, ringIdx(start));
     this.nicTx.attach(queue);
     return new TxTestQueue(this, queue, driver, counters, dpns, rings, context);
   }

@@ -15,7 +15,7 @@ export { NicSender } from './send/nic-sender.js';
 export { SendApp, type SendRun } from './send/send-app.js';
 export { SEND_PAGES, SendBuffers } from './send/send-buffers.js';
 export { flowsOfSender, parseSend, sendRun } from './send/tool-run.js';
-export type { LendingTxDevice, TxDevice } from './send/tx-device.js';
+export { BufferedDevice, type LendingTxDevice, type TxDevice } from './send/tx-device.js';
 export {
   IoTable,
   tapIsGone,

@@ -20,6 +20,7 @@ import {
 import { epochOfClock, nowNs } from '@grantline/base';
 import type { CounterBlock, CounterFile, AddressSpace } from '@grantline/machine';
 import type { ServiceHttp } from './http.js';
+import { refuse } from './refusal.js';
 
 /** Captures at a time. */
 export const MAX_CAPTURES = 4;
@@ -75,11 +76,9 @@ export class Captures {
       (request, reply) => {
         const { hop, vif, mac, snaplen, buffer, epoch } = request.query;
         const counted = this.blocks.get(hop);
-        const refuse = (statusCode: number, message: string): unknown =>
-          reply.code(statusCode).send({ statusCode, error: 'Refused', message });
-        if (counted === undefined) return refuse(404, `${options.domain} has no such hop`);
+        if (counted === undefined) return refuse(reply, 404, `${options.domain} has no such hop`);
         const memory = this.takeMemory();
-        if (memory < 0) return refuse(503, `${MAX_CAPTURES} captures are under way already`);
+        if (memory < 0) return refuse(reply, 503, `${MAX_CAPTURES} captures are under way already`);
         const bytes = buffer & ~3;
         options.space.mapPrivateAt(memory, bytes);
         const epochNs = epoch === undefined ? epochOfClock() : BigInt(epoch);

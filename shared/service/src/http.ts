@@ -25,6 +25,7 @@ import { processCpuNs, threadCpuNs, type CounterFile } from '@grantline/machine'
 import { METRICS_TYPE, ServiceMetrics, type Reading } from '@grantline/observe';
 import type { ListenAddress } from './env.js';
 import type { Log } from './log.js';
+import { refuse } from './refusal.js';
 
 /** Route of the service. */
 export const PROOF_PATH = '/proof';
@@ -153,16 +154,15 @@ function addGate(app: ServiceHttp, { listen, names, key, name }: HttpOptions): v
   const keyName = name === 'hypervisor' ? "the operator's token" : "the domain's control key";
   app.addHook('onRequest', (request, reply, done) => {
     const { host, origin, authorization } = request.headers;
-    const refuse = (statusCode: number, error: string, message: string): void =>
-      void reply.code(statusCode).send({ statusCode, error, message });
+    const turnAway = (status: number, sentence: string): void => void reply.send(refuse(reply, status, sentence));
     const misdirected = refuseHost(host, gate);
-    if (misdirected !== null) return refuse(421, 'Misdirected Request', misdirected);
+    if (misdirected !== null) return turnAway(421, misdirected);
     const foreign = origin === undefined ? null : refuseOrigin(origin, host, gate);
-    if (foreign !== null) return refuse(403, 'Forbidden', foreign);
+    if (foreign !== null) return turnAway(403, foreign);
     const { config, url = '' } = request.routeOptions;
     const isOpen = config.open === true || url === DOCUMENTATION || url.startsWith(`${DOCUMENTATION}/`);
     if (isOpen || request.is404 || isBearer(authorization, key)) return done();
-    refuse(401, 'Unauthorized', `this call needs ${keyName}`);
+    turnAway(401, `this call needs ${keyName}`);
   });
 }
 

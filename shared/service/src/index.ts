@@ -6,6 +6,7 @@ export { HypervisorClient } from './hypervisor/hypervisor-client.js';
 export { Lifeline, runMain } from './lifeline.js';
 export { createLog, createLogTo, type Log } from './log.js';
 export { dropPrivileges } from './privileges.js';
+export { Refusal, refuse } from './refusal.js';
 export { addRecordRoutes, keepRecorded } from './recorded.js';
 export { SendControl, addSender } from './send-control.js';
 export type { Keep } from './session-follower.js';

@@ -1,5 +1,6 @@
 /** What a guest (in `native` the driver domain) sends in a run: /tool/run says what, POST /send says when. docs/wire/control-plane.md section 8. */
 import type { ServiceHttp } from './http.js';
+import { Refusal, refuse } from './refusal.js';
 import type { Found } from './session-follower.js';
 import type { Poller } from '@grantline/machine';
 import { SENDER_COUNTERS } from '@grantline/observe';
@@ -10,8 +11,6 @@ import { Type } from '@sinclair/typebox';
 const Status = Type.Object({ sending: Type.Boolean() });
 /** What answers requests, beside the application that sends. */
 type Responder = Pick<RespondApp, 'attach' | 'prepare' | 'flush' | 'wake'>;
-
-const Refusal = Type.Object({ error: Type.String() });
 
 export class SendControl implements Poller {
   scheduled = false;
@@ -88,9 +87,8 @@ export class SendControl implements Poller {
       { schema: { summary: 'Send the frames of the run', response: { 200: Status, 409: Refusal } } },
       (_request, reply) => {
         if (this.failure !== null || !this.app.start()) {
-          reply.code(409);
-          if (this.failure !== null) return { error: `the sending application failed: ${this.failure}` };
-          return { error: this.hasDevice ? 'no run that sends was announced' : 'the vif is not connected' };
+          if (this.failure !== null) return refuse(reply, 409, `the sending application failed: ${this.failure}`);
+          return refuse(reply, 409, this.hasDevice ? 'no run that sends was announced' : 'the vif is not connected');
         }
         this.wake();
         return status();

@@ -64,10 +64,8 @@ export {
   type WireEvent,
 } from './hypervisor/hypervisor-port.js';
 export { XenstoreClient, parseNumber, type XenstoreOp } from './hypervisor/xenstore-client.js';
-export { DeviceQueue } from './nicq/device-queue.js';
-export { DriverQueue } from './nicq/driver-queue.js';
-export { TxDeviceQueue } from './nicq/tx-device-queue.js';
-export { TxDriverQueue } from './nicq/tx-driver-queue.js';
+export { DeviceQueue, DriverQueue, type DeviceEnd } from './nicq/rx-queue.js';
+export { TxDeviceQueue, TxDriverQueue } from './nicq/tx-queue.js';
 export { BackRing, FrontRing } from './ring/shared-ring.js';
 export { idxAdd, idxDist, ringIdx, type RingIdx } from './ring/indices.js';
 export { XenbusBackend } from './xenbus/backend.js';

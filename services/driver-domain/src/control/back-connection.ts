@@ -1,34 +1,78 @@
 /** One connection of a vif, from the frontend's Connected to Closed: all that it takes, and all given back in reverse. */
 import {
+  BackRing,
   CTRL_SLOT_BYTES,
   RX_SLOT_BYTES,
   TX_SLOT_BYTES,
   CTRL_RING_SIZE,
   RX_RING_SIZE,
   TX_RING_SIZE,
-  BackRing,
 } from '@grantline/xen';
-import { type DomId, type Gref, type Factors, UndoStack } from '@grantline/base';
+import { NETBACK_COUNTERS, type Reading } from '@grantline/observe';
+import { UndoStack, type DomId, type Gref, type Factors } from '@grantline/base';
 import { slots, type CounterBlock } from '@grantline/machine';
-import { NETBACK_COUNTERS } from '@grantline/observe';
 import { CtrlBack } from '../data/ctrl-back.js';
 import type { NetbackBridgeRx } from '../data/rx/netback-bridge-rx.js';
 import type { NetbackNicRx } from '../data/rx/netback-nic-rx.js';
 import { GrantPool } from '../data/grants/grant-pool.js';
 import type { NetbackTx } from '../data/tx/netback-tx.js';
-import type { TxCredit } from '../data/tx/tx-credit.js';
-import type { TxPolicy } from '../data/tx/tx-policy.js';
+import type { TxCredit, TxPolicy } from '../data/tx/tx-policy.js';
 import type { TxPort } from '../data/tx/tx-port.js';
 import type { Channel, Host } from './host.js';
-import { makeTxPort, makeTxSides } from './tx-side.js';
 import { PoolControl } from './pool-control.js';
-import { makeBridgeRx, makeNicRx, runPoller } from './rx-side.js';
+import { makeBridgeRx, makeNicRx, makeTxPort, makeTxSides, runPoller } from './vif-queues.js';
 import type { FrontKeys } from './vif-keys.js';
-import { VifRings } from './vif-rings.js';
 
 const C = slots(NETBACK_COUNTERS);
+const QUEUES = ['nic', 'bridge'] as const;
+const DIRECTIONS = ['tx', 'rx'] as const;
+type Place = `${(typeof QUEUES)[number]} ${(typeof DIRECTIONS)[number]}`;
 
-export interface ConnectionOptions {
+/** The shared rings of a connected vif, for metrics: how large they are and how many requests wait. */
+export class VifRings {
+  private readonly rings = new Map<Place, BackRing>();
+
+  /** From now on the ring is read when somebody asks. */
+  add(queue: (typeof QUEUES)[number], direction: (typeof DIRECTIONS)[number], ring: BackRing): void {
+    this.rings.set(`${queue} ${direction}`, ring);
+  }
+
+  /** To be called before a ring's page is unmapped. */
+  clear(): void {
+    this.rings.clear();
+  }
+
+  /** Requests of a ring that have no response yet; 0 where there is no such ring. */
+  waiting(place: Place): number {
+    const ring = this.rings.get(place);
+    if (ring === undefined) return 0;
+    const { reqProd, rspProdPvt } = ring.describe();
+    const n = (reqProd - rspProdPvt) >>> 0;
+    // The guest may write any index; what cannot be is not shown.
+    return n > ring.size ? 0 : n;
+  }
+
+  size(place: Place): number {
+    return this.rings.get(place)?.size ?? 0;
+  }
+}
+
+/** Every ring that a vif can have, with 0 for those that it has not.
+ *  @param rings null: the vif is not connected */
+export function ringReadings(vif: string, rings: VifRings | null): Reading[] {
+  return QUEUES.flatMap((queue) =>
+    DIRECTIONS.flatMap((direction): Reading[] => {
+      const labels = { vif, queue, direction };
+      const place: Place = `${queue} ${direction}`;
+      return [
+        { family: 'grantline_ring_slots', labels, value: rings?.size(place) ?? 0 },
+        { family: 'grantline_ring_slots_used', labels, value: rings?.waiting(place) ?? 0 },
+      ];
+    }),
+  );
+}
+
+interface ConnectionOptions {
   guest: DomId;
   /** The vif's port of the bridge. */
   bridgePort: number;
@@ -183,25 +227,17 @@ export class BackConnection {
   private async buildCtrl(ring: BackRing, poolControl: PoolControl): Promise<void> {
     const { host, undo } = this;
     const channel = await this.bind(this.o.keys.ctrl!.port);
+    const { counters, onFault, onError } = this.o;
     const ctrl: CtrlBack = new CtrlBack({
-      mem: host.mem,
-      ring,
-      guest: channel,
-      loop: host.loop,
+      ...{ mem: host.mem, ring, guest: channel, loop: host.loop, counters, onFault, onError },
       handle: (request) =>
         void poolControl
           .handle(request)
           .then(({ status, data }) => ctrl.answer(status, data))
           .catch((err: unknown) => ctrl.failed(err)),
-      onError: this.o.onError,
-      onFault: (reason) => {
-        this.o.counters.v[C.ringFaults]++;
-        this.o.counters.commit();
-        this.o.onFault(reason);
-      },
     });
     this.ctrl = ctrl;
-    undo.push(() => (ctrl.stopped = true));
+    undo.push(() => ctrl.stop());
     runPoller(host, undo, ctrl, () => ring.seen, channel);
   }
 

@@ -4,13 +4,11 @@ import { VIF_DEV, XENBUS_NAMES, backendPath, frontendPath, vifName, XenbusBacken
 import { slots, type CounterBlock } from '@grantline/machine';
 import { NETBACK_COUNTERS, NETBACK_TX_COUNTERS, type Reading } from '@grantline/observe';
 import type { SourceRule } from '@grantline/frames';
-import { TxCredit } from '../data/tx/tx-credit.js';
-import { TxPolicy } from '../data/tx/tx-policy.js';
+import { TxCredit, TxPolicy } from '../data/tx/tx-policy.js';
 import type { Host } from './host.js';
 import { Healer } from './healer.js';
-import { BackConnection, hasOwnQueue } from './back-connection.js';
+import { BackConnection, hasOwnQueue, ringReadings } from './back-connection.js';
 import { MAX_VIF_QUEUES, readFrontKeys } from './vif-keys.js';
-import { ringReadings } from './vif-rings.js';
 
 const C = slots(NETBACK_COUNTERS);
 const FEATURES = {

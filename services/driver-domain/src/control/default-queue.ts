@@ -1,8 +1,8 @@
 /** Who drives the NIC's default queue: the bridge's driver, or in `native` the driver domain's own stack. Both use the
  *  same pages, one after the other. */
-import type { Poller, CounterBlock } from '@grantline/machine';
-import { NicDriver } from '../data/bridge/nic-driver.js';
-import { NativeRx, type FrameSink } from '../data/rx/native-rx.js';
+import type { CounterBlock } from '@grantline/machine';
+import type { RxStack } from '@grantline/measure';
+import { NativeRx, NicDriver } from '../data/nic-drivers.js';
 import { pause, type QueueHost } from './host.js';
 import { makeNicQueue, untilNic, type NicQueue } from './nic-queue.js';
 import { UndoStack } from '@grantline/base';
@@ -32,40 +32,16 @@ export class DefaultQueue {
 
   /** Frames go to the bridge from now on. */
   async startBridge(): Promise<void> {
-    const { buffers, bridge, driver: counters, meter } = this.host;
+    const { buffers, bridge, driver } = this.host;
     // Pushed first, so undone last: when the NIC can write no buffer any more.
     this.undo.push(() => this.takeBuffersBack());
-    await this.start((q) => {
-      this.driver = new NicDriver({
-        queue: q.queue,
-        buffers,
-        dpn: this.dpn,
-        bridge,
-        nic: q.nic,
-        counters,
-        meter,
-        onBroken: (reason) => this.lost(q, reason),
-      });
-      return this.driver;
-    });
+    await this.start((q) => (this.driver = new NicDriver({ ...this.optionsOf(q, driver), buffers, bridge })));
   }
 
   /** Frames go to the driver domain's own stack from now on. */
-  async startNative(stack: FrameSink, counters: CounterBlock): Promise<void> {
-    const { buffers, meter } = this.host;
-    await this.start((q) => {
-      this.native = new NativeRx({
-        queue: q.queue,
-        base: buffers.base,
-        dpn: this.dpn,
-        stack,
-        nic: q.nic,
-        counters,
-        meter,
-        onBroken: (reason) => this.lost(q, reason),
-      });
-      return this.native;
-    });
+  async startNative(stack: Pick<RxStack, 'fragment' | 'process' | 'deliver'>, counters: CounterBlock): Promise<void> {
+    const { base } = this.host.buffers;
+    await this.start((q) => (this.native = new NativeRx({ ...this.optionsOf(q, counters), base, stack })));
   }
 
   /** Takes the queue off the NIC; a start may follow. */
@@ -96,7 +72,12 @@ export class DefaultQueue {
     };
   }
 
-  private async start(make: (q: NicQueue) => (NicDriver | NativeRx) & Poller): Promise<void> {
+  private optionsOf(q: NicQueue, counters: CounterBlock) {
+    const onBroken = (reason: string): void => this.lost(q, reason);
+    return { queue: q.queue, nic: q.nic, dpn: this.dpn, counters, meter: this.host.meter, onBroken };
+  }
+
+  private async start(make: (q: NicQueue) => NicDriver | NativeRx): Promise<void> {
     const { host, undo } = this;
     const stopped = (): boolean => this.stopped;
     const q = await untilNic(host, stopped, () => makeNicQueue(host, undo));

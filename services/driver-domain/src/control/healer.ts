@@ -36,11 +36,6 @@ export class Healer {
     this.after = options.after ?? later;
   }
 
-  /** True from `broken` to the try that follows. */
-  get pending(): boolean {
-    return this.cancel !== null;
-  }
-
   /** The queue gave up. May be called from inside a poll, and again while the try is waited for. */
   broken(reason: string): void {
     if (this.cancel !== null) return;

@@ -1,12 +1,13 @@
 /** What the application of `native` sends through: a NIC transmit queue of the driver domain's own, with buffers that are in
  *  the DMA table for as long as it lives. */
-import type { CounterBlock } from '@grantline/machine';
-import { NicSender, SEND_PAGES, SendBuffers } from '@grantline/measure';
+import { parseDomId, UndoStack } from '@grantline/base';
+import { frontendPath, type XenstoreClient } from '@grantline/xen';
 import type { SendControl } from '@grantline/service';
+import { flowsOfSender, parseSend, sendRun, NicSender, SEND_PAGES, SendBuffers } from '@grantline/measure';
+import type { CounterBlock } from '@grantline/machine';
 import type { QueueHost } from './host.js';
 import { dmaMap, dmaUnmap } from './pages.js';
-import { makeTxNicQueue } from './tx-nic-queue.js';
-import { UndoStack } from '@grantline/base';
+import { makeTxNicQueue } from './nic-queue.js';
 
 export class NativeSender {
   /** Its queue gave up: it sends nothing until it is started again. */
@@ -66,4 +67,24 @@ export class NativeSender {
     this.running = false;
     for (const err of await this.undo.run()) this.host.log.warn({ err }, 'a step of stopping native send failed');
   }
+}
+
+/** Prepares what a run has the applications of all guests send, in `native` from the driver domain in their place.
+ *  @param text of /tool/run. @throws RangeError when frames of that kind cannot be made */
+export async function prepareNativeSend(
+  xenstore: Pick<XenstoreClient, 'read'>,
+  control: Pick<SendControl, 'prepare'>,
+  text: string,
+): Promise<void> {
+  const part = parseSend(text);
+  if (part === null) return;
+  const { guests } = JSON.parse(text) as { guests: number[] };
+  const flows = await Promise.all(
+    guests.map(async (guest, nth) => {
+      const front = frontendPath(parseDomId(guest), 0);
+      const own = { mac: (await xenstore.read(`${front}/mac`)) ?? '', ip: (await xenstore.read(`${front}/ip`)) ?? '' };
+      return flowsOfSender(part, nth, own);
+    }),
+  );
+  control.prepare(sendRun(part, flows.flat()));
 }

@@ -1,8 +1,11 @@
 /** Grant reuse, netback's side: adds and removes standing grants at the guest's request. docs/wire/grant-pool.md.
  *
- *  The list page is the guest's and it is read once (pool-list.ts). Before a grant is acknowledged as
+ *  The list page is the guest's and it is read once (PoolList). Before a grant is acknowledged as
  *  removed, nothing here and nothing in the NIC can reach its page any more. */
 import {
+  GREF_LIST_ENTRY_BYTES,
+  GREF_LIST_READONLY,
+  GREF_LIST_STATUS,
   GNTMAP_DEVICE_MAP,
   GNTMAP_HOST_MAP,
   GNTMAP_READONLY,
@@ -17,17 +20,43 @@ import {
   MapBatch,
   UnmapBatch,
 } from '@grantline/xen';
+import { slots, type Mem, type CounterBlock } from '@grantline/machine';
 import type { DomId, Dpn, GrantHandle, Gref, Pfn } from '@grantline/base';
-import { slots, type CounterBlock } from '@grantline/machine';
 import { NETBACK_COUNTERS } from '@grantline/observe';
 import type { MappedGrant } from './window.js';
 import type { CtrlRequest } from '../data/ctrl-back.js';
 import { GrantPool, POOL_CAP } from '../data/grants/grant-pool.js';
 import type { Host } from './host.js';
-import { PoolList } from './pool-list.js';
 
 const C = slots(NETBACK_COUNTERS);
+const WORDS = GREF_LIST_ENTRY_BYTES >> 2;
 const NO_HANDLE = -1;
+
+/** The page with the list of grants that a control request is about. It is the guest's, who may write it at any time: it is read
+ *  once, and only statuses are written. docs/wire/grant-pool.md. */
+export class PoolList {
+  /** Copies of the entries. */
+  readonly grefs: readonly number[];
+  /** All are read-only: for sending; none is: for receiving. null: some are. */
+  readonly readonly: boolean | null;
+  private readonly u16: Uint16Array;
+  private readonly at: number;
+
+  /** @param at byte offset of the mapped page @param count entries, at least 1 */
+  constructor(mem: Mem, at: number, count: number) {
+    this.u16 = mem.u16;
+    this.at = at;
+    const words = mem.u32.slice(at >> 2, (at >> 2) + count * WORDS);
+    this.grefs = Array.from({ length: count }, (_, i) => words[i * WORDS]);
+    const flags = this.grefs.map((_, i) => (words[i * WORDS + 1] & GREF_LIST_READONLY) !== 0);
+    this.readonly = flags.every((f) => f === flags[0]) ? flags[0] : null;
+  }
+
+  /** @param status CTRL_STATUS_* */
+  answer(i: number, status: number): void {
+    this.u16[(this.at + i * GREF_LIST_ENTRY_BYTES + GREF_LIST_STATUS) >> 1] = status;
+  }
+}
 
 /** What a standing grant is for: the NIC writes the page, or netback itself does; or both only read it, to send. */
 export type PoolUse = 'nic' | 'copy' | 'send';

@@ -4,7 +4,7 @@ import type { CounterBlock } from '@grantline/machine';
 import { TxPort } from '../data/tx/tx-port.js';
 import { Healer, type HealerOptions } from './healer.js';
 import type { QueueHost } from './host.js';
-import { makeTxNicQueue } from './tx-nic-queue.js';
+import { makeTxNicQueue } from './nic-queue.js';
 import { UndoStack } from '@grantline/base';
 
 export class Uplink {
@@ -23,7 +23,7 @@ export class Uplink {
    *  @param healing time, for tests */
   constructor(host: QueueHost, counters: CounterBlock, healing: Partial<HealerOptions> = {}) {
     this.host = host;
-    this.port = new TxPort(null, null, host.loop, host.meter, counters);
+    this.port = new TxPort(host.loop, host.meter, counters);
     this.port.onBroken = (reason) => this.broken(reason);
     const renew = (): void => this.renew();
     this.healer = new Healer({ name: 'uplink', renew, counters, log: host.log, ...healing });

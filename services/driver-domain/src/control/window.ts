@@ -2,26 +2,71 @@
  *  a real mapping, and so is this: what is not mapped faults. docs/adr/0006.
  *
  *  The hypervisor decides; this only does what it said yes to. */
+import { closeSync } from 'node:fs';
+import { PAGE_SHIFT, PAGE_SIZE, type DomId, type GrantHandle, type Gref, type Pfn } from '@grantline/base';
 import {
   GNTMAP_HOST_MAP,
-  GNTMAP_READONLY,
   GNTST,
   GNTST_NAMES,
-  type HypercallPort,
   MapBatch,
   UnmapBatch,
+  type HypervisorPort,
+  type HypercallPort,
 } from '@grantline/xen';
-import { PAGE_SHIFT, PAGE_SIZE, type DomId, type GrantHandle, type Gref, type Pfn } from '@grantline/base';
 import type { AddressSpace } from '@grantline/machine';
 
-/** Descriptors of domains' memory: PeerMemory. */
-export interface MemoryOf {
-  /** Resolves when the domain's memory can be mapped. */
-  open(domid: DomId): Promise<void>;
+/** Descriptors of the memory of other domains. The hypervisor gives them only to those who may have them: driver domain and
+ *  nic. */
+export class PeerMemory {
+  private readonly client: Pick<HypervisorPort, 'descriptor'>;
+  private readonly fds = new Map<DomId, number>();
+  private readonly coming = new Map<DomId, Promise<void>>();
+
+  constructor(client: Pick<HypervisorPort, 'descriptor'>) {
+    this.client = client;
+  }
+
+  /** Resolves when the domain's memory can be mapped. @throws HypervisorError when there is no such domain */
+  open(domid: DomId): Promise<void> {
+    if (this.fds.has(domid)) return Promise.resolve();
+    const coming = this.coming.get(domid) ?? this.fetch(domid);
+    this.coming.set(domid, coming);
+    return coming;
+  }
+
   /** @throws Error when it is not open */
-  fdOf(domid: DomId): number;
-  forget(domid: DomId): void;
-  close(): void;
+  fdOf(domid: DomId): number {
+    const fd = this.fds.get(domid);
+    if (fd === undefined) throw new Error(`the memory of domain ${domid} is not open`);
+    return fd;
+  }
+
+  /** The domain is gone: a new one of that number has other memory. */
+  forget(domid: DomId): void {
+    this.coming.delete(domid);
+    const fd = this.fds.get(domid);
+    if (fd === undefined) return;
+    this.fds.delete(domid);
+    closeSync(fd);
+  }
+
+  private fetch(domid: DomId): Promise<void> {
+    const fetched = this.client.descriptor('memory', domid).then(
+      (fd) => {
+        if (this.coming.get(domid) !== fetched) {
+          closeSync(fd);
+          throw new Error(`domain ${domid} has gone`);
+        }
+        this.coming.delete(domid);
+        this.fds.set(domid, fd);
+      },
+      (err: unknown) => {
+        if (this.coming.get(domid) === fetched) this.coming.delete(domid);
+        throw err;
+      },
+    );
+    return fetched;
+  }
 }
 
 /** A grant mapped by mapGrant. */
@@ -44,14 +89,14 @@ export class GrantError extends Error {
 export class GrantWindow {
   readonly slots: number;
   private readonly space: AddressSpace;
-  private readonly memory: MemoryOf;
+  private readonly memory: PeerMemory;
   private readonly base: number;
   private readonly freeList: Uint32Array;
   private freeCount: number;
   private readonly used: Uint8Array;
 
   /** @param slots pages that can be mapped at a time */
-  constructor(space: AddressSpace, memory: MemoryOf, slots: number) {
+  constructor(space: AddressSpace, memory: PeerMemory, slots: number) {
     this.space = space;
     this.memory = memory;
     this.slots = slots;
@@ -78,23 +123,9 @@ export class GrantWindow {
 
   /** Maps page `pfn` of a domain's memory, which is open since its first grant was mapped, at a slot that was taken.
    *  @throws Error when the operating system does not let us have the page */
-  mapAt(offset: number, domid: DomId, pfn: Pfn, writable = true): void {
+  mapAt(offset: number, domid: DomId, pfn: Pfn, writable: boolean): void {
     this.slotOf(offset);
     this.space.mapFd(offset, this.memory.fdOf(domid), pfn * PAGE_SIZE, PAGE_SIZE, writable);
-  }
-
-  /** Takes a slot and maps page `pfn` of a domain's memory, after the hypervisor said yes to the grant.
-   *  @returns its byte offset, or -1 when the window is full */
-  map(domid: DomId, pfn: Pfn, writable = true): number {
-    const offset = this.take();
-    if (offset < 0) return -1;
-    try {
-      this.mapAt(offset, domid, pfn, writable);
-    } catch (err) {
-      this.give(offset);
-      throw err;
-    }
-    return offset;
   }
 
   /** Makes the page inaccessible again and gives the slot back. To be done before the hypervisor is told. */
@@ -106,19 +137,18 @@ export class GrantWindow {
 
   /** Asks the hypervisor for a host mapping of a grant and maps it. For rings, not for the data path.
    *  @throws GrantError when the hypervisor refuses, RangeError when the window is full */
-  async mapGrant(client: HypercallPort, domid: DomId, gref: Gref, readonly = false): Promise<MappedGrant> {
+  async mapGrant(client: HypercallPort, domid: DomId, gref: Gref): Promise<MappedGrant> {
     const offset = this.take();
     if (offset < 0) throw new RangeError('the grant window is full');
     try {
       await this.memory.open(domid);
-      const flags = readonly ? GNTMAP_HOST_MAP | GNTMAP_READONLY : GNTMAP_HOST_MAP;
-      const batch = new MapBatch(client, domid, flags, 1);
+      const batch = new MapBatch(client, domid, GNTMAP_HOST_MAP, 1);
       batch.put(gref, offset);
       await batch.sendAsync();
       if (batch.status(0) !== GNTST.okay)
         throw new GrantError(`map of gref ${gref} of domain ${domid}`, batch.status(0));
       const mapped = { offset, handle: batch.handle(0) };
-      await this.mapOrLetGo(client, domid, batch.pfn(0), mapped, !readonly);
+      await this.mapOrLetGo(client, domid, batch.pfn(0), mapped);
       return mapped;
     } catch (err) {
       this.give(offset);
@@ -133,10 +163,9 @@ export class GrantWindow {
     domid: DomId,
     pfn: Pfn,
     { offset, handle }: MappedGrant,
-    writable: boolean,
   ): Promise<void> {
     try {
-      this.mapAt(offset, domid, pfn, writable);
+      this.mapAt(offset, domid, pfn, true);
     } catch (err) {
       const batch = new UnmapBatch(client, 1);
       batch.put(handle, 0, offset);
@@ -157,12 +186,6 @@ export class GrantWindow {
   /** Forgets a domain that is gone, so that a new one of that number is opened anew. Its mappings stay until unmapped. */
   forget(domid: DomId): void {
     this.memory.forget(domid);
-  }
-
-  /** Unmaps all and closes the domains' memory. */
-  close(): void {
-    for (let slot = 0; slot < this.slots; slot++) if (this.used[slot]) this.unmap(this.base + slot * PAGE_SIZE);
-    this.memory.close();
   }
 
   private give(offset: number): void {

@@ -1,8 +1,11 @@
 /** Netback's end of a vif's control ring: takes one request at a time, and answers it when its work is done.
  *  docs/wire/grant-pool.md. The work itself is asynchronous and lives in control/pool-control.ts. */
 import { type BackRing, idxAdd, ctrlType } from '@grantline/xen';
-import type { Poller, Mem, Notify, Scheduler } from '@grantline/machine';
-import type { VifPart } from './ports.js';
+import { slots } from '@grantline/machine';
+import { NETBACK_COUNTERS } from '@grantline/observe';
+import { VifPart, type PartOptions } from './vif-part.js';
+
+const C = slots(NETBACK_COUNTERS);
 
 /** The private copy of a request; all fields are the guest's words. */
 export interface CtrlRequest {
@@ -13,26 +16,19 @@ export interface CtrlRequest {
   count: number;
 }
 
-export interface CtrlBackOptions {
-  mem: Mem;
+export interface CtrlBackOptions extends PartOptions {
   ring: BackRing;
-  guest: Notify;
-  loop: Scheduler<Poller>;
   /** Begins the work; must end with one call of `answer`. */
   handle: (request: CtrlRequest) => void;
-  onFault: (reason: string) => void;
-  /** It threw, a fault of ours. */
-  onError?: (err: unknown) => void;
 }
 
-export class CtrlBack implements Poller, VifPart {
-  scheduled = false;
-  stopped = false;
+export class CtrlBack extends VifPart {
   private readonly o: CtrlBackOptions;
   private head = 0;
   private busy = false;
 
   constructor(options: CtrlBackOptions) {
+    super(options, C.ringFaults);
     this.o = options;
   }
 
@@ -41,8 +37,7 @@ export class CtrlBack implements Poller, VifPart {
     const { ring, mem, handle } = this.o;
     const n = ring.unconsumed();
     if (n < 0) {
-      this.stopped = true;
-      this.o.onFault('control ring: req_prod is further ahead than the ring is long');
+      this.fault('control ring: req_prod is further ahead than the ring is long');
       return 0;
     }
     if (n === 0) return 0;
@@ -75,10 +70,8 @@ export class CtrlBack implements Poller, VifPart {
     loop.schedule(this);
   }
 
-  failed(err: unknown): void {
+  stop(): void {
     this.stopped = true;
-    if (this.o.onError === undefined) throw err;
-    this.o.onError(err);
   }
 
   describe(): Record<string, unknown> {

@@ -29,7 +29,7 @@ import { Vifs } from '../../src/control/vifs.js';
 import { Bridge, handTo } from '../../src/data/bridge/bridge.js';
 import { TxPort } from '../../src/data/tx/tx-port.js';
 import { Buffers } from '../../src/data/bridge/buffers.js';
-import { HEADER_PAGES } from '../../src/data/tx/tx-packets.js';
+import { HEADER_PAGES } from '../../src/data/tx/tx-requests.js';
 import { STORM_BURST } from '@grantline/frames';
 import { Arena, CTRL_RING_SIZE, CTRL_SLOT_BYTES, ManualMeter, MockFront, block } from '../kit.js';
 
@@ -200,16 +200,11 @@ function make(pagesThere = 256) {
     buffers,
     bridge: new Bridge(arena.mem, buffers, block(BRIDGE_COUNTERS)),
     uplink: {
-      ready: () =>
-        Promise.resolve(
-          new TxPort(
-            new TxDriverQueue(arena.mem, arena.pages(3)),
-            { notify: () => {} },
-            { schedule: () => {} },
-            new ManualMeter(),
-            block(DRIVER_COUNTERS),
-          ),
-        ),
+      ready: () => {
+        const port = new TxPort({ schedule: () => {} }, new ManualMeter(), block(DRIVER_COUNTERS));
+        port.connect(new TxDriverQueue(arena.mem, arena.pages(3)), { notify: () => {} });
+        return Promise.resolve(port);
+      },
     },
     local: { take: () => 0, leave: () => {} },
     refill: () => {},

@@ -1,8 +1,7 @@
 /** Reads one byte of a window page: argv is 'mapped', 'unmapped' or 'guard'. Not a test itself. */
 import { writeSync } from 'node:fs';
 import { type DomId, type Pfn, PAGE_SIZE } from '@grantline/base';
-import { GrantWindow } from '../../src/control/window.js';
-import { PeerMemory } from '../../src/control/peer-memory.js';
+import { GrantWindow, PeerMemory } from '../../src/control/window.js';
 import { AddressSpace, makeMemory } from '@grantline/machine';
 
 const what = process.argv[2];
@@ -13,7 +12,8 @@ const peers = new PeerMemory({ descriptor: () => Promise.resolve(memory) });
 await peers.open(ONE);
 const space = new AddressSpace(1 << 20);
 const window = new GrantWindow(space, peers, 4);
-const offset = window.map(ONE, 2 as Pfn);
+const offset = window.take();
+window.mapAt(offset, ONE, 2 as Pfn, true);
 if (what === 'unmapped') window.unmap(offset);
 const at = what === 'guard' ? offset - PAGE_SIZE : offset;
 process.stdout.write(`read ${space.mem.u8[at]}\n`);

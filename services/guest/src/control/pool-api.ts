@@ -1,6 +1,6 @@
 /** POST /pool: gives grant-pool buffers back, or takes more, on the running testbed. docs/wire/grant-pool.md. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { ServiceHttp, Keep } from '@grantline/service';
+import { Refusal, refuse, type ServiceHttp, type Keep } from '@grantline/service';
 import { Type } from '@sinclair/typebox';
 import { BUFFERS } from './front-connection.js';
 import type { FrontVif } from './front-vif.js';
@@ -19,7 +19,6 @@ const Result = Type.Object({
   quarantined: Type.Number({ description: 'buffers that netback did not let go of' }),
   error: Type.Union([Type.String(), Type.Null()]),
 });
-const Refusal = Type.Object({ error: Type.String() });
 
 interface PoolAnswer {
   buffers: number;
@@ -81,7 +80,7 @@ export function addPoolRoute(http: ServiceHttp, vif: FrontVif): void {
     },
     async (request, reply) => {
       const answer = await setPool(vif, request.body.buffers);
-      return typeof answer === 'string' ? reply.code(409).send({ error: answer }) : answer;
+      return typeof answer === 'string' ? refuse(reply, 409, answer) : answer;
     },
   );
 }

@@ -3,7 +3,7 @@
  *
  *  A packet is a chain of slots, one for each buffer; a slot's id is its buffer. Responses come in any order. Netback is not
  *  trusted: each response is copied once and judged; the first one that is impossible breaks the queue for good. */
-import { PAGE_SIZE, type DomId, type Gref, type Pfn } from '@grantline/base';
+import type { DomId, Gref, Pfn } from '@grantline/base';
 import {
   NETFRONT_TX_SPARE,
   NETIF_RSP_DROPPED,
@@ -25,10 +25,10 @@ import {
   type GrantTable,
   type FrontRing,
 } from '@grantline/xen';
-import type { SendBuffers, LendingTxDevice } from '@grantline/measure';
-import { NOT_DROPPED, OUTBOUND, NO_PROBE, NETFRONT_TX_COUNTERS, type FrameProbe } from '@grantline/observe';
+import { NETFRONT_TX_COUNTERS } from '@grantline/observe';
 import { slots, type CounterBlock, type Mem, type Notify } from '@grantline/machine';
 import { ETH_MAX_PACKET } from '@grantline/frames';
+import { BufferedDevice, type SendBuffers, type LendingTxDevice } from '@grantline/measure';
 
 const C = slots(NETFRONT_TX_COUNTERS);
 /** Packets between two pushes at most. */
@@ -60,10 +60,9 @@ interface NetfrontTxOptions {
   onFault: (reason: string) => void;
 }
 
-export class NetfrontTx implements LendingTxDevice {
+export class NetfrontTx extends BufferedDevice implements LendingTxDevice {
   readonly maxBytes = ETH_MAX_PACKET;
   fault = 0;
-  probe: FrameProbe = NO_PROBE;
   private readonly o: NetfrontTxOptions;
   private readonly ring: FrontRing;
   private readonly chains: TxChains;
@@ -76,69 +75,28 @@ export class NetfrontTx implements LendingTxDevice {
   private stagedSlots = 0;
 
   constructor(options: NetfrontTxOptions) {
+    super(options.mem, options.buffers);
     this.o = options;
     this.ring = options.ring;
     this.chains = new TxChains(options.buffers.count);
   }
 
   room(bytes: number): boolean {
-    return (
-      this.fault === 0 &&
-      this.staged < BATCH &&
-      this.ring.free() - this.stagedSlots >= NETFRONT_TX_SPARE &&
-      this.o.buffers.canHold(bytes)
-    );
-  }
-
-  stage(src: number, bytes: number, mss: number, csumStart = 0): number {
-    const { buffers, mem } = this.o;
-    if (this.probe.on) this.probe.frame(src, bytes, OUTBOUND, NOT_DROPPED);
-    let from = src;
-    let left = bytes;
-    let copies = 0;
-    this.chains.begin();
-    while (left > 0) {
-      const id = buffers.take(bytes);
-      const part = left < buffers.size[id] ? left : buffers.size[id];
-      mem.u8.copyWithin(buffers.at[id], from, from + part);
-      from += part;
-      left -= part;
-      this.chains.add(id, part);
-      copies++;
-    }
-    this.staging(copies, bytes, mss, csumStart);
-    return copies;
-  }
-
-  lend(): number {
-    return this.o.buffers.takePage();
-  }
-
-  placeOf(id: number): number {
-    return this.o.buffers.at[id];
-  }
-
-  giveBack(id: number): void {
-    this.o.buffers.give(id);
+    return this.roomForLent() && this.buffers.canHold(bytes);
   }
 
   roomForLent(): boolean {
     return this.fault === 0 && this.staged < BATCH && this.ring.free() - this.stagedSlots >= NETFRONT_TX_SPARE;
   }
 
-  stageLent(ids: Int32Array, bytes: number, mss: number, csumStart: number): void {
-    if (this.probe.on) {
-      this.probe.begin();
-      for (let i = 0; i * PAGE_SIZE < bytes; i++)
-        this.probe.piece(this.o.buffers.at[ids[i]], Math.min(PAGE_SIZE, bytes - i * PAGE_SIZE));
-      this.probe.end(bytes, OUTBOUND, NOT_DROPPED);
-    }
-    let n = 0;
-    this.chains.begin();
-    for (let left = bytes; left > 0; left -= PAGE_SIZE) {
-      this.chains.add(ids[n++], left < PAGE_SIZE ? left : PAGE_SIZE);
-    }
+  stage(src: number, bytes: number, mss: number, csumStart = 0): number {
+    const n = this.copyIn(src, bytes);
     this.staging(n, bytes, mss, csumStart);
+    return n;
+  }
+
+  stageLent(ids: Int32Array, bytes: number, mss: number, csumStart: number): void {
+    this.staging(this.takeLent(ids, bytes), bytes, mss, csumStart);
   }
 
   push(): void {
@@ -182,8 +140,10 @@ export class NetfrontTx implements LendingTxDevice {
     return { fault: NETFRONT_TX_FAULTS[this.fault], ring: this.ring.describe(), freeBuffers: this.o.buffers.free };
   }
 
-  /** The packet at hand is whole, and goes with the next push. */
+  /** The packet of so many pieces goes with the next push. */
   private staging(slotCount: number, bytes: number, mss: number, csumStart: number): void {
+    this.chains.begin();
+    for (let i = 0; i < slotCount; i++) this.chains.add(this.ids[i], this.parts[i]);
     this.first[this.staged] = this.chains.end();
     this.total[this.staged] = bytes;
     this.mss[this.staged] = mss;

@@ -1,7 +1,7 @@
 /** The operator's HTTP API. docs/wire/control-plane.md section 4; /documentation shows the schemas. All of it needs the operator's
  *  token: a route that does not says so (OPEN). */
 import { DOMID_CONTROL, configurationName, domainName, type DomId } from '@grantline/base';
-import { OPEN, type ServiceHttp } from '@grantline/service';
+import { OPEN, refuse, type ServiceHttp } from '@grantline/service';
 import { Type, type Static } from '@sinclair/typebox';
 import { Empty, Factors, Nullable, addConfig, answering } from './config-api.js';
 import { DOMAIN_KINDS, DomainError, type Domain } from './domains.js';
@@ -38,7 +38,7 @@ export function addApi(app: ServiceHttp, hv: Parts): void {
   app.setErrorHandler((error: Error & { statusCode?: number; validation?: unknown }, _request, reply) => {
     const status = statusOf(error);
     if (status >= 500 && status !== 507) app.log.error({ err: error }, 'a call failed');
-    void reply.code(status).send({ statusCode: status, error: error.name, message: error.message });
+    void reply.send(refuse(reply, status, error.message));
   });
   addTestbed(app, hv);
   addConfig(app, hv);

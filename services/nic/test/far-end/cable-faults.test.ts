@@ -6,7 +6,7 @@ import { CableInjector } from '../../src/far-end/data/cable-faults.js';
 import type { Cable } from '../../src/far-end/data/cable.js';
 import { CableOut } from '../../src/hardware/data/cable-out.js';
 import { F } from '../../src/far-end/data/faults.js';
-import { DELIVERED } from '../../src/hardware/data/queue-types.js';
+import { DELIVERED } from '../../src/hardware/data/nic-queue.js';
 
 const FRAME_AT = 1 << 16;
 const FRAME_BYTES = 60;

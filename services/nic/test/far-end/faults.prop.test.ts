@@ -3,8 +3,7 @@ import fc from 'fast-check';
 import { CounterBlock, memOver } from '@grantline/machine';
 import { FAULTS_COUNTERS } from '@grantline/observe';
 import type { FaultSettings } from '@grantline/base';
-import { F, Faults, NOT_TAKEN, OVERTAKE_NS } from '../../src/far-end/data/faults.js';
-import { HELD_FRAMES } from '../../src/far-end/data/held-frames.js';
+import { F, Faults, NOT_TAKEN, OVERTAKE_NS, HELD_FRAMES } from '../../src/far-end/data/faults.js';
 
 const FRAME = 80;
 const FRAMES_AT = 1 << 16;

@@ -1,8 +1,7 @@
 import t from 'tap';
 import { FlowTemplates, type FlowSpec, IMIX_BYTES } from '@grantline/frames';
-import { Generator, HOLD_BYTES } from '../../src/far-end/data/generator.js';
-import { imixOrder } from '../../src/far-end/data/imix.js';
-import { PACKET_MEMORY_BYTES, type LinkSettings } from '../../src/far-end/data/pacer.js';
+import { Generator, HOLD_BYTES, imixOrder } from '../../src/far-end/data/generator.js';
+import { PACKET_MEMORY_BYTES, type LinkSettings } from '../../src/far-end/data/cable.js';
 import { STARVED_NS } from '../../src/hardware/data/rx-queue.js';
 import { Kit, type TestQueue } from '../kit.js';
 

@@ -1,5 +1,5 @@
 import t from 'tap';
-import { PACKET_MEMORY_BYTES } from '../../src/far-end/data/pacer.js';
+import { PACKET_MEMORY_BYTES } from '../../src/far-end/data/cable.js';
 import { Replay, type LoadedCapture } from '../../src/far-end/data/replay.js';
 import { Kit } from '../kit.js';
 

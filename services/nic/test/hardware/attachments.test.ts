@@ -55,8 +55,6 @@ function setUp() {
     nic: kit.nic,
     nicTx: new NicTx(
       { mem: kit.mem, mapPrivate: () => kit.frames },
-      kit.mem,
-      kit.guard,
       kit.nic,
       new CableOut(kit.block(EGRESS_COUNTERS)),
       { now: 0, lap: () => {} },
@@ -124,6 +122,18 @@ t.test('H6: the port of a queue is damped by what its driver has posted', async 
   kit.mem.u32[(header + NICQ_AVAIL_PROD) >> 2] = 7;
   t.equal(published[0](), 7);
   t.notOk(kit.guard.underWay());
+});
+
+t.test('a queue that can be has a reading of its buffers before it is attached', async (t) => {
+  const { attach, attachments, kit } = setUp();
+  const readings = () => attachments.readings().map((r) => [r.labels?.queue, r.value]);
+  t.same(readings(), [['default', 0]]);
+  await attach(1000, 1);
+  kit.mem.u32[(kit.page(1000, 0) + NICQ_AVAIL_PROD) >> 2] = 7;
+  t.same(readings(), [
+    ['default', 0],
+    ['vif1.0', 7],
+  ]);
 });
 
 t.test('a queue that has stopped closes its port, so that its driver sees it, and can still be detached', async (t) => {

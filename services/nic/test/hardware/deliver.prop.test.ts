@@ -8,7 +8,7 @@ import {
   idxAdd,
   type RingIdx,
 } from '@grantline/xen';
-import { DELIVERED, NO_BUFFER } from '../../src/hardware/data/queue-types.js';
+import { DELIVERED, NO_BUFFER } from '../../src/hardware/data/nic-queue.js';
 import { MAX_CHAIN } from '../../src/hardware/data/rx-queue.js';
 import { Kit, type TestQueue } from '../kit.js';
 
@@ -16,10 +16,10 @@ const MAC = 0x02_00_00_00_00_01;
 
 /** Moves both sides' indices, so that they wrap during the test. */
 function startAt(kit: Kit, q: TestQueue, start: number): void {
-  const ring = (q.queue as unknown as { ring: { availCons: RingIdx; compProd: RingIdx; published: RingIdx } }).ring;
+  const ring = (q.queue as unknown as { ring: { cons: RingIdx; published: RingIdx } }).ring;
   const driver = q.driver as unknown as { availProd: RingIdx; compCons: RingIdx; published: RingIdx };
   const idx = idxAdd(0 as RingIdx, start);
-  Object.assign(ring, { availCons: idx, compProd: idx, published: idx });
+  Object.assign(ring, { cons: idx, published: idx });
   Object.assign(driver, { availProd: idx, compCons: idx, published: idx });
   const at = (word: number): number => (q.header + word) >> 2;
   for (const word of [NICQ_AVAIL_PROD, NICQ_COMP_PROD]) Atomics.store(kit.mem.u32, at(word), idx);

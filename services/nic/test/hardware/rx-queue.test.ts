@@ -1,6 +1,6 @@
 import t from 'tap';
 import { DMA_VALID, NICQ_AVAIL_PROD, NICQ_COMP_MULTICAST, NICQ_SIZE } from '@grantline/xen';
-import { DELIVERED, DROPPED, NO_BUFFER } from '../../src/hardware/data/queue-types.js';
+import { DELIVERED, DROPPED, NO_BUFFER } from '../../src/hardware/data/nic-queue.js';
 import { MAX_REFUSALS, STARVED_NS } from '../../src/hardware/data/rx-queue.js';
 import { Kit, readsOf } from '../kit.js';
 
@@ -339,5 +339,25 @@ t.test('H3: nor of a further one, when a frame is scattered', (t) => {
   t.equal(reads.most(), 1);
   t.equal(reads.least(), 1);
   t.equal(q.take().frames[0]?.bytes.length, 5000);
+  t.end();
+});
+
+t.test('posted buffers are those that the NIC has not taken; a hostile index or a page that is gone shows 0', (t) => {
+  const kit = new Kit();
+  const q = kit.queue(1000, 1);
+  kit.nic.attach(q.queue, MAC_A, null);
+  const posted = (): number => q.queue.posted();
+  t.equal(posted(), 0);
+  q.postPages(5);
+  t.equal(posted(), 5);
+  kit.receive(kit.frame(MAC_A, 60), 60);
+  t.equal(posted(), 4);
+  const at = (q.header + NICQ_AVAIL_PROD) >> 2;
+  const right = kit.mem.u32[at];
+  kit.mem.u32[at] = right + NICQ_SIZE;
+  t.equal(posted(), 0);
+  kit.mem.u32[at] = right;
+  kit.unmap(q.dpns[0]);
+  t.equal(posted(), 0);
   t.end();
 });

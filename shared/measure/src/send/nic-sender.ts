@@ -12,11 +12,11 @@ import {
   notifyIf,
 } from '@grantline/xen';
 import { PAGE_SIZE } from '@grantline/base';
-import { NOT_DROPPED, OUTBOUND, NO_PROBE, type FrameProbe, NETFRONT_TX_COUNTERS } from '@grantline/observe';
+import { NETFRONT_TX_COUNTERS } from '@grantline/observe';
 import { slots, type CounterBlock, type Mem, type Notify } from '@grantline/machine';
 import { UDP_CHECK, ETH_MAX_PACKET } from '@grantline/frames';
 import type { SendBuffers } from './send-buffers.js';
-import type { LendingTxDevice } from './tx-device.js';
+import { BufferedDevice, type LendingTxDevice } from './tx-device.js';
 
 const C = slots(NETFRONT_TX_COUNTERS);
 
@@ -32,59 +32,31 @@ export interface NicSenderOptions {
   onFault: (reason: string) => void;
 }
 
-export class NicSender implements LendingTxDevice {
+export class NicSender extends BufferedDevice implements LendingTxDevice {
   readonly maxBytes = Math.min((NICTX_MAX_CHAIN - 2) * PAGE_SIZE, ETH_MAX_PACKET);
   broken = false;
-  probe: FrameProbe = NO_PROBE;
   private readonly o: NicSenderOptions;
   /** Buffer of each descriptor, and whether it ends a packet. */
   private readonly posted = new Int32Array(NICTX_SIZE);
   private readonly isLast = new Uint8Array(NICTX_SIZE);
 
   constructor(options: NicSenderOptions) {
+    super(options.mem, options.buffers);
     this.o = options;
   }
 
   room(bytes: number): boolean {
-    const { queue, buffers } = this.o;
-    return !this.broken && queue.free() >= NICTX_MAX_CHAIN && buffers.canHold(bytes);
-  }
-
-  stage(src: number, bytes: number, mss: number, csumStart: number, headerBytes: number, csumOffset = 0): number {
-    const { buffers, mem } = this.o;
-    if (this.probe.on) this.probe.frame(src, bytes, OUTBOUND, NOT_DROPPED);
-    let left = bytes;
-    let from = src;
-    let flags = flagsOf(mss, csumStart, csumOffset);
-    let copies = 0;
-    while (left > 0) {
-      const id = buffers.take(bytes);
-      const part = left < buffers.size[id] ? left : buffers.size[id];
-      mem.u8.copyWithin(buffers.at[id], from, from + part);
-      from += part;
-      left -= part;
-      this.post(id, part, left === 0, flags, mss, csumStart, headerBytes);
-      flags = 0;
-      copies++;
-    }
-    this.count(copies);
-    return copies;
-  }
-
-  lend(): number {
-    return this.o.buffers.takePage();
-  }
-
-  placeOf(id: number): number {
-    return this.o.buffers.at[id];
-  }
-
-  giveBack(id: number): void {
-    this.o.buffers.give(id);
+    return this.roomForLent() && this.buffers.canHold(bytes);
   }
 
   roomForLent(): boolean {
     return !this.broken && this.o.queue.free() >= NICTX_MAX_CHAIN;
+  }
+
+  stage(src: number, bytes: number, mss: number, csumStart: number, headerBytes: number, csumOffset = 0): number {
+    const n = this.copyIn(src, bytes);
+    this.post(n, mss, csumStart, headerBytes, csumOffset);
+    return n;
   }
 
   stageLent(
@@ -95,42 +67,28 @@ export class NicSender implements LendingTxDevice {
     headerBytes: number,
     csumOffset: number,
   ): void {
-    if (this.probe.on) {
-      this.probe.begin();
-      for (let i = 0; i * PAGE_SIZE < bytes; i++)
-        this.probe.piece(this.o.buffers.at[ids[i]], Math.min(PAGE_SIZE, bytes - i * PAGE_SIZE));
-      this.probe.end(bytes, OUTBOUND, NOT_DROPPED);
-    }
+    this.post(this.takeLent(ids, bytes), mss, csumStart, headerBytes, csumOffset);
+  }
+
+  /** A descriptor for each of the packet's n pieces. */
+  private post(n: number, mss: number, csumStart: number, headerBytes: number, csumOffset: number): void {
+    const { queue, dpn, counters } = this.o;
+    const { ids, parts, posted, isLast } = this;
+    const { page, pageOffset } = this.buffers;
+    const last = n - 1;
     let flags = flagsOf(mss, csumStart, csumOffset);
-    let n = 0;
-    for (let left = bytes; left > 0; left -= PAGE_SIZE) {
-      this.post(ids[n++], Math.min(left, PAGE_SIZE), left <= PAGE_SIZE, flags, mss, csumStart, headerBytes);
+    for (let i = 0; i < n; i++) {
+      const id = ids[i];
+      const slot = queue.availProd & (NICTX_SIZE - 1);
+      posted[slot] = id;
+      isLast[slot] = i === last ? 1 : 0;
+      const all = i === last ? flags | NICTX_EOP : flags;
+      queue.post(dpn[page[id]], pageOffset[id], parts[i], all, mss, csumStart, headerBytes);
       flags = 0;
     }
-    this.count(n);
-  }
-
-  private post(
-    id: number,
-    bytes: number,
-    last: boolean,
-    flags: number,
-    mss: number,
-    csumStart: number,
-    headerBytes: number,
-  ): void {
-    const { queue, buffers, dpn } = this.o;
-    const slot = queue.availProd & (NICTX_SIZE - 1);
-    this.posted[slot] = id;
-    this.isLast[slot] = last ? 1 : 0;
-    const all = last ? flags | NICTX_EOP : flags;
-    queue.post(dpn[buffers.page[id]], buffers.pageOffset[id], bytes, all, mss, csumStart, headerBytes);
-  }
-
-  private count(descriptors: number): void {
-    const v = this.o.counters.v;
+    const v = counters.v;
     v[C.packets]++;
-    v[C.slots] += descriptors;
+    v[C.slots] += n;
   }
 
   push(): void {

@@ -2,8 +2,7 @@ import t from 'tap';
 import fc from 'fast-check';
 import { NICQ_AVAIL_PROD, NICQ_COMP_PROD, NICQ_SIZE, compLen } from '../../src/abi/nic-queue.js';
 import { memOver } from '@grantline/machine';
-import { DeviceQueue } from '../../src/nicq/device-queue.js';
-import { DriverQueue } from '../../src/nicq/driver-queue.js';
+import { DeviceQueue, DriverQueue } from '../../src/nicq/rx-queue.js';
 
 t.test(
   'completions come in the order of the buffers, none twice, none lost, and no sleeper misses its wake-up',

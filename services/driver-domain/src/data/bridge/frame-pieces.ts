@@ -1,9 +1,12 @@
 /** Walks the bytes of a frame that the bridge brought, piece by piece, wherever they lie: in our own buffers, or in another
  *  guest's pages (its own header, the copied header of its packet, the slots). A walker is used for frame after frame. */
+import { NETBACK_DROP, NOT_DROPPED, INBOUND, NO_PROBE, type FrameProbe } from '@grantline/observe';
 import { NETBACK_HEADER_BYTES } from '@grantline/xen';
 import { PAGE_SHIFT, PAGE_SIZE } from '@grantline/base';
-import type { Buffers } from './buffers.js';
-import { FOREIGN, FOREIGN_HEADER_BYTES, type TxSource } from './foreign-frames.js';
+import { type Buffers, FOREIGN, FOREIGN_HEADER_BYTES, type TxSource } from './buffers.js';
+
+/** The frame was not dropped. */
+export const ACCEPTED = -1;
 
 export class FramePieces {
   /** Of the piece that `take` gave: the guest that granted it, -1: ours; gref, or page of our own; offset in it. */
@@ -119,5 +122,35 @@ export class FramePieces {
     this.page = firstPfn + (from >> PAGE_SHIFT);
     this.offset = from & (PAGE_SIZE - 1);
     this.foreignAt = firstAt + from;
+  }
+}
+
+/** Captures what the bridge brings to a vif: frames in the driver domain's buffers, and frames in another guest's pages.
+ *  docs/wire/capture.md. */
+export class BridgeProbe {
+  /** Where to; replaced at connect. */
+  probe: FrameProbe = NO_PROBE;
+  private readonly pieces: FramePieces;
+
+  constructor(buffers: Buffers) {
+    this.pieces = new FramePieces(buffers);
+  }
+
+  get on(): boolean {
+    return this.probe.on;
+  }
+
+  /** @param buffer first buffer of the frame, or number of a foreign one
+   *  @param drop slot of the counter in NETBACK_COUNTERS, or ACCEPTED */
+  frame(buffer: number, len: number, drop: number): void {
+    const { probe, pieces } = this;
+    probe.begin();
+    pieces.begin(buffer);
+    for (let left = len; left > 0;) {
+      const part = pieces.take(left);
+      probe.piece(pieces.at, part);
+      left -= part;
+    }
+    probe.end(len, INBOUND, drop === ACCEPTED ? NOT_DROPPED : NETBACK_DROP + drop);
   }
 }

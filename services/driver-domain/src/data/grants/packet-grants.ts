@@ -1,6 +1,7 @@
 /** The grant operations that packets from guests need when their grants do not stand: a copy of the header, real mappings of
  *  the rest, and the end of these. One hypercall of each kind for a whole poll; each element has its own status. */
 import {
+  type Batch,
   CopyBatch,
   GNTMAP_DEVICE_MAP,
   GNTMAP_HOST_MAP,
@@ -9,13 +10,12 @@ import {
   MapBatch,
   UnmapBatch,
 } from '@grantline/xen';
-import { slots, type CounterBlock, DRIVER_DOMAIN_CPU, type Laps } from '@grantline/machine';
+import { slots } from '@grantline/machine';
 import { NETBACK_TX_COUNTERS } from '@grantline/observe';
-import { BatchTurns, type Granter } from './batch-turns.js';
-import { MAX_PENDING, type TxPackets } from '../tx/tx-packets.js';
+import { BatchTurns, type CallCosts, type Granter } from './batch-turns.js';
+import { MAX_PENDING, type TxPackets } from '../tx/tx-requests.js';
 
 const C = slots(NETBACK_TX_COUNTERS);
-const CPU = slots(DRIVER_DOMAIN_CPU);
 /** Elements in a batch: 64 packets, most of one slot. */
 const N = 128;
 /** How transmit pages are mapped: to look at here, to be read by the NIC, never to be written. */
@@ -38,34 +38,30 @@ export interface PacketGrantSink {
   unmapped(packet: number): void;
 }
 
+export interface PacketGrantOptions extends CallCosts {
+  granter: Granter;
+  window: TxWindow;
+}
+
 export class PacketGrants {
   private readonly packets: TxPackets;
   private readonly window: TxWindow;
   private readonly sink: PacketGrantSink;
-  private readonly counters: CounterBlock;
-  private readonly meter: Laps;
   // The tag of an element is its slot of TxPackets.
   private readonly heads: BatchTurns<CopyBatch>;
   private readonly maps: BatchTurns<MapBatch>;
   private readonly unmaps: BatchTurns<UnmapBatch>;
 
-  constructor(
-    packets: TxPackets,
-    { port, self, domid }: Granter,
-    window: TxWindow,
-    sink: PacketGrantSink,
-    counters: CounterBlock,
-    meter: Laps,
-    onReply: () => void,
-  ) {
+  constructor(options: PacketGrantOptions, packets: TxPackets, sink: PacketGrantSink, onReply: () => void) {
     this.packets = packets;
-    this.window = window;
+    this.window = options.window;
     this.sink = sink;
-    this.counters = counters;
-    this.meter = meter;
-    this.heads = new BatchTurns(() => new CopyBatch(port, self, domid, N, onReply));
-    this.maps = new BatchTurns(() => new MapBatch(port, domid, TX_MAP_FLAGS, N, onReply));
-    this.unmaps = new BatchTurns(() => new UnmapBatch(port, N, onReply));
+    const { port, self, domid } = options.granter;
+    const turns = <B extends Batch>(make: () => B, ops: number): BatchTurns<B> =>
+      new BatchTurns(make, options, ops, C.hypercalls);
+    this.heads = turns(() => new CopyBatch(port, self, domid, N, onReply), C.copyOps);
+    this.maps = turns(() => new MapBatch(port, domid, TX_MAP_FLAGS, N, onReply), C.mapOps);
+    this.unmaps = turns(() => new UnmapBatch(port, N, onReply), C.unmapOps);
   }
 
   /** Calls without a reply yet. */
@@ -75,14 +71,12 @@ export class PacketGrants {
 
   /** @returns true when a packet of the most slots can be granted now. Sends a batch that is nearly full */
   canGrant(slotCount: number): boolean {
-    if (this.heads.room < slotCount && this.heads.open !== null) this.send(this.heads, C.copyOps);
-    if (this.maps.room < slotCount && this.maps.open !== null) this.send(this.maps, C.mapOps);
-    return this.heads.room >= slotCount && this.maps.room >= slotCount;
+    const heads = this.heads.makeRoom(slotCount);
+    return this.maps.makeRoom(slotCount) && heads;
   }
 
   canUnmap(slotCount: number): boolean {
-    if (this.unmaps.room < slotCount && this.unmaps.open !== null) this.send(this.unmaps, C.unmapOps);
-    return this.unmaps.room >= slotCount;
+    return this.unmaps.makeRoom(slotCount);
   }
 
   /** A part of the header shall be copied. */
@@ -121,19 +115,16 @@ export class PacketGrants {
 
   /** Sends what waits and may go. */
   flush(): void {
-    if (this.heads.ready()) this.send(this.heads, C.copyOps);
-    if (this.maps.ready()) this.send(this.maps, C.mapOps);
-    if (this.unmaps.ready()) this.send(this.unmaps, C.unmapOps);
+    this.heads.flush();
+    this.maps.flush();
+    this.unmaps.flush();
   }
 
   /** Sends what waits, whatever is under way: the last poll of a connection. */
   flushAll(): void {
-    for (const [turns, ops] of [
-      [this.heads, C.copyOps],
-      [this.maps, C.mapOps],
-      [this.unmaps, C.unmapOps],
-    ] as const)
-      if (turns.open !== null && turns.open.count > 0) this.send(turns, ops);
+    this.heads.flushAll();
+    this.maps.flushAll();
+    this.unmaps.flushAll();
   }
 
   /** After stop, once nothing is in flight: what is still mapped. Each is handed out once. */
@@ -214,12 +205,5 @@ export class PacketGrants {
 
   private oneLess(packet: number): void {
     if (--this.packets.waiting[packet] === 0) this.sink.granted(packet);
-  }
-
-  private send(turns: BatchTurns<CopyBatch> | BatchTurns<MapBatch> | BatchTurns<UnmapBatch>, ops: number): void {
-    this.meter.lap(CPU.netback);
-    this.counters.v[ops] += turns.send();
-    this.counters.v[C.hypercalls]++;
-    this.meter.lap(CPU.grantCalls);
   }
 }

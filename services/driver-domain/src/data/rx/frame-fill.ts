@@ -1,18 +1,112 @@
 /** Fills a guest's posted buffers with a frame: the hypervisor copies, by grant, or netback itself where the page is in
  *  the pool. A failed copy is a negative status in that slot and spoils that frame alone. */
-import { GRANT_ENTRIES, NETRXF_EXTRA_INFO, NETRXF_MORE_DATA, RX_RING_SIZE } from '@grantline/xen';
+import {
+  CopyBatch,
+  NETBACK_BATCH,
+  GRANT_ENTRIES,
+  NETRXF_EXTRA_INFO,
+  NETRXF_MORE_DATA,
+  RX_RING_SIZE,
+} from '@grantline/xen';
 import { slots as counterSlots, type CounterBlock, type Mem } from '@grantline/machine';
 import { NETBACK_COUNTERS } from '@grantline/observe';
-import type { BridgeProbe } from '../capture/bridge-probe.js';
+import { BatchTurns, type CallCosts, type Granter } from '../grants/batch-turns.js';
+import { FramePieces, type BridgeProbe } from '../bridge/frame-pieces.js';
 import type { Buffers } from '../bridge/buffers.js';
-import type { CopyFrames } from './copy-frames.js';
-import { FramePieces } from '../bridge/frame-pieces.js';
 import type { GrantPool } from '../grants/grant-pool.js';
 import { RX_MASK, type RxSlots } from './rx-slots.js';
 
 const C = counterSlots(NETBACK_COUNTERS);
+const N = NETBACK_BATCH;
 
-export interface FrameFillOptions {
+/** Copies with the frames that they make up. The tag of an element is its ring slot. */
+class FrameBatch extends CopyBatch {
+  frames = 0;
+  // By frame.
+  readonly id = new Int16Array(N);
+  readonly len = new Uint16Array(N);
+  readonly firstSlot = new Uint8Array(N);
+  readonly slotCount = new Uint16Array(N);
+
+  override reset(): void {
+    super.reset();
+    this.frames = 0;
+  }
+
+  /** Writes the status of each failed element over its slot's status. */
+  readStatuses(statuses: Int16Array): void {
+    for (let k = 0; k < this.count; k++) {
+      const status = this.status(k);
+      if (status < 0) statuses[this.tag[k]] = status;
+    }
+  }
+}
+
+/** Frames on their way through grant copies: which elements of which batch belong to which ring slot, and which slots
+ *  to which frame. */
+export class CopyFrames {
+  /** Frames in batches, sent or not. */
+  frames = 0;
+  private readonly turns: BatchTurns<FrameBatch>;
+
+  constructor({ port, self, domid }: Granter, costs: CallCosts, onReply: () => void) {
+    const make = (): FrameBatch => new FrameBatch(port, self, domid, N, onReply);
+    this.turns = new BatchTurns(make, costs, C.copyOps, C.hypercalls);
+  }
+
+  /** Calls without a reply yet. */
+  get inFlight(): number {
+    return this.turns.inFlight;
+  }
+
+  /** As BatchTurns. */
+  makeRoom(elements: number): boolean {
+    return this.turns.makeRoom(elements);
+  }
+
+  /** One element: bytes for ring slot `s`. @param domid whose the source page is, -1: ours; see CopyBatch */
+  put(s: number, domid: number, page: number, offset: number, gref: number, grefOffset: number, len: number): void {
+    this.turns.open!.put(domid, page, offset, gref, grefOffset, len, s);
+  }
+
+  /** The elements put since the last frame are all of this one. */
+  endFrame(id: number, len: number, firstSlot: number, slotCount: number): void {
+    const batch = this.turns.open!;
+    const f = batch.frames++;
+    batch.id[f] = id;
+    batch.len[f] = len;
+    batch.firstSlot[f] = firstSlot;
+    batch.slotCount[f] = slotCount;
+    this.frames++;
+  }
+
+  /** Sends the open batch when it should go. */
+  flush(): void {
+    this.turns.flush();
+  }
+
+  /** @returns the oldest batch that can be settled; null when there is none */
+  replied(): FrameBatch | null {
+    return this.turns.replied();
+  }
+
+  /** The frames of the oldest batch, which has been replied to, have been dealt with. */
+  settled(batch: FrameBatch): void {
+    this.frames -= batch.frames;
+    this.turns.settled();
+  }
+
+  /** Gives up the frames of the batch that was not sent. */
+  abandonOpen(each: (id: number) => void): void {
+    const batch = this.turns.open;
+    if (batch === null) return;
+    for (let f = 0; f < batch.frames; f++) each(batch.id[f]);
+    this.frames -= batch.frames;
+    batch.reset();
+  }
+}
+
+interface FrameFillOptions {
   mem: Mem;
   slots: RxSlots;
   buffers: Buffers;
@@ -129,13 +223,13 @@ export class FrameFill {
           if (slots.status[s] < 0) bad = true;
           this.done[s] = 1;
         }
-        const stands = this.o.buffers.framesOf(id);
-        if (disabled) v[C.dropDisabled] += stands;
+        const stoodFor = this.o.buffers.framesOf(id);
+        if (disabled) v[C.dropDisabled] += stoodFor;
         else if (bad) {
-          v[C.dropGrantError] += stands;
+          v[C.dropGrantError] += stoodFor;
           if (this.o.probe.on) this.o.probe.frame(id, len, C.dropGrantError);
         } else {
-          v[C.outFrames] += stands;
+          v[C.outFrames] += stoodFor;
           v[C.outBytes] += len;
         }
         this.release(id);

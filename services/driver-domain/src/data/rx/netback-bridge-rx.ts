@@ -1,26 +1,14 @@
 /** The receive queue of a vif that the bridge feeds: frames wait here in the driver domain's buffers (waiting-frames.ts),
  *  and are copied into the pages that the guest posted (frame-fill.ts). Responses go strictly in ring order. */
 import { NETBACK_BATCH, NETIF_NR_SLOTS_MIN, notifyIf } from '@grantline/xen';
-import {
-  slots as counterSlots,
-  type CounterBlock,
-  type Poller,
-  type Mem,
-  DRIVER_DOMAIN_CPU,
-  type Laps,
-  type Notify,
-  type Scheduler,
-} from '@grantline/machine';
+import { slots as counterSlots, DRIVER_DOMAIN_CPU } from '@grantline/machine';
 import { NETBACK_COUNTERS } from '@grantline/observe';
 import type { BridgePort } from '../bridge/bridge.js';
-import { BridgeProbe } from '../capture/bridge-probe.js';
-import type { Buffers } from '../bridge/buffers.js';
-import { CopyFrames } from './copy-frames.js';
-import type { TxSource } from '../bridge/foreign-frames.js';
-import { FrameFill } from './frame-fill.js';
-import type { Granter } from '../grants/batch-turns.js';
+import { BridgeProbe } from '../bridge/frame-pieces.js';
+import type { Buffers, TxSource } from '../bridge/buffers.js';
+import { CopyFrames, FrameFill } from './frame-fill.js';
 import type { GrantPool, PoolUser } from '../grants/grant-pool.js';
-import { stopFailed, type VifPart } from '../ports.js';
+import { VifPart, type QueueOptions } from '../vif-part.js';
 import type { RxSlots } from './rx-slots.js';
 import { WaitingFrames } from '../bridge/waiting-frames.js';
 
@@ -29,29 +17,17 @@ const CPU = counterSlots(DRIVER_DOMAIN_CPU);
 /** Frames begun in one poll. */
 const BUDGET = 64;
 
-export interface BridgeRxOptions {
-  mem: Mem;
+export interface BridgeRxOptions extends QueueOptions {
   slots: RxSlots;
   buffers: Buffers;
   pool: GrantPool;
-  granter: Granter;
-  guest: Notify;
-  counters: CounterBlock;
-  meter: Laps;
-  loop: Scheduler<Poller>;
   /** Buffers have come back: post them. */
   refill: () => void;
   /** The guest takes packets that were not cut into frames. */
   gso: boolean;
-  /** The vif must go: its guest did what cannot be. Called once. */
-  onFault: (reason: string) => void;
-  /** The vif must go: this part of it threw, a fault of ours. Not given: it is thrown on. */
-  onError?: (err: unknown) => void;
 }
 
-export class NetbackBridgeRx implements Poller, PoolUser, BridgePort, VifPart {
-  scheduled = false;
-  stopped = false;
+export class NetbackBridgeRx extends VifPart implements PoolUser, BridgePort {
   readonly probe: BridgeProbe;
   readonly copies: CopyFrames;
   private readonly o: BridgeRxOptions;
@@ -61,26 +37,27 @@ export class NetbackBridgeRx implements Poller, PoolUser, BridgePort, VifPart {
   private needed = 0;
 
   constructor(options: BridgeRxOptions) {
+    super(options, C.ringFaults);
     const { mem, slots, buffers, pool, counters } = options;
     this.o = options;
     this.probe = new BridgeProbe(buffers);
     this.waiting = new WaitingFrames(buffers, counters, this.probe);
-    this.copies = new CopyFrames(options.granter, counters, options.meter, () => this.replied());
+    this.copies = new CopyFrames(options.granter, options, () => this.replied());
     this.filler = new FrameFill({ mem, slots, buffers, pool, counters, copies: this.copies, probe: this.probe });
   }
 
   /** Frames that wait or are being copied. */
   get inFlight(): number {
-    return this.waiting.fifo.count + this.copies.frames;
+    return this.waiting.count + this.copies.frames;
   }
 
   deliver(buffer: number, len: number): void {
     const { counters, meter, loop } = this.o;
     const v = counters.v;
-    const stands = this.o.buffers.framesOf(buffer);
-    v[C.bridgeFrames] += stands;
+    const stoodFor = this.o.buffers.framesOf(buffer);
+    v[C.bridgeFrames] += stoodFor;
     if (this.stopped) {
-      v[C.dropDisabled] += stands;
+      v[C.dropDisabled] += stoodFor;
       if (this.probe.on) this.probe.frame(buffer, len, C.dropDisabled);
       return;
     }
@@ -125,8 +102,8 @@ export class NetbackBridgeRx implements Poller, PoolUser, BridgePort, VifPart {
     // Asks for as many requests as the frame needs: one that never comes is a stall, however many others are there.
     const { ring } = this.o.slots;
     ring.arm(this.needed);
-    const there = ring.unconsumed();
-    return there < 0 || there >= this.needed;
+    const available = ring.unconsumed();
+    return available < 0 || available >= this.needed;
   }
 
   /** Drops what a guest has let wait for too long, for frames that come no more because this queue holds all the buffers.
@@ -139,7 +116,7 @@ export class NetbackBridgeRx implements Poller, PoolUser, BridgePort, VifPart {
       // The frame that is the first now may need fewer requests.
       this.o.loop.schedule(this);
     }
-    return this.waiting.fifo.count > 0;
+    return this.waiting.count > 0;
   }
 
   markInUse(marks: Uint8Array): void {
@@ -156,12 +133,12 @@ export class NetbackBridgeRx implements Poller, PoolUser, BridgePort, VifPart {
   }
 
   describe(): Record<string, unknown> {
-    const { fifo } = this.waiting;
+    const { waiting } = this;
     return {
       fedBy: 'bridge',
       stopped: this.stopped,
-      waitingFrames: fifo.count,
-      waitingBytes: fifo.bytes,
+      waitingFrames: waiting.count,
+      waitingBytes: waiting.bytes,
       copyCallsInFlight: this.copies.inFlight,
       ring: this.o.slots.ring.describe(),
     };
@@ -178,35 +155,24 @@ export class NetbackBridgeRx implements Poller, PoolUser, BridgePort, VifPart {
     this.o.refill();
   }
 
-  failed(err: unknown): void {
-    stopFailed(this, this.o.onError, err);
-  }
-
-  private fault(reason: string): void {
-    this.o.counters.v[C.ringFaults]++;
-    this.stop();
-    this.o.onFault(reason);
-  }
-
   /** Takes requests for the frames that wait. @returns frames begun */
   private begin(): number {
-    const { copies, filler } = this;
-    const { fifo } = this.waiting;
+    const { copies, filler, waiting } = this;
     const { slots, counters, buffers } = this.o;
     this.needed = 0;
-    if (fifo.count === 0) return 0;
-    let there = slots.ring.unconsumed();
-    if (there < 0) {
+    if (waiting.count === 0) return 0;
+    let available = slots.ring.unconsumed();
+    if (available < 0) {
       this.fault('rx ring: req_prod is further ahead than the ring is long');
       return 0;
     }
     let frames = 0;
-    while (fifo.count > 0 && frames < BUDGET) {
-      const len = fifo.firstLen;
-      const id = fifo.firstId;
+    while (waiting.count > 0 && frames < BUDGET) {
+      const len = waiting.firstLen;
+      const id = waiting.firstId;
       const need = Math.ceil(len / slots.bufferBytes);
       const all = buffers.mssOf(id) > 0 ? need + 1 : need;
-      if (all > there) {
+      if (all > available) {
         this.needed = all;
         break;
       }
@@ -216,9 +182,9 @@ export class NetbackBridgeRx implements Poller, PoolUser, BridgePort, VifPart {
         this.fault('rx ring: a buffer reaches over the end of its page');
         return frames;
       }
-      there -= all;
+      available -= all;
       counters.v[C.requests] += all;
-      fifo.shift();
+      waiting.shift();
       frames++;
     }
     return frames;

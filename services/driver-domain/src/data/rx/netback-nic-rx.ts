@@ -14,23 +14,11 @@ import {
   notifyIf,
 } from '@grantline/xen';
 import { NO_PROBE, type FrameProbe, NETBACK_COUNTERS, INBOUND, UNSEEN } from '@grantline/observe';
-import {
-  DRIVER_DOMAIN_CPU,
-  slots as counterSlots,
-  type CounterBlock,
-  type Poller,
-  type Mem,
-  type Laps,
-  type Notify,
-  type Scheduler,
-} from '@grantline/machine';
-import type { Granter } from '../grants/batch-turns.js';
-import { NicFrames } from './nic-frames.js';
+import { DRIVER_DOMAIN_CPU, slots as counterSlots, type Notify } from '@grantline/machine';
+import { NicFrames, PooledRx } from './pooled-rx.js';
 import { PinnedRx } from './pinned-rx.js';
-import type { Pins } from '../grants/pins.js';
 import type { GrantPool, PoolUser } from '../grants/grant-pool.js';
-import { PooledRx } from './pooled-rx.js';
-import { stopFailed, type VifPart } from '../ports.js';
+import { VifPart, type QueueOptions } from '../vif-part.js';
 import type { RxSlots } from './rx-slots.js';
 
 const C = counterSlots(NETBACK_COUNTERS);
@@ -38,71 +26,52 @@ const CPU = counterSlots(DRIVER_DOMAIN_CPU);
 /** Buffers with the NIC that let the guest's next ones wait, up to as many: half of the ring. */
 const PLENTY = RX_RING_SIZE / 2;
 
-export interface NicRxOptions {
-  mem: Mem;
+export interface NicRxOptions extends QueueOptions {
   slots: RxSlots;
   queue: DriverQueue;
   pool: GrantPool;
-  granter: Granter;
-  guest: Notify;
   nic: Notify;
-  counters: CounterBlock;
-  meter: Laps;
-  loop: Scheduler<Poller>;
-  /** The vif must go: its guest did what cannot be. Called once. */
-  onFault: (reason: string) => void;
-  /** The vif must go: this part of it threw, a fault of ours. Not given: it is thrown on. */
-  onError?: (err: unknown) => void;
 }
 
-export class NetbackNicRx implements Poller, PoolUser, VifPart {
-  scheduled = false;
+export class NetbackNicRx extends VifPart implements PoolUser {
   probe: FrameProbe = NO_PROBE;
-  stopped = false;
-  readonly pins: Pins;
+  /** The slow loop. */
+  readonly pins: PinnedRx;
   private readonly o: NicRxOptions;
   private readonly pooled: PooledRx;
-  private readonly pinned: PinnedRx;
   /** Of captures: bytes of the frame whose last buffer has not come. */
   private seenBytes = 0;
 
   constructor(options: NicRxOptions) {
+    super(options, C.ringFaults);
     const { mem, slots, queue, pool, granter, counters, meter } = options;
     this.o = options;
-    const shared = {
-      mem,
-      slots,
-      queue,
-      pool,
-      counters,
-      frames: new NicFrames(counters),
-      postedSlot: new Uint8Array(NICQ_SIZE),
-    };
+    const frames = new NicFrames(counters);
+    const shared = { mem, slots, queue, pool, counters, frames, postedSlot: new Uint8Array(NICQ_SIZE) };
     this.pooled = new PooledRx(shared);
-    this.pinned = new PinnedRx({ ...shared, granter, meter, onReply: () => this.replied() });
-    this.pins = this.pinned.pins;
+    this.pins = new PinnedRx({ ...shared, granter, meter, onReply: () => this.replied() });
   }
 
   poll(): number {
     if (this.stopped) return 0;
-    const { pinned } = this;
+    const { pins } = this;
     const { slots, counters, meter, queue } = this.o;
     const rspBefore = slots.ring.rspProdPvt;
-    pinned.blocked = false;
+    pins.blocked = false;
     let work = this.pins.settle();
     work += this.takeCompletions();
     if (!this.stopped) work += this.takeRequests();
     if (this.stopped) return work;
-    if (pinned.slow > 0) {
-      pinned.post();
-      pinned.answer();
+    if (pins.slow > 0) {
+      pins.post();
+      pins.answer();
     }
     if (slots.ring.rspProdPvt !== rspBefore) {
       notifyIf(slots.ring.push(), this.o.guest, counters.v, C.notifications, C.suppressed);
     }
     if (queue.publish()) this.o.nic.notify();
     meter.lap(CPU.netback);
-    if (pinned.slow > 0) this.pins.flush();
+    if (pins.slow > 0) this.pins.flush();
     if (work > 0) counters.commit();
     return work;
   }
@@ -113,7 +82,7 @@ export class NetbackNicRx implements Poller, PoolUser, VifPart {
     // While the NIC has plenty of buffers, more of them can wait: what it completes wakes us anyway.
     const requests = slots.ring.arm(slots.unanswered() >= PLENTY ? PLENTY : 1);
     const completions = queue.arm();
-    return (requests || completions) && !this.pinned.blocked;
+    return (requests || completions) && !this.pins.blocked;
   }
 
   markInUse(marks: Uint8Array): void {
@@ -124,7 +93,7 @@ export class NetbackNicRx implements Poller, PoolUser, VifPart {
   stop(): void {
     if (this.stopped) return;
     this.stopped = true;
-    this.o.counters.v[C.dropDisabled] += this.pinned.unansweredFrames();
+    this.o.counters.v[C.dropDisabled] += this.pins.unansweredFrames();
     // Replies that came since the last poll: nobody else will look at them.
     this.pins.settle();
     this.o.counters.commit();
@@ -143,13 +112,9 @@ export class NetbackNicRx implements Poller, PoolUser, VifPart {
     counters.commit();
   }
 
-  /** After stop, once nothing is in flight and the NIC is off the queue: what is still pinned. Each is handed out once. */
+  /** After stop: see PinnedRx. */
   takePins(each: (handle: number, dpn: number) => void): void {
-    for (let s = 0; s < RX_RING_SIZE; s++) {
-      if (this.pins.handle[s] < 0) continue;
-      each(this.pins.handle[s], this.pins.dpn[s]);
-      this.pins.handle[s] = -1;
-    }
+    this.pins.takePins(each);
   }
 
   describe(): Record<string, unknown> {
@@ -157,7 +122,7 @@ export class NetbackNicRx implements Poller, PoolUser, VifPart {
     return {
       fedBy: 'nic',
       stopped: this.stopped,
-      slow: this.pinned.slow,
+      slow: this.pins.slow,
       pinCallsInFlight: this.pins.inFlight,
       ring: slots.ring.describe(),
       queue: queue.describe(),
@@ -169,16 +134,6 @@ export class NetbackNicRx implements Poller, PoolUser, VifPart {
     else this.o.loop.schedule(this);
   }
 
-  failed(err: unknown): void {
-    stopFailed(this, this.o.onError, err);
-  }
-
-  private fault(reason: string): void {
-    this.o.counters.v[C.ringFaults]++;
-    this.stop();
-    this.o.onFault(reason);
-  }
-
   private takeCompletions(): number {
     const { queue } = this.o;
     const n = queue.completed();
@@ -188,8 +143,8 @@ export class NetbackNicRx implements Poller, PoolUser, VifPart {
     }
     if (n === 0) return 0;
     let taken = n;
-    if (this.pinned.slow === 0) this.pooled.complete(n);
-    else taken = this.pinned.complete(n);
+    if (this.pins.slow === 0) this.pooled.complete(n);
+    else taken = this.pins.complete(n);
     if (this.probe.on) this.capture(taken);
     queue.consume(taken);
     return taken;
@@ -217,7 +172,7 @@ export class NetbackNicRx implements Poller, PoolUser, VifPart {
   }
 
   private takeRequests(): number {
-    const { pinned } = this;
+    const { pins } = this;
     const { slots, counters } = this.o;
     const n = slots.ring.unconsumed();
     if (n < 0) {
@@ -225,10 +180,10 @@ export class NetbackNicRx implements Poller, PoolUser, VifPart {
       return 0;
     }
     if (n === 0) return 0;
-    let taken = pinned.slow === 0 ? this.pooled.post(n) : 0;
-    if (taken < n) taken += pinned.take(n - taken);
+    let taken = pins.slow === 0 ? this.pooled.post(n) : 0;
+    if (taken < n) taken += pins.take(n - taken);
     counters.v[C.requests] += taken;
-    if (pinned.impossible) {
+    if (pins.impossible) {
       counters.v[C.badRequests]++;
       this.fault('rx ring: a buffer reaches over the end of its page');
     }

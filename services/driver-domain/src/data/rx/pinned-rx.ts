@@ -2,24 +2,27 @@
  *  it, and unpinned before the guest has it back, by hypercalls. Answers stand in their requests' slots, so all goes
  *  strictly in ring order, and a pooled request waits for the pins of those before it. */
 import {
+  GNTMAP_DEVICE_MAP,
+  MapBatch,
+  NETBACK_BATCH,
+  RX_RING_SIZE,
+  UnmapBatch,
   GRANT_ENTRIES,
   NETIF_RSP_ERROR,
   NETRXF_MORE_DATA,
   NICQ_COMP_EOP,
   NICQ_COMP_ERROR,
   NICQ_SIZE,
-  RX_RING_SIZE,
-  type DriverQueue,
   compFlags,
   compLen,
   ringIdx,
+  type DriverQueue,
   type RingIdx,
 } from '@grantline/xen';
-import { slots as counterSlots, type CounterBlock, type Laps } from '@grantline/machine';
+import { slots as counterSlots } from '@grantline/machine';
 import { NETBACK_COUNTERS } from '@grantline/observe';
-import type { Granter } from '../grants/batch-turns.js';
-import type { NicFrames } from './nic-frames.js';
-import { Pins, type PinSink } from '../grants/pins.js';
+import { BatchTurns, type CallCosts, type Granter } from '../grants/batch-turns.js';
+import type { NicFrames } from './pooled-rx.js';
 import type { GrantPool } from '../grants/grant-pool.js';
 import { RX_MASK, type RxSlots } from './rx-slots.js';
 
@@ -33,7 +36,7 @@ const READY = 2;
 const UNPINNING = 3;
 const DONE = 4;
 
-export interface PinnedRxOptions {
+interface PinnedRxOptions extends CallCosts {
   slots: RxSlots;
   queue: DriverQueue;
   pool: GrantPool;
@@ -41,21 +44,24 @@ export interface PinnedRxOptions {
   frames: NicFrames;
   /** Ring slot of each buffer on the NIC's queue. */
   postedSlot: Uint8Array;
-  counters: CounterBlock;
-  meter: Laps;
-  /** A reply has come: call `pins.settle` soon. */
+  /** A reply has come: call `settle` soon. */
   onReply: () => void;
 }
 
-export class PinnedRx implements PinSink {
+export class PinnedRx {
   /** Unanswered requests whose grant was not in the pool. While there are none, the quick loops run. */
   slow = 0;
   /** Taking or completing waits for a batch to come back. */
   blocked = false;
   /** The guest put a request that cannot be. */
   impossible = false;
-  readonly pins: Pins;
   private readonly o: PinnedRxOptions;
+  /** By ring slot: handle of its pin, -1 when it has none; and its page as the NIC sees it. */
+  private readonly handle = new Float64Array(RX_RING_SIZE).fill(-1);
+  private readonly dpn = new Int32Array(RX_RING_SIZE);
+  // The tag of an element is its ring slot.
+  private readonly pins: BatchTurns<MapBatch>;
+  private readonly unpins: BatchTurns<UnmapBatch>;
   private readonly state = new Uint8Array(RX_RING_SIZE);
   private readonly isSlow = new Uint8Array(RX_RING_SIZE);
   /** The NIC gave up a frame at this slot. */
@@ -66,7 +72,17 @@ export class PinnedRx implements PinSink {
   constructor(options: PinnedRxOptions) {
     this.o = options;
     this.postIdx = options.slots.ring.reqCons;
-    this.pins = new Pins(options.granter, this, options.counters, options.meter, options.onReply);
+    const { granter, onReply } = options;
+    const { port, domid } = granter;
+    const makePins = (): MapBatch => new MapBatch(port, domid, GNTMAP_DEVICE_MAP, NETBACK_BATCH, onReply);
+    const makeUnpins = (): UnmapBatch => new UnmapBatch(port, NETBACK_BATCH, onReply);
+    this.pins = new BatchTurns(makePins, options, C.pinOps, C.hypercalls);
+    this.unpins = new BatchTurns(makeUnpins, options, C.unpinOps, C.hypercalls);
+  }
+
+  /** Calls without a reply yet. */
+  get inFlight(): number {
+    return this.pins.inFlight + this.unpins.inFlight;
   }
 
   /** Takes up to n requests of either kind; `post` follows in ring order, when their pins are there.
@@ -76,7 +92,7 @@ export class PinnedRx implements PinSink {
     // The quick loop has posted all that it took.
     if (this.slow === 0) this.postIdx = slots.ring.reqCons;
     for (let i = 0; i < n; i++) {
-      if (!this.pins.canPin()) {
+      if (this.pins.room === 0) {
         this.blocked = true;
         return i;
       }
@@ -88,23 +104,17 @@ export class PinnedRx implements PinSink {
       const gref = slots.gref[s];
       const dpn = gref < GRANT_ENTRIES ? pool.dpn[gref] : 0;
       if (dpn !== 0) {
-        this.pins.dpn[s] = dpn;
+        this.dpn[s] = dpn;
         this.state[s] = READY;
       } else {
         this.slow++;
         this.isSlow[s] = 1;
         this.state[s] = PINNING;
-        this.pins.pin(s, gref);
+        this.pins.open!.put(gref, 0, s);
+        if (this.pins.room === 0) this.pins.flush();
       }
     }
     return n;
-  }
-
-  pinned(s: number, status: number): void {
-    this.state[s] = status === 0 ? READY : DONE;
-    this.o.slots.flags[s] = 0;
-    this.o.slots.status[s] = status;
-    if (status !== 0) this.o.counters.v[C.badRequests]++;
   }
 
   /** Posts, in ring order, what is pinned or pooled. */
@@ -115,7 +125,7 @@ export class PinnedRx implements PinSink {
       if (this.state[s] === PINNING) return;
       if (this.state[s] === READY) {
         postedSlot[queue.availProd & NICQ_MASK] = s;
-        queue.post(this.pins.dpn[s], slots.offset[s], slots.bufferBytes);
+        queue.post(this.dpn[s], slots.offset[s], slots.bufferBytes);
         this.state[s] = POSTED;
       }
       this.postIdx = ringIdx(this.postIdx + 1);
@@ -127,7 +137,7 @@ export class PinnedRx implements PinSink {
     const { slots, queue, postedSlot, frames } = this.o;
     const v = this.o.counters.v;
     for (let i = 0; i < n; i++) {
-      if (!this.pins.canUnpin()) {
+      if (this.unpins.room === 0) {
         this.blocked = true;
         return i;
       }
@@ -145,18 +155,62 @@ export class PinnedRx implements PinSink {
         if ((flags & NICQ_COMP_EOP) === 0) slots.flags[s] = NETRXF_MORE_DATA;
         else v[C.nicFrames]++;
       }
-      if (this.pins.handle[s] < 0) this.state[s] = DONE;
+      if (this.handle[s] < 0) this.state[s] = DONE;
       else {
         this.state[s] = UNPINNING;
-        this.pins.unpin(s);
+        this.unpins.open!.put(this.handle[s], this.dpn[s], 0, s);
+        if (this.unpins.room === 0) this.unpins.flush();
       }
     }
     return n;
   }
 
-  unpinned(s: number, status: number): void {
-    this.state[s] = DONE;
-    if (status !== 0) this.o.slots.status[s] = status;
+  /** Sends what waits and may go. */
+  flush(): void {
+    this.pins.flush();
+    this.unpins.flush();
+  }
+
+  /** Reads the replies that have come. @returns elements settled */
+  settle(): number {
+    const { slots, counters } = this.o;
+    let done = 0;
+    for (let batch = this.pins.replied(); batch !== null; batch = this.pins.replied()) {
+      for (let k = 0; k < batch.count; k++) {
+        const s = batch.tag[k];
+        const status = batch.status(k);
+        if (status === 0) {
+          this.handle[s] = batch.handle(k);
+          this.dpn[s] = batch.dpn(k);
+        } else counters.v[C.badRequests]++;
+        this.state[s] = status === 0 ? READY : DONE;
+        slots.flags[s] = 0;
+        slots.status[s] = status;
+      }
+      done += batch.count;
+      this.pins.settled();
+    }
+    for (let batch = this.unpins.replied(); batch !== null; batch = this.unpins.replied()) {
+      for (let k = 0; k < batch.count; k++) {
+        const s = batch.tag[k];
+        const status = batch.status(k);
+        this.handle[s] = -1;
+        this.state[s] = DONE;
+        if (status !== 0) slots.status[s] = status;
+      }
+      done += batch.count;
+      this.unpins.settled();
+    }
+    return done;
+  }
+
+  /** Once nothing is in flight and the NIC is off the queue: what is still pinned. Each is handed out once. */
+  takePins(each: (handle: number, dpn: number) => void): void {
+    for (let s = 0; s < RX_RING_SIZE; s++) {
+      if (this.handle[s] < 0) continue;
+      each(this.handle[s], this.dpn[s]);
+      this.handle[s] = -1;
+    }
   }
 
   /** Answers, in ring order, what is done. */

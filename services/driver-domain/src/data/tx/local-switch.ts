@@ -8,15 +8,9 @@ import { Cutter, ETH_MAX_FRAME, tcpAt, TO_ALL } from '@grantline/frames';
 import type { Mem } from '@grantline/machine';
 import { MAX_BULK_FRAMES } from '@grantline/measure';
 import { UPLINK, handTo, type Bridge } from '../bridge/bridge.js';
-import {
-  FOREIGN,
-  FOREIGN_FRAMES,
-  FOREIGN_HEADER_BYTES,
-  type ForeignFrames,
-  type TxSource,
-} from '../bridge/foreign-frames.js';
+import { FOREIGN, FOREIGN_FRAMES, FOREIGN_HEADER_BYTES, type ForeignFrames, type TxSource } from '../bridge/buffers.js';
 
-export type { TxSource } from '../bridge/foreign-frames.js';
+export type { TxSource } from '../bridge/buffers.js';
 
 /** What `take` returns when the packet was not taken. */
 export const NOBODY = 0;
@@ -26,17 +20,7 @@ export const TOO_LONG = -2;
 /** Frames that wait for one sender, for each that is left to the others. */
 const SHARE = 3;
 
-export interface TxLocal {
-  /** Takes a packet whose header and pages are at hand; `from.copied` is called when it is done with it.
-   *  @param to port of the bridge, or TO_ALL: all vifs but `ingress`
-   *  @param headerBytes of all its headers, when it has an mss
-   *  @returns frames that were handed to vifs; NOBODY; NO_ROOM: too many are under way; or TOO_LONG */
-  take(from: TxSource, packet: number, to: number, ingress: number, headerBytes: number): number;
-  /** The sender goes: what of it waits anywhere is dropped. Copies that are under way end first (`packets.lent`). */
-  leave(from: TxSource): void;
-}
-
-export class LocalSwitch implements TxLocal {
+export class LocalSwitch {
   private readonly mem: Mem;
   private readonly bridge: Bridge;
   private readonly frames: ForeignFrames;
@@ -50,17 +34,22 @@ export class LocalSwitch implements TxLocal {
     this.cutter = new Cutter(mem);
   }
 
+  /** Takes a packet whose header and pages are at hand; `from.copied` is called when it is done with it.
+   *  @param to port of the bridge, or TO_ALL: all vifs but `ingress`
+   *  @param headerBytes of all its headers, when it has an mss
+   *  @returns frames that were handed to vifs; NOBODY; NO_ROOM: too many are under way; or TOO_LONG */
   take(from: TxSource, packet: number, to: number, ingress: number, headerBytes: number): number {
     const { mem, frames, bridge, cutter } = this;
     const p = from.packets;
     const total = p.total[packet];
     const mss = p.mss[packet];
     const bulk = mss > 0 && total > headerBytes + mss;
-    const stands = bulk ? Math.ceil((total - headerBytes) / mss) : 1;
+    const segments = bulk ? Math.ceil((total - headerBytes) / mss) : 1;
     // One receiver that takes it as it is gets it so; else it is cut here.
-    const whole = bulk && to !== TO_ALL && stands <= MAX_BULK_FRAMES && bridge.portAt(to)?.takesBulk?.(total) === true;
+    const whole =
+      bulk && to !== TO_ALL && segments <= MAX_BULK_FRAMES && bridge.portAt(to)?.takesBulk?.(total) === true;
     const cut = bulk && !whole;
-    const count = cut ? stands : 1;
+    const count = cut ? segments : 1;
     // Segmentation is the sender's, or ours, not the receiver's.
     if ((bulk ? headerBytes + mss : total) > ETH_MAX_FRAME) return TOO_LONG;
     const first = to === TO_ALL ? UPLINK + 1 : to;
@@ -82,7 +71,7 @@ export class LocalSwitch implements TxLocal {
       const at = cut ? headerBytes + k * mss : 0;
       const bytes = cut ? Math.min(mss, total - at) : total;
       const i = frames.make(from, packet, cut ? headerBytes : 0, at, bytes, flags);
-      if (whole) frames.bulk(i, mss, stands);
+      if (whole) frames.bulk(i, mss, segments);
       if (cut) {
         const h = frames.headersAt + i * FOREIGN_HEADER_BYTES;
         mem.u8.copyWithin(h, headers, headers + headerBytes);
@@ -99,11 +88,15 @@ export class LocalSwitch implements TxLocal {
       }
     }
     for (let k = 0; k < count; k++) frames.release(this.indices[k]);
-    return stands * receivers;
+    return segments * receivers;
   }
 
+  /** The sender goes: what of it waits anywhere is dropped. Copies that are under way end first (`packets.lent`). */
   leave(from: TxSource): void {
     const { bridge } = this;
     for (let port = UPLINK + 1; port <= bridge.lastPort; port++) bridge.portAt(port)?.dropFrom?.(from);
   }
 }
+
+/** What those who send use of it. */
+export type TxLocal = Pick<LocalSwitch, 'take' | 'leave'>;

@@ -15,41 +15,28 @@ import {
 } from '@grantline/xen';
 import type { DomId } from '@grantline/base';
 import { type FrameProbe, NETBACK_TX_COUNTERS } from '@grantline/observe';
-import { DRIVER_DOMAIN_CPU, slots, type Poller, type Notify, type Scheduler } from '@grantline/machine';
+import { DRIVER_DOMAIN_CPU, slots } from '@grantline/machine';
 import type { PoolUser } from '../grants/grant-pool.js';
-import { stopFailed, type VifPart } from '../ports.js';
-import type { Granter } from '../grants/batch-turns.js';
-import type { TxCredit } from './tx-credit.js';
-import { PacketGrants, type PacketGrantSink, type TxWindow } from '../grants/packet-grants.js';
+import { VifPart, type QueueOptions } from '../vif-part.js';
+import type { TxCredit } from './tx-policy.js';
+import type { PacketGrants } from '../grants/packet-grants.js';
 import type { TxSource } from './local-switch.js';
-import { MAX_PENDING, TxPackets } from './tx-packets.js';
+import { MAX_PENDING, TxPackets, FATAL, TxRequests } from './tx-requests.js';
 import { TxPath, type TxPathOptions } from './tx-path.js';
 import type { TxOwner } from './tx-port.js';
-import { FATAL, TxRequests } from './tx-requests.js';
 
 const C = slots(NETBACK_TX_COUNTERS);
 const CPU = slots(DRIVER_DOMAIN_CPU);
 
-export interface NetbackTxOptions extends TxPathOptions {
+export interface NetbackTxOptions extends TxPathOptions, QueueOptions {
   ring: BackRing;
-  /** The guest. */
-  granter: Granter;
-  window: TxWindow;
   credit: TxCredit;
-  guest: Notify;
-  loop: Scheduler<Poller>;
   /** Calls back after so many nanoseconds. */
   after: (ns: number, then: () => void) => void;
-  /** The vif must go: its guest did what cannot be. Called once. */
-  onFault: (reason: string) => void;
-  /** The vif must go: this part of it threw, a fault of ours. Not given: it is thrown on. */
-  onError?: (err: unknown) => void;
 }
 
-export class NetbackTx implements TxOwner, PoolUser, TxSource, VifPart {
-  scheduled = false;
+export class NetbackTx extends VifPart implements TxOwner, PoolUser, TxSource {
   held = 0;
-  stopped = false;
   readonly grants: PacketGrants;
   readonly packets = new TxPackets();
   readonly domid: DomId;
@@ -63,19 +50,18 @@ export class NetbackTx implements TxOwner, PoolUser, TxSource, VifPart {
   private lookAtNs = Infinity;
 
   constructor(options: NetbackTxOptions) {
+    super(options, C.ringFaults);
     this.o = options;
     this.domid = options.granter.domid;
     this.headersPfn = options.headersPfn;
     this.headersAt = options.headers;
-    const { mem, ring, counters, granter, window, meter, loop } = options;
+    const { mem, ring, counters, loop } = options;
     this.requests = new TxRequests(mem, ring, this.packets, counters);
     const onReply = (): void => {
       if (this.stopped) this.grants.settle();
       else loop.schedule(this);
     };
-    const makeGrants = (sink: PacketGrantSink): PacketGrants =>
-      new PacketGrants(this.packets, granter, window, sink, counters, meter, onReply);
-    this.path = new TxPath(options, this.packets, this.requests, this, makeGrants);
+    this.path = new TxPath(options, this.packets, this.requests, this, onReply);
     this.grants = this.path.grants;
   }
 
@@ -155,16 +141,6 @@ export class NetbackTx implements TxOwner, PoolUser, TxSource, VifPart {
     return { stopped, taken, callsInFlight: grants.inFlight, ring: ring.describe(), port: port.describe() };
   }
 
-  failed(err: unknown): void {
-    stopFailed(this, this.o.onError, err);
-  }
-
-  private fault(reason: string): void {
-    this.o.counters.v[C.ringFaults]++;
-    this.stop();
-    this.o.onFault(reason);
-  }
-
   private waitForCredit(): void {
     const { credit, meter, counters, loop, after } = this.o;
     // A rate that was raised has a nearer end of its window than the one that is waited for.
@@ -180,10 +156,10 @@ export class NetbackTx implements TxOwner, PoolUser, TxSource, VifPart {
   /** @returns packets taken */
   private take(): number {
     const { ring, port, credit, meter } = this.o;
-    let there = ring.unconsumed();
+    let available = ring.unconsumed();
     let n = 0;
     port.waitNoMore(this);
-    while (there > 0 && n < NETBACK_BATCH) {
+    while (available > 0 && n < NETBACK_BATCH) {
       if (port.roomFor(this) < NICTX_MAX_CHAIN) {
         port.waitFor(this);
         this.blocked = true;
@@ -198,7 +174,7 @@ export class NetbackTx implements TxOwner, PoolUser, TxSource, VifPart {
         this.waitForCredit();
         break;
       }
-      const packet = this.requests.take(there);
+      const packet = this.requests.take(available);
       if (packet === FATAL) {
         this.fault(this.requests.reason);
         return n;
@@ -208,9 +184,9 @@ export class NetbackTx implements TxOwner, PoolUser, TxSource, VifPart {
         credit.charge(this.packets.total[packet]);
         this.path.begin(packet);
       } else this.path.answered = true;
-      there = ring.unconsumed();
+      available = ring.unconsumed();
     }
-    if (there < 0) this.fault('tx ring: req_prod is further ahead than the ring is long');
+    if (available < 0) this.fault('tx ring: req_prod is further ahead than the ring is long');
     return n;
   }
 }

@@ -1,6 +1,10 @@
 /** The way of a packet through netback after it was taken from the ring: header and pages at hand, judged, handed to a NIC
  *  queue or to the bridge, given back, answered. docs/wire/transmit.md. */
 import {
+  NICTX_CSUM_TCP,
+  NICTX_CSUM_UDP,
+  NICTX_TSO,
+  NETTXF_CSUM_BLANK,
   GRANT_ENTRIES,
   NETBACK_HEADER_BYTES,
   NETIF_RSP_DROPPED,
@@ -8,24 +12,31 @@ import {
   NICTX_EOP,
   NICTX_MAX_CHAIN,
 } from '@grantline/xen';
+import * as frames from '@grantline/frames';
+import { IP_PROTOCOL, PROTO_UDP, UDP_BYTES, TO_ALL } from '@grantline/frames';
+import { slots, type Mem } from '@grantline/machine';
+import {
+  NETBACK_TX_DROP,
+  NOT_DROPPED,
+  OUTBOUND,
+  NO_PROBE,
+  NETBACK_TX_COUNTERS,
+  type FrameProbe,
+} from '@grantline/observe';
 import { PAGE_SHIFT, PAGE_SIZE } from '@grantline/base';
-import { slots, type CounterBlock, type Mem, type Laps } from '@grantline/machine';
-import { NETBACK_TX_COUNTERS } from '@grantline/observe';
-import { UPLINK } from '../bridge/bridge.js';
 import type { GrantPool } from '../grants/grant-pool.js';
-import type { PacketGrants, PacketGrantSink } from '../grants/packet-grants.js';
-import { TxHeader } from './tx-header.js';
+import { MAX_PENDING, PacketFifo, type TxPackets, type TxRequests } from './tx-requests.js';
+import { UPLINK } from '../bridge/bridge.js';
+import { PacketGrants, type PacketGrantOptions, type PacketGrantSink } from '../grants/packet-grants.js';
 import { NO_ROOM, TOO_LONG, type TxLocal, type TxSource } from './local-switch.js';
-import { MAX_PENDING, PacketFifo, type TxPackets } from './tx-packets.js';
-import { TO_ALL } from '@grantline/frames';
 import { REFUSAL_COUNTERS, type TxPolicy } from './tx-policy.js';
 import type { TxOwner, TxPort } from './tx-port.js';
-import type { TxRequests } from './tx-requests.js';
-import { TxProbe } from '../capture/tx-probe.js';
 
+// Local, so that the engine folds them into the code: see flow-templates.ts.
+const { endOf, ipAt, l3Of, l4Of, tcpBehind } = frames;
 const C = slots(NETBACK_TX_COUNTERS);
 
-export interface TxPathOptions {
+export interface TxPathOptions extends PacketGrantOptions {
   mem: Mem;
   /** Byte offset of HEADER_PAGES pages of our own, number of the first one, and their numbers for the NIC. */
   headers: number;
@@ -39,8 +50,6 @@ export interface TxPathOptions {
   /** The vif's own port of the bridge. */
   ingress: number;
   local: TxLocal;
-  counters: CounterBlock;
-  meter: Laps;
 }
 
 export class TxPath implements PacketGrantSink {
@@ -57,7 +66,7 @@ export class TxPath implements PacketGrantSink {
   /** The two know each other: operations begin here, and their ends come here. */
   readonly grants: PacketGrants;
   /** Packets that are over and have mappings to be undone. */
-  private readonly over = new PacketFifo();
+  private readonly ended = new PacketFifo();
   /** Packets whose header and pages are being got hold of, in ring order, and whether they are there. */
   private readonly begun = new PacketFifo();
   private readonly ready = new Uint8Array(MAX_PENDING);
@@ -67,7 +76,7 @@ export class TxPath implements PacketGrantSink {
     packets: TxPackets,
     requests: TxRequests,
     owner: TxOwner & TxSource,
-    makeGrants: (sink: PacketGrantSink) => PacketGrants,
+    onReply: () => void,
   ) {
     this.o = options;
     this.packets = packets;
@@ -75,7 +84,7 @@ export class TxPath implements PacketGrantSink {
     this.owner = owner;
     this.header = new TxHeader(options.mem);
     this.probe = new TxProbe(packets, options.pool, options.headers);
-    this.grants = makeGrants(this);
+    this.grants = new PacketGrants(options, packets, this, onReply);
   }
 
   /** Packets go on in the order in which the guest sent them, whichever operations each of them needed. */
@@ -83,7 +92,7 @@ export class TxPath implements PacketGrantSink {
     this.ready[packet] = 1;
     while (this.begun.count > 0) {
       if (this.ready[this.begun.first] === 0) return;
-      this.goOn(this.begun.shift());
+      this.advance(this.begun.shift());
     }
   }
 
@@ -133,7 +142,7 @@ export class TxPath implements PacketGrantSink {
     if (p.waiting[packet] === 0) this.granted(packet);
   }
 
-  private goOn(packet: number): void {
+  private advance(packet: number): void {
     const p = this.packets;
     let failed = this.stopped ? C.dropDisabled : -1;
     for (let s = packet; s >= 0; s = p.next[s]) if (p.status[s] !== 0) failed = C.dropGrantError;
@@ -237,14 +246,14 @@ export class TxPath implements PacketGrantSink {
     const p = this.packets;
     p.result[packet] = status;
     if (p.mapped[packet] === 0) return this.answer(packet);
-    this.over.push(packet);
+    this.ended.push(packet);
   }
 
   /** Undoes mappings of packets that are over, as far as there is room in the batches. @returns packets */
   unmapOver(): number {
     let n = 0;
-    while (this.over.count > 0 && this.grants.canUnmap(NICTX_MAX_CHAIN)) {
-      this.grants.unmap(this.over.shift());
+    while (this.ended.count > 0 && this.grants.canUnmap(NICTX_MAX_CHAIN)) {
+      this.grants.unmap(this.ended.shift());
       n++;
     }
     return n;
@@ -253,5 +262,100 @@ export class TxPath implements PacketGrantSink {
   private answer(packet: number): void {
     this.answered = true;
     if (!this.stopped) this.requests.answerAll(packet, this.packets.result[packet]);
+  }
+}
+
+/** Reads the copied header of a packet from a guest: what the NIC has to be told for checksum and segmentation. The copy is
+ *  ours; its contents are the guest's. */
+class TxHeader {
+  /** For the packet's first descriptor: NICTX_*, where the TCP or UDP header begins, bytes of all headers. */
+  flags = 0;
+  csumStart = 0;
+  headerBytes = 0;
+  private readonly mem: Mem;
+
+  constructor(mem: Mem) {
+    this.mem = mem;
+  }
+
+  /** @param at byte offset of the header, @param bytes how much of the packet was copied
+   *  @param netif NETTXF_* of the first slot @param mss of its extra info, 0: none
+   *  @returns false when the packet asks for what its headers do not allow */
+  read(at: number, bytes: number, netif: number, mss: number): boolean {
+    this.flags = 0;
+    this.csumStart = 0;
+    this.headerBytes = 0;
+    if (mss === 0 && (netif & NETTXF_CSUM_BLANK) === 0) return true;
+    const { mem } = this;
+    const ip = ipAt(mem, at, bytes);
+    const l4 = l4Of(ip);
+    if (ip >= 0 && mss === 0 && mem.u8[at + l3Of(ip) + IP_PROTOCOL] === PROTO_UDP && bytes >= l4 + UDP_BYTES) {
+      this.csumStart = l4;
+      this.flags = NICTX_CSUM_UDP;
+      return true;
+    }
+    const tcp = tcpBehind(mem, at, bytes, ip);
+    if (tcp < 0) return false;
+    this.csumStart = l4;
+    this.headerBytes = endOf(tcp);
+    this.flags = mss > 0 ? NICTX_TSO | NICTX_CSUM_TCP : NICTX_CSUM_TCP;
+    return true;
+  }
+}
+
+/** Captures what netback takes from a guest: the copied header, and of the pages what can be read. docs/wire/capture.md. */
+class TxProbe {
+  /** Where to; replaced at connect. */
+  probe: FrameProbe = NO_PROBE;
+  private readonly packets: TxPackets;
+  private readonly pool: GrantPool;
+  private readonly headers: number;
+
+  /** @param headers byte offset of the copied headers */
+  constructor(packets: TxPackets, pool: GrantPool, headers: number) {
+    this.packets = packets;
+    this.pool = pool;
+    this.headers = headers;
+  }
+
+  get on(): boolean {
+    return this.probe.on;
+  }
+
+  /** A packet that goes on. */
+  passed(packet: number): void {
+    this.name(packet);
+    this.end(this.packets.total[packet]);
+  }
+
+  /** @param readable false: the queue is stopped, and what it mapped may be gone
+   *  @param reason slot of the counter in NETBACK_TX_COUNTERS */
+  dropped(packet: number, readable: boolean, reason: number): void {
+    if (readable) this.name(packet);
+    else this.probe.begin();
+    this.probe.end(this.packets.total[packet], OUTBOUND, NETBACK_TX_DROP + reason);
+  }
+
+  /** Names what of the packet is there to be read: the copied header, and pages whose mapping stands. `end` follows, or
+   *  nothing when there is nothing to tell. */
+  name(packet: number): void {
+    const p = this.packets;
+    const { probe, pool, headers } = this;
+    probe.begin();
+    if (p.status[packet] !== 0) return;
+    probe.piece(headers + packet * NETBACK_HEADER_BYTES, p.headBytes[packet]);
+    for (let s = packet; s >= 0; s = p.next[s]) {
+      if (p.status[s] !== 0) return;
+      if (p.size[s] === 0) continue;
+      const gref = p.gref[s];
+      const pooled = gref < GRANT_ENTRIES ? pool.at[gref] : -1;
+      if (pooled < 0 && p.handle[s] < 0) return;
+      probe.piece((pooled < 0 ? p.at[s] : pooled) + p.offset[s], p.size[s]);
+    }
+  }
+
+  /** The packet that was named has gone on. @param bytes of it */
+  end(bytes: number): void {
+    this.probe.end(bytes, OUTBOUND, NOT_DROPPED);
   }
 }

@@ -1,4 +1,5 @@
-/** Where a packet from a guest goes, and whether it may: the bridge's rules for what comes in by a vif. docs/wire/transmit.md.
+/** Where a packet from a guest goes, whether it may, and how much a vif may send: the bridge's rules for what comes in by a vif.
+ *  docs/wire/transmit.md.
  *
  *  Behind a vif there is one station, whose addresses the toolstack gave: others are spoofed, unless the toolstack says that the
  *  vif is nested. Group addresses are limited in rate, for each costs a copy per vif. */
@@ -12,9 +13,10 @@ import { UPLINK, type Bridge } from '../bridge/bridge.js';
 const { ETH_DST, ETH_SRC, macHi, macLo } = frames;
 const { HAIRPIN, SPOOFED, TO_ONE } = frames;
 const C = slots(NETBACK_TX_COUNTERS);
-
 /** Counter of each verdict of sender-rule.ts, by its negated value. */
 export const REFUSAL_COUNTERS = [-1, -1, -1, C.dropSpoofed, C.dropStorm, C.dropHairpin];
+/** A window always lets the largest packet through, whatever the rate (131072 in Linux). */
+export const BURST_BYTES = 131072;
 
 export class TxPolicy {
   private readonly mem: Mem;
@@ -48,5 +50,49 @@ export class TxPolicy {
     if (slot < 0) return UPLINK;
     const to = table.port[slot];
     return to === port ? HAIRPIN : to;
+  }
+}
+
+/** How much a vif may send: so many bytes in a window of so many microseconds. Source: Linux xen-netback (tx_credit_exceeded,
+ *  tx_add_credit), xenstore node `rate`, "bytes,usec". */
+export class TxCredit {
+  /** When there is credit again, after `allows` said no; nanoseconds. */
+  refillAtNs = 0;
+  private bytes = Infinity;
+  private windowNs = 0;
+  private left = Infinity;
+  private windowEndNs = 0;
+
+  /** @param text of the xenstore node; null, or what is no rate: no limit, as Linux has it
+   *  @returns false when the text is no rate */
+  set(text: string | null): boolean {
+    const parts = text === null ? null : /^(\d{1,10}),(\d{1,10})$/.exec(text);
+    const bytes = Number(parts?.[1] ?? 0);
+    const usec = Number(parts?.[2] ?? 0);
+    const limited = bytes > 0 && usec > 0;
+    this.bytes = limited ? bytes : Infinity;
+    this.windowNs = limited ? usec * 1000 : 0;
+    this.left = this.bytes;
+    this.windowEndNs = 0;
+    return text === null || parts !== null;
+  }
+
+  /** @returns true when a packet of so many bytes may go. @param nowNs monotonic */
+  allows(bytes: number, nowNs: number): boolean {
+    if (this.bytes === Infinity) return true;
+    if (nowNs >= this.windowEndNs) {
+      // Credit of an idle time is kept up to a burst, so that a packet larger than a window's bytes goes out at last.
+      const most = Math.max(this.bytes, Math.min(BURST_BYTES, Math.max(bytes, this.bytes)));
+      this.left = Math.min(most, (this.left === Infinity ? 0 : this.left) + this.bytes);
+      this.windowEndNs = nowNs + this.windowNs;
+    }
+    if (bytes <= this.left) return true;
+    this.refillAtNs = this.windowEndNs;
+    return false;
+  }
+
+  /** A packet goes. What was charged beyond the credit is missing in the next window. */
+  charge(bytes: number): void {
+    this.left -= bytes;
   }
 }

@@ -38,8 +38,9 @@ export class TxPort implements Poller {
   /** Completions taken when it was last looked at, and since when there are no more; for `look`. */
   private seen = -1;
   private seenNs = 0;
-  private queue: TxDriverQueue | null;
-  private nic: Notify | null;
+  /** null: not there yet, or no more. */
+  private queue: TxDriverQueue | null = null;
+  private nic: Notify | null = null;
   private readonly loop: Scheduler<Poller>;
   private readonly meter: Laps;
   private readonly counters: CounterBlock;
@@ -51,17 +52,8 @@ export class TxPort implements Poller {
   /** Packets lost since the last poll, from entry 0 on; only without a queue. */
   private lost = 0;
 
-  /** @param queue, nic null: not there yet
-   *  @param counters of the driver: notifications of the NIC */
-  constructor(
-    queue: TxDriverQueue | null,
-    nic: Notify | null,
-    loop: Scheduler<Poller>,
-    meter: Laps,
-    counters: CounterBlock,
-  ) {
-    this.queue = queue;
-    this.nic = nic;
+  /** @param counters of the driver: notifications of the NIC */
+  constructor(loop: Scheduler<Poller>, meter: Laps, counters: CounterBlock) {
     this.loop = loop;
     this.meter = meter;
     this.counters = counters;
@@ -100,7 +92,7 @@ export class TxPort implements Poller {
     this.broken = false;
     const from = queue.compCons;
     const n = queue.outstanding();
-    for (let i = 0; i < n; i++) this.over((from + i) & MASK, NICTX_COMP_REFUSED);
+    for (let i = 0; i < n; i++) this.end((from + i) & MASK, NICTX_COMP_REFUSED);
     this.wake();
   }
 
@@ -176,7 +168,7 @@ export class TxPort implements Poller {
       if (n < 0) this.breaks('the NIC completed more than was posted');
       return 0;
     }
-    for (let i = 0; i < n; i++) this.over((queue.compCons + i) & MASK, queue.status(i));
+    for (let i = 0; i < n; i++) this.end((queue.compCons + i) & MASK, queue.status(i));
     queue.consume(n);
     this.wake();
     this.meter.lap(CPU.driver);
@@ -211,7 +203,7 @@ export class TxPort implements Poller {
   }
 
   /** A descriptor is done with; the last one of a packet ends it. */
-  private over(slot: number, status: number): void {
+  private end(slot: number, status: number): void {
     const owner = this.owners[slot];
     const packet = this.packet[slot];
     if (owner === null) return;
@@ -228,7 +220,7 @@ export class TxPort implements Poller {
 
   private settleLost(): number {
     const n = this.lost;
-    for (let i = 0; i < n; i++) this.over(i, NICTX_COMP_REFUSED);
+    for (let i = 0; i < n; i++) this.end(i, NICTX_COMP_REFUSED);
     this.lost = 0;
     if (n > 0) this.wake();
     return n;

@@ -1,8 +1,7 @@
 import fc from 'fast-check';
 import t from 'tap';
 import { BRIDGE_COUNTERS } from '@grantline/observe';
-import { BridgeTable } from '../../../src/data/bridge/bridge-table.js';
-import { Bridge } from '../../../src/data/bridge/bridge.js';
+import { BridgeTable, Bridge } from '../../../src/data/bridge/bridge.js';
 import { Buffers } from '../../../src/data/bridge/buffers.js';
 import { Arena, block, frameOf } from '../../kit.js';
 

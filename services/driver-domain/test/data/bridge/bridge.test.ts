@@ -1,8 +1,7 @@
 import t from 'tap';
 import { BRIDGE_COUNTERS } from '@grantline/observe';
 import { ManualClock } from '@grantline/base';
-import { Bridge, UPLINK } from '../../../src/data/bridge/bridge.js';
-import { BridgeTable } from '../../../src/data/bridge/bridge-table.js';
+import { Bridge, UPLINK, BridgeTable } from '../../../src/data/bridge/bridge.js';
 import { Buffers } from '../../../src/data/bridge/buffers.js';
 import { Arena, block, frameOf } from '../../kit.js';
 

@@ -2,8 +2,8 @@
  *  of a guest that sends to it. */
 import t from 'tap';
 import type { DomId } from '@grantline/base';
-import { FOREIGN, FOREIGN_PAGES, ForeignFrames, type TxSource } from '../../../src/data/bridge/foreign-frames.js';
-import { MAX_PENDING, TxPackets } from '../../../src/data/tx/tx-packets.js';
+import { FOREIGN, FOREIGN_PAGES, ForeignFrames, type TxSource } from '../../../src/data/bridge/buffers.js';
+import { MAX_PENDING, TxPackets } from '../../../src/data/tx/tx-requests.js';
 import { Arena, frameOf } from '../../kit.js';
 import { BridgeBase, FIRST_GREF } from '../rx/netback-kit.js';
 

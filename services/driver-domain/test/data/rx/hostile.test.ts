@@ -9,7 +9,7 @@ import {
   FrontRing,
   BackRing,
 } from '@grantline/xen';
-import { PoolList } from '../../../src/control/pool-list.js';
+import { PoolList } from '../../../src/control/pool-control.js';
 import { CtrlBack } from '../../../src/data/ctrl-back.js';
 import { RxSlots } from '../../../src/data/rx/rx-slots.js';
 import { CTRL_RING_SIZE, CTRL_SLOT_BYTES, FakeHypervisor, frameOf, readsOf } from '../../kit.js';
@@ -357,6 +357,7 @@ t.test('H3: no byte of a receive request, of a control request or of a list page
     ring: new BackRing(mem, page, CTRL_RING_SIZE, CTRL_SLOT_BYTES),
     guest: { notify: () => {} },
     loop: { schedule: () => {} },
+    counters: x.counters,
     handle: (r) => asked.push(r),
     onFault: () => t.fail(),
   });

@@ -16,8 +16,7 @@ import {
   ringIdx,
 } from '@grantline/xen';
 import { NETBACK_TX_COUNTERS } from '@grantline/observe';
-import { TxPackets } from '../../../src/data/tx/tx-packets.js';
-import { TxRequests } from '../../../src/data/tx/tx-requests.js';
+import { TxPackets, TxRequests } from '../../../src/data/tx/tx-requests.js';
 import { block, readsOf } from '../../kit.js';
 import { FAR_MAC, FIRST_GREF as G, GUEST_MAC, TxBase, type Slot } from './tx-kit.js';
 

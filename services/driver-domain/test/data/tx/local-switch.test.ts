@@ -3,18 +3,18 @@ import { BRIDGE_COUNTERS } from '@grantline/observe';
 import { NETRXF_CSUM_BLANK, NETRXF_DATA_VALIDATED, NETTXF_CSUM_BLANK } from '@grantline/xen';
 import type { DomId } from '@grantline/base';
 import { Bridge } from '../../../src/data/bridge/bridge.js';
-import { Buffers } from '../../../src/data/bridge/buffers.js';
 import {
+  Buffers,
   FOREIGN,
   FOREIGN_FRAMES,
   FOREIGN_PAGES,
   ForeignFrames,
   type TxSource,
-} from '../../../src/data/bridge/foreign-frames.js';
+} from '../../../src/data/bridge/buffers.js';
 import { FramePieces } from '../../../src/data/bridge/frame-pieces.js';
 import { LocalSwitch, NOBODY, NO_ROOM, TOO_LONG } from '../../../src/data/tx/local-switch.js';
 import { TO_ALL } from '@grantline/frames';
-import { TxPackets } from '../../../src/data/tx/tx-packets.js';
+import { TxPackets } from '../../../src/data/tx/tx-requests.js';
 import { Arena, block, frameOf } from '../../kit.js';
 
 /** A packet in a guest's pages, and two other vifs that keep what they are handed. */

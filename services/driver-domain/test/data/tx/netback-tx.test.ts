@@ -9,7 +9,7 @@ import {
   NETIF_RSP_NULL,
   NETTXF_CSUM_BLANK,
 } from '@grantline/xen';
-import { BURST_BYTES, TxCredit } from '../../../src/data/tx/tx-credit.js';
+import { BURST_BYTES, TxCredit } from '../../../src/data/tx/tx-policy.js';
 import { STORM_BURST, STORM_PER_SECOND } from '@grantline/frames';
 import { Bell, frameOf } from '../../kit.js';
 import { FIRST_GREF as G, GUEST_MAC, TxBase } from './tx-kit.js';

@@ -1,7 +1,7 @@
 /** A guest that disconnects, or dies, while others and the hypervisor still have packets of it. */
 import t from 'tap';
-import { releaseTx } from '../../../src/control/release-tx.js';
-import { FOREIGN, FOREIGN_PAGES, ForeignFrames } from '../../../src/data/bridge/foreign-frames.js';
+import { releaseTx } from '../../../src/control/vif-queues.js';
+import { FOREIGN, FOREIGN_PAGES, ForeignFrames } from '../../../src/data/bridge/buffers.js';
 import { LocalSwitch } from '../../../src/data/tx/local-switch.js';
 import { memoryProbe } from '@grantline/observe/testkit';
 import { Arena, frameOf } from '../../kit.js';

@@ -23,10 +23,9 @@ import { Bridge } from '../../../src/data/bridge/bridge.js';
 import { Buffers } from '../../../src/data/bridge/buffers.js';
 import { NetbackTx } from '../../../src/data/tx/netback-tx.js';
 import { GrantPool } from '../../../src/data/grants/grant-pool.js';
-import { TxCredit } from '../../../src/data/tx/tx-credit.js';
+import { TxCredit, TxPolicy } from '../../../src/data/tx/tx-policy.js';
 import type { TxLocal } from '../../../src/data/tx/local-switch.js';
-import { HEADER_PAGES } from '../../../src/data/tx/tx-packets.js';
-import { TxPolicy } from '../../../src/data/tx/tx-policy.js';
+import { HEADER_PAGES } from '../../../src/data/tx/tx-requests.js';
 import { TxPort } from '../../../src/data/tx/tx-port.js';
 import { Arena, Bell, FakeHypervisor, ManualMeter, block, frameOf } from '../../kit.js';
 
@@ -93,7 +92,8 @@ export class TxBase {
     const driver = new TxDriverQueue(mem, queuePages, ringIdx(s.start ?? 0));
     const [header, avail, comp] = [queuePages, queuePages + PAGE_SIZE, queuePages + 2 * PAGE_SIZE];
     this.device = new TxDeviceQueue(mem, header, avail, comp, ringIdx(s.start ?? 0));
-    this.port = s.port ?? new TxPort(driver, new Bell(), loop, this.meter, block(DRIVER_COUNTERS));
+    this.port = s.port ?? new TxPort(loop, this.meter, block(DRIVER_COUNTERS));
+    if (s.port === undefined) this.port.connect(driver, new Bell());
     const buffers = new Buffers(this.own, 0, 1);
     this.bridge = new Bridge(mem, buffers, block(BRIDGE_COUNTERS));
     this.bridge.setStatic('02:00:00:00:00:01', 1);

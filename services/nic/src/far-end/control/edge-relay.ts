@@ -29,8 +29,8 @@ export class EdgeRelay implements ConnectionEvents, Spender {
   private readonly host: RelayHost;
   private connection: Connection | null = null;
   /** What the inner side had no room for yet. */
-  private rest: Buffer | null = null;
-  private restAt = 0;
+  private unsent: Buffer | null = null;
+  private unsentAt = 0;
   /** Bytes of the write that the client's socket has not taken yet; 0: none is under way. */
   private writing = 0;
   /** Bytes written since the event loop last had its turn between two writes. */
@@ -55,7 +55,7 @@ export class EdgeRelay implements ConnectionEvents, Spender {
     socket.on('data', (chunk) => this.fromClient(chunk));
     socket.on('end', () => {
       this.ended = true;
-      if (this.rest === null) this.innerEnd();
+      if (this.unsent === null) this.innerEnd();
     });
     // Node's own: it sees a long write go on.
     socket.setTimeout(host.budget.limits.stallMs).on('timeout', () => this.quiet());
@@ -66,7 +66,7 @@ export class EdgeRelay implements ConnectionEvents, Spender {
   }
 
   get heldBytes(): number {
-    return this.writing + (this.rest?.length ?? 0);
+    return this.writing + (this.unsent?.length ?? 0);
   }
 
   /** Takes the inner connection, which is being opened; null: there can be none. */
@@ -107,7 +107,7 @@ export class EdgeRelay implements ConnectionEvents, Spender {
   }
 
   onWritable(): void {
-    if (this.rest !== null) this.push(this.rest, this.restAt);
+    if (this.unsent !== null) this.push(this.unsent, this.unsentAt);
   }
 
   onClose(error: number): void {
@@ -127,7 +127,7 @@ export class EdgeRelay implements ConnectionEvents, Spender {
     this.moved();
     this.host.tick();
     this.push(chunk, 0);
-    if (this.rest !== null) this.host.budget.keepWithin();
+    if (this.unsent !== null) this.host.budget.keepWithin();
   }
 
   private push(chunk: Buffer, at: number): void {
@@ -136,17 +136,17 @@ export class EdgeRelay implements ConnectionEvents, Spender {
     const bytes = connection.write(chunk, at);
     if (bytes > 0) this.movedMs = this.host.budget.nowMs;
     const done = at + bytes;
-    const waited = this.rest !== null;
+    const waited = this.unsent !== null;
     if (done < chunk.length) {
-      this.rest = chunk;
-      this.restAt = done;
+      this.unsent = chunk;
+      this.unsentAt = done;
       if (waited) return;
       this.socket.pause();
       this.host.budget.hold(chunk.length);
       return;
     }
     if (!waited) return;
-    this.rest = null;
+    this.unsent = null;
     this.host.budget.hold(-chunk.length);
     if (this.ended) this.innerEnd();
     else this.socket.resume();
@@ -229,7 +229,7 @@ export class EdgeRelay implements ConnectionEvents, Spender {
     this.over = true;
     const { budget, onOver } = this.host;
     budget.hold(-this.heldBytes);
-    this.rest = null;
+    this.unsent = null;
     this.writing = 0;
     budget.remove(this);
     onOver(this);

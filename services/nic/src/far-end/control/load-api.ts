@@ -1,4 +1,4 @@
-/** The HTTP side of loads. services/nic/README.md. */
+/** The HTTP side of loads, and of requests and their answers. services/nic/README.md. */
 import {
   CaptureError,
   UPLOAD_BYTES,
@@ -7,27 +7,18 @@ import {
   destinations,
   type MacMapping,
 } from '@grantline/observe';
-import type { ServiceHttp } from '@grantline/service';
-import { Type, type Static } from '@sinclair/typebox';
-import { CaptureAnswer, LoadBody, LoadStatus, parseLoad } from './load-schema.js';
+import { Refusal, refuse, type ServiceHttp } from '@grantline/service';
+import { Type } from '@sinclair/typebox';
+import { CaptureAnswer, LoadBody, LoadStatus, RequestBody, RequestStatus, parseLoad } from './api-schemas.js';
 import type { Loads } from './loads.js';
+import type { Requests } from './requests.js';
 
 /** Largest capture file. */
 const FILE_BYTES_MAX = UPLOAD_BYTES;
 
-const Refusal = Type.Object({ error: Type.String(), message: Type.String() });
 const BUSY = 'frames are being sent: DELETE /load first';
 
-function refuse(
-  reply: { code(status: 400 | 409): unknown },
-  status: 400 | 409,
-  message: string,
-): Static<typeof Refusal> {
-  reply.code(status);
-  return { error: status === 400 ? 'Bad Request' : 'Conflict', message };
-}
-
-/** Adds the routes. Before the server listens. */
+/** Adds the routes of loads. Before the server listens. */
 export function addLoadApi(http: ServiceHttp, loads: Loads): void {
   http.addContentTypeParser(
     'application/octet-stream',
@@ -90,6 +81,36 @@ export function addLoadApi(http: ServiceHttp, loads: Loads): void {
   http.delete('/load', { schema: { summary: 'Stop sending', response: { 200: LoadStatus } } }, () => {
     loads.stop();
     return loads.status();
+  });
+}
+
+/** Adds the routes of requests. Before the server listens. */
+export function addRequestApi(http: ServiceHttp, requests: Requests): void {
+  const answers = { 200: RequestStatus, 400: Refusal, 409: Refusal };
+  const get = { schema: { summary: 'Requests, and the times of their answers', response: { 200: RequestStatus } } };
+  http.get('/requests', get, () => requests.status());
+  http.post(
+    '/requests',
+    { schema: { summary: 'Start asking', body: RequestBody, response: answers } },
+    (request, reply) => {
+      if (requests.busy) return refuse(reply, 409, 'requests are being sent: DELETE /requests first');
+      try {
+        requests.start(request.body);
+      } catch (err) {
+        if (!(err instanceof RangeError)) throw err;
+        return refuse(reply, 400, err.message);
+      }
+      return requests.status();
+    },
+  );
+  const measure = { schema: { summary: 'Times count from now on', response: answers } };
+  http.post('/requests/measure', measure, (_request, reply) =>
+    requests.measure() ? requests.status() : refuse(reply, 409, 'nothing is being asked: POST /requests first'),
+  );
+  const stop = { schema: { summary: 'Ask nothing more', response: { 200: RequestStatus } } };
+  http.delete('/requests', stop, () => {
+    requests.stop();
+    return requests.status();
   });
 }
 

@@ -1,14 +1,12 @@
 /** The load under way: at most one. Builds senders, puts them on the loop and takes them off. */
-import { GENERATOR_IP, GENERATOR_MAC } from '@grantline/base';
+import { GENERATOR_IP, GENERATOR_MAC, MAX_GUESTS } from '@grantline/base';
 import type { Capture, MacRewriter } from '@grantline/observe';
-import { FlowTemplates, type FlowSpec, GENERATOR_PORT, IMIX_BYTES } from '@grantline/frames';
+import { FlowTemplates, type FlowSpec, GENERATOR_PORT, IMIX_BYTES, TEMPLATE_BYTES } from '@grantline/frames';
 import type { DataLoop, AddressSpace } from '@grantline/machine';
 import type { Cable } from '../data/cable.js';
-import { FrameStore } from '../data/frame-store.js';
-import { Generator } from '../data/generator.js';
-import { imixOrder } from '../data/imix.js';
-import { Replay, type LoadedCapture } from '../data/replay.js';
-import type { GenerateBody, LoadStatus, ReplayBody } from './load-schema.js';
+import { CaptureStore, Replay, type LoadedCapture } from '../data/replay.js';
+import { Generator, HOLD_BYTES, imixOrder } from '../data/generator.js';
+import type { GenerateBody, LoadStatus, ReplayBody } from './api-schemas.js';
 
 /** The station at the far end of the cable; locally administered, and no guest's. */
 export const SENDER_MAC = GENERATOR_MAC;
@@ -31,7 +29,11 @@ export class Loads {
   private readonly space: AddressSpace;
   private readonly cable: Cable;
   private readonly loop: SenderLoop;
-  private readonly store: FrameStore;
+  private readonly store: CaptureStore;
+  /** Byte offset of the memory for templates, the same for each load, for there is one at a time, and of that for held frames; -1: not
+   *  mapped yet. */
+  private templatesAt = -1;
+  private holdAt = -1;
   private capture: LoadedCapture | null = null;
   private captureCut = 0;
   /** What the capture was loaded from. */
@@ -42,7 +44,7 @@ export class Loads {
     this.space = space;
     this.cable = cable;
     this.loop = loop;
-    this.store = new FrameStore(space);
+    this.store = new CaptureStore(space);
     cable.loadIsOn = () => this.busy;
   }
 
@@ -78,13 +80,17 @@ export class Loads {
     const imix = body.frameBytes === 'imix';
     const sizes = imix ? IMIX_BYTES : [body.frameBytes as number];
     const spec = { seed: body.seed, flows: flowsOf(body), sizes, protocol: body.protocol };
-    const templates = new FlowTemplates(this.space, spec, this.store.templatesAt());
+    if (this.templatesAt < 0) {
+      this.templatesAt = this.space.mapPrivate(TEMPLATE_BYTES);
+      this.holdAt = this.space.mapPrivate(MAX_GUESTS * HOLD_BYTES);
+    }
+    const templates = new FlowTemplates(this.space, spec, this.templatesAt);
     const plan = {
       guests: body.guests.length,
       flowsPerGuest: body.flowsPerGuest,
       order: imix ? imixOrder(body.seed) : new Uint8Array(1),
       maxFrames: body.maxFrames ?? Infinity,
-      holdAt: this.store.holdAt(),
+      holdAt: this.holdAt,
     };
     this.cable.start({ gbps: body.linkGbps, pause: body.pause, packetMemoryBytes: body.packetMemoryBytes });
     const sender = new Generator(this.space.mem.u8, this.cable, templates, plan);

@@ -2,12 +2,11 @@
 import { slots, type CounterBlock, type AddressSpace } from '@grantline/machine';
 import { REQUESTER_COUNTERS } from '@grantline/observe';
 import { FlowTemplates, TEMPLATE_BYTES, GENERATOR_PORT, RESPOND_PORT } from '@grantline/frames';
-import type { Cable } from '../data/cable.js';
-import { PACKET_MEMORY_BYTES } from '../data/pacer.js';
+import { type Cable, PACKET_MEMORY_BYTES } from '../data/cable.js';
 import { Requester } from '../data/requester.js';
 import type { Sink } from '../data/sink.js';
 import { SENDER_IP, SENDER_MAC, type Loads, type SenderLoop } from './loads.js';
-import type { RequestBody, RequestStatus } from './request-schemas.js';
+import type { RequestBody, RequestStatus } from './api-schemas.js';
 
 const C = slots(REQUESTER_COUNTERS);
 const PERCENTILES = [1, 5, 10, 25, 50, 75, 90, 95, 99, 99.5, 99.9, 99.99, 100];

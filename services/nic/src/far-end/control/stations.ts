@@ -22,8 +22,7 @@ import type { Cable } from '../data/cable.js';
 import { OuterStack } from '../data/outer-stack.js';
 import type { Station } from '../data/station.js';
 import { TapStation } from '../data/tap-station.js';
-import { Pinger } from './pinger.js';
-import { Streams } from './streams.js';
+import { Pinger, Streams } from './streams.js';
 import { Edge } from './edge.js';
 
 const CPU = slots(NIC_CPU);

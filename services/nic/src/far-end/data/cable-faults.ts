@@ -4,7 +4,7 @@ import type { CableFaults } from '@grantline/base';
 import type { Cable } from './cable.js';
 import type { CableOut, FarEnd } from '../../hardware/data/cable-out.js';
 import { Faults, NOT_TAKEN } from './faults.js';
-import { NO_BUFFER } from '../../hardware/data/queue-types.js';
+import { NO_BUFFER } from '../../hardware/data/nic-queue.js';
 
 /** A far end behind an injector. What it may add to what it is given fits, since it shows half the room. */
 export class FaultyFarEnd implements FarEnd {

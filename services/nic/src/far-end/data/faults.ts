@@ -3,11 +3,9 @@
  *
  *  A decision is drawn when a frame is carried on, not when it is looked at: one that finds no buffer and is offered
  *  again meets the same fate. What is held is bounded; a fault that finds no room is left out and counted as `full`. */
-import { slots, type CounterBlock, type Mem, type PrivateMemory } from '@grantline/machine';
+import { Rng, type FaultSettings } from '@grantline/base';
+import { slots, type Mem, type PrivateMemory, type CounterBlock } from '@grantline/machine';
 import { FAULTS_COUNTERS } from '@grantline/observe';
-import * as dice from './fault-dice.js';
-import { FaultDice } from './fault-dice.js';
-import type { FaultSettings } from '@grantline/base';
 import {
   ETHERTYPE_IPV4,
   ETH_BYTES,
@@ -21,7 +19,121 @@ import {
   TCP_OFFSET,
   UDP_BYTES,
 } from '@grantline/frames';
-import { HeldFrames } from './held-frames.js';
+import { HOLD_BYTES } from './generator.js';
+
+/** What may become of a frame. */
+export const PASS = 0;
+const LOSE = 1;
+const DUPLICATE = 2;
+const CORRUPT = 3;
+const REORDER = 4;
+const DELAY = 5;
+
+/** Small seeds give small numbers at first. */
+const WARM_UP = 16;
+
+/** Decides, frame by frame, what becomes of each: from the seed alone, so that the nth frame meets the same fate in each
+ *  run. Looking does not draw: who could not carry a decision out may come again and finds the same one. Pure. */
+export class FaultDice {
+  /** What becomes of the frame at hand. */
+  verdict = PASS;
+  /** Where it is hit, if it is: a random u32. */
+  place = 0;
+  private readonly rng: Rng;
+  /** Upper ends of the verdicts' shares of the u32 range, in their order. */
+  private readonly ends: Float64Array;
+
+  constructor(s: FaultSettings) {
+    this.rng = new Rng(s.seed);
+    for (let i = 0; i < WARM_UP; i++) this.rng.u32();
+    let end = 0;
+    this.ends = Float64Array.from(
+      [s.loss, s.duplicate, s.corrupt, s.reorder, s.delay],
+      (p) => (end += p) * (2 ** 32 - 1),
+    );
+    this.next();
+  }
+
+  /** The frame at hand is dealt with: decides on the next. */
+  next(): void {
+    const x = this.rng.u32();
+    this.place = this.rng.u32();
+    const { ends } = this;
+    let verdict = PASS;
+    // The generator gives 1 to 2^32 - 1.
+    for (let i = 0; i < ends.length; i++) {
+      if (x > ends[i]) continue;
+      verdict = i + 1;
+      break;
+    }
+    this.verdict = verdict;
+  }
+}
+
+/** Frames at most. */
+export const HELD_FRAMES = 256;
+
+/** Frames that the injector keeps: a bounded number of copies in private memory, in the order in which they came. */
+class HeldFrames {
+  /** Slots in use, oldest first. */
+  readonly list = new Int32Array(HELD_FRAMES);
+  count = 0;
+  /** By slot: bytes, when it is to go on, its flow, and whether it waits to be overtaken. */
+  readonly bytes = new Int32Array(HELD_FRAMES);
+  readonly dueNs = new Float64Array(HELD_FRAMES);
+  readonly flow = new Int32Array(HELD_FRAMES);
+  readonly waits = new Uint8Array(HELD_FRAMES);
+  private readonly mem: Mem;
+  private readonly base: number;
+  private readonly free = Int32Array.from({ length: HELD_FRAMES }, (_, i) => i);
+  private freeCount = HELD_FRAMES;
+
+  constructor(space: PrivateMemory) {
+    this.mem = space.mem;
+    this.base = space.mapPrivate(HELD_FRAMES * HOLD_BYTES);
+  }
+
+  /** Byte offset of a slot. */
+  at(slot: number): number {
+    return this.base + slot * HOLD_BYTES;
+  }
+
+  /** Copies a frame, of one piece or two. @returns its slot, in no list yet; -1 when all are in use */
+  copy(head: number, headBytes: number, body: number, bodyBytes: number): number {
+    if (this.freeCount === 0) return -1;
+    const slot = this.free[--this.freeCount];
+    const at = this.at(slot);
+    this.mem.u8.copyWithin(at, head, head + headBytes);
+    if (bodyBytes > 0) this.mem.u8.copyWithin(at + headBytes, body, body + bodyBytes);
+    this.bytes[slot] = headBytes + bodyBytes;
+    return slot;
+  }
+
+  /** Puts a slot at the end of the list. */
+  hold(slot: number, flow: number, dueNs: number, waits: boolean): void {
+    this.list[this.count++] = slot;
+    this.flow[slot] = flow;
+    this.dueNs[slot] = dueNs;
+    this.waits[slot] = waits ? 1 : 0;
+  }
+
+  /** Takes the i-th out of the list; its slot stays in use. */
+  drop(i: number): void {
+    this.list.copyWithin(i, i + 1, this.count);
+    this.count--;
+  }
+
+  give(slot: number): void {
+    this.free[this.freeCount++] = slot;
+  }
+
+  /** When the first is due; Infinity when none is held. */
+  firstDueNs(): number {
+    let due = Infinity;
+    for (let i = 0; i < this.count; i++) due = Math.min(due, this.dueNs[this.list[i]]);
+    return due;
+  }
+}
 
 export const F = slots(FAULTS_COUNTERS);
 /** A frame that nothing of its flow overtakes goes on after so long, in its place. */
@@ -31,11 +143,11 @@ const AGAIN_NS = 100e3;
 const NO_FAULTS: FaultSettings = { seed: 1, loss: 0, duplicate: 0, corrupt: 0, reorder: 0, delay: 0, delayUs: 1 };
 
 /** Where frames go on to. Status below 0: not taken, to be offered again; nothing was counted. */
-export type Carry = (head: number, headBytes: number, body: number, bodyBytes: number) => number;
+type Carry = (head: number, headBytes: number, body: number, bodyBytes: number) => number;
 /** Frames that `Carry` did not take. */
 export const NOT_TAKEN = -1;
 
-export interface FaultOptions {
+interface FaultOptions {
   space: PrivateMemory;
   /** Named as FAULTS_COUNTERS. */
   counters: CounterBlock;
@@ -72,9 +184,9 @@ export class Faults {
   /** A frame comes by. @returns what `carry` said; 0 when the frame was lost or is held; NOT_TAKEN: offer it again */
   offer(head: number, headBytes: number, body: number, bodyBytes: number, nowNs: number): number {
     const { verdict } = this.dice;
-    if (verdict === dice.PASS) return this.pass(head, headBytes, body, bodyBytes, nowNs);
+    if (verdict === PASS) return this.pass(head, headBytes, body, bodyBytes, nowNs);
     const v = this.counters.v;
-    if (verdict === dice.LOSE) {
+    if (verdict === LOSE) {
       v[F.lost]++;
       return this.done(0);
     }
@@ -84,12 +196,12 @@ export class Faults {
       if (status !== NOT_TAKEN) v[F.full]++;
       return status;
     }
-    if (verdict === dice.CORRUPT) return this.corrupt(slot);
+    if (verdict === CORRUPT) return this.corrupt(slot);
     const flow = this.flowAt(slot);
-    if (verdict === dice.DUPLICATE) return this.duplicate(slot, flow, head, headBytes, body, bodyBytes, nowNs);
-    const isDelay = verdict === dice.DELAY;
-    if (isDelay) v[F.delayed]++;
-    this.held.hold(slot, flow, nowNs + (isDelay ? this.delayNs : OVERTAKE_NS), !isDelay);
+    if (verdict === DUPLICATE) return this.duplicate(slot, flow, head, headBytes, body, bodyBytes, nowNs);
+    if (verdict === DELAY) v[F.delayed]++;
+    const waits = verdict === REORDER;
+    this.held.hold(slot, flow, nowNs + (waits ? OVERTAKE_NS : this.delayNs), waits);
     return this.done(0);
   }
 
@@ -105,7 +217,7 @@ export class Faults {
         continue;
       }
       const waits = held.waits[slot] === 1;
-      if (!this.goOn(i, nowNs)) {
+      if (!this.resume(i, nowNs)) {
         i++;
         continue;
       }
@@ -166,7 +278,7 @@ export class Faults {
     }
     this.counters.v[F.duplicated]++;
     this.held.hold(slot, flow, nowNs, false);
-    this.goOn(this.held.count - 1, nowNs);
+    this.resume(this.held.count - 1, nowNs);
     this.overtaken(flow, nowNs);
     return this.done(status);
   }
@@ -182,12 +294,12 @@ export class Faults {
       }
       this.counters.v[F.reordered]++;
       held.waits[slot] = 0;
-      if (!this.goOn(i, nowNs)) i++;
+      if (!this.resume(i, nowNs)) i++;
     }
   }
 
   /** @returns true when the i-th of the list went on and is in the list no more */
-  private goOn(i: number, nowNs: number): boolean {
+  private resume(i: number, nowNs: number): boolean {
     const { held } = this;
     const slot = held.list[i];
     if (this.carry(held.at(slot), held.bytes[slot], 0, 0) === NOT_TAKEN) {

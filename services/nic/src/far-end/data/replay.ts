@@ -1,7 +1,11 @@
 /** Sends the frames of a capture, in their order: at the recorded pace, at a multiple of it, or as fast as they go. */
+import { STORE_BYTES, storedBytes, type Capture, type MacRewriter } from '@grantline/observe';
+import { ETH_MIN_FRAME } from '@grantline/frames';
+import { PAGE_SIZE } from '@grantline/base';
+import type { AddressSpace } from '@grantline/machine';
 import type { Cable, Sender } from './cable.js';
 import { BURST_FRAMES, RETRY_NS } from '../../hardware/data/nic.js';
-import { NO_BUFFER } from '../../hardware/data/queue-types.js';
+import { NO_BUFFER } from '../../hardware/data/nic-queue.js';
 
 /** A capture in private memory, addresses rewritten. */
 export interface LoadedCapture {
@@ -18,6 +22,69 @@ export interface ReplayPlan {
   /** 1 is the recorded pace, 2 twice as fast; Infinity: as fast as possible. */
   readonly factor: number;
   readonly loops: number;
+}
+
+/** Private memory for the frames of a capture. */
+export class CaptureStore {
+  private readonly space: AddressSpace;
+  private room = -1;
+  /** Of it there is memory. */
+  private roomBytes = 0;
+
+  constructor(space: AddressSpace) {
+    this.space = space;
+  }
+
+  /** Copies a capture's frames in, padded with zeros to 60 bytes as a sender does, with new addresses. The capture that
+   *  was there before is gone. @throws RangeError when it is too large */
+  load(capture: Capture, rewriter: MacRewriter): LoadedCapture {
+    const { count } = capture;
+    const offsets = new Int32Array(count);
+    const lengths = new Uint32Array(count);
+    const timesNs = new Float64Array(count);
+    let bytes = 0;
+    for (let i = 0; i < count; i++) {
+      lengths[i] = Math.max(capture.lengths[i], ETH_MIN_FRAME);
+      bytes += storedBytes(lengths[i]);
+    }
+    if (bytes > STORE_BYTES)
+      throw new RangeError(
+        `the capture's frames need ${bytes} bytes of memory; at most ${STORE_BYTES} are there: cut it`,
+      );
+    const { u8 } = this.space.mem;
+    let at = this.roomFor(bytes);
+    let latest = 0;
+    for (let i = 0; i < count; i++) {
+      const from = capture.offsets[i];
+      const len = capture.lengths[i];
+      u8.set(capture.bytes.subarray(from, from + len), at);
+      u8.fill(0, at + len, at + lengths[i]);
+      rewriter.apply(u8, at, lengths[i]);
+      offsets[i] = at;
+      // Captures are not always in order of time; frames are sent in the file's order.
+      latest = Math.max(latest, capture.timesNs[i]);
+      timesNs[i] = latest;
+      at += storedBytes(lengths[i]);
+    }
+    return { count, offsets, lengths, timesNs };
+  }
+
+  /** Gives the memory of a capture back. It must not be sent from any more. */
+  forget(): void {
+    if (this.roomBytes > 0) this.space.unmap(this.room, this.roomBytes);
+    this.roomBytes = 0;
+  }
+
+  /** Addresses cannot be given back, only memory: they are reserved once, for the largest. */
+  private roomFor(bytes: number): number {
+    if (this.room < 0) this.room = this.space.reserve(STORE_BYTES);
+    if (bytes <= this.roomBytes) return this.room;
+    this.forget();
+    const size = Math.min(STORE_BYTES, Math.max(1 << 20, Math.ceil(bytes / PAGE_SIZE) * PAGE_SIZE));
+    this.space.mapPrivateAt(this.room, size);
+    this.roomBytes = size;
+    return this.room;
+  }
 }
 
 export class Replay implements Sender {

@@ -1,9 +1,18 @@
-/** A station lives at the far end of the cable for as long as the testbed does: the outer TCP/IP stack, a TAP device. It
- *  takes the frames that the NIC sends and that are not the measuring sink's (far-end-switch.ts), and sends frames into the NIC
- *  beside any load. It is a poller of the data loop. */
-import type { Poller } from '@grantline/machine';
+/** A station lives at the far end of the cable for as long as the testbed does: the outer TCP/IP stack, a TAP device. It takes the
+ *  frames that the NIC sends and that are not the measuring sink's, and sends frames into the NIC beside any load. */
+import { isMacAt, type Mac } from '@grantline/frames';
+import { slots, NIC_CPU, type CounterBlock, type Mem, type Laps, type Poller } from '@grantline/machine';
+import { CABLE_COUNTERS, EGRESS_COUNTERS } from '@grantline/observe';
 import type { FarEnd } from '../../hardware/data/cable-out.js';
+import { MAX_QUEUES, RETRY_NS } from '../../hardware/data/nic.js';
+import { NO_BUFFER } from '../../hardware/data/nic-queue.js';
+import type { Cable } from './cable.js';
 
+const C = slots(CABLE_COUNTERS);
+const E = slots(EGRESS_COUNTERS);
+const CPU = slots(NIC_CPU);
+
+/** A poller of the data loop. */
 export interface Station extends FarEnd, Poller {
   readonly name: string;
   /** When it must be polled although no event comes, on the meter's clock, nanoseconds; Infinity: never. Asked right
@@ -14,4 +23,125 @@ export interface Station extends FarEnd, Poller {
   describe(): Record<string, unknown>;
   /** Ends everything that it holds. */
   close(): Promise<void> | void;
+}
+
+interface SwitchParts {
+  mem: Mem;
+  sink: FarEnd;
+  /** Address of the sink. */
+  mac: Mac;
+  station: FarEnd;
+  /** The cable's, named as EGRESS_COUNTERS. */
+  counters: CounterBlock;
+  meter: Pick<Laps, 'lap'>;
+}
+
+/** Who gets the frames that come out of the cable: those for the generator's address are the measuring sink's, all others,
+ *  broadcasts among them, the station's. So a measured run and a station can be side by side. */
+export class FarEndSwitch implements FarEnd {
+  private readonly o: SwitchParts;
+  private forStation = false;
+
+  constructor(parts: SwitchParts) {
+    this.o = parts;
+  }
+
+  get room(): number {
+    const { sink, station } = this.o;
+    return sink.room < station.room ? sink.room : station.room;
+  }
+
+  takesPackets(at: number): boolean {
+    return this.o.station.takesPackets?.(at) === true && !isMacAt(this.o.mem, at, this.o.mac);
+  }
+
+  wholePacket(at: number, bytes: number, l4: number, header: number, mss: number): void {
+    this.o.counters.v[E.toStation] += Math.ceil((bytes - header) / mss);
+    this.forStation = true;
+    this.o.station.wholePacket?.(at, bytes, l4, header, mss);
+  }
+
+  frame(head: number, headBytes: number, body: number, bodyBytes: number): void {
+    if (isMacAt(this.o.mem, head, this.o.mac)) {
+      this.o.sink.frame(head, headBytes, body, bodyBytes);
+      return;
+    }
+    this.o.counters.v[E.toStation]++;
+    this.forStation = true;
+    this.o.station.frame(head, headBytes, body, bodyBytes);
+  }
+
+  settle(nowNs: number): void {
+    this.o.sink.settle(nowNs);
+    if (!this.forStation) return;
+    this.forStation = false;
+    this.o.meter.lap(CPU.farEnd);
+    this.o.station.settle(nowNs);
+    this.o.meter.lap(CPU.outer);
+  }
+}
+
+/** What became of a station's frame: the NIC has it; it is dropped, and counted; it has to wait, and those behind it with it. */
+export const SENT = 0;
+export const GIVEN_UP = 1;
+export const WAITS = 2;
+
+/** How a station gives its frames to the NIC: one after the other, at the link's speed.
+ *
+ *  A frame that finds no buffer is held, and with it those behind it, as 802.3x has it; but not for long: then frames for that queue
+ *  are dropped and counted until it takes one again, so that a guest that is stuck does not hold the others' traffic. */
+export class StationPort {
+  /** When it wants to go on, on the cable's clock; Infinity: it has nothing to send. Of the last `arm`. */
+  dueAtNs = Infinity;
+  private readonly cable: Cable;
+  private readonly holdNs: number;
+  /** By queue (the last: frames without one): since when it has refused frames; 0: it takes them. */
+  private readonly refusedSince = new Float64Array(MAX_QUEUES + 1);
+  /** Whose buffers the frame at hand waits for; -1: it waits for the wire. */
+  private blockedOn = -1;
+
+  /** @param holdNs longest that a frame waits for a buffer */
+  constructor(cable: Cable, holdNs: number) {
+    this.cable = cable;
+    this.holdNs = holdNs;
+  }
+
+  /** Inside a burst. @returns SENT, GIVEN_UP or WAITS */
+  offer(at: number, bytes: number): number {
+    const { cable, refusedSince } = this;
+    const { nic } = cable;
+    this.blockedOn = -1;
+    if (!cable.wireFree(bytes)) return WAITS;
+    const status = nic.receive(at, bytes);
+    const queue = nic.lastQueue < 0 ? MAX_QUEUES : nic.lastQueue;
+    if (status === NO_BUFFER) {
+      if (refusedSince[queue] === 0) refusedSince[queue] = cable.now;
+      if (cable.now - refusedSince[queue] < this.holdNs) {
+        this.blockedOn = queue;
+        return WAITS;
+      }
+      cable.counters.v[C.dropHeld]++;
+      return GIVEN_UP;
+    }
+    refusedSince[queue] = 0;
+    cable.take(bytes);
+    cable.counters.v[C.stationFrames]++;
+    return SENT;
+  }
+
+  /** Before the loop sleeps: asks to be told of buffers, and looks again.
+   *  @param bytes of the frame at hand; 0: there is none @returns true: do not sleep */
+  arm(bytes: number): boolean {
+    const { cable } = this;
+    this.dueAtNs = Infinity;
+    if (bytes > 0 && this.blockedOn < 0) {
+      this.dueAtNs = cable.now + cable.wireNs(bytes);
+      if (this.dueAtNs <= cable.now) return true;
+    } else if (bytes > 0) {
+      if (cable.awaitBuffers(this.blockedOn)) return true;
+      this.dueAtNs = cable.now + RETRY_NS;
+    }
+    cable.nic.moderate(true);
+    return false;
+  }
 }

@@ -16,15 +16,13 @@ import {
   NIC_CPU,
   type Laps,
 } from '@grantline/machine';
-import { CABLE_COUNTERS, TAP_COUNTERS } from '@grantline/observe';
+import { TAP_COUNTERS } from '@grantline/observe';
 import { ETH_MIN_FRAME, PacketCutter } from '@grantline/frames';
 import { PACKET_BLANK, PACKET_GSO, PACKET_MALFORMED, VnetHeader, TapWriter } from '@grantline/measure';
 import type { Cable } from './cable.js';
-import { BURST_FRAMES, RETRY_NS, MAX_QUEUES } from '../../hardware/data/nic.js';
-import { NO_BUFFER } from '../../hardware/data/queue-types.js';
-import type { Station } from './station.js';
+import { BURST_FRAMES } from '../../hardware/data/nic.js';
+import { SENT, StationPort, WAITS, type Station } from './station.js';
 
-const C = slots(CABLE_COUNTERS);
 const T = slots(TAP_COUNTERS);
 const CPU = slots(NIC_CPU);
 /** Frames, or packets, between two settles. */
@@ -65,10 +63,7 @@ export class TapStation implements Station {
   private at = 0;
   private bytes = 0;
   private cutting = false;
-  private blockedOn = -1;
-  private wireBusy = false;
-  private dueNs = Infinity;
-  private readonly refusedSince = new Float64Array(MAX_QUEUES + 1);
+  private readonly port: StationPort;
   // What came out of the cable since the last settle; mss 0: a frame in up to two pieces, else a packet in one.
   private readonly head = new Int32Array(ROOM);
   private readonly headBytes = new Int32Array(ROOM);
@@ -84,6 +79,7 @@ export class TapStation implements Station {
     this.v = options.counters.v;
     this.writer = new TapWriter(space, tap, options.counters);
     this.vnet = new VnetHeader(space.mem);
+    this.port = new StationPort(options.cable, KERNEL_HOLD_NS);
     this.cutter = new PacketCutter(space);
     this.packet = space.mapPrivate(PACKET_AT + TAP_PACKET_BYTES) + PACKET_AT;
     this.vnetBytes = tap.vnet ? VNET_BYTES : 0;
@@ -128,8 +124,6 @@ export class TapStation implements Station {
     let frames = 0;
     let cut = 0;
     let isOpen = false;
-    this.blockedOn = -1;
-    this.wireBusy = false;
     for (;;) {
       // A burst ends with a packet, so that a receiver that joins its frames again has all of them.
       if (frames >= BURST_FRAMES && !(this.cutting && this.cutter.more)) break;
@@ -149,25 +143,13 @@ export class TapStation implements Station {
   }
 
   arm(): boolean {
-    const { cable, source } = this.o;
-    this.dueNs = Infinity;
-    source.want(this.bytes === 0);
-    if (this.bytes > 0) {
-      if (this.wireBusy) {
-        this.dueNs = cable.now + cable.wireNs(this.bytes);
-        if (this.dueNs <= cable.now) return true;
-      } else {
-        if (cable.awaitBuffers(this.blockedOn)) return true;
-        this.dueNs = cable.now + RETRY_NS;
-      }
-    }
-    cable.nic.moderate(true);
-    return false;
+    this.o.source.want(this.bytes === 0);
+    return this.port.arm(this.bytes);
   }
 
   dueAtNs(): number {
     if (this.bytes > 0) this.scheduled = true;
-    return this.dueNs;
+    return this.port.dueAtNs;
   }
 
   describe(): Record<string, unknown> {
@@ -233,28 +215,10 @@ export class TapStation implements Station {
 
   /** Gives the frame at hand to the NIC. @returns false when it has to wait */
   private offer(): boolean {
-    const { cable } = this.o;
-    const { bytes, refusedSince } = this;
-    if (!cable.wireFree(bytes)) {
-      this.wireBusy = true;
-      return false;
-    }
-    const status = cable.nic.receive(this.at, bytes);
-    const queue = cable.nic.lastQueue < 0 ? MAX_QUEUES : cable.nic.lastQueue;
-    const c = cable.counters.v;
-    if (status === NO_BUFFER) {
-      if (refusedSince[queue] === 0) refusedSince[queue] = cable.now;
-      if (cable.now - refusedSince[queue] < KERNEL_HOLD_NS) {
-        this.blockedOn = queue;
-        return false;
-      }
-      c[C.dropHeld]++;
-    } else {
-      refusedSince[queue] = 0;
-      cable.take(bytes);
-      cable.sent(bytes);
-      c[C.stationFrames]++;
-    }
+    const { bytes } = this;
+    const status = this.port.offer(this.at, bytes);
+    if (status === WAITS) return false;
+    if (status === SENT) this.o.cable.sent(bytes);
     this.bytes = 0;
     return true;
   }

@@ -1,4 +1,5 @@
 /** Queues come and go, domains come and go: the hypervisor's events to the NIC. docs/wire/control-plane.md section 3. */
+import { closeSync } from 'node:fs';
 import {
   NICQ_SIZE,
   VIF_DEV,
@@ -8,20 +9,58 @@ import {
   type AttachArgs as QueueArgs,
   type WireError,
 } from '@grantline/xen';
-import { DOMID_DRIVER, MAX_GUESTS, PAGE_SIZE, parseDomId, type DomId, type Port } from '@grantline/base';
-import { keyOf, parseMac, formatIp, type SourceRule } from '@grantline/frames';
 import type { CounterBlock, CounterFile, AddressSpace, Logs } from '@grantline/machine';
 import { NIC_QUEUE_COUNTERS, NIC_TX_COUNTERS, type Reading } from '@grantline/observe';
+import { DOMID_DRIVER, MAX_GUESTS, PAGE_SIZE, parseDomId, type DomId, type Port } from '@grantline/base';
+import { keyOf, parseMac, formatIp, type SourceRule } from '@grantline/frames';
 import type { HypervisorClient } from '@grantline/service';
-import { closeSync } from 'node:fs';
 import type { DmaReader } from '../data/dma.js';
+import { NicRxQueue } from '../data/rx-queue.js';
 import type { Nic } from '../data/nic.js';
 import type { NicTx } from '../data/nic-tx.js';
-import type { QueueFault, QueueSettings } from '../data/queue-types.js';
-import { NicRxQueue } from '../data/rx-queue.js';
-import { Lanes } from './lanes.js';
-import { postedIn, postedReadings } from './posted.js';
+import type { QueueFault, QueueSettings } from '../data/nic-queue.js';
 import { NicTxQueue } from '../data/tx-queue.js';
+
+interface Lane {
+  /** The last work for the domain itself. */
+  own: Promise<void>;
+  /** Work for others that needs the domain to stay as it is. */
+  uses: Promise<unknown>;
+}
+
+/** Work for domains that must not be mixed up: what is done for one domain is done in the order in which it came, and nobody waits for
+ *  what is done for another. */
+class Lanes {
+  private readonly lanes = new Map<number, Lane>();
+  private readonly failed: (err: unknown) => void;
+
+  /** @param failed told of work that threw; what comes behind it goes on */
+  constructor(failed: (err: unknown) => void) {
+    this.failed = failed;
+  }
+
+  /** Does it once all that came before for `domid` is done, and all that came before for `used` itself.
+   *  @param used another domain that it needs: what comes later for that one waits for this */
+  do(domid: number, job: () => Promise<void> | void, used = domid): void {
+    const lane = this.of(domid);
+    const other = this.of(used);
+    const before = other === lane ? [lane.own, lane.uses] : [lane.own, lane.uses, other.own];
+    const done = Promise.all(before).then(job).catch(this.failed);
+    lane.own = done;
+    if (other !== lane) other.uses = Promise.all([other.uses, done]);
+  }
+
+  /** Resolves when all that has come so far is done. */
+  async settled(): Promise<void> {
+    await Promise.all([...this.lanes.values()].map((lane) => lane.own));
+  }
+
+  private of(domid: number): Lane {
+    let lane = this.lanes.get(domid);
+    if (lane === undefined) this.lanes.set(domid, (lane = { own: Promise.resolve(), uses: Promise.resolve() }));
+    return lane;
+  }
+}
 
 /** Arguments of the event nic.attach: what the driver asked for, and who it is. */
 export interface AttachArgs extends QueueArgs {
@@ -42,7 +81,7 @@ interface DomainNew {
 }
 
 /** What this needs of the service. */
-export interface AttachHost {
+interface AttachHost {
   client: Pick<HypervisorClient, 'onEvent' | 'reply' | 'descriptor'>;
   channels: Pick<EventChannels, 'bindInterdomain'>;
   space: AddressSpace;
@@ -61,7 +100,7 @@ export interface AttachHost {
 }
 
 interface Attached {
-  queue: NicRxQueue;
+  queue: NicRxQueue | NicTxQueue;
   channel: EventChannel;
 }
 
@@ -80,8 +119,8 @@ class Refused extends Error {
 
 export class Attachments {
   private readonly host: AttachHost;
+  /** By number, of both directions. */
   private readonly attached = new Map<number, Attached>();
-  private readonly senders = new Map<number, { queue: NicTxQueue; channel: EventChannel }>();
   /** Where a domain's memory is mapped; its successor of the same number gets the same addresses. */
   private readonly places = new Map<DomId, Place>();
   /** What guests' frames may say about where they come from. */
@@ -135,17 +174,17 @@ export class Attachments {
     return this.lanes.settled();
   }
 
-  /** How many buffers wait in each queue now. */
+  /** How many buffers wait in each receive queue now: one reading for each that there is or can be. */
   readings(): Reading[] {
-    const { space, dma } = this.host;
-    const queues = [...this.attached.values()].map((a) => a.queue);
-    const posted = new Map(queues.map((q) => [q.settings.name, postedIn(space.mem, dma, q)]));
-    return postedReadings(this.names.values(), posted);
+    const posted = new Map([...this.names.values()].map((name): [string, number] => [name, 0]));
+    for (const { queue } of this.attached.values())
+      if (queue instanceof NicRxQueue) posted.set(queue.settings.name, queue.posted());
+    return [...posted].map(([queue, value]) => ({ family: 'grantline_posted_buffers', labels: { queue }, value }));
   }
 
   /** Closes all channels, for the end of the service. */
   async close(): Promise<void> {
-    for (const id of [...this.attached.keys(), ...this.senders.keys()]) await this.detach(id, this.queueOf(id));
+    for (const id of [...this.attached.keys()]) await this.detach(id, this.queueOf(id));
   }
 
   /** @param of whose queue it is, for the log */
@@ -213,29 +252,30 @@ export class Attachments {
 
   private addReceiver(settings: QueueSettings, channel: EventChannel, mac: number | null, vlan: number | null): number {
     const { nic, dma, space, onDriver } = this.host;
-    const queue = new NicRxQueue(space.mem, dma, nic.guard, settings, channel, this.count(settings.name));
+    const counters = this.count(settings.name);
+    const queue = new NicRxQueue({ mem: space.mem, dma, guard: nic.guard, settings, channel, counters });
     const id = nic.attach(queue, mac, vlan);
     if (id === -1)
       throw new Refused(
         'EEXIST',
         mac === null ? 'there is a default queue' : `the address of ${settings.name} is taken`,
       );
-    if (id < 0) throw new Refused('ENOSPC', 'there are no more queues');
-    channel.onEvent(onDriver, () => queue.published());
-    this.attached.set(id, { queue, channel });
-    onDriver();
-    return id;
+    return this.begin(id, queue, channel, onDriver);
   }
 
   private addSender(settings: QueueSettings, channel: EventChannel): number {
     const { nic, nicTx, dma, space, onSender } = this.host;
-    const block = this.countTx(settings.name);
-    const queue = new NicTxQueue(space.mem, dma, nic.guard, settings, channel, block, nicTx.line);
-    const id = nicTx.attach(queue);
+    const counters = this.countTx(settings.name);
+    const queue = new NicTxQueue({ mem: space.mem, dma, guard: nic.guard, settings, channel, counters }, nicTx.line);
+    return this.begin(nicTx.attach(queue), queue, channel, onSender);
+  }
+
+  /** @param id its number; below 0: there are too many @param onRing its driver has posted something */
+  private begin(id: number, queue: Attached['queue'], channel: EventChannel, onRing: () => void): number {
     if (id < 0) throw new Refused('ENOSPC', 'there are no more queues');
-    channel.onEvent(onSender, () => queue.published());
-    this.senders.set(id, { queue, channel });
-    onSender();
+    channel.onEvent(onRing, () => queue.published());
+    this.attached.set(id, { queue, channel });
+    onRing();
     return id;
   }
 
@@ -249,16 +289,17 @@ export class Attachments {
     return this.host.counters.block(NIC_TX_COUNTERS, { queue: name });
   }
 
-  private queueOf(id: number): NicRxQueue | NicTxQueue | undefined {
-    return (this.attached.get(id) ?? this.senders.get(id))?.queue;
+  private queueOf(id: number): Attached['queue'] | undefined {
+    return this.attached.get(id)?.queue;
   }
 
   /** @param queue that had the number when this was asked for @returns false when it is gone */
-  private async detach(id: number, queue: NicRxQueue | NicTxQueue | undefined): Promise<boolean> {
-    const found = this.attached.get(id) ?? this.senders.get(id);
+  private async detach(id: number, queue: Attached['queue'] | undefined): Promise<boolean> {
+    const found = this.attached.get(id);
     if (found === undefined || found.queue !== queue) return false;
-    if (this.attached.delete(id)) this.host.nic.detach(id);
-    else if (this.senders.delete(id)) this.host.nicTx.detach(id);
+    this.attached.delete(id);
+    if (queue instanceof NicRxQueue) this.host.nic.detach(id);
+    else this.host.nicTx.detach(id);
     // The port may have gone with its domain.
     await found.channel.close().catch(() => {});
     return true;
@@ -287,7 +328,7 @@ export class Attachments {
 
   private async removeDomain(domid: number): Promise<void> {
     const id = parseDomId(domid);
-    for (const [queue, { queue: q }] of [...this.attached, ...this.senders])
+    for (const [queue, { queue: q }] of [...this.attached])
       if (q.settings.context === id || q.settings.target === id) await this.detach(queue, q);
     this.names.delete(id);
     const source = this.sources.get(id);

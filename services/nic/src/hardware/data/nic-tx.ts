@@ -1,14 +1,13 @@
 /** The transmit side of the NIC: onto the cable goes a packet of each function in turn, of its queues in turn. A function
  *  is what one domain drives: more queues do not get it more of the wire. */
-import { slots, type Poller, type Mem, type PrivateMemory, NIC_CPU, type Laps } from '@grantline/machine';
+import { slots, type Poller, type PrivateMemory, NIC_CPU, type Laps } from '@grantline/machine';
 import { BURST_FRAMES, RETRY_NS, type Nic } from './nic.js';
 import type { CableOut } from './cable-out.js';
 import type { BurstGuard } from './dma.js';
-import { PacketMemory } from './packet-memory.js';
-import { Segmenter } from './segmenter.js';
-import type { TxLine } from './tx-line.js';
+import { PacketMemory, Segmenter } from './segmenter.js';
+import type { TxLine } from './tx-queue.js';
 import { HELD, MEMORY_FULL, NOTHING, REFUSED, WIRE_BUSY, type NicTxQueue } from './tx-queue.js';
-import { contained, endBurst, moderate, moderateAll } from './queue-types.js';
+import { contained, endBurst, moderate, moderateAll } from './nic-queue.js';
 import { TxSwitch } from './tx-switch.js';
 
 const CPU = slots(NIC_CPU);
@@ -41,12 +40,12 @@ export class NicTx implements Poller {
   private turn = 0;
   private lookedNs = 0;
 
-  constructor(space: PrivateMemory, mem: Mem, guard: BurstGuard, nic: Nic, out: CableOut, meter: NicTx['meter']) {
-    this.guard = guard;
+  constructor(space: PrivateMemory, nic: Nic, out: CableOut, meter: Laps) {
+    this.guard = nic.guard;
     this.meter = meter;
     const memory = new PacketMemory(space);
-    const local = new TxSwitch(space, mem, nic, out);
-    this.line = { out, memory, segmenter: new Segmenter(mem, memory), local, slackNs: 0 };
+    const segmenter = new Segmenter(space.mem, memory);
+    this.line = { out, memory, segmenter, local: new TxSwitch(space, nic, out), slackNs: 0 };
   }
 
   /** A paced wire is waited for by the clock. */

@@ -1,16 +1,10 @@
-/** One receive queue of the NIC: scatters frames into the buffers that its driver posted. docs/wire/nic-queue.md.
- *
- *  The driver may be a guest (`direct`), so nothing that it wrote is believed: an entry is read once and the copy is
- *  judged, each page goes through the DMA table, and the queue's own pages are looked up again in each burst. */
+/** One receive queue of the NIC: scatters frames into the buffers that its driver posted. docs/wire/nic-queue.md. */
 import * as xen from '@grantline/xen';
 import { NICQ_COMP_EOP, NICQ_COMP_ERROR, NICQ_SIZE, DeviceQueue } from '@grantline/xen';
 import { PAGE_SIZE } from '@grantline/base';
-import { slots, type CounterBlock, type Mem, type Notify } from '@grantline/machine';
+import { slots } from '@grantline/machine';
 import { NIC_QUEUE_COUNTERS } from '@grantline/observe';
-import type { BurstGuard, DmaReader } from './dma.js';
-import { Moderation } from './moderation.js';
-import { QueuePages } from './queue-pages.js';
-import { DELIVERED, DROPPED, NO_BUFFER, type QueueFault, type QueueSettings } from './queue-types.js';
+import { DELIVERED, DROPPED, NO_BUFFER, NicQueue, type QueueFault, type QueueParts } from './nic-queue.js';
 
 // Local, so that the engine folds them into the code: see shared/frames/src/flow-templates.ts.
 const { spanLen, spanOffset } = xen;
@@ -26,23 +20,14 @@ export const STARVED_NS = 1e9;
 /** Most buffers that a wake-up is put off for: a quarter of the ring. */
 const ARM_BUFFERS = NICQ_SIZE / 4;
 
-export class NicRxQueue {
-  readonly settings: QueueSettings;
-  readonly counters: CounterBlock;
-  fault: QueueFault = 'none';
+export class NicRxQueue extends NicQueue {
   /** Why the last frame that was dropped was: slot of its counter. */
   lastDrop = 0;
+  protected readonly ring: DeviceQueue;
   private readonly u8: Uint8Array;
   private readonly u32: Uint32Array;
-  private readonly dma: DmaReader;
-  private readonly guard: BurstGuard;
-  private readonly pages: QueuePages;
-  private readonly ring: DeviceQueue;
-  private readonly moderation: Moderation;
   private readonly context: number;
   private readonly target: number;
-  /** Buffers known to be there in this burst; 0 makes the next frame look. */
-  private left = 0;
   /** Most buffers ever seen at once: what the driver can post. */
   private peak = 1;
   /** Buffers that the frame which did not fit asked for. */
@@ -54,33 +39,22 @@ export class NicRxQueue {
   private readonly rooms = new Int32Array(MAX_CHAIN);
 
   /** @throws RangeError when one of the three pages is not the driver's own to write */
-  constructor(
-    mem: Mem,
-    dma: DmaReader,
-    guard: BurstGuard,
-    settings: QueueSettings,
-    channel: Notify,
-    counters: CounterBlock,
-  ) {
-    this.settings = settings;
-    this.counters = counters;
+  constructor(parts: QueueParts) {
+    super(parts, C);
+    const { mem, settings, counters } = parts;
     this.u8 = mem.u8;
     this.u32 = mem.u32;
-    this.dma = dma;
-    this.guard = guard;
-    this.moderation = new Moderation(settings, channel);
     this.context = settings.context;
     this.target = settings.target;
-    this.framesBefore = counters.v[C.frames]!;
-    this.pages = new QueuePages(dma, guard, settings);
-    this.ring = new DeviceQueue(mem, this.pages.header, this.pages.avail, this.pages.comp);
+    this.framesBefore = counters.v[C.frames];
+    this.ring = new DeviceQueue(mem, this.header, this.avail, this.comp);
   }
 
   /** Transfers a frame. Inside a burst only.
    *  @param src byte offset of the frame in private memory, @param len its bytes, @param flags for the completions
    *  @returns DELIVERED, NO_BUFFER or DROPPED */
   deliver(src: number, len: number, flags: number): number {
-    if (this.left === 0 && !this.refill()) return this.starve(1);
+    if (this.left === 0 && !this.look()) return this.starve(1);
     const at = this.ring.entry() >> 2;
     const dpn = this.u32[at];
     const span = this.u32[at + 1];
@@ -103,7 +77,7 @@ export class NicRxQueue {
   /** @returns false when there are fewer buffers than that, and more are worth waiting for. Inside a burst only */
   ready(buffers: number): boolean {
     if (this.left >= buffers) return true;
-    if (this.refill() && this.left >= Math.min(buffers, this.peak >> 1)) return true;
+    if (this.look() && this.left >= Math.min(buffers, this.peak >> 1)) return true;
     if (this.fault !== 'none') return true;
     this.starve(buffers);
     return !this.worthWaiting();
@@ -135,76 +109,32 @@ export class NicRxQueue {
     return n < 0 || n >= this.need;
   }
 
-  /** Makes this burst's completions visible. Inside the burst, at its end. */
-  endBurst(): void {
-    this.left = 0;
-    const n = this.ring.unpublished();
-    if (n === 0 || !this.enter()) return;
-    const v = this.counters.v;
-    if (v[C.frames] !== this.framesBefore) this.starvedSince = 0;
-    this.framesBefore = v[C.frames]!;
-    if (!this.moderation.published(n, this.ring.publish(), this.guard.nowNs)) v[C.suppressed]++;
-  }
-
-  /** Notifies the driver if it asked and enough has come or waited.
-   *  @param sleeping the NIC will not look again soon: hold nothing back */
-  moderate(sleeping: boolean): void {
-    if (this.moderation.due(sleeping, this.guard.nowNs)) this.counters.v[C.notifications]++;
-  }
-
-  /** How far the driver has published, as an index. Outside a burst. */
-  published(): number {
-    const { guard, ring } = this;
-    guard.begin(guard.nowNs);
-    const there = this.enter() ? ring.available() : 0;
-    guard.end();
-    return (ring.availCons + Math.max(0, there)) >>> 0;
-  }
-
-  /** It threw, and its state may be anything: nothing comes into it any more. */
-  failed(err: unknown): void {
-    this.counters.v[C.exceptions]++;
-    this.stop('failed', err);
+  override endBurst(): void {
+    const frames = this.counters.v[C.frames];
+    if (frames !== this.framesBefore) this.starvedSince = 0;
+    this.framesBefore = frames;
+    super.endBurst();
   }
 
   /** State for dumps. */
   describe(): Record<string, string | number | boolean> {
     const { name, context, target, moderationFrames, moderationUs } = this.settings;
-    const { fault, peak, ring, moderation } = this;
+    const { fault, peak, ring, owed } = this;
     return {
       ...{ name, context, target, fault, peak, moderationFrames, moderationUs },
-      ...{ availCons: ring.availCons, compProd: ring.compProd, owed: moderation.owed },
+      ...{ availCons: ring.cons, compProd: ring.cons, owed },
     };
   }
 
-  /** Before a burst's first use of the queue. @returns false when the queue has stopped */
-  private enter(): boolean {
-    if (this.fault !== 'none') return false;
-    if (this.pages.stand()) return true;
-    this.counters.v[C.dmaRefused]++;
-    this.stop('revoked');
-    return false;
+  protected override look(): boolean {
+    const found = super.look();
+    if (this.left > this.peak) this.peak = this.left;
+    return found;
   }
 
-  private stop(fault: QueueFault, err?: unknown): void {
-    this.left = 0;
-    if (this.fault !== 'none') return;
-    this.fault = fault;
-    this.settings.onStop?.(fault, err);
-  }
-
-  /** @returns true when there are buffers */
-  private refill(): boolean {
-    if (!this.enter()) return false;
-    const n = this.ring.available();
-    if (n < 0) {
-      this.counters.v[C.badDescriptors]++;
-      this.stop('index');
-      return false;
-    }
-    this.left = n;
-    if (n > this.peak) this.peak = n;
-    return n > 0;
+  protected override countStop(fault: QueueFault): void {
+    if (fault === 'revoked') this.counters.v[C.dmaRefused]++;
+    else if (fault === 'index') this.counters.v[C.badDescriptors]++;
   }
 
   /** A frame that needs `need` buffers finds fewer. */
@@ -224,7 +154,7 @@ export class NicRxQueue {
 
   /** Several buffers, or bad ones. First finds all that the frame needs, then writes. */
   private deliverSlow(src: number, len: number, flags: number): number {
-    if (!this.refill()) return this.starve(1);
+    if (!this.look()) return this.starve(1);
     let refusals = 0;
     let room = 0;
     let n = 0;
@@ -259,13 +189,12 @@ export class NicRxQueue {
   }
 
   private scatter(src: number, len: number, flags: number, n: number): void {
+    const end = src + len;
     let from = src;
-    let rest = len;
     for (let i = 0; i < n; i++) {
-      const part = Math.min(rest, this.rooms[i]);
+      const part = Math.min(end - from, this.rooms[i]);
       this.u8.copyWithin(this.places[i], from, from + part);
       from += part;
-      rest -= part;
       this.ring.complete(part, i === n - 1 ? flags | NICQ_COMP_EOP : flags);
     }
     this.left -= n;

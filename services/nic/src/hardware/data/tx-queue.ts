@@ -1,33 +1,33 @@
-/** One transmit queue of the NIC: reads packets where they lie and sends them. docs/wire/nic-queue.md section 8.
- *
- *  The driver may be a guest (`direct`), so nothing that it wrote is believed: a descriptor is read once and the copy is
- *  judged, each page goes through the DMA table, and the queue's own pages are looked up again in each burst. A packet is
- *  completed when it has been read as a whole: from then on nothing looks at the driver's pages. */
+/** One transmit queue of the NIC: reads packets where they lie and sends them. docs/wire/nic-queue.md section 8. A packet is completed
+ *  when it has been read as a whole: from then on nothing looks at the driver's pages. */
 import {
   NICTX_COMP_BAD,
   NICTX_COMP_REFUSED,
   NICTX_COMP_SENT,
   NICTX_CSUM_TCP,
   NICTX_CSUM_UDP,
+  NICTX_EOP,
+  NICTX_MAX_CHAIN,
   NICTX_TSO,
   TxDeviceQueue,
   headersBytes,
   headersCsumStart,
   orderFlags,
   orderMss,
+  spanLen,
+  spanOffset,
   type RingIdx,
 } from '@grantline/xen';
-import { slots, type CounterBlock, type Mem, type Notify } from '@grantline/machine';
+import { PAGE_SIZE } from '@grantline/base';
+import { slots, type Mem } from '@grantline/machine';
 import { NIC_TX_COUNTERS } from '@grantline/observe';
-import { ETH_MAX_FRAME, ETH_MIN_FRAME, SPOOFED, STORM, TO_ALL } from '@grantline/frames';
+import { ETH_BYTES, ETH_MAX_FRAME, ETH_MAX_PACKET, ETH_MIN_FRAME, SPOOFED, STORM, TO_ALL } from '@grantline/frames';
 import { MAX_BULK_FRAMES } from '@grantline/measure';
-import type { BurstGuard, DmaReader } from './dma.js';
-import { Moderation } from './moderation.js';
-import type { TxLine } from './tx-line.js';
-import { QueuePages } from './queue-pages.js';
-import type { QueueFault, QueueSettings } from './queue-types.js';
-import { type FunctionPort, TO_CABLE } from './tx-switch.js';
-import { TxGather } from './tx-gather.js';
+import type { CableOut } from './cable-out.js';
+import type { DmaReader } from './dma.js';
+import { NicQueue, type QueueParts, type QueueSettings } from './nic-queue.js';
+import type { PacketMemory, Segmenter } from './segmenter.js';
+import { type FunctionPort, TO_CABLE, type TxSwitch } from './tx-switch.js';
 
 const C = slots(NIC_TX_COUNTERS);
 
@@ -40,43 +40,107 @@ export const HELD = -3;
 /** No more than one at a time: a driver may post such as fast as they are read. */
 export const REFUSED = -4;
 
-export class NicTxQueue {
-  readonly settings: QueueSettings;
-  readonly counters: CounterBlock;
-  fault: QueueFault = 'none';
+/** Where packets of transmit queues go: what all of these share. */
+export interface TxLine {
+  readonly out: CableOut;
+  readonly memory: PacketMemory;
+  readonly segmenter: Segmenter;
+  readonly local: TxSwitch;
+  /** The wire was free, with packets waiting, for so long before this burst: they may count as sent then. */
+  slackNs: number;
+}
+
+/** The packet that a transmit queue is at: its descriptors, each read once, where its pages are, and the transfer of it. */
+class TxGather {
+  /** Descriptors, bytes, and NICTX_COMP_*: whether the packet may be read at all. */
+  chain = 0;
+  bytes = 0;
+  status = NICTX_COMP_SENT;
+  /** Words of the first descriptor: flags and mss; where the checksum begins and the bytes of all headers. */
+  order = 0;
+  headers = 0;
   private readonly mem: Mem;
-  private readonly guard: BurstGuard;
   private readonly ring: TxDeviceQueue;
-  private readonly moderation: Moderation;
+  private readonly dma: DmaReader;
+  private readonly settings: QueueSettings;
+  private readonly places = new Int32Array(NICTX_MAX_CHAIN);
+  private readonly sizes = new Int32Array(NICTX_MAX_CHAIN);
+
+  constructor(mem: Mem, ring: TxDeviceQueue, dma: DmaReader, settings: QueueSettings) {
+    this.mem = mem;
+    this.ring = ring;
+    this.dma = dma;
+    this.settings = settings;
+  }
+
+  /** Reads the descriptors of the next packet. Inside a burst only. @param left descriptors that there are
+   *  @returns false when the driver published half a packet, or one that has no end */
+  next(left: number): boolean {
+    const { mem, ring, dma, settings } = this;
+    this.status = NICTX_COMP_SENT;
+    this.bytes = 0;
+    let n = 0;
+    for (let last = false; !last; n++) {
+      if (n === left || n === NICTX_MAX_CHAIN) return false;
+      const at = ring.entry(n);
+      const span = mem.u32[at + 1];
+      const offset = spanOffset(span);
+      const len = spanLen(span);
+      const order = mem.u32[at + 2];
+      last = (orderFlags(order) & NICTX_EOP) !== 0;
+      if (n === 0) {
+        this.order = order;
+        this.headers = mem.u32[at + 3];
+      }
+      this.bytes += len;
+      this.sizes[n] = len;
+      if (len === 0 || offset + len > PAGE_SIZE) this.status = NICTX_COMP_BAD;
+      if (this.status !== NICTX_COMP_SENT) continue;
+      const page = dma.lookupRead(mem.u32[at], settings.context, settings.target);
+      if (page < 0) this.status = NICTX_COMP_REFUSED;
+      this.places[n] = page + offset;
+    }
+    this.chain = n;
+    if (this.bytes < ETH_BYTES || this.bytes > ETH_MAX_PACKET) this.status = NICTX_COMP_BAD;
+    return true;
+  }
+
+  /** As if it had not been read. */
+  unread(memory: PacketMemory): void {
+    memory.giveBack(Math.max(this.bytes, ETH_MIN_FRAME));
+  }
+
+  /** The transfer: all pieces into packet memory. @returns where the packet lies now */
+  read(memory: PacketMemory): number {
+    const { bulk } = this.mem;
+    const at = memory.packet(Math.max(this.bytes, ETH_MIN_FRAME));
+    let to = at;
+    for (let i = 0; i < this.chain; i++) {
+      const from = this.places[i];
+      bulk.copy(to, from, this.sizes[i]);
+      to += this.sizes[i];
+    }
+    return at;
+  }
+}
+
+export class NicTxQueue extends NicQueue {
+  protected readonly ring: TxDeviceQueue;
+  private readonly mem: Mem;
   private readonly line: TxLine;
-  private readonly pages: QueuePages;
-  /** Descriptors known to be there in this burst. */
-  private left = 0;
   private readonly packet: TxGather;
   private readonly port: FunctionPort | null;
   /** The queue whose buffers the next packet waits for; -1: none. */
   private heldBy = -1;
 
-  /** @throws RangeError when one of the three pages is not the driver's own to write */
-  constructor(
-    mem: Mem,
-    dma: DmaReader,
-    guard: BurstGuard,
-    settings: QueueSettings,
-    channel: Notify,
-    counters: CounterBlock,
-    line: TxLine,
-    start?: RingIdx,
-  ) {
+  /** @param start first index; 0 except in tests of the wrap
+   *  @throws RangeError when one of the three pages is not the driver's own to write */
+  constructor(parts: QueueParts, line: TxLine, start?: RingIdx) {
+    super(parts, C);
+    const { mem, dma, settings } = parts;
     this.mem = mem;
-    this.guard = guard;
-    this.settings = settings;
-    this.counters = counters;
     this.line = line;
-    this.moderation = new Moderation(settings, channel);
-    this.pages = new QueuePages(dma, guard, settings);
-    const { header, avail, comp } = this.pages;
-    this.ring = new TxDeviceQueue(mem, header, avail, comp, start);
+    this.ring = new TxDeviceQueue(mem, this.header, this.avail, this.comp, start);
     this.port = typeof settings.mac === 'number' ? line.local.functionOf(settings.mac) : null;
     this.packet = new TxGather(mem, this.ring, dma, settings);
   }
@@ -106,78 +170,19 @@ export class NicTxQueue {
     return this.enter() && this.ring.arm();
   }
 
-  /** Makes this burst's completions visible. Inside the burst, at its end. */
-  endBurst(): void {
-    this.left = 0;
-    const n = this.ring.unpublished();
-    if (n === 0 || !this.enter()) return;
-    if (!this.moderation.published(n, this.ring.publish(), this.guard.nowNs)) this.counters.v[C.suppressed]++;
-  }
-
-  /** Notifies the driver if it asked and enough is done or it has waited. @param sleeping hold nothing back */
-  moderate(sleeping: boolean): void {
-    if (this.moderation.due(sleeping, this.guard.nowNs)) this.counters.v[C.notifications]++;
-  }
-
-  /** How far the driver has published, as an index. Outside a burst. */
-  published(): number {
-    const { guard, ring } = this;
-    guard.begin(guard.nowNs);
-    const there = this.enter() ? ring.available() : 0;
-    guard.end();
-    return (ring.cons + Math.max(0, there)) >>> 0;
-  }
-
-  /** It threw, and its state may be anything: nothing is sent from it any more. */
-  failed(err: unknown): void {
-    this.counters.v[C.exceptions]++;
-    this.stop('failed', err);
-  }
-
   describe(): Record<string, string | number | boolean> {
     const { name, context, target } = this.settings;
-    return {
-      name,
-      direction: 'tx',
-      context,
-      target,
-      fault: this.fault,
-      cons: this.ring.cons,
-      owed: this.moderation.owed,
-    };
+    const { fault, ring, owed } = this;
+    return { name, direction: 'tx', context, target, fault, cons: ring.cons, owed };
   }
 
-  /** Once in each burst that uses the queue: its pages must still be where they were. @returns false: it has stopped */
-  private enter(): boolean {
-    if (this.fault !== 'none') return false;
-    if (this.pages.stand()) return true;
-    this.stop('revoked');
-    return false;
-  }
-
-  private look(): boolean {
-    if (!this.enter()) return false;
-    const n = this.ring.available();
-    if (n < 0) this.stop('index');
-    this.left = n < 0 ? 0 : n;
-    return n > 0;
-  }
-
-  private stop(fault: QueueFault, err?: unknown): void {
-    this.left = 0;
-    if (this.fault !== 'none') return;
-    this.fault = fault;
+  protected override countStop(): void {
     this.counters.v[C.faults]++;
-    this.settings.onStop?.(fault, err);
   }
 
   private refuse(): void {
-    const v = this.counters.v;
-    v[C.packets]++;
-    const reason = this.packet.status === NICTX_COMP_REFUSED ? C.dropDmaRefused : C.dropBadDescriptor;
-    v[reason]++;
-    this.captureDrop(reason);
-    this.finish(this.packet.status);
+    const { status } = this.packet;
+    this.drop(status === NICTX_COMP_REFUSED ? C.dropDmaRefused : C.dropBadDescriptor, status);
   }
 
   private finish(status: number): void {
@@ -253,27 +258,25 @@ export class NicTxQueue {
 
   /** The driver is not told, as by hardware. */
   private refuseQuietly(verdict: number): number {
-    const v = this.counters.v;
-    const reason = verdict === SPOOFED ? C.dropSpoofed : verdict === STORM ? C.dropStorm : C.dropHairpin;
-    v[C.packets]++;
-    v[reason]++;
-    this.captureDrop(reason);
     this.packet.unread(this.line.memory);
-    this.finish(NICTX_COMP_SENT);
-    return 0;
-  }
-
-  private captureDrop(reason: number): void {
-    const { probe } = this.line.out;
-    if (probe.on) probe.refused(this.settings.name, this.packet.bytes, reason);
+    return this.drop(
+      verdict === SPOOFED ? C.dropSpoofed : verdict === STORM ? C.dropStorm : C.dropHairpin,
+      NICTX_COMP_SENT,
+    );
   }
 
   private bad(reason: number): number {
+    return this.drop(reason, NICTX_COMP_BAD);
+  }
+
+  /** The packet is over, and nothing of it sent. @param reason slot of its counter @param status for the driver */
+  private drop(reason: number, status: number): number {
     const v = this.counters.v;
     v[C.packets]++;
     v[reason]++;
-    this.captureDrop(reason);
-    this.finish(NICTX_COMP_BAD);
+    const { probe } = this.line.out;
+    if (probe.on) probe.refused(this.settings.name, this.packet.bytes, reason);
+    this.finish(status);
     return 0;
   }
 }

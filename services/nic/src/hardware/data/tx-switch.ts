@@ -7,9 +7,8 @@ import * as frames from '@grantline/frames';
 import { formatMac, macOf, type Mac, SenderRule, GivenAddresses } from '@grantline/frames';
 import type { Mem, PrivateMemory } from '@grantline/machine';
 import type { CableOut, FrameOut } from './cable-out.js';
-import { NO_QUEUE } from './mac-filter.js';
-import type { Nic } from './nic.js';
-import { NO_BUFFER } from './queue-types.js';
+import { NO_QUEUE, type Nic } from './nic.js';
+import { NO_BUFFER } from './nic-queue.js';
 
 // Local, so that the engine folds them into the code: see flow-templates.ts.
 const { ETH_DST, ETH_MAX_FRAME, isMacAt, macHi, macLo } = frames;
@@ -36,8 +35,8 @@ export class ToAll implements FrameOut {
   private readonly cable: CableOut;
   private readonly whole: number;
 
-  constructor(space: PrivateMemory, mem: Mem, local: TxSwitch, cable: CableOut) {
-    this.mem = mem;
+  constructor(space: PrivateMemory, local: TxSwitch, cable: CableOut) {
+    this.mem = space.mem;
     this.local = local;
     this.cable = cable;
     this.whole = space.mapPrivate(ETH_MAX_FRAME);
@@ -67,11 +66,11 @@ export class TxSwitch implements FrameOut {
   private readonly functions = new Map<number, FunctionPort>();
   private to = NO_QUEUE;
 
-  constructor(space: PrivateMemory, mem: Mem, nic: Nic, cable: CableOut) {
-    this.mem = mem;
+  constructor(space: PrivateMemory, nic: Nic, cable: CableOut) {
+    this.mem = space.mem;
     this.nic = nic;
-    this.given = new GivenAddresses(mem);
-    this.toAll = new ToAll(space, mem, this, cable);
+    this.given = new GivenAddresses(space.mem);
+    this.toAll = new ToAll(space, this, cable);
   }
 
   /** The function with that address. The toolstack gives few addresses, so they are kept. @param key of the address */
