@@ -8,13 +8,18 @@ const ANSWER = 'HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-type: applicatio
 
 /** @param request what is done at the nth request of a connection @returns the server's address */
 async function serve(t: Test, request: (socket: Socket, nth: number, line: string) => void): Promise<string> {
+  const sockets: Socket[] = [];
   const server = createServer((socket) => {
+    sockets.push(socket);
     let nth = 0;
     socket.on('error', () => {});
     socket.on('data', (data) => request(socket, nth++, data.toString().split('\r\n')[0]));
   });
   await new Promise<void>((done) => server.listen(0, '127.0.0.1', done));
-  t.teardown(() => server.close());
+  t.teardown(() => {
+    for (const socket of sockets) socket.destroy();
+    server.close();
+  });
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
 }
 
