@@ -1,4 +1,4 @@
-/** The controls: show what the testbed has, send what the user wants, say what became of it. */
+/** What the user can do on the page: the controls show what the testbed has, send what is wanted and say what became of it; captures. */
 import type { Connection } from './connection.js';
 import { byId, h, setText } from './dom.js';
 import type { BedState, Facts } from './messages.js';

@@ -1,5 +1,6 @@
 /** CPU time per delivered frame as stacked bars: one for each measured configuration, and one for now. */
-import { byId, h, paint, putTable, s, type Cell, colour, inkOn } from './dom.js';
+import { byId, h, paint, putTable, s, type Cell } from './dom.js';
+import { colour, inkOn } from './theme.js';
 import { whole } from './format.js';
 import type { Facts, Figures, Finished } from './messages.js';
 

@@ -2,7 +2,8 @@
 import { CaptureView, ControlsView } from './controls.js';
 import { Connection, type LinkState } from './connection.js';
 import { CpuBars } from './cpu-bars.js';
-import { byId, setText, startTheme } from './dom.js';
+import { byId, setText } from './dom.js';
+import { startTheme } from './theme.js';
 import { counted, duration, gbps, linkText, mega, named, rate } from './format.js';
 import type { BedState, Facts, Point, Sample, ToBrowser } from './messages.js';
 import { drawPath } from './path-view.js';

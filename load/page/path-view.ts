@@ -3,7 +3,7 @@ import { byId, paint, putTable, s, type Cell } from './dom.js';
 import { counted, dropName, named, percent, rate } from './format.js';
 import type { BedState, Facts, Flow, PathRates, Sample, VifState } from './messages.js';
 
-/** Where things stand in the picture of the path, in pixels: side by side where there is room, else one below the other. Pure. */
+// Where things stand, in pixels: side by side where there is room, else one below the other. It touches no document.
 
 export interface Box {
   x: number;

@@ -1,6 +1,7 @@
 /** The throughput graph: a line for each configuration, against line rate and the paper's figures. */
 import uPlot from './uplot.js';
-import { byId, colour, h, paint, s } from './dom.js';
+import { byId, h, paint, s } from './dom.js';
+import { colour } from './theme.js';
 import { clock, configOf, gbps } from './format.js';
 import type { BedState, Facts, Point } from './messages.js';
 import { columnsOf, lineRateGbps, measured, rangeOf, topOf } from './series.js';

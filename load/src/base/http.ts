@@ -109,7 +109,7 @@ export class Party {
           });
           break;
         } catch (error) {
-          if (!again || !wasIdle(error)) throw error;
+          if (!again || !wasCut(error)) throw error;
         }
       }
       bytes = await bodyOf(response, maxBytes);
@@ -164,8 +164,9 @@ async function bodyOf(response: Response, maxBytes: number): Promise<Buffer> {
   return Buffer.concat(parts, length);
 }
 
-/** A connection that had been left open was closed just as it was used again. Asking once more asks on a new one. */
-function wasIdle(error: unknown): boolean {
+/** The connection ended before an answer came: most often one that had been left open was closed just as it was used again, and
+ *  who asks once more asks on a new one. */
+function wasCut(error: unknown): boolean {
   const code = (error as { cause?: NodeJS.ErrnoException }).cause?.code;
   return code === 'UND_ERR_SOCKET' || code === 'ECONNRESET';
 }
@@ -180,8 +181,9 @@ function reason(error: unknown): string {
 /** What an answer says went wrong, as one printable line. */
 export function messageOf(text: string): string {
   try {
-    const o = JSON.parse(text) as { message?: unknown } | null;
-    const m = o?.message ?? text;
+    const o = JSON.parse(text) as { message?: unknown; error?: unknown } | null;
+    // Testbeds before 0.2 had the sentence in `error` in places.
+    const m = o?.message ?? o?.error ?? text;
     return printable(typeof m === 'string' ? m : JSON.stringify(m), MESSAGE_MAX);
   } catch {
     return printable(text, MESSAGE_MAX);

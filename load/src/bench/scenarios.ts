@@ -272,13 +272,13 @@ const tcp: Scenario = {
   },
 };
 
-/** The web application in a guest under autocannon, through `optimised`, beside the same one on plain loopback. */
 const CONNECTIONS = 50;
 const SMALL = 'json';
 const LARGE = 'bytes:1M';
 /** Per cent of the requests on loopback: a third. */
 const THIRD = 33.34;
 
+/** The web application in a guest under autocannon, through `optimised`, beside the same one on plain loopback. */
 const web: Scenario = {
   name: 'http',
   guests: 1,

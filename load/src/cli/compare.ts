@@ -2,7 +2,7 @@
 import { basename } from 'node:path';
 import type { Command } from 'commander';
 import { configurationNames } from '@grantline/base';
-import { beginResults, fileHead, tellResults, type CompareFile } from '../report/results.js';
+import { beginResults, fileHead, reportLine, tellResults, type CompareFile } from '../report/results.js';
 import { compareTable, runLine } from '../report/table.js';
 import { compareAll, summarise, verdict, warmUp } from '../runner/compare.js';
 import type { RunRecord, RunPlan } from '../runner/record.js';
@@ -10,7 +10,6 @@ import type { Bed } from '../runner/bed.js';
 import { planOf, type CompareArguments } from './compare-plan.js';
 import { DIR_OPTION, NO_PAGE_OPTION, PAGE_NAME_OPTION, PAGE_OPTION, parsePage } from './options.js';
 import { chooseTarget, HYPERVISOR_OPTION, TOKEN_OPTION, onTestbed } from './remote.js';
-import { reportLine } from '../report/write.js';
 import { OWN_TESTBED } from '../bed/with-bed.js';
 
 const collect = (value: string, all: string[]): string[] => [...all, value];

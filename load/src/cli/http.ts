@@ -6,7 +6,7 @@ import { runHttp } from '../http/runs.js';
 import { parseScenarios, type HttpFile, type HttpRun, type HttpSettings } from '../http/plan.js';
 import { httpVerdict, summariseHttp } from '../http/verdict.js';
 import { httpTable } from '../report/table.js';
-import { beginResults, fileHead, tellResults } from '../report/results.js';
+import { beginResults, fileHead, reportLine, tellResults } from '../report/results.js';
 import type { Bed } from '../runner/bed.js';
 import { UserError } from '../base/errors.js';
 import { parseRepeat, parseSeconds } from '../base/option-values.js';
@@ -23,7 +23,6 @@ import {
   parseWarmup,
 } from './options.js';
 import { chooseTarget, HYPERVISOR_OPTION, TOKEN_OPTION, onTestbed, type RemoteArguments } from './remote.js';
-import { reportLine } from '../report/write.js';
 
 interface HttpArguments extends RemoteArguments {
   configs?: string;

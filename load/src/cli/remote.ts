@@ -10,7 +10,7 @@ import { testbedDir } from '../testbed/paths.js';
 import type { Shown } from '../prometheus/server.js';
 import { openBed, type Bed } from '../runner/bed.js';
 import { UserError } from '../base/errors.js';
-import { withBed, type BedOptions } from '../bed/with-bed.js';
+import type { BedOptions } from '../bed/with-bed.js';
 import { readUpTo } from '../base/user-file.js';
 import { endHeld, session, UNWIND_MS } from '../control/session.js';
 
@@ -139,8 +139,15 @@ export async function shownHere(env: NodeJS.ProcessEnv = process.env): Promise<S
 }
 
 /** Runs `work` on the testbed at that address; null: on the one that runs in a directory, or one of its own. */
-export const onTestbed = <T>(target: Remote | null, here: BedOptions, work: (bed: Bed) => Promise<T>): Promise<T> =>
-  target === null ? withBed(here, work) : withRemoteBed(target, here.guests, work);
+export async function onTestbed<T>(
+  target: Remote | null,
+  here: BedOptions,
+  work: (bed: Bed) => Promise<T>,
+): Promise<T> {
+  if (target !== null) return withRemoteBed(target, here.guests, work);
+  // With it comes all that starts a testbed, and commands that only look at one need none of that.
+  return (await import('../bed/with-bed.js')).withBed(here, work);
+}
 
 /** Prometheus looks each second: so long it is still shown what has come last. */
 const LAST_LOOK_MS = 2000;

@@ -61,6 +61,8 @@ async function replay(file: string, args: ReplayArguments): Promise<void> {
   }
   const rules = args.map.map(parseMap);
   checkRules(rules, guests);
+  // Before the capture, which may be standard input, is read.
+  const { json, host, dir, logDir, progress } = beginResults(args.json);
   const capture = readCapture(file);
   const large = tooLarge(capture, guests, rules, loops);
   if (large !== null)
@@ -69,7 +71,6 @@ async function replay(file: string, args: ReplayArguments): Promise<void> {
       'cut a part out with editcap or tcpdump -c, or give fewer --loops',
     );
   const target = chooseTarget(args);
-  const { json, host, dir, logDir, progress } = beginResults(args.json);
   const onBed = (bed: Bed): Promise<ReplayResult> => {
     const macs = bed.guests.map((g) => g.mac ?? '');
     const mappings = mappingsOf(stationsOf(capture), macs, rules);

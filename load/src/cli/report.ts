@@ -1,7 +1,8 @@
 /** grantline report: the page, the text and the plots of a comparison, again from its results. */
 import type { Command } from 'commander';
 import { hasCompare } from '../report/read.js';
-import { reportLine, hasHttp, writeHttpReport, writeReport } from '../report/write.js';
+import { reportLine } from '../report/results.js';
+import { hasHttp, writeHttpReport, writeReport } from '../report/write.js';
 
 interface ReportArguments {
   csv: boolean;

@@ -1,6 +1,6 @@
-/** compare --compose, the outside half: the comparison runs in a container of the stack's own networks, since services
- *  announce addresses that are good only there, and what it tells is shown and kept here. This half gives a plan to the inside half (cli/measure.ts), which tells
- *  what happens as lines of JSON. */
+/** compare --compose and http --compose, the outside half: what measures runs in a container of the deployment's own networks, since
+ *  services announce addresses that are good only there, and what it tells is shown and kept here. This half gives a plan to the
+ *  inside half (cli/measure.ts), which tells what happens as lines of JSON. */
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { run } from 'docker-compose';

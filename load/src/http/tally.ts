@@ -230,7 +230,7 @@ export async function phases(
 /** Answers that are under way at the end get so long. */
 const REST_LIMIT_MS = 5000;
 
-/** Waits, but no longer than `over`. */
+/** Waits so long, but not past `ended`. */
 async function pass(ms: number, ended: Promise<unknown>): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   await Promise.race([ended, new Promise<void>((done) => (timer = setTimeout(done, ms)))]);

@@ -1,5 +1,6 @@
 /** Whether a run measured the server, or the generator; and from all runs to what is told of them. Pure. */
 import { RunError } from '../base/errors.js';
+import { percent } from '../base/format.js';
 import { medianIndex } from '../base/stats.js';
 import { errorsOf, type HttpRun, type HttpSummary, type Generated } from './plan.js';
 import { LOOPBACK } from '../runner/observer.js';
@@ -58,9 +59,9 @@ export function refusalOf({ generated, rate, serverShare }: Load): string | null
   const { cpuShare, lateShare } = generated.generator;
   if (generated.answered === 0) return errorsOf(generated.errors) > 0 ? null : 'no request was answered in time';
   if (cpuShare >= FULL && serverShare < FULL)
-    return `the generator used ${percent(cpuShare)} of a core, and the busiest process that serves ${percent(serverShare)}: what is measured is the generator`;
+    return `the generator used ${percent(cpuShare, 0)} of a core, and the busiest process that serves ${percent(serverShare, 0)}: what is measured is the generator`;
   if (rate === null || lateShare <= LATE) return null;
-  return `the generator sent ${percent(lateShare)} of the requests late although a connection was free: it cannot keep up with ${rate} requests/s`;
+  return `the generator sent ${percent(lateShare, 0)} of the requests late although a connection was free: it cannot keep up with ${rate} requests/s`;
 }
 
 /** What a reader should know of a run that stands. */
@@ -90,5 +91,3 @@ export function faultOf({ errors, total }: Generated): string | null {
   const said = parts.filter(([n]) => n > 0).map(([n, what]) => `${n} ${what}`);
   return said.length === 0 ? null : `${said.join(', ')} (of ${total.sent} requests)`;
 }
-
-const percent = (share: number): string => `${(share * 100).toFixed(0)} %`;

@@ -1,7 +1,7 @@
 /** Puts a report into a results folder: report.html, report.md, the plots, report.csv, each file whole or not at all; and that of a load by
  *  HTTP: http.html, http.md, http.svg. */
 import { existsSync, statSync, rmSync } from 'node:fs';
-import { join, relative } from 'node:path';
+import { join } from 'node:path';
 import { Type } from '@sinclair/typebox';
 import { Value } from '@sinclair/typebox/value';
 import { UserError } from '../base/errors.js';
@@ -88,13 +88,6 @@ function readHttp(path: string): HttpFile {
     );
   }
   return value as unknown as HttpFile;
-}
-
-/** "Report: results/x/report.html, with report.md, throughput.svg" and a newline; the page's path from where the user is.
- *  @param names files of the report, its page first */
-export function reportLine(dir: string, names: readonly string[]): string {
-  const [page, ...others] = names;
-  return `Report: ${relative(process.cwd(), join(dir, page)) || '.'}, with ${others.join(', ')}\n`;
 }
 
 interface ReportOptions {

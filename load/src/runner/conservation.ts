@@ -164,10 +164,10 @@ export function txHops(c: Snapshot, path: Path): Hop[] {
   ];
 }
 
-/** What of both directions guests that send to each other take: transmit up to the bridge or the NIC's switch, then receive. */
 const BETWEEN_SENT = ['application to device', 'answers to device', 'netfront to netback', 'netback, transmit'];
 const BETWEEN_RECEIVED = ['netfront', 'netfront to stack', 'stack', 'stack to application'];
 
+/** What of both directions guests that send to each other take: transmit up to the bridge or the NIC's switch, then receive. */
 export function betweenHops(c: Snapshot, path: Path): Hop[] {
   const split = path === 'split';
   const sent = [...BETWEEN_SENT, 'errors of netback'];
