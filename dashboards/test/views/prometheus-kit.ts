@@ -181,11 +181,8 @@ export interface Span {
   high: number;
 }
 
-/** Growth of a counter from one moment to another, from its samples.
- *
- *  Samples lie a second apart and rarely at the ends. What happened between a sample and an end went on at a rate
- *  like those seen in this run, or as far beyond them as they are apart: the slowest gives one limit, the fastest the
- *  other, and they are close unless the machine was busy with something else. Before `from` there is the same load, for a configuration warms up before it is measured.
+/** Growth of a counter from one moment to another, from its samples: at least what those in between say, at most what those around
+ *  them say. Whatever the machine did meanwhile, it lies between the two.
  *  @param rest from when to when nothing moves after `to`: a sample in it has the final value, and `resting` is said
  *  @returns NaN with fewer than two samples in between, or none on either side */
 export function growth(
@@ -200,19 +197,9 @@ export function growth(
   const resting = samples.find((s) => s.time >= rest[0] && s.until <= rest[1]);
   const [first, last] = [inside[0], inside.at(-1)];
   if (!first || !last || !before || !after || inside.length < 2) return { low: NaN, high: NaN, resting: false };
-  const rates = inside.map((s, i) => {
-    const previous = inside[i - 1] ?? before;
-    return (s.value - previous.value) / (s.until - previous.until);
-  });
-  const spread = Math.max(...rates) - Math.min(...rates);
-  const slowest = Math.max(0, Math.min(...rates) - spread);
-  const fastest = Math.max(...rates) + spread;
-  const start = (rate: number, seconds: number): number => Math.max(before.value, first.value - rate * seconds);
-  const end = (rate: number, seconds: number): number =>
-    resting?.value ?? Math.min(after.value, last.value + rate * seconds);
   return {
-    low: end(slowest, to - last.until) - start(slowest, first.time - from),
-    high: end(fastest, to - last.time) - start(fastest, first.until - from),
+    low: (resting ?? last).value - first.value,
+    high: (resting ?? after).value - before.value,
     resting: resting !== undefined,
   };
 }

@@ -107,7 +107,7 @@ t.test('Prometheus and a comparison', { skip: missing(), timeout: 500_000 }, asy
         // A busy machine misses a scrape now and then: too few samples say nothing of a run of seconds.
         if (Number.isNaN(said.low + said.high)) t.comment(`${what}: too few samples`);
         else {
-          within(t, said, figure, 0.05, what);
+          within(t, said, figure, 1e-9, what);
           judged++;
         }
       }
