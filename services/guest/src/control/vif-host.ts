@@ -1,5 +1,5 @@
-/** What a vif needs of the service that it runs in, as narrow as can be: tests put their own behind it;
- *  and the senders of a guest as one. */
+/** What a vif needs of the service that it runs in, as narrow as can be: tests put their own behind it.
+ *  One of its parts is put together here: the senders of a guest, which a vif sees as one (txUsers). */
 import type { RxSink, TxDevice } from '@grantline/measure';
 import type { DomId } from '@grantline/base';
 import type { RxProbe, FrameProbe } from '@grantline/observe';
