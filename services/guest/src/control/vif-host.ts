@@ -6,7 +6,7 @@ import type { RxProbe, FrameProbe } from '@grantline/observe';
 import type { CounterBlock, Poller, Mem, Logs, Laps } from '@grantline/machine';
 import type { EventChannel, GrantTable, XenstoreClient } from '@grantline/xen';
 import type { HypervisorClient } from '@grantline/service';
-import type { PagePool } from '../data/rx-buffers.js';
+import type { PagePool } from '../data/page-pool.js';
 import type { After } from '../data/pool-client.js';
 
 export type Channel = Pick<EventChannel, 'port' | 'notify' | 'onEvent' | 'close'>;
