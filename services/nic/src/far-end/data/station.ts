@@ -1,5 +1,6 @@
 /** A station lives at the far end of the cable for as long as the testbed does: the outer TCP/IP stack, a TAP device. It takes the
- *  frames that the NIC sends and that are not the measuring sink's, and sends frames into the NIC beside any load. */
+ *  frames that the NIC sends and that are not the measuring sink's (FarEndSwitch), and sends frames into the NIC beside any load
+ *  (StationPort). */
 import { isMacAt, type Mac } from '@grantline/frames';
 import { slots, NIC_CPU, type CounterBlock, type Mem, type Laps, type Poller } from '@grantline/machine';
 import { CABLE_COUNTERS, EGRESS_COUNTERS } from '@grantline/observe';
