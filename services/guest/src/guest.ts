@@ -13,7 +13,7 @@ import { AppControl } from './control/app-control.js';
 import { addPoolRoute, keepPool } from './control/pool-api.js';
 import { FrontVif, readOwnAddress } from './control/front-vif.js';
 import { TapGuest, openGuestTap } from './control/tap-guest.js';
-import { PagePool } from './data/rx-buffers.js';
+import { PagePool } from './data/page-pool.js';
 
 /** Addresses only: memory, event pages, counters, and what the applications keep (256 MiB when all is recorded). */
 const SPACE_BYTES = 576 << 20;

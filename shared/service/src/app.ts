@@ -2,7 +2,7 @@
  *
  *      const s = await startService({ kind: 'guest', spaceBytes: 64 << 20, components: GUEST_CPU });
  *      const net = new GuestNet(...);
- *      s.add({ poller: net, dueUs: () => net.dueUs(), dump: { net: () => net.describe() } });      // parts.ts
+ *      s.add({ poller: net, dueUs: () => net.dueUs(), dump: { net: () => net.describe() } });      // Part
  *      await s.open();     // listens, announces the URL, is ready
  *
  *  Order: environment, log, hypervisor, drop of privileges, and only then memory, whose descriptors the hypervisor hands

@@ -109,7 +109,8 @@ export class Lifeline {
   }
 }
 
-/** What every main does the same way: bad input is one line and exit code 2, our own fault is a logged stack and 1. Afterwards the process lives as long as what main started.
+/** What every main does the same way: bad input is one line and exit code 2, our own fault is a logged stack and 1.
+ *  Afterwards the process lives as long as what main started.
  *  @param kind names the service in the one line */
 export async function runMain(kind: ServiceKind, main: () => Promise<void> | void): Promise<void> {
   const end = (err: unknown): void => void report(kind, err);

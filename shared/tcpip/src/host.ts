@@ -6,10 +6,6 @@ import { NET_COUNTERS } from './counters.js';
 import type { NetSettings } from './settings.js';
 import { TimerHeap } from './storage/timer-heap.js';
 
-/** What the stack stands on: something that takes frames to the wire, and hands frames in by NetStack.input.
- *
- *  Frames lie in the memory that stack and link share (one Mem); offsets are the currency, nothing is allocated for a
- *  frame. */
 /** The device has verified the checksum of the transport header (and of the IP header). */
 export const RX_CHECKSUM_OK = 1;
 /** The sender sits on the same machine and left the checksum to a device that the packet never met: the field holds the

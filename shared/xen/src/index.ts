@@ -64,7 +64,8 @@ export {
   type WireEvent,
 } from './hypervisor/hypervisor-port.js';
 export { XenstoreClient, parseNumber, type XenstoreOp } from './hypervisor/xenstore-client.js';
-export { DeviceQueue, DriverQueue, type DeviceEnd } from './nicq/rx-queue.js';
+export type { DeviceEnd } from './nicq/queue-ends.js';
+export { DeviceQueue, DriverQueue } from './nicq/rx-queue.js';
 export { TxDeviceQueue, TxDriverQueue } from './nicq/tx-queue.js';
 export { BackRing, FrontRing } from './ring/shared-ring.js';
 export { idxAdd, idxDist, ringIdx, type RingIdx } from './ring/indices.js';

@@ -1,5 +1,5 @@
 /** What the application of `native` sends through: a NIC transmit queue of the driver domain's own, with buffers that are in
- *  the DMA table for as long as it lives. */
+ *  the DMA table for as long as it lives; and what a run has it send (prepareNativeSend). */
 import { parseDomId, UndoStack } from '@grantline/base';
 import { frontendPath, type XenstoreClient } from '@grantline/xen';
 import type { SendControl } from '@grantline/service';

@@ -72,7 +72,7 @@ export async function makeNicRx(
   // The NIC is off the queue then: after the replies that are due, what is still pinned is unpinned.
   undo.push(async () => {
     rx.drain();
-    while (rx.pins.inFlight > 0 && !host.client.closed) await pause(1);
+    while (rx.slowLoop.inFlight > 0 && !host.client.closed) await pause(1);
     const batch = new UnmapBatch(host.client, RX_RING_SIZE);
     rx.takePins((handle, dpn) => batch.put(handle, dpn));
     await sendRest(batch, counters, C.unpinOps, C.hypercalls);

@@ -1,4 +1,5 @@
-/** The guest's vif: the frontend's half of the handshake (shared/xen/src/xenbus/frontend.ts), and what it connects. */
+/** The guest's vif: the frontend's half of the handshake (shared/xen/src/xenbus/frontend.ts), and what it connects; and the
+ *  addresses that the toolstack gave it (readOwnAddress). */
 import { NETWORK_PREFIX, DOMID_DRIVER, parseDomId, type DomId, type Factors } from '@grantline/base';
 import {
   frontendPath,

@@ -1,4 +1,5 @@
-/** What the guest serves on its TCP/IP stack: the web application on port 80, and what measures TCP: echo, discard, chargen (RFC 862 to 864). */
+/** What the guest serves on its TCP/IP stack: the web application on port 80, and what measures TCP: echo, discard, chargen
+ *  (RFC 862 to 864). */
 import { setFlagsFromString } from 'node:v8';
 import { slots, type CounterBlock } from '@grantline/machine';
 import { WEB_COUNTERS } from '@grantline/observe';

@@ -1,12 +1,12 @@
-/** What a vif needs of the service that it runs in, as narrow as can be: tests put their own behind it;
- *  and the senders of a guest as one. */
+/** What a vif needs of the service that it runs in, as narrow as can be: tests put their own behind it.
+ *  One of its parts is put together here: the senders of a guest, which a vif sees as one (txUsers). */
 import type { RxSink, TxDevice } from '@grantline/measure';
 import type { DomId } from '@grantline/base';
 import type { RxProbe, FrameProbe } from '@grantline/observe';
 import type { CounterBlock, Poller, Mem, Logs, Laps } from '@grantline/machine';
 import type { EventChannel, GrantTable, XenstoreClient } from '@grantline/xen';
 import type { HypervisorClient } from '@grantline/service';
-import type { PagePool } from '../data/rx-buffers.js';
+import type { PagePool } from '../data/page-pool.js';
 import type { After } from '../data/pool-client.js';
 
 export type Channel = Pick<EventChannel, 'port' | 'notify' | 'onEvent' | 'close'>;

@@ -21,7 +21,7 @@ import { CounterBlock, type Poller, memOver } from '@grantline/machine';
 import { NETFRONT_COUNTERS, NETFRONT_TX_COUNTERS, DRIVER_COUNTERS } from '@grantline/observe';
 import { FrontVif } from '../../src/control/front-vif.js';
 import type { VifHost } from '../../src/control/vif-host.js';
-import { PagePool } from '../../src/data/rx-buffers.js';
+import { PagePool } from '../../src/data/page-pool.js';
 
 const PAGES = 1024;
 export const GUEST = parseDomId(1);

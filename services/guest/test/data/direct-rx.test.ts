@@ -4,7 +4,8 @@ import { DOMID_NIC } from '@grantline/base';
 import { CounterBlock, memOver } from '@grantline/machine';
 import { NETFRONT_COUNTERS, DRIVER_COUNTERS } from '@grantline/observe';
 import { DIRECT_FAULTS, DirectRx } from '../../src/data/direct-rx.js';
-import { PagePool, RxBuffers } from '../../src/data/rx-buffers.js';
+import { PagePool } from '../../src/data/page-pool.js';
+import { RxBuffers } from '../../src/data/rx-buffers.js';
 
 function makeDirect(bytes = 2048, batching = true) {
   const mem = memOver(new ArrayBuffer(1025 * 4096));

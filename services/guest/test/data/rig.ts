@@ -17,7 +17,8 @@ import { DOMID_DRIVER } from '@grantline/base';
 import { CounterBlock, memOver } from '@grantline/machine';
 import { NETFRONT_COUNTERS } from '@grantline/observe';
 import { NetfrontRx } from '../../src/data/netfront-rx.js';
-import { PagePool, RxBuffers } from '../../src/data/rx-buffers.js';
+import { PagePool } from '../../src/data/page-pool.js';
+import { RxBuffers } from '../../src/data/rx-buffers.js';
 
 export const PAGES = 1024;
 

@@ -1,5 +1,5 @@
 /** One domain's connection: tells messages apart, keeps hypercall replies in order, and bounds what a domain can make
- *  the hypervisor hold for it. */
+ *  the hypervisor hold for it, and, of a guest, how much of the hypervisor's time it takes (TimeShare). */
 import type { RawData, WebSocket } from 'ws';
 import type { DomId } from '@grantline/base';
 import type { HypercallRunner, Reply } from './hypercall-runner.js';

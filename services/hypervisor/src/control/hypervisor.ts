@@ -182,7 +182,8 @@ export class Hypervisor implements Parts {
         key: o.token,
         counterFile: this.counterFile,
         dump: () => dump(this),
-        // Right before the clocks are read: what was spent since the request came would be missing from the parts here, and be too much next time.
+        // Right before the clocks are read: what was spent since the request came would be missing from the parts here, and be too
+        // much next time.
         settle: () => this.accounting.settle(),
         gauges: () => readings(this),
       },

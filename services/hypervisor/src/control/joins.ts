@@ -1,5 +1,6 @@
 /** Services that come by themselves (containers): a caller with the join token of a kind becomes a domain of that kind by
- *  connecting, and stays one for as long as the connection. docs/adr/0013. */
+ *  connecting, and stays one for as long as the connection. Guests show first from which container they come (Places).
+ *  docs/adr/0013. */
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { ownPlace, placeOf } from '@grantline/xen';
 import { nowNs, allowedCores, coreFor, type DomId } from '@grantline/base';

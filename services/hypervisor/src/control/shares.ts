@@ -1,5 +1,5 @@
-/** What each domain shares with others, who may have a descriptor of it, and the tickets for these: docs/wire/control-plane.md section 2. There is
- *  no file: who is given no descriptor has no way to it. */
+/** What each domain shares with others, who may have a descriptor of it, and the tickets for these: docs/wire/control-plane.md
+ *  section 2. There is no file: who is given no descriptor has no way to it. */
 import { randomBytes } from 'node:crypto';
 import { closeSync, constants, openSync, writeSync } from 'node:fs';
 import { nowNs, DOMID_CONTROL, DOMID_DRIVER, DOMID_NIC, PAGE_SIZE, type DomId, type Port } from '@grantline/base';

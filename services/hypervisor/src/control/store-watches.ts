@@ -1,5 +1,6 @@
 /** Who wants to hear of which path. Events are collected and handed out after the change is complete, so that a
- *  watcher never sees a half-done transaction and a caller has its reply before its own events. */
+ *  watcher never sees a half-done transaction and a caller has its reply before its own events. WatchDelivery brings them
+ *  to the domains, as fast as each reads. */
 import type { DomId } from '@grantline/base';
 import type { HypercallServer } from './hypercall-server.js';
 import { StoreError, namesOf } from './store-node.js';

@@ -106,7 +106,8 @@ const handlesOf = (domid: number): number =>
 /** The two halves of a mapping. */
 const HALVES = GNTMAP_HOST_MAP | GNTMAP_DEVICE_MAP;
 
-/** Which grants of others a domain has mapped: the handle table of one grantee. Source: Xen common/grant_table.c, grant_mapping. A handle is a small number that means something to its owner only. */
+/** Which grants of others a domain has mapped: the handle table of one grantee. A handle is a small number that means something to
+ *  its owner only. Source: Xen common/grant_table.c, grant_mapping. */
 class Maptrack {
   readonly capacity: number;
   readonly granter: Uint16Array;

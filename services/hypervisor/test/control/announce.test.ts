@@ -5,7 +5,7 @@ import { hostname } from 'node:os';
 import { join } from 'node:path';
 import t, { type Test } from 'tap';
 import { WebSocket } from 'ws';
-import { whyNotOwn } from '../../src/control/control-ops.js';
+import { whyNotOwn } from '../../src/control/announced.js';
 import { bed, listening, Peer, type Bed } from './bed.js';
 
 /** A guest at the socket file, as services of this machine are. */

@@ -79,6 +79,21 @@ t.test('bad input is 400 with one line that says what and what is allowed', asyn
   await http.close();
 });
 
+t.test('a load that found no memory for what it holds back takes it when there is some again', async (t) => {
+  const { http, loads, post, space } = await server();
+  const mapPrivate = space.mapPrivate.bind(space);
+  let calls = 0;
+  space.mapPrivate = (bytes, populate) => {
+    if (++calls === 2) throw new RangeError('no room');
+    return mapPrivate(bytes, populate);
+  };
+  t.match(await post(generate), { status: 500 });
+  t.match(await post(generate), { status: 200, body: { state: 'running' } });
+  const { templatesAt, holdAt } = loads as unknown as { templatesAt: number; holdAt: number };
+  t.ok(templatesAt >= 0 && holdAt >= 0 && templatesAt !== holdAt);
+  await http.close();
+});
+
 t.test('a capture is loaded, its hosts are told, and its frames are padded and have their new addresses', async (t) => {
   const { http, upload, post, space, loads } = await server();
   const map = encodeURIComponent(JSON.stringify([{ from: '3a:fd:14:79:39:01', to: '02:00:00:00:00:01' }]));

@@ -201,6 +201,22 @@ t.test(
   },
 );
 
+t.test('H43: counters that are reset meanwhile are no frame: the second goes on', (t) => {
+  const kit = new Kit();
+  const a = kit.queue(1, 1);
+  kit.nic.attach(a.queue, MAC_A, null);
+  const off = kit.frame(MAC_A, 60);
+  a.postPages(1);
+  t.equal(kit.receive(off, 60), DELIVERED);
+  t.equal(kit.receive(off, 60), NO_BUFFER);
+  a.queue.counters.reset();
+  kit.laps.now += STARVED_NS - 1;
+  t.equal(kit.receive(off, 60), NO_BUFFER);
+  kit.laps.now += 1;
+  t.equal(kit.receive(off, 60), DROPPED);
+  t.end();
+});
+
 t.test('runts, giants and frames for nobody drop with their own counters', (t) => {
   const kit = new Kit();
   const off = kit.frame(MAC_A, 9015);

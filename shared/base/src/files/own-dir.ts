@@ -1,6 +1,8 @@
-/** Whose a directory is, and where a testbed lies when nobody says. The testbed's directory holds the operator's token, says which processes belong to the testbed, and is removed
- *  as a whole: it must be ours, or others decide what we read, end and overwrite. Its usual place, /dev/shm, is everybody's, and its
- *  name can be foreseen; so who made it is asked each time, and root is asked as everybody else. */
+/** Whose a directory is, and where a testbed lies when nobody says.
+ *
+ *  The testbed's directory holds the operator's token, says which processes belong to the testbed, and is removed as a whole: it must
+ *  be ours, or others decide what we read, end and overwrite. Its usual place, /dev/shm, is everybody's, and its name can be foreseen;
+ *  so who made it is asked each time, and root is asked as everybody else. */
 import {
   existsSync,
   statSync,

@@ -1,4 +1,5 @@
-/** A service's counters and the file that they are in, shared memory as all that services share: a JSON table of contents and the blocks it names.
+/** A service's counters and the file that they are in, shared memory as all that services share: a JSON table of contents and the
+ *  blocks it names.
  *
  *    0        4         8            16              65536
  *    | magic  | version | toc bytes  | toc (JSON)    | blocks ...

@@ -276,9 +276,10 @@ class PatternChecker {
     this.classes = 0;
     this.opened = 0;
     this.corrupt = 0;
-    payloads.forEach((bytes) => {
+    for (let i = 0; i < payloads.length; i++) {
+      const bytes = payloads[i];
       if (bytes >= STAMP_BYTES && bytes <= MAX_PAYLOAD) this.placeFor(bytes, 0);
-    });
+    }
   }
 
   /** Where a payload is to be copied to; the stamp is then its last 18 bytes, and accept or reject must follow.

@@ -1,4 +1,5 @@
-/** What the application in a guest answers by HTTP, for it and for those that load and check it. docs/http.md */
+/** What the application in a guest answers by HTTP, for it and for those that load and check it: names, limits, answers,
+ *  and the pattern that bodies consist of. docs/http.md */
 import { Type, type Static } from '@sinclair/typebox';
 import { Rng } from '@grantline/base';
 

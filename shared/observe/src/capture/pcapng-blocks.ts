@@ -1,5 +1,6 @@
 /** Blocks of a pcapng file that are not packets, little-endian, and what a packet block consists of: the ring of a capture
- *  writes those in place (capture-ring.ts). Source: draft-ietf-opsawg-pcapng. docs/wire/capture.md. */
+ *  writes those in place (capture-ring.ts). What the section's block says of machine and program is asked here too (sectionInfo).
+ *  Source: draft-ietf-opsawg-pcapng. docs/wire/capture.md. */
 import { arch, cpus, release, type } from 'node:os';
 import { buildInfo } from '@grantline/base';
 import { PCAPNG_BYTE_ORDER, PCAPNG_INTERFACE, PCAPNG_SECTION } from './pcapng.js';

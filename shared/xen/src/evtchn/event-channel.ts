@@ -1,4 +1,5 @@
-/** One end of an event channel, as the services use it, with what it is made of: the peer, and what damps one that storms. docs/wire/event-channel.md. */
+/** One end of an event channel, as the services use it, with what it is made of: the peer, and what damps one that storms.
+ *  docs/wire/event-channel.md. */
 import type { AddressSpace, Notify, Ringer } from '@grantline/machine';
 import type { DomId, Port } from '@grantline/base';
 import { EventSide } from './event-side.js';

@@ -7,7 +7,8 @@
  *  the port, which only reads the elements; put refuses then. Words of an element that are always 0 (upper halves, padding, the
  *  OUT fields) are so from the start, and nobody writes them.
  *
- *  The hypervisor has one ReceivedBatch for all: the copy in which it judges what came. */
+ *  The hypervisor has one ReceivedBatch for all: the copy in which it judges what came. It has that one user, and is here so that
+ *  both ends of the one layout are in one file. */
 import {
   COPY_BYTES,
   COPY_DST_DOMID,

@@ -9,7 +9,8 @@ import { SHARED_SOCKET } from './hypervisor-port.js';
 const OWN = '/proc/self/ns/mnt';
 const FORM = /^mnt:\[\d+\]$/;
 
-/** @returns the name under which it has been shown, for `x-grantline-place`; null when it cannot be: there is no such thing, or nobody to look */
+/** @returns the name under which it has been shown, for `x-grantline-place`; null when it cannot be: there is no such thing, or nobody
+ *  to look */
 export async function showPlace(dir: string): Promise<string | null> {
   let fd = -1;
   try {

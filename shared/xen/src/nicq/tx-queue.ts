@@ -5,7 +5,7 @@ import { NICTX_SIZE, txHeaders, txOrder } from '../abi/nic-tx-queue.js';
 import { PAGE_SIZE } from '@grantline/base';
 import type { Mem } from '@grantline/machine';
 import { ringIdx, type RingIdx } from '../ring/indices.js';
-import { DeviceEnd, DriverEnd } from './rx-queue.js';
+import { DeviceEnd, DriverEnd } from './queue-ends.js';
 
 const MASK = NICTX_SIZE - 1;
 

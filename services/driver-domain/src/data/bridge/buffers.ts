@@ -1,4 +1,5 @@
-/** The driver domain's own receive buffers: pages of its memory that the NIC's default queue writes.
+/** What the bridge's frames lie in: the driver domain's own receive buffers, pages of its memory that the NIC's default queue
+ *  writes (Buffers), and pages of other guests that packets came from (ForeignFrames).
  *
  *  A frame is named by its first buffer; a frame longer than a page goes on in `next`. Each user of a frame holds a
  *  reference (flooding makes several holders); with the last one the buffers are free to be posted again. Frames in guests'

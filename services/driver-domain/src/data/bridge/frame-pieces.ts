@@ -1,5 +1,6 @@
 /** Walks the bytes of a frame that the bridge brought, piece by piece, wherever they lie: in our own buffers, or in another
- *  guest's pages (its own header, the copied header of its packet, the slots). A walker is used for frame after frame. */
+ *  guest's pages (its own header, the copied header of its packet, the slots). A walker is used for frame after frame; the one of
+ *  BridgeProbe shows frames to captures. */
 import { NETBACK_DROP, NOT_DROPPED, INBOUND, NO_PROBE, type FrameProbe } from '@grantline/observe';
 import { NETBACK_HEADER_BYTES } from '@grantline/xen';
 import { PAGE_SHIFT, PAGE_SIZE } from '@grantline/base';

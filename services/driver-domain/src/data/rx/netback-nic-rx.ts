@@ -35,8 +35,8 @@ export interface NicRxOptions extends QueueOptions {
 
 export class NetbackNicRx extends VifPart implements PoolUser {
   probe: FrameProbe = NO_PROBE;
-  /** The slow loop. */
-  readonly pins: PinnedRx;
+  /** For requests whose grants are not in the pool. */
+  readonly slowLoop: PinnedRx;
   private readonly o: NicRxOptions;
   private readonly pooled: PooledRx;
   /** Of captures: bytes of the frame whose last buffer has not come. */
@@ -49,29 +49,29 @@ export class NetbackNicRx extends VifPart implements PoolUser {
     const frames = new NicFrames(counters);
     const shared = { mem, slots, queue, pool, counters, frames, postedSlot: new Uint8Array(NICQ_SIZE) };
     this.pooled = new PooledRx(shared);
-    this.pins = new PinnedRx({ ...shared, granter, meter, onReply: () => this.replied() });
+    this.slowLoop = new PinnedRx({ ...shared, granter, meter, onReply: () => this.replied() });
   }
 
   poll(): number {
     if (this.stopped) return 0;
-    const { pins } = this;
+    const { slowLoop } = this;
     const { slots, counters, meter, queue } = this.o;
     const rspBefore = slots.ring.rspProdPvt;
-    pins.blocked = false;
-    let work = this.pins.settle();
+    slowLoop.blocked = false;
+    let work = this.slowLoop.settle();
     work += this.takeCompletions();
     if (!this.stopped) work += this.takeRequests();
     if (this.stopped) return work;
-    if (pins.slow > 0) {
-      pins.post();
-      pins.answer();
+    if (slowLoop.slow > 0) {
+      slowLoop.post();
+      slowLoop.answer();
     }
     if (slots.ring.rspProdPvt !== rspBefore) {
       notifyIf(slots.ring.push(), this.o.guest, counters.v, C.notifications, C.suppressed);
     }
     if (queue.publish()) this.o.nic.notify();
     meter.lap(CPU.netback);
-    if (pins.slow > 0) this.pins.flush();
+    if (slowLoop.slow > 0) this.slowLoop.flush();
     if (work > 0) counters.commit();
     return work;
   }
@@ -82,7 +82,7 @@ export class NetbackNicRx extends VifPart implements PoolUser {
     // While the NIC has plenty of buffers, more of them can wait: what it completes wakes us anyway.
     const requests = slots.ring.arm(slots.unanswered() >= PLENTY ? PLENTY : 1);
     const completions = queue.arm();
-    return (requests || completions) && !this.pins.blocked;
+    return (requests || completions) && !this.slowLoop.blocked;
   }
 
   markInUse(marks: Uint8Array): void {
@@ -93,9 +93,9 @@ export class NetbackNicRx extends VifPart implements PoolUser {
   stop(): void {
     if (this.stopped) return;
     this.stopped = true;
-    this.o.counters.v[C.dropDisabled] += this.pins.unansweredFrames();
+    this.o.counters.v[C.dropDisabled] += this.slowLoop.unansweredFrames();
     // Replies that came since the last poll: nobody else will look at them.
-    this.pins.settle();
+    this.slowLoop.settle();
     this.o.counters.commit();
   }
 
@@ -114,7 +114,7 @@ export class NetbackNicRx extends VifPart implements PoolUser {
 
   /** After stop: see PinnedRx. */
   takePins(each: (handle: number, dpn: number) => void): void {
-    this.pins.takePins(each);
+    this.slowLoop.takePins(each);
   }
 
   describe(): Record<string, unknown> {
@@ -122,15 +122,15 @@ export class NetbackNicRx extends VifPart implements PoolUser {
     return {
       fedBy: 'nic',
       stopped: this.stopped,
-      slow: this.pins.slow,
-      pinCallsInFlight: this.pins.inFlight,
+      slow: this.slowLoop.slow,
+      pinCallsInFlight: this.slowLoop.inFlight,
       ring: slots.ring.describe(),
       queue: queue.describe(),
     };
   }
 
   private replied(): void {
-    if (this.stopped) this.pins.settle();
+    if (this.stopped) this.slowLoop.settle();
     else this.o.loop.schedule(this);
   }
 
@@ -143,8 +143,8 @@ export class NetbackNicRx extends VifPart implements PoolUser {
     }
     if (n === 0) return 0;
     let taken = n;
-    if (this.pins.slow === 0) this.pooled.complete(n);
-    else taken = this.pins.complete(n);
+    if (this.slowLoop.slow === 0) this.pooled.complete(n);
+    else taken = this.slowLoop.complete(n);
     if (this.probe.on) this.capture(taken);
     queue.consume(taken);
     return taken;
@@ -172,7 +172,7 @@ export class NetbackNicRx extends VifPart implements PoolUser {
   }
 
   private takeRequests(): number {
-    const { pins } = this;
+    const { slowLoop } = this;
     const { slots, counters } = this.o;
     const n = slots.ring.unconsumed();
     if (n < 0) {
@@ -180,10 +180,10 @@ export class NetbackNicRx extends VifPart implements PoolUser {
       return 0;
     }
     if (n === 0) return 0;
-    let taken = pins.slow === 0 ? this.pooled.post(n) : 0;
-    if (taken < n) taken += pins.take(n - taken);
+    let taken = slowLoop.slow === 0 ? this.pooled.post(n) : 0;
+    if (taken < n) taken += slowLoop.take(n - taken);
     counters.v[C.requests] += taken;
-    if (pins.impossible) {
+    if (slowLoop.impossible) {
       counters.v[C.badRequests]++;
       this.fault('rx ring: a buffer reaches over the end of its page');
     }

@@ -2,7 +2,8 @@
  *  (only) leave by the uplink. docs/wire/transmit.md section 8.
  *
  *  A bulk packet goes as it is to a guest that takes such (feature-gso-tcpv4), with its mss as extra info; for others it is cut
- *  here, in software: a header is made for each segment; the payload stays where it is. Checksums are not filled in: the receiver is told so, as netif has it. */
+ *  here, in software: a header is made for each segment; the payload stays where it is. Checksums are not filled
+ *  in: the receiver is told so, as netif has it. */
 import { NETBACK_HEADER_BYTES, NETRXF_CSUM_BLANK, NETRXF_DATA_VALIDATED, NETTXF_CSUM_BLANK } from '@grantline/xen';
 import { Cutter, ETH_MAX_FRAME, tcpAt, TO_ALL } from '@grantline/frames';
 import type { Mem } from '@grantline/machine';

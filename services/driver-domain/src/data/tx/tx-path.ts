@@ -1,5 +1,6 @@
 /** The way of a packet through netback after it was taken from the ring: header and pages at hand, judged, handed to a NIC
- *  queue or to the bridge, given back, answered. docs/wire/transmit.md. */
+ *  queue or to the bridge, given back, answered. TxHeader judges the copied header, TxProbe shows packets to captures.
+ *  docs/wire/transmit.md. */
 import {
   NICTX_CSUM_TCP,
   NICTX_CSUM_UDP,

@@ -1,7 +1,8 @@
 /** Takes packets from a transmit ring by Xen's rules. Source: Linux drivers/net/xen-netback/netback.c (xenvif_tx_build_gops,
  *  xenvif_count_requests, xenvif_get_extras, xenvif_set_skb_gso). docs/wire/transmit.md has the table.
  *
- *  Each slot is copied once and the copy judged. What cannot be breaks the vif; what is only wrong costs the packet. */
+ *  Each slot is copied once and the copy judged. What cannot be breaks the vif; what is only wrong costs the packet. The copies
+ *  are kept in TxPackets until they are answered; packets wait for whatever is next in a PacketFifo. */
 import {
   NETBACK_HEADER_BYTES,
   NETBACK_SLOTS_FATAL,

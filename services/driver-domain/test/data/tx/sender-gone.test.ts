@@ -124,10 +124,10 @@ t.test('so it is with pins of receive buffers', (t) => {
   const y = new NicBase({ guestPages: 8 });
   y.front.post(RX, 0);
   y.rx.poll();
-  t.equal(y.rx.pins.inFlight, 1);
+  t.equal(y.rx.slowLoop.inFlight, 1);
   y.xen.replyAll();
   y.rx.stop();
-  t.equal(y.rx.pins.inFlight, 0);
+  t.equal(y.rx.slowLoop.inFlight, 0);
   const pinned: number[] = [];
   y.rx.takePins((handle) => pinned.push(handle));
   t.equal(pinned.length, 1, 'and the page is let go of');

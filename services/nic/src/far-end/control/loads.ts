@@ -80,10 +80,9 @@ export class Loads {
     const imix = body.frameBytes === 'imix';
     const sizes = imix ? IMIX_BYTES : [body.frameBytes as number];
     const spec = { seed: body.seed, flows: flowsOf(body), sizes, protocol: body.protocol };
-    if (this.templatesAt < 0) {
-      this.templatesAt = this.space.mapPrivate(TEMPLATE_BYTES);
-      this.holdAt = this.space.mapPrivate(MAX_GUESTS * HOLD_BYTES);
-    }
+    // Each under a test of its own: the second may fail, and what there is of the first serves the next load.
+    if (this.templatesAt < 0) this.templatesAt = this.space.mapPrivate(TEMPLATE_BYTES);
+    if (this.holdAt < 0) this.holdAt = this.space.mapPrivate(MAX_GUESTS * HOLD_BYTES);
     const templates = new FlowTemplates(this.space, spec, this.templatesAt);
     const plan = {
       guests: body.guests.length,

@@ -1,4 +1,5 @@
-/** The cable into the NIC: what every sender does around its frames. One burst is: `arrived`, `open`, frames, `close`. */
+/** The cable into the NIC: what every sender does around its frames. One burst is: `arrived`, `open`, frames,
+ *  `close`. When frames are on the wire, by the link's rate, Pacer says. */
 import * as frames from '@grantline/frames';
 import { slots, NIC_CPU, type CounterBlock, type Poller, type CpuMeter } from '@grantline/machine';
 import { CABLE_COUNTERS } from '@grantline/observe';

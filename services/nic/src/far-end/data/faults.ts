@@ -1,5 +1,5 @@
 /** The injector on one direction of the cable: seeded loss, duplication, corruption, reordering and delay, at most one of
- *  them for a frame, each counted. Off, there is none of it. docs/measuring.md.
+ *  them for a frame, each counted. Off, there is none of it. docs/latency.md.
  *
  *  A decision is drawn when a frame is carried on, not when it is looked at: one that finds no buffer and is offered
  *  again meets the same fate. What is held is bounded; a fault that finds no room is left out and counted as `full`. */

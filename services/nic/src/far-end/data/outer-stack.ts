@@ -8,7 +8,11 @@ import { tcpAt, ETH_MIN_FRAME, PacketCutter } from '@grantline/frames';
 import { NetStack, type HostAddress, type NetLink, type Secret } from '@grantline/tcpip';
 import type { Cable } from './cable.js';
 import { BURST_FRAMES } from '../../hardware/data/nic.js';
-import { SENT, StationPort, WAITS, type Station } from './station.js';
+import { OFFER_SENT, OFFER_WAITS, StationPort, type Station } from './station.js';
+
+// Local, so that the engine folds them into the code: see shared/frames/src/flow-templates.ts.
+const SENT = OFFER_SENT;
+const WAITS = OFFER_WAITS;
 
 const C = slots(CABLE_COUNTERS);
 const CPU = slots(NIC_CPU);

@@ -1,4 +1,5 @@
-/** Sends the frames of a capture, in their order: at the recorded pace, at a multiple of it, or as fast as they go. */
+/** Sends the frames of a capture, in their order: at the recorded pace, at a multiple of it, or as fast as they go; and the
+ *  memory that they lie in (CaptureStore). */
 import { STORE_BYTES, storedBytes, type Capture, type MacRewriter } from '@grantline/observe';
 import { ETH_MIN_FRAME } from '@grantline/frames';
 import { PAGE_SIZE } from '@grantline/base';

@@ -1,5 +1,6 @@
 /** A station lives at the far end of the cable for as long as the testbed does: the outer TCP/IP stack, a TAP device. It takes the
- *  frames that the NIC sends and that are not the measuring sink's, and sends frames into the NIC beside any load. */
+ *  frames that the NIC sends and that are not the measuring sink's (FarEndSwitch), and sends frames into the NIC beside any load
+ *  (StationPort). */
 import { isMacAt, type Mac } from '@grantline/frames';
 import { slots, NIC_CPU, type CounterBlock, type Mem, type Laps, type Poller } from '@grantline/machine';
 import { CABLE_COUNTERS, EGRESS_COUNTERS } from '@grantline/observe';
@@ -39,52 +40,65 @@ interface SwitchParts {
 /** Who gets the frames that come out of the cable: those for the generator's address are the measuring sink's, all others,
  *  broadcasts among them, the station's. So a measured run and a station can be side by side. */
 export class FarEndSwitch implements FarEnd {
-  private readonly o: SwitchParts;
+  // Asked for each frame: fields of its own.
+  private readonly mem: Mem;
+  private readonly mac: Mac;
+  private readonly sink: FarEnd;
+  private readonly station: FarEnd;
+  private readonly counters: CounterBlock;
+  private readonly meter: SwitchParts['meter'];
   private forStation = false;
 
-  constructor(parts: SwitchParts) {
-    this.o = parts;
+  constructor({ mem, mac, sink, station, counters, meter }: SwitchParts) {
+    this.mem = mem;
+    this.mac = mac;
+    this.sink = sink;
+    this.station = station;
+    this.counters = counters;
+    this.meter = meter;
   }
 
   get room(): number {
-    const { sink, station } = this.o;
-    return sink.room < station.room ? sink.room : station.room;
+    return this.sink.room < this.station.room ? this.sink.room : this.station.room;
   }
 
   takesPackets(at: number): boolean {
-    return this.o.station.takesPackets?.(at) === true && !isMacAt(this.o.mem, at, this.o.mac);
+    return this.station.takesPackets?.(at) === true && !isMacAt(this.mem, at, this.mac);
   }
 
   wholePacket(at: number, bytes: number, l4: number, header: number, mss: number): void {
-    this.o.counters.v[E.toStation] += Math.ceil((bytes - header) / mss);
+    this.counters.v[E.toStation] += Math.ceil((bytes - header) / mss);
     this.forStation = true;
-    this.o.station.wholePacket?.(at, bytes, l4, header, mss);
+    this.station.wholePacket?.(at, bytes, l4, header, mss);
   }
 
   frame(head: number, headBytes: number, body: number, bodyBytes: number): void {
-    if (isMacAt(this.o.mem, head, this.o.mac)) {
-      this.o.sink.frame(head, headBytes, body, bodyBytes);
+    if (isMacAt(this.mem, head, this.mac)) {
+      this.sink.frame(head, headBytes, body, bodyBytes);
       return;
     }
-    this.o.counters.v[E.toStation]++;
+    this.counters.v[E.toStation]++;
     this.forStation = true;
-    this.o.station.frame(head, headBytes, body, bodyBytes);
+    this.station.frame(head, headBytes, body, bodyBytes);
   }
 
   settle(nowNs: number): void {
-    this.o.sink.settle(nowNs);
+    this.sink.settle(nowNs);
     if (!this.forStation) return;
     this.forStation = false;
-    this.o.meter.lap(CPU.farEnd);
-    this.o.station.settle(nowNs);
-    this.o.meter.lap(CPU.outer);
+    this.meter.lap(CPU.farEnd);
+    this.station.settle(nowNs);
+    this.meter.lap(CPU.outer);
   }
 }
 
-/** What became of a station's frame: the NIC has it; it is dropped, and counted; it has to wait, and those behind it with it. */
-export const SENT = 0;
-export const GIVEN_UP = 1;
-export const WAITS = 2;
+// What became of a station's frame: the NIC has it; it is dropped, and counted; it has to wait, and those behind it with it.
+// Local, so that the engine folds them into the code: see shared/frames/src/flow-templates.ts.
+const SENT = 0;
+const GIVEN_UP = 1;
+const WAITS = 2;
+export const OFFER_SENT = SENT;
+export const OFFER_WAITS = WAITS;
 
 /** How a station gives its frames to the NIC: one after the other, at the link's speed.
  *

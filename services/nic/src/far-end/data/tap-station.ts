@@ -21,7 +21,11 @@ import { ETH_MIN_FRAME, PacketCutter } from '@grantline/frames';
 import { PACKET_BLANK, PACKET_GSO, PACKET_MALFORMED, VnetHeader, TapWriter } from '@grantline/measure';
 import type { Cable } from './cable.js';
 import { BURST_FRAMES } from '../../hardware/data/nic.js';
-import { SENT, StationPort, WAITS, type Station } from './station.js';
+import { OFFER_SENT, OFFER_WAITS, StationPort, type Station } from './station.js';
+
+// Local, so that the engine folds them into the code: see shared/frames/src/flow-templates.ts.
+const SENT = OFFER_SENT;
+const WAITS = OFFER_WAITS;
 
 const T = slots(TAP_COUNTERS);
 const CPU = slots(NIC_CPU);

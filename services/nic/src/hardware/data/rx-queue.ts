@@ -110,9 +110,12 @@ export class NicRxQueue extends NicQueue {
   }
 
   override endBurst(): void {
-    const frames = this.counters.v[C.frames];
-    if (frames !== this.framesBefore) this.starvedSince = 0;
-    this.framesBefore = frames;
+    // Only in a burst that completed something: a counter that was reset meanwhile is no frame.
+    if (this.ring.unpublished() > 0 && this.enter()) {
+      const frames = this.counters.v[C.frames];
+      if (frames !== this.framesBefore) this.starvedSince = 0;
+      this.framesBefore = frames;
+    }
     super.endBurst();
   }
 
