@@ -13,10 +13,10 @@ function* files() {
     if (name.startsWith('grantline')) yield `/dev/shm/${name}`;
 }
 
-/** Those that load/test/tap makes: gl, the number of the test's process, and which of the three it is. `ip netns` keeps its names there. */
+/** Those that load/test/tap makes, gl and a process's number, and the benchmark of TAP devices, gb. `ip netns` keeps their names there. */
 function* namespaces() {
   for (const name of existsSync('/run/netns') ? readdirSync('/run/netns') : [])
-    if (/^gl\d+[fab]$/.test(name)) yield `network namespace ${name}`;
+    if (/^g[lb]\d+[a-z]$/.test(name)) yield `network namespace ${name}`;
 }
 
 function* processes() {
