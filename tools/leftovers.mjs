@@ -1,4 +1,4 @@
-// Fails when a testbed left a process, a shared file or a container behind.
+// Fails when a testbed left a process, a shared file, a network namespace or a container behind.
 //   node tools/leftovers.mjs              what there is now
 //   node tools/leftovers.mjs --list       the same, as lines to compare with later; never fails
 //   node tools/leftovers.mjs --but FILE   what there is now and was not when FILE was written
@@ -11,6 +11,12 @@ const CONTAINERS = ['ps', '-a', '--no-trunc', '--filter', 'name=grantline', '--f
 function* files() {
   for (const name of existsSync('/dev/shm') ? readdirSync('/dev/shm') : [])
     if (name.startsWith('grantline')) yield `/dev/shm/${name}`;
+}
+
+/** Those that load/test/tap makes, gl and a process's number, and the benchmark of TAP devices, gb. `ip netns` keeps their names there. */
+function* namespaces() {
+  for (const name of existsSync('/run/netns') ? readdirSync('/run/netns') : [])
+    if (/^g[lb]\d+[a-z]$/.test(name)) yield `network namespace ${name}`;
 }
 
 function* processes() {
@@ -43,7 +49,7 @@ function containers() {
   }
 }
 
-const found = [...files(), ...processes(), ...containers()];
+const found = [...files(), ...namespaces(), ...processes(), ...containers()];
 const [option, file = ''] = process.argv.slice(2);
 if (option === '--list') {
   for (const line of found) console.log(line);

@@ -47,6 +47,7 @@ const STEPS = /^load\/dist\/test\/(tap|containers)\//;
 /** Of a whole file, in ms: each test in it has TAP_TIMEOUT seconds or what it asks for. */
 const PATIENCE = 600_000;
 const STEPS_PATIENCE = 3_600_000;
+const LONGEST = Math.max(PATIENCE, STEPS_PATIENCE);
 /** What a test gets for ending its processes and containers, in ms. */
 const GRACE = 60_000;
 
@@ -67,7 +68,7 @@ function sweep(pid) {
 /** Ours, and of no test that runs, whatever numbers its processes have where it does. @param {string} path */
 function isOld(path) {
   const s = statSync(path, { throwIfNoEntry: false });
-  return s !== undefined && s.uid === process.getuid?.() && Date.now() - s.mtimeMs > PATIENCE;
+  return s !== undefined && s.uid === process.getuid?.() && Date.now() - s.mtimeMs > LONGEST;
 }
 
 /** @type {Set<import('node:child_process').ChildProcess>} */

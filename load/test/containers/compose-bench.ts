@@ -14,6 +14,8 @@ import { Bench, eventually, freePort, succeeded, type Running } from '../e2e/kit
 
 const PROJECT = `grantline-check-${process.pid}`;
 const LABEL = `label=com.docker.compose.project=${PROJECT}`;
+/** Which stack a call of Compose is about. */
+const STACK = ['--project-directory', REPOSITORY, '--file', join(REPOSITORY, 'docker-compose.yml')];
 const LOG_LINES = 15;
 
 /** Why containers cannot be tried here; false: they can. */
@@ -38,6 +40,7 @@ export class ComposeBench extends Bench {
   readonly ports: Record<(typeof PORTS)[number]['variable'], number>;
   /** The command, when it is interrupted, ends its stack. */
   protected override readonly graceMs = 30_000;
+  /** How Compose is called here. */
   private readonly compose: string;
 
   static async make(t: Test): Promise<ComposeBench> {
@@ -52,19 +55,20 @@ export class ComposeBench extends Bench {
     const variables = Object.entries(ports).map(([name, port]) => [name, String(port)]);
     super('compose', { COMPOSE_PROJECT_NAME: PROJECT, ...(Object.fromEntries(variables) as NodeJS.ProcessEnv) });
     this.ports = ports;
-    this.compose = `${command} --project-directory ${REPOSITORY} --file ${join(REPOSITORY, 'docker-compose.yml')}`;
+    this.compose = command;
   }
 
   /** Whatever has happened, nothing of the stack stays. */
   override async clear(): Promise<void> {
-    const left = await this.ids('ps -a').catch(() => []);
-    if (left.length > 0) await this.call('docker rm -f', ...left);
-    await this.call(`${this.compose} down --volumes --remove-orphans --timeout 5`);
+    const { stdout } = await this.clearBy(`docker ps -a -q --filter ${LABEL}`);
+    const left = stdout.split('\n').filter(Boolean);
+    if (left.length > 0) await this.clearBy('docker rm -f', ...left);
+    await this.clearBy(this.compose, ...STACK, 'down', '--volumes', '--remove-orphans', '--timeout', '5');
   }
 
   /** Ends all containers, and leaves them. */
   stop(): Promise<string> {
-    return this.must(`${this.compose} stop`);
+    return this.must(this.compose, ...STACK, 'stop');
   }
 
   /** What Docker has of this stack. No answer is not an empty one. */

@@ -28,6 +28,7 @@ export async function eventually(
 ): Promise<void> {
   let why = '';
   const isSo = async (): Promise<boolean> => {
+    why = '';
     try {
       return await so();
     } catch (error) {
@@ -81,10 +82,14 @@ export const carried = (results: CompareFile['results']): unknown[] =>
   results.map((x) => [x.config, served(x).length, x.conservation]);
 export const ALL_CARRY = configurationNames.map((config) => [config, config === 'native' ? 1 : 2, 'ok']);
 
-/** Those that have not ended: a test that is interrupted ends them. Not `once`: tap ends a process whose listeners are gone. */
+/** Those whose end is not over: a test that is interrupted ends them. */
 const benches = new Set<Bench>();
+let interrupted = false;
+// Not `once`: tap ends a process whose listeners are gone. And one interrupt is several signals: a terminal's to all processes, those
+// that npm and the runner pass on. Each of them waits for the same ends.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
   process.on(signal, () => {
+    interrupted = true;
     void Promise.allSettled([...benches].map((bench) => bench.end())).then(() => process.exit(1));
   });
 
@@ -98,8 +103,11 @@ export class Bench {
   protected readonly graceMs: number = 3000;
   /** Processes that run. */
   private readonly running = new Set<Running>();
+  /** Its end, once that has begun. */
+  private ending: Promise<void> | null = null;
 
   constructor(name: string, env: NodeJS.ProcessEnv = {}) {
+    if (interrupted) throw new Error('the tests are interrupted');
     this.env = env;
     this.home = `/dev/shm/grantline-test-${process.pid}-${name}`;
     this.dir = join(this.home, 'bed');
@@ -109,8 +117,6 @@ export class Bench {
 
   /** Starts the command. @param words its arguments, and what to set in its environment */
   start(...words: (string | NodeJS.ProcessEnv)[]): Running {
-    // A test that is interrupted may go on while it is cleared up.
-    if (!benches.has(this)) throw new Error('the test is over');
     const env = Object.assign({}, ...words.filter((w) => typeof w !== 'string')) as NodeJS.ProcessEnv;
     return this.spawn([process.execPath, COMMAND, ...words.filter((w) => typeof w === 'string')], env);
   }
@@ -119,9 +125,9 @@ export class Bench {
     return this.start(...args).ended;
   }
 
-  /** Starts another program. @param line its words, without quotes, @param more arguments as they are */
+  /** Starts another program. @param line its words, without quotes, @param more arguments as they are: paths may have spaces */
   program(line: string, ...more: string[]): Running {
-    return this.spawn([...line.split(/ +/), ...more], {});
+    return this.spawn([...words(line), ...more], {});
   }
 
   call(line: string, ...more: string[]): Promise<Ended> {
@@ -133,7 +139,14 @@ export class Bench {
     return succeeded(await this.call(line, ...more), line);
   }
 
+  /** As call, for clear(): also when the test is over. In a session of its own, which a terminal does not interrupt. */
+  protected clearBy(line: string, ...more: string[]): Promise<Ended> {
+    return new Running(this, [...words(line), ...more], {}, true).ended;
+  }
+
   private spawn(command: string[], env: NodeJS.ProcessEnv): Running {
+    // A test that is interrupted may go on while it is cleared up.
+    if (this.ending !== null) throw new Error('the test is over');
     const running = new Running(this, command, env);
     this.running.add(running);
     void running.ended.then(() => this.running.delete(running));
@@ -176,19 +189,39 @@ export class Bench {
     ];
   }
 
-  /** Ends what runs, and removes what it has made. */
-  async end(): Promise<void> {
-    benches.delete(this);
+  /** Ends what runs, and removes what it has made: once, however often it is asked to. */
+  end(): Promise<void> {
+    this.ending ??= this.endAll().finally(async () => {
+      try {
+        await this.clear();
+      } finally {
+        rmSync(this.home, { recursive: true, force: true });
+        benches.delete(this);
+      }
+    });
+    return this.ending;
+  }
+
+  private async endAll(): Promise<void> {
     for (const { child } of [...this.running].reverse()) child.kill('SIGTERM');
     await eventually('all have ended', () => this.running.size === 0, 20, this.graceMs).catch(() => {});
     for (const { child } of this.running) child.kill('SIGKILL');
-    for (const p of this.services()) process.kill(p.pid, 'SIGKILL');
-    await this.clear();
-    rmSync(this.home, { recursive: true, force: true });
+    for (const p of this.services()) killIfThere(p.pid);
   }
 
   /** Removes what is elsewhere than in its directory. */
   async clear(): Promise<void> {}
+}
+
+const words = (line: string): string[] => line.split(' ').filter(Boolean);
+
+/** A process may end between the look at it and this. */
+function killIfThere(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error;
+  }
 }
 
 export class Running {
@@ -199,7 +232,8 @@ export class Running {
   private readonly bench: Bench;
   private since = performance.now();
 
-  constructor(bench: Bench, [file, ...args]: string[], more: NodeJS.ProcessEnv) {
+  /** @param detached in a session of its own */
+  constructor(bench: Bench, [file, ...args]: string[], more: NodeJS.ProcessEnv, detached = false) {
     this.bench = bench;
     const env: NodeJS.ProcessEnv = {
       ...process.env,
@@ -212,6 +246,7 @@ export class Running {
     this.child = spawn(file, args, {
       env,
       cwd: bench.home,
+      detached,
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     this.child.stdout?.setEncoding('utf8').on('data', (text: string) => (this.stdout += text));

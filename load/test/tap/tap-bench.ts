@@ -1,7 +1,8 @@
 /** A testbed with kernels at the far end of its cable and in guests: network namespaces that a test makes and removes again, programs
  *  in them, and how they reach each other. */
 import { ok as must } from 'node:assert/strict';
-import { accessSync, constants, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Test } from 'tap';
 import { callBytes } from '../../src/base/http.js';
@@ -31,6 +32,9 @@ export function missing(): string | false {
 }
 
 export class TapBench extends Bench {
+  /** Where bodies and captures lie: shared memory, where its home is, may have no room for them. */
+  readonly files = mkdtempSync(join(tmpdir(), 'grantline-tap-'));
+
   static async make(t: Test, name: string): Promise<TapBench> {
     const bench = new TapBench(name);
     t.teardown(() => bench.end());
@@ -44,9 +48,10 @@ export class TapBench extends Bench {
   /** Only our own namespaces, and what runs in them. */
   override async clear(): Promise<void> {
     for (const ns of [FAR, ONE, TWO]) {
-      await this.call('sh -c', `ip netns pids ${ns} | xargs -r kill -9`);
-      await this.call(`ip netns del ${ns}`);
+      await this.clearBy('sh -c', `ip netns pids ${ns} | xargs -r kill -9`);
+      await this.clearBy(`ip netns del ${ns}`);
     }
+    rmSync(this.files, { recursive: true, force: true });
   }
 
   /** A testbed with kernels at the far end and in two guests, and our own stack in the third. */
@@ -72,6 +77,14 @@ export class TapBench extends Bench {
     for (const bytes of [56, 20000]) await this.ping(bytes, 10, [FAR, IP1], [FAR, IP3], [ONE, IP2]);
   }
 
+  /** An interrupt ends the testbed, and soon. */
+  async interrupt(t: Test, up: Running): Promise<void> {
+    up.signal('SIGINT');
+    const { code, seconds } = await up.ended;
+    t.equal(code, 130);
+    t.ok(seconds < 8, `after ${seconds} s`);
+  }
+
   /** A program in a namespace, until it ends. @param line its words, without quotes, @param more arguments as they are */
   inside(ns: string, line: string, ...more: string[]): Promise<Ended> {
     return this.call(`ip netns exec ${ns} ${line}`, ...more);
@@ -83,13 +96,13 @@ export class TapBench extends Bench {
   }
 
   /** A program in a namespace that stays. */
-  stay(ns: string, line: string): Running {
-    return this.program(`ip netns exec ${ns} ${line}`);
+  stay(ns: string, line: string, ...more: string[]): Running {
+    return this.program(`ip netns exec ${ns} ${line}`, ...more);
   }
 
   /** One of the programs of peers.ts. */
   peer(ns: string, role: string, address = ''): Running {
-    return this.stay(ns, `${process.execPath} ${PEERS} ${role} ${address}`.trim());
+    return this.stay(ns, '', process.execPath, PEERS, role, address);
   }
 
   /** What fetch and upload talk to. */
@@ -151,18 +164,18 @@ export class TapBench extends Bench {
 
   /** Bodies of these lengths from the server at the address, each as it was made. */
   async fetch(ns: string, ip: string, ...lengths: number[]): Promise<void> {
-    const file = join(this.home, 'body');
+    const file = join(this.files, 'body');
     for (const n of lengths) {
-      succeeded(await this.inside(ns, `curl -sS -m 60 -o ${file} http://${ip}:${SERVER_PORT}/bytes/${n}`));
+      succeeded(await this.inside(ns, `curl -sS -m 60 http://${ip}:${SERVER_PORT}/bytes/${n} -o`, file));
       must(readFileSync(file).equals(bodyOf(n)), `${n} bytes from ${ip}: the body differs`);
     }
   }
 
   /** A body of that length to the server at the address, which tells its checksum. */
   async upload(ns: string, ip: string, bytes: number): Promise<void> {
-    const file = join(this.home, 'upload');
+    const file = join(this.files, 'upload');
     writeFileSync(file, bodyOf(bytes));
-    const done = await this.inside(ns, `curl -sS -m 60 -T ${file} -X POST http://${ip}:${SERVER_PORT}/`);
+    const done = await this.inside(ns, `curl -sS -m 60 -X POST http://${ip}:${SERVER_PORT}/ -T`, file);
     must(succeeded(done) === sha256(bodyOf(bytes)), `${bytes} bytes to ${ip}: checksums differ`);
   }
 
