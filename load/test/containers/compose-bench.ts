@@ -42,6 +42,7 @@ export class ComposeBench extends Bench {
   protected override readonly graceMs = 30_000;
   /** How Compose is called here. */
   private readonly compose: string;
+  private clearing: Promise<void> = Promise.resolve();
 
   static async make(t: Test): Promise<ComposeBench> {
     const ports: [string, number][] = [];
@@ -58,12 +59,20 @@ export class ComposeBench extends Bench {
     this.compose = command;
   }
 
-  /** Whatever has happened, nothing of the stack stays. */
-  override async clear(): Promise<void> {
+  /** Whatever has happened, nothing of the stack stays. One at a time: two that end the same containers fail both. */
+  override clear(): Promise<void> {
+    this.clearing = this.clearing.then(() => this.clearNow());
+    return this.clearing;
+  }
+
+  private async clearNow(): Promise<void> {
     const { stdout } = await this.clearBy(`docker ps -a -q --filter ${LABEL}`);
     const left = stdout.split('\n').filter(Boolean);
     if (left.length > 0) await this.clearBy('docker rm -f', ...left);
-    await this.clearBy(this.compose, ...STACK, 'down', '--volumes', '--remove-orphans', '--timeout', '5');
+    const down = [...STACK, 'down', '--volumes', '--remove-orphans', '--timeout', '5'];
+    // Compose gives up when something else, such as a command that was interrupted, removes what it was about to remove.
+    const { code } = await this.clearBy(this.compose, ...down);
+    if (code !== 0) await this.clearBy(this.compose, ...down);
   }
 
   /** Ends all containers, and leaves them. */
