@@ -4,7 +4,7 @@
 //   npm run test:long       the other jobs from end to end: kills and interrupts, TCP, HTTP, transmit, round trips, captures
 //   npm run test:views      what people look at: Prometheus and dashboards, the live page and the report in a browser
 //   npm run check:tap       TAP devices against the Linux kernel, and a hostile far end; needs root, and programs that it names
-//   npm run check:compose   the stack in containers, for ten minutes and more; needs Docker and the base images (GRANTLINE_PULL=1)
+//   npm run check:compose   the testbed in containers, for ten minutes and more; needs Docker and the base images (GRANTLINE_PULL=1)
 // Other arguments are compiled test files. Each is a TAP program of its own: `node FILE` runs it, too.
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync, rmSync, statSync } from 'node:fs';

@@ -182,7 +182,7 @@ function reason(error: unknown): string {
 export function messageOf(text: string): string {
   try {
     const o = JSON.parse(text) as { message?: unknown; error?: unknown } | null;
-    // Testbeds before 0.2 had the sentence in `error` in places.
+    // Testbeds of 0.1 have the sentence in `error` in places.
     const m = o?.message ?? o?.error ?? text;
     return printable(typeof m === 'string' ? m : JSON.stringify(m), MESSAGE_MAX);
   } catch {

@@ -59,7 +59,7 @@ export class ComposeBench extends Bench {
     this.compose = command;
   }
 
-  /** Whatever has happened, nothing of the stack stays. One at a time: two that end the same containers fail both. */
+  /** Whatever has happened, nothing of the deployment stays. One at a time: two that end the same containers fail both. */
   override clear(): Promise<void> {
     this.clearing = this.clearing.then(() => this.clearNow());
     return this.clearing;
@@ -107,7 +107,7 @@ export class ComposeBench extends Bench {
     return JSON.parse(await this.exec(service, 'node -e', script)) as T;
   }
 
-  /** The operator. Its token lies in the stack, and is a new one each time the hypervisor starts. */
+  /** The operator. Its token lies in the deployment, and is a new one each time the hypervisor starts. */
   async operator(): Promise<Client> {
     const token = await this.exec('hypervisor', 'cat /run/grantline/token');
     return new Client(`http://127.0.0.1:${this.ports.GRANTLINE_PORT}`, token.trim());
@@ -150,7 +150,7 @@ export class ComposeBench extends Bench {
     );
   }
 
-  /** Measures in the stack: every frame is accounted for, none is corrupt, and each guest has some. */
+  /** Measures in the deployment: every frame is accounted for, none is corrupt, and each guest has some. */
   async compare(t: Test, guests: number, configs: string): Promise<void> {
     const json = join(this.home, `${configs}-${guests}.json`);
     const brief = ['--seconds', '0.5', '--warmup', '0.2', '--json', json];
@@ -185,7 +185,7 @@ export class ComposeBench extends Bench {
     await this.nothingLeft(t);
   }
 
-  /** What the stack's own services said last, for a failure that is not easily had again. */
+  /** What the deployment's own services said last, for a failure that is not easily had again. */
   async explain(t: Test): Promise<void> {
     for (const service of ['driver-domain', 'nic', 'guest', 'hypervisor', 'experimenter'])
       for (const id of await this.containersOf(service)) {

@@ -12,7 +12,7 @@ import { ComposeBench, containerProcesses, missing } from './compose-bench.js';
 // The runner's patience ends it.
 t.setTimeout(0);
 
-t.test('the stack in containers', { skip: await missing() }, async (t) => {
+t.test('the testbed in containers', { skip: await missing() }, async (t) => {
   const bench = await ComposeBench.make(t);
   t.afterEach(async (child) => {
     if (!child.passing()) await bench.explain(t);
@@ -53,7 +53,7 @@ t.test('the stack in containers', { skip: await missing() }, async (t) => {
     t.match(files, /\.json/);
   });
 
-  await t.test('a comparison runs in the stack, and the cycle goes on after it', async (t) => {
+  await t.test('a comparison runs in the deployment, and the cycle goes on after it', async (t) => {
     await bench.compare(t, 2, 'baseline,optimised');
     await t.resolves(bench.exec('experimenter', 'true'), 'the experimenter runs');
     // Its container had the experimenter's name meanwhile.
@@ -67,7 +67,7 @@ t.test('the stack in containers', { skip: await missing() }, async (t) => {
     await bench.until('Prometheus reads the cycle again', async () => (await bench.query(cycle)).size > 0);
   });
 
-  await t.test('http loads the guests in the stack, and loopback beside them; curl reaches guest 1', async (t) => {
+  await t.test('http loads the guests in the deployment, and loopback beside them; curl reaches guest 1', async (t) => {
     const json = join(bench.home, 'http.json');
     const brief = ['--scenario', 'json,bytes:64K', '--seconds', '0.5', '--warmup', '0.2', '--json', json];
     const done = await bench.run('http', '--compose', '--configs', 'optimised', ...brief);
