@@ -1,4 +1,4 @@
-/** The stack in containers under a project name of the test's own, at free ports: what Docker, Prometheus and the hypervisor say of it. */
+/** The testbed in containers under a project name of the test's own, at free ports: what Docker, Prometheus and the hypervisor say of it. */
 import { ok as must } from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';

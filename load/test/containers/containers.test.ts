@@ -1,4 +1,4 @@
-/** The stack in containers for real: up, figures, guests added, services restarted and killed, down, nothing left. */
+/** The testbed in containers for real: up, figures, guests added, services restarted and killed, down, nothing left. */
 import t, { type Test } from 'tap';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';

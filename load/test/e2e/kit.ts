@@ -271,7 +271,8 @@ export class Running {
   async until(text: RegExp, limitMs = 90_000): Promise<void> {
     const end = performance.now() + limitMs;
     while (!text.test(this.stdout) && !text.test(this.stderr)) {
-      if (this.child.exitCode !== null || this.child.signalCode !== null) throw new Error(`the command ended: ${this.stderr}${this.stdout}`);
+      if (this.child.exitCode !== null || this.child.signalCode !== null)
+        throw new Error(`the command ended: ${this.stderr}${this.stdout}`);
       if (performance.now() > end) throw new Error(`nothing matches ${String(text)}: ${this.stderr}${this.stdout}`);
       await sleep(20);
     }
