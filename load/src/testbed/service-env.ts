@@ -18,7 +18,7 @@ function nativePlace(kind: DomainKind, cores: readonly number[]): Record<string,
 }
 
 /** Nothing else of the operator's environment reaches a service: a guest whose code was replaced would read it. */
-const INHERITED = /^(PATH|TZ|LANG|LANGUAGE|LC_[A-Z]+|GRANTLINE_LOG|GRANTLINE_REVISION)$/;
+const INHERITED = /^(PATH|TZ|LANG|LANGUAGE|LC_[A-Z]+|GRANTLINE_LOG|GRANTLINE_HYPERCALLS|GRANTLINE_REVISION)$/;
 
 /** What a service has of our own environment. @param env replaced in tests */
 export function inheritedEnv(env: NodeJS.ProcessEnv = process.env): Record<string, string> {

@@ -24,7 +24,10 @@ import {
   UNMAP_BYTES,
   UNMAP_HANDLE,
   UNMAP_HOST_ADDR,
+  type Call,
   type HypercallPort,
+  answerByMessage,
+  callMessage,
   CTRL_SLOT_BYTES,
   RX_SLOT_BYTES,
   NICQ_COMP_EOP,
@@ -142,10 +145,10 @@ export class FakeHypervisor implements HypercallPort {
     return this.refuses.get(gref) ?? (this.pages.has(gref) ? GNTST.okay : GNTST.badGntref);
   }
 
-  hypercall(bytes: Buffer, onReply: (reply: Buffer) => void): void {
-    const cmd = bytes.readUInt16LE(4);
+  hypercall(call: Call): void {
+    const bytes = callMessage(call, 0);
+    const { cmd, count } = call;
     const { kind, elementBytes, resultBytes } = KINDS[cmd];
-    const count = bytes.readUInt16LE(6);
     this.hypercalls.push({ kind, count });
     this.due.push(() => {
       const reply = Buffer.alloc(HYPERCALL_HEADER_BYTES + count * resultBytes);
@@ -157,7 +160,7 @@ export class FakeHypervisor implements HypercallPort {
         else if (kind === 'map') this.map(element, result);
         else result.writeInt16LE(this.unmap(element));
       }
-      onReply(reply);
+      answerByMessage(call, reply);
     });
   }
 

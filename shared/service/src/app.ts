@@ -18,6 +18,7 @@ import {
   LOOP_COUNTERS,
   AddressSpace,
   Doorbell,
+  Ringer,
   pinToCore,
   type LoopHooks,
   type Poller,
@@ -26,7 +27,16 @@ import {
 } from '@grantline/machine';
 import type { Reading } from '@grantline/observe';
 import { PAGE_SIZE, domainName, UsageError, type DomId } from '@grantline/base';
-import { EventChannels, GrantTable, XenstoreClient, type SharedKind } from '@grantline/xen';
+import {
+  EventChannels,
+  GrantTable,
+  HCRING_GUEST_SLOTS,
+  HCRING_SLOTS,
+  HypercallRing,
+  XenstoreClient,
+  hypercallRingBytes,
+  type SharedKind,
+} from '@grantline/xen';
 import { Lifeline } from './lifeline.js';
 import { HypervisorClient } from './hypervisor/hypervisor-client.js';
 import { Captures } from './captures.js';
@@ -189,11 +199,15 @@ export async function startService<T = void>(o: ServiceOptions<T>): Promise<Serv
   const channels = new EventChannels(client, space);
   lifeline.onStop(() => channels.close());
   const loopCounters = counters.block(LOOP_COUNTERS);
+  let ring: HypercallRing | null = null;
   const loop: DataLoop = new DataLoop({
     doorbell,
     meter,
     counters: loopCounters,
-    dispatch: () => void channels.dispatch(),
+    dispatch: () => {
+      channels.dispatch();
+      if (ring !== null && ring.inFlight > 0) ring.scheduled = true;
+    },
     waiting: () => client.inFlight > 0,
     rest: CPU_WAKEUP,
   });
@@ -209,6 +223,18 @@ export async function startService<T = void>(o: ServiceOptions<T>): Promise<Serv
   });
 
   const parts = new Parts(loop, lifeline);
+  if (env.hypercalls === 'ring') {
+    const slots = o.kind === 'driver-domain' ? HCRING_SLOTS : HCRING_GUEST_SLOTS;
+    const at = space.mapWhole(await get('hypercalls'), hypercallRingBytes(slots), true);
+    const hypervisor = new Ringer(await get('hypervisor'));
+    const calls = new HypercallRing(space.mem, at, slots, {
+      ring: () => hypervisor.ring(),
+      kick: () => loop.kick(),
+    });
+    // Before all other pollers: what it brings is taken in the same round.
+    parts.add({ poller: calls, dump: { hypercalls: () => calls.describe() }, stop: () => hypervisor.close() });
+    ring = client.ring = calls;
+  }
   let isOpen = false;
   const http = await createHttp({
     name: `${env.kind} ${client.domid}`,

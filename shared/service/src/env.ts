@@ -66,6 +66,8 @@ export interface ServiceEnv {
   readonly reclaim: boolean;
   /** End when stdin closes. */
   readonly lifeline: boolean;
+  /** How grant operations reach the hypervisor: through shared memory, or as messages of the socket. */
+  readonly hypercalls: 'ring' | 'messages';
   /** NIC: what stands at the far end of the cable. */
   readonly farEnd: FarEndChoice;
   /** Guest: the TAP device that a kernel's stack is behind, which is then the guest's; null: our own stack. */
@@ -104,6 +106,7 @@ const schema = Type.Object({
   GRANTLINE_ROLES: Type.Optional(Type.String({ pattern: '^[a-z-]+=[0-9]{1,10}(,[a-z-]+=[0-9]{1,10})*$' })),
   GRANTLINE_RECLAIM: Type.Optional(Type.String({ enum: ['0', '1'] })),
   GRANTLINE_LIFELINE: Type.Optional(Type.String({ enum: ['stdin'] })),
+  GRANTLINE_HYPERCALLS: Type.Optional(Type.Unsafe<'ring' | 'messages'>(Type.String({ enum: ['ring', 'messages'] }))),
   GRANTLINE_FAR_END: Type.Optional(Type.String({ pattern: `^(stack|none|tap:${TAP_PLACE_PATTERN})$` })),
   GRANTLINE_TAP: Type.Optional(Type.String({ pattern: `^${TAP_PLACE_PATTERN}$` })),
   GRANTLINE_TAP_OFFLOAD: Type.Optional(Type.String({ enum: ['0', '1'] })),
@@ -130,6 +133,7 @@ const EXPECTED: Record<keyof Raw, string> = {
   GRANTLINE_ROLES: `group numbers of all roles: ${ROLES.map((r) => `${r}=N`).join(',')}`,
   GRANTLINE_RECLAIM: '1 to remove what a killed hypervisor left, or 0',
   GRANTLINE_LIFELINE: "'stdin' or not set",
+  GRANTLINE_HYPERCALLS: 'ring, or messages for grant operations over the socket',
   GRANTLINE_FAR_END: 'stack, tap:NAME, tap:NAME,NETNS or none',
   GRANTLINE_TAP: `a TAP device as ${TAP_PLACE_FORM}`,
   GRANTLINE_TAP_OFFLOAD: '1, or 0 for a TAP device without vnet header and offloads',
@@ -182,6 +186,7 @@ export function readEnv(kind: ServiceKind, source: NodeJS.ProcessEnv = process.e
     roles: parseRoles(raw.GRANTLINE_ROLES),
     reclaim: raw.GRANTLINE_RECLAIM === '1',
     lifeline: raw.GRANTLINE_LIFELINE === 'stdin',
+    hypercalls: raw.GRANTLINE_HYPERCALLS ?? 'ring',
     farEnd: parseFarEnd(raw.GRANTLINE_FAR_END ?? 'stack'),
     tap: raw.GRANTLINE_TAP === undefined ? null : tapPlace('GRANTLINE_TAP', raw.GRANTLINE_TAP),
     tapOffload: raw.GRANTLINE_TAP_OFFLOAD !== '0',

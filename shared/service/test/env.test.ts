@@ -26,6 +26,7 @@ t.test('without any setting the defaults of one machine hold', (t) => {
     roles: null,
     reclaim: false,
     lifeline: false,
+    hypercalls: 'ring',
     farEnd: { kind: 'stack' },
     tap: null,
     tapOffload: true,
@@ -51,6 +52,7 @@ t.test('every variable is read, numbers as numbers', (t) => {
     GRANTLINE_ROLES: 'guest=1,driver-domain=2,nic=3,operator=4',
     GRANTLINE_RECLAIM: '1',
     GRANTLINE_LIFELINE: 'stdin',
+    GRANTLINE_HYPERCALLS: 'messages',
     GRANTLINE_FAR_END: 'tap:tap7,lab',
     GRANTLINE_EDGE: '127.0.0.1:8000',
   });
@@ -73,6 +75,7 @@ t.test('every variable is read, numbers as numbers', (t) => {
     roles: { guest: 1, 'driver-domain': 2, nic: 3, operator: 4 },
     reclaim: true,
     lifeline: true,
+    hypercalls: 'messages',
     tap: null,
     tapOffload: true,
     farEnd: { kind: 'tap', name: 'tap7', netns: 'lab' },
@@ -117,6 +120,7 @@ t.test('a bad value is a usage error of one line that names the variable', (t) =
     GRANTLINE_ROLES: 'guest=1,driver-domain=2,nic=3,operator=3',
     GRANTLINE_RECLAIM: 'yes',
     GRANTLINE_LIFELINE: 'stdout',
+    GRANTLINE_HYPERCALLS: 'socket',
     GRANTLINE_FAR_END: 'tap:',
     GRANTLINE_EDGE: '127.0.0.1:65536',
   };

@@ -116,6 +116,7 @@ export class FakeHypervisor {
       roles: null,
       reclaim: false,
       lifeline: false,
+      hypercalls: 'messages',
       farEnd: { kind: 'stack' },
       edge: { host: '127.0.0.1', port: 0 },
       tap: null,

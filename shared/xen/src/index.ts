@@ -42,7 +42,18 @@ export * from './abi/xenbus.js';
 export { EventChannel, notifyIf } from './evtchn/event-channel.js';
 export { EventChannels } from './evtchn/event-channels.js';
 export { EventSide } from './evtchn/event-side.js';
-export { Batch, CopyBatch, DmaMapBatch, DmaUnmapBatch, MapBatch, ReceivedBatch, UnmapBatch } from './grant/batches.js';
+export {
+  Batch,
+  CopyBatch,
+  DmaMapBatch,
+  DmaUnmapBatch,
+  MapBatch,
+  ReceivedBatch,
+  UnmapBatch,
+  answerByMessage,
+  callMessage,
+} from './grant/batches.js';
+export { HypercallRing, hypercallRingBytes } from './hypervisor/hypercall-ring.js';
 export { GrantTable } from './grant/grant-table.js';
 export {
   MODERATION,
@@ -53,6 +64,7 @@ export {
 } from './hypervisor/nic-queue-client.js';
 export { ownPlace, placeOf, showPlace } from './hypervisor/place.js';
 export {
+  type Call,
   type HypercallPort,
   type HypervisorPort,
   HypervisorError,

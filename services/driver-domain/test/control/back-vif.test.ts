@@ -21,6 +21,7 @@ import {
   UNMAP_HANDLE,
   TxDriverQueue,
 } from '@grantline/xen';
+import { byMessages } from '@grantline/xen/testkit';
 import type { CounterBlock, Poller } from '@grantline/machine';
 import { BRIDGE_COUNTERS, DRIVER_COUNTERS } from '@grantline/observe';
 import type { Host } from '../../src/control/host.js';
@@ -152,7 +153,7 @@ function make(pagesThere = 256) {
     client: {
       closed: false,
       request: <T>(op: string) => (requests[op]?.() ?? Promise.reject(new Error('no nic'))) as Promise<T>,
-      hypercall: (bytes, done) => {
+      hypercall: byMessages((bytes, done) => {
         const count = bytes.readUInt16LE(6);
         const cmd = bytes.readUInt16LE(4);
         const size = RESULT_BYTES[cmd] ?? STATUS_RES_BYTES;
@@ -168,7 +169,7 @@ function make(pagesThere = 256) {
           if (cmd === DMAOP_UNMAP_SELF) dpns.delete(asked(i * DMA_UNMAP_BYTES));
         }
         setImmediate(done, reply);
-      },
+      }),
     },
     xenstore: store,
     channels: { allocUnbound: channel, bindInterdomain: channel },
@@ -729,9 +730,9 @@ t.test('H27: a guest that dies with frames, pins and mappings under way leaves n
     const { hypercall } = client;
     let calls = 0;
     let answer = (): void => {};
-    client.hypercall = (bytes, done) => {
-      if (calls++ === late) answer = () => hypercall(bytes, done);
-      else hypercall(bytes, done);
+    client.hypercall = (call) => {
+      if (calls++ === late) answer = () => hypercall(call);
+      else hypercall(call);
     };
     for (const p of x.pollers) p.poll();
     t.equal(calls, 4, 'a pin, a copy of a frame, a copy of a header, a mapping');

@@ -8,6 +8,7 @@ import {
   NICQ_COMP_PROD,
   HypervisorError,
 } from '@grantline/xen';
+import { byMessages } from '@grantline/xen/testkit';
 import { BRIDGE_COUNTERS, DRIVER_COUNTERS } from '@grantline/observe';
 import type { Poller } from '@grantline/machine';
 import { DefaultQueue } from '../../src/control/default-queue.js';
@@ -64,7 +65,7 @@ function make() {
         nic.queues += op === 'nic.attach' ? 1 : -1;
         return Promise.resolve({ queue: 1 });
       },
-      hypercall: (bytes: Buffer, done: (reply: Buffer) => void) => {
+      hypercall: byMessages((bytes, done) => {
         const count = bytes.readUInt16LE(6);
         const isMap = bytes.readUInt16LE(4) === DMAOP_MAP_SELF;
         const size = isMap ? DMA_MAP_RES_BYTES : STATUS_RES_BYTES;
@@ -72,7 +73,7 @@ function make() {
         reply.writeUInt16LE(count, 6);
         for (let i = 0; i < count && isMap; i++) reply.writeUInt32LE(i + 1, HYPERCALL_HEADER_BYTES + i * size + 4);
         setImmediate(done, reply);
-      },
+      }),
     },
     channels: {
       allocUnbound: (remote: number) => {

@@ -15,6 +15,7 @@ import {
   UNMAP_BYTES,
   UNMAP_HANDLE,
 } from '@grantline/xen';
+import { byMessages } from '@grantline/xen/testkit';
 import { NETBACK_COUNTERS } from '@grantline/observe';
 import type { DomId, GrantHandle } from '@grantline/base';
 import { PoolControl, type PoolUse } from '../../src/control/pool-control.js';
@@ -36,7 +37,7 @@ function make(use: PoolUse = 'nic') {
   let nextHandle = 1;
   const client = {
     closed: false,
-    hypercall(bytes: Buffer, onReply: (reply: Buffer) => void): void {
+    hypercall: byMessages((bytes, onReply) => {
       const isMap = bytes.readUInt16LE(4) === GNTTABOP_MAP;
       const count = bytes.readUInt16LE(6);
       const size = isMap ? MAP_RES_BYTES : 2;
@@ -60,7 +61,7 @@ function make(use: PoolUse = 'nic') {
         }
       }
       setImmediate(() => onReply(reply));
-    },
+    }),
     request: () => Promise.reject(new Error('not here')),
   };
   let slots = 0;

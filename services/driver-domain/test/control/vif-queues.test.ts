@@ -1,5 +1,5 @@
 import t from 'tap';
-import { UNMAP_BYTES, UNMAP_HANDLE } from '@grantline/xen';
+import { HYPERCALL_HEADER_BYTES, UNMAP_BYTES, UNMAP_HANDLE, type Call } from '@grantline/xen';
 import type { CounterBlock } from '@grantline/machine';
 import { NETBACK_TX_COUNTERS } from '@grantline/observe';
 import type { Host } from '../../src/control/host.js';
@@ -20,11 +20,12 @@ async function release(left: Left, mappings: number, step: (left: Left, waits: n
   const handles: number[] = [];
   const client = {
     closed: false,
-    hypercall: (bytes: Buffer, done: (reply: Buffer) => void): void => {
+    hypercall: (call: Call): void => {
       told.push('unmap');
-      const count = (bytes.length - 8) / UNMAP_BYTES;
-      for (let i = 0; i < count; i++) handles.push(bytes.readUInt32LE(8 + i * UNMAP_BYTES + UNMAP_HANDLE));
-      done(Buffer.alloc(8 + 2 * count));
+      for (let i = 0; i < call.count; i++)
+        handles.push(call.words[(HYPERCALL_HEADER_BYTES + i * UNMAP_BYTES + UNMAP_HANDLE) >> 2]);
+      call.results.fill(0);
+      call.answer(0);
     },
   };
   const tx = {

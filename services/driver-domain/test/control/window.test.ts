@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { closeSync, readSync, readdirSync, writeSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { GNTST } from '@grantline/xen';
+import { byMessages } from '@grantline/xen/testkit';
 import { PAGE_SIZE, type DomId, type Gref, type Pfn } from '@grantline/base';
 import { GrantError, GrantWindow, PeerMemory } from '../../src/control/window.js';
 import { AddressSpace, makeMemory } from '@grantline/machine';
@@ -110,10 +111,10 @@ t.test('mapGrant maps what the hypervisor says, unmapGrant names handle and addr
     '0000000000000100 fdff 0000 ffffffff 00000000 00000000',
   ];
   const port = {
-    hypercall(bytes: Buffer, onReply: (reply: Buffer) => void): void {
+    hypercall: byMessages((bytes, onReply) => {
       sent.push(bytes.toString('hex'));
       onReply(Buffer.from(replies.shift()!.replace(/ /g, ''), 'hex'));
-    },
+    }),
   };
   const m = await window.mapGrant(port, ONE, 8 as Gref);
   t.equal(space.mem.u8[m.offset], 4);
@@ -133,12 +134,12 @@ t.test('a grant that the hypervisor has mapped and the system has not is unmappe
   const sent: string[] = [];
   const replies = ['0000000000000100 0000 0000 07000000 03000000 00000000', '0000000000000100 0000'];
   const port = {
-    hypercall(bytes: Buffer, onReply: (reply: Buffer) => void): void {
+    hypercall: byMessages((bytes, onReply) => {
       sent.push(bytes.toString('hex'));
       // It dies between the two.
       peers.forget(ONE);
       onReply(Buffer.from(replies.shift()!.replace(/ /g, ''), 'hex'));
-    },
+    }),
   };
   await t.rejects(window.mapGrant(port, ONE, 8 as Gref), { message: 'the memory of domain 1 is not open' });
   t.equal(window.free, 2);

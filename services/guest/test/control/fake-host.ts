@@ -16,6 +16,7 @@ import {
   GrantTable,
   type XenstoreOp,
 } from '@grantline/xen';
+import { byMessages } from '@grantline/xen/testkit';
 import { DOMID_DRIVER, parseDomId, type Port } from '@grantline/base';
 import { CounterBlock, type Poller, memOver } from '@grantline/machine';
 import { NETFRONT_COUNTERS, NETFRONT_TX_COUNTERS, DRIVER_COUNTERS } from '@grantline/observe';
@@ -112,7 +113,7 @@ export async function makeHost(factors: Factors = {}) {
         hooks.during();
         return { queue: 3 } as T;
       },
-      hypercall(bytes: Buffer, onReply: (reply: Buffer) => void): void {
+      hypercall: byMessages((bytes, onReply) => {
         const isMap = bytes.readUInt16LE(4) === DMAOP_MAP_SELF;
         const count = bytes.readUInt16LE(6);
         calls.push(`${isMap ? 'map' : 'unmap'} ${count}`);
@@ -129,7 +130,7 @@ export async function makeHost(factors: Factors = {}) {
           else reply.writeInt16LE(i === 0 ? unmapStatus : 0, HYPERCALL_HEADER_BYTES + i * size);
         }
         setImmediate(() => onReply(reply));
-      },
+      }),
     },
     channels: {
       async allocUnbound(remote) {

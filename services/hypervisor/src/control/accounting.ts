@@ -1,9 +1,20 @@
-/** Whose CPU time the hypervisor spends. Handlers of hypercalls are timed with two clock reads per message and charged to
- *  the calling domain; what the main thread's CPU clock shows beyond them (sockets, the event loop) is charged by number
- *  of messages. The sum of all parts is the thread's CPU time exactly. docs/measuring.md tells the method. */
-import { performance } from 'node:perf_hooks';
+/** Whose CPU time the hypervisor spends, and how much a guest may have of it. The sum of all parts is the main thread's CPU time exactly.
+ *  docs/measuring.md tells the method.
+ *
+ *  The loop of the hypercall rings has a meter as every data path has: it knows what of its time was executing, and charges it to
+ *  callers by the time that each of them had. What the event loop does between its turns is read off the same clock: handlers of
+ *  messages and of JSON operations are timed by it, and the rest (sockets) is charged by number of messages. */
 import type { DomId } from '@grantline/base';
-import { type CounterBlock, slots, threadCpuNs, HYPERVISOR_CPU } from '@grantline/machine';
+import {
+  CounterBlock,
+  CPU_CONTROL,
+  slots,
+  threadCpuNs,
+  HYPERVISOR_CPU,
+  cpuLayout,
+  memOver,
+  CpuMeter,
+} from '@grantline/machine';
 import { HYPERCALL_COUNTERS } from '@grantline/observe';
 
 const C = slots(HYPERCALL_COUNTERS);
@@ -12,44 +23,53 @@ const CPU = slots(HYPERVISOR_CPU);
 /** One domain's share since the last settling. */
 export interface Account {
   readonly block: CounterBlock;
-  /** Monotonic nanoseconds in hypercall handlers. */
+  /** Of the hypervisor's time; null: no limit. */
+  readonly share: TimeShare | null;
+  /** CPU nanoseconds in handlers of its messages, and these messages. */
   handlerNs: number;
-  /** Hypercall messages. */
   messages: number;
+  /** Monotonic nanoseconds in which slots of its ring were executed, and these slots. */
+  ringNs: number;
+  ringSlots: number;
 }
 
-interface CpuClocks {
-  /** CPU time of the main thread, nanoseconds. */
+/** The clocks of the main thread. */
+export interface HypervisorClock {
+  /** CPU nanoseconds so far. */
   threadCpuNs(): number;
-  /** Time in which the event loop was not waiting, nanoseconds, from any origin. */
-  activeNs(): number;
+  /** Books the event loop's time up to now. */
+  settle(): void;
+  /** CPU nanoseconds so far, by component, of the loop of the rings; as `control` all between its turns. */
+  readonly parts: Float64Array;
 }
 
-const systemClocks: CpuClocks = {
-  threadCpuNs,
-  activeNs: () => performance.eventLoopUtilization().active * 1e6,
-};
+/** The clock of this thread, with the meter that the loop of the rings is to have. */
+export function hypervisorClock(): HypervisorClock & { meter: CpuMeter } {
+  const layout = cpuLayout(HYPERVISOR_CPU);
+  const block = new CounterBlock(memOver(new ArrayBuffer(4096)), 0, layout);
+  const meter = new CpuMeter(block);
+  return { meter, threadCpuNs, settle: () => meter.settle(CPU_CONTROL), parts: block.v };
+}
 
 export class Accounting {
-  /** Monotonic nanoseconds in handlers of JSON operations since the last settling. */
-  controlNs = 0;
+  /** CPU nanoseconds in handlers of JSON operations since the last settling. */
+  private controlNs = 0;
   private readonly cpu: CounterBlock;
-  private readonly clocks: CpuClocks;
+  private readonly clock: HypervisorClock;
   private readonly accounts = new Map<DomId, Account>();
-  private lastCpu: number;
-  private lastActive: number;
+  /** The meter's parts at the last settling. */
+  private readonly last: Float64Array;
 
   /** @param cpu block of HYPERVISOR_CPU */
-  constructor(cpu: CounterBlock, clocks: CpuClocks = systemClocks) {
+  constructor(cpu: CounterBlock, clock: HypervisorClock) {
     this.cpu = cpu;
-    this.clocks = clocks;
-    this.lastCpu = clocks.threadCpuNs();
-    this.lastActive = clocks.activeNs();
+    this.clock = clock;
+    this.last = Float64Array.from(clock.parts);
   }
 
   /** @param block of HYPERCALL_COUNTERS */
-  open(domid: DomId, block: CounterBlock): Account {
-    const account = { block, handlerNs: 0, messages: 0 };
+  open(domid: DomId, block: CounterBlock, share: TimeShare | null = null): Account {
+    const account = { block, share, handlerNs: 0, messages: 0, ringNs: 0, ringSlots: 0 };
     this.accounts.set(domid, account);
     return account;
   }
@@ -64,42 +84,113 @@ export class Accounting {
     this.accounts.delete(domid);
   }
 
-  /** Turns what was timed since the last call into counters, and commits them. */
-  settle(): void {
-    const cpu = this.clocks.threadCpuNs();
-    const active = this.clocks.activeNs();
-    const spent = cpu - this.lastCpu;
-    const scale = this.scale(spent, active - this.lastActive);
-    this.lastCpu = cpu;
-    this.lastActive = active;
-    let messages = 0;
-    let unassigned = spent - this.controlNs * scale;
-    for (const a of this.accounts.values()) {
-      messages += a.messages;
-      unassigned -= a.handlerNs * scale;
+  /** Does it in the event loop, on behalf of a domain; null: of the control plane. */
+  spend<T>(account: Account | null, work: () => T): T {
+    const start = this.clock.threadCpuNs();
+    try {
+      return work();
+    } finally {
+      const spent = this.clock.threadCpuNs() - start;
+      if (account === null) this.controlNs += spent;
+      else account.handlerNs += spent;
     }
-    this.cpu.v[CPU.control] += this.controlNs * scale;
-    this.controlNs = 0;
-    if (messages > 0) this.cpu.v[CPU.transport] += unassigned;
-    else this.cpu.v[CPU.control] += unassigned;
-    for (const a of this.accounts.values()) {
-      this.cpu.v[CPU.hypercalls] += a.handlerNs * scale;
-      a.block.v[C.cpuNs] += a.handlerNs * scale;
-      if (messages > 0) a.block.v[C.transportNs] += (unassigned * a.messages) / messages;
-      a.handlerNs = 0;
-      a.messages = 0;
-      a.block.commit();
-    }
-    this.cpu.commit();
   }
 
-  /** Handlers are timed by the monotonic clock, which runs on while other processes have the core. Being put aside hits
-   *  all that the loop does alike, so all is scaled by the share of the core that the loop got while it was active. */
-  private scale(spent: number, active: number): number {
-    let timed = this.controlNs;
-    for (const a of this.accounts.values()) timed += a.handlerNs;
-    if (timed <= 0) return 0;
-    const share = active > 0 ? Math.min(1, spent / active) : 1;
-    return Math.min(share, spent / timed);
+  /** A slot of the domain's ring was executed in this stretch of the meter's time.
+   *  @returns milliseconds until it may have more; 0: now */
+  chargeRing(account: Account, fromNs: number, toNs: number): number {
+    account.ringNs += toNs - fromNs;
+    account.ringSlots++;
+    if (account.share === null) return 0;
+    account.share.charge(fromNs, toNs);
+    return account.share.waitMs;
+  }
+
+  /** Turns what was timed since the last call into counters, and commits them. */
+  settle(): void {
+    const { clock, last } = this;
+    clock.settle();
+    const spent = clock.parts.map((ns, i) => ns - last[i]);
+    last.set(clock.parts);
+    const sum = { handlerNs: 0, messages: 0, ringNs: 0, ringSlots: 0 };
+    for (const a of this.accounts.values()) {
+      sum.handlerNs += a.handlerNs;
+      sum.messages += a.messages;
+      sum.ringNs += a.ringNs;
+      sum.ringSlots += a.ringSlots;
+    }
+    // Of a handler that is under way, and asked for this, the clock has a part that it will only charge later.
+    const timed = this.controlNs + sum.handlerNs;
+    const scale = timed > spent[CPU.control] ? spent[CPU.control] / timed : 1;
+    const sockets = spent[CPU.control] - timed * scale;
+    const ringTransport = spent[CPU.wakeup] + spent[CPU.transport];
+    const part = (share: number, of: number, ns: number): number => (of > 0 ? (ns * share) / of : 0);
+    for (const a of this.accounts.values()) {
+      a.block.v[C.cpuNs] += a.handlerNs * scale + part(a.ringNs, sum.ringNs, spent[CPU.hypercalls]);
+      a.block.v[C.transportNs] +=
+        part(a.messages, sum.messages, sockets) + part(a.ringSlots, sum.ringSlots, ringTransport);
+      a.handlerNs = a.messages = a.ringNs = a.ringSlots = 0;
+      a.block.commit();
+    }
+    const { v } = this.cpu;
+    v[CPU.wakeup] += spent[CPU.wakeup];
+    v[CPU.idle] += spent[CPU.idle];
+    v[CPU.hypercalls] += spent[CPU.hypercalls] + sum.handlerNs * scale;
+    v[CPU.transport] += spent[CPU.transport] + (sum.messages > 0 ? sockets : 0);
+    v[CPU.control] += this.controlNs * scale + (sum.messages > 0 ? 0 : sockets);
+    this.controlNs = 0;
+    this.cpu.commit();
+  }
+}
+
+/** Part of the time that all guests have together. */
+const GUESTS_PART = 0.5;
+/** Time that a guest may save up, nanoseconds: a connection takes a tenth. */
+export const SAVED_NS = 50e6;
+
+/** How much of the hypervisor's time a guest may have: half of it belongs to all guests in equal parts, the rest to the
+ *  driver domain and the nic, which work for all. Who has used up its part is not read until it has some again. */
+export class TimeShare {
+  private readonly nowNs: () => number;
+  private readonly guests: () => number;
+  private left = SAVED_NS;
+  private lookedNs: number;
+
+  /** @param nowNs any clock that does not go back @param guests how many share now */
+  constructor(nowNs: () => number, guests: () => number) {
+    this.nowNs = nowNs;
+    this.guests = guests;
+    this.lookedNs = nowNs();
+  }
+
+  /** Runs it and charges for it. */
+  spend<T>(work: () => T): T {
+    const start = this.nowNs();
+    try {
+      return work();
+    } finally {
+      this.charge(start, this.nowNs());
+    }
+  }
+
+  /** It had this stretch of time. */
+  charge(fromNs: number, toNs: number): void {
+    this.left = this.saved(toNs) - (toNs - fromNs);
+  }
+
+  /** Milliseconds until the guest may go on; 0: now. */
+  get waitMs(): number {
+    this.left = this.saved(this.nowNs());
+    return this.left > 0 ? 0 : Math.ceil(-this.left / this.rate / 1e6) + 1;
+  }
+
+  private saved(now: number): number {
+    const left = Math.min(SAVED_NS, this.left + (now - this.lookedNs) * this.rate);
+    this.lookedNs = now;
+    return left;
+  }
+
+  private get rate(): number {
+    return GUESTS_PART / Math.max(1, this.guests());
   }
 }

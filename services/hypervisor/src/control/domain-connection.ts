@@ -1,7 +1,8 @@
 /** One domain's connection: tells messages apart, keeps hypercall replies in order, and bounds what a domain can make
- *  the hypervisor hold for it, and, of a guest, how much of the hypervisor's time it takes (TimeShare). */
+ *  the hypervisor hold for it. */
 import type { RawData, WebSocket } from 'ws';
 import type { DomId } from '@grantline/base';
+import type { TimeShare } from './accounting.js';
 import type { HypercallRunner, Reply } from './hypercall-runner.js';
 
 /** Bytes that may wait for a domain which does not read; then it is cut off. */
@@ -202,7 +203,8 @@ export class DomainConnection {
     this.sendText(JSON.stringify({ id, error: { code, message } }));
   }
 
-  private garbage(what: string): void {
+  /** Ends it for something that no domain does. */
+  garbage(what: string): void {
     this.o.garbage(what);
     this.close(1008, what);
   }
@@ -224,52 +226,4 @@ function parseRequest(data: Buffer): Request | null {
   const { id, op, args = {} } = v as Record<string, unknown>;
   if (typeof id !== 'number' || !Number.isSafeInteger(id) || typeof op !== 'string') return null;
   return { id, op, args };
-}
-
-/** Part of the time that all guests have together. */
-const GUESTS_PART = 0.5;
-/** Time that a guest may save up, nanoseconds: a connection takes a tenth. */
-export const SAVED_NS = 50e6;
-
-/** How much of the hypervisor's time a guest may have: half of it belongs to all guests in equal parts, the rest to the
- *  driver domain and the nic, which work for all. Who has used up its part is not read until it has some again. */
-export class TimeShare {
-  private readonly nowNs: () => number;
-  private readonly guests: () => number;
-  private left = SAVED_NS;
-  private lookedNs: number;
-
-  /** @param nowNs any clock that does not go back @param guests how many share now */
-  constructor(nowNs: () => number, guests: () => number) {
-    this.nowNs = nowNs;
-    this.guests = guests;
-    this.lookedNs = nowNs();
-  }
-
-  /** Runs it and charges for it. */
-  spend<T>(work: () => T): T {
-    const start = this.nowNs();
-    try {
-      return work();
-    } finally {
-      const end = this.nowNs();
-      this.left = this.saved(end) - (end - start);
-    }
-  }
-
-  /** Milliseconds until the guest may go on; 0: now. */
-  get waitMs(): number {
-    this.left = this.saved(this.nowNs());
-    return this.left > 0 ? 0 : Math.ceil(-this.left / this.rate / 1e6) + 1;
-  }
-
-  private saved(now: number): number {
-    const left = Math.min(SAVED_NS, this.left + (now - this.lookedNs) * this.rate);
-    this.lookedNs = now;
-    return left;
-  }
-
-  private get rate(): number {
-    return GUESTS_PART / Math.max(1, this.guests());
-  }
 }

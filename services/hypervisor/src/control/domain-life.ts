@@ -1,7 +1,8 @@
 /** What a domain's birth and death, and the end of its right to the NIC, do to all parts of the hypervisor, in the order that keeps
  *  others safe. */
-import { DOMID_DRIVER, DOMID_NIC, PAGE_SIZE, type DomId } from '@grantline/base';
+import { DOMID_DRIVER, DOMID_NIC, PAGE_SIZE, nowNs, type DomId } from '@grantline/base';
 import { HYPERCALL_COUNTERS } from '@grantline/observe';
+import { TimeShare } from './accounting.js';
 import type { Domain, DomainWorld } from './domains.js';
 import type { Parts } from './parts.js';
 
@@ -19,8 +20,8 @@ export class DomainLife implements DomainWorld {
     this.parts = parts;
   }
 
-  build({ domid, memoryPages }: Domain): void {
-    const { shares, memory, counterFile, accounting, dma } = this.parts;
+  build({ domid, kind, memoryPages }: Domain): void {
+    const { shares, memory, counterFile, accounting, dma, rings } = this.parts;
     const base = shares.makeDomain(domid, memoryPages * PAGE_SIZE);
     try {
       // A nic that was killed in the middle of a burst has left the count odd.
@@ -31,7 +32,9 @@ export class DomainLife implements DomainWorld {
       const counters = counterFile.block(HYPERCALL_COUNTERS, { domain: String(domid) });
       // The last step that can fail: what comes before it leaves nothing.
       memory.add({ domid, base, pages: memoryPages, counters });
-      accounting.open(domid, counters);
+      const share = kind === 'guest' ? new TimeShare(nowNs, () => this.parts.domains.guests().length) : null;
+      accounting.open(domid, counters, share);
+      rings.open(domid);
     } catch (error) {
       shares.removeDomain(domid);
       throw error;
@@ -54,10 +57,11 @@ export class DomainLife implements DomainWorld {
   }
 
   bury(domain: Domain): void {
-    const { server, tickets, evtchn, nic, store, grants, toolstack, runner, deliver } = this.parts;
+    const { server, tickets, evtchn, nic, store, grants, toolstack, runner, rings, deliver } = this.parts;
     const { domid } = domain;
     tickets.forget(domid);
     server.drop(domid, `domain ${domid} is destroyed`);
+    rings.close(domid);
     evtchn.closeAll(domid);
     if (domid === DOMID_NIC) {
       this.endNic();

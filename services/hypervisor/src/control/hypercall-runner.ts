@@ -1,8 +1,8 @@
-/** Between the socket and the grant operations: result buffers, the clock around each handler, and the batches that must
+/** Between the socket and the grant operations: result buffers, what each message costs, and the batches, also of rings, that must
  *  wait until the NIC has let go of what they unmapped. */
 import { type DomId, nowNs } from '@grantline/base';
 import { HYPERCALL_REPLY_MAX_BYTES } from '@grantline/xen';
-import type { GrantOps } from '../data/grant-ops.js';
+import type { BatchOutcome, GrantOps } from '../data/grant-ops.js';
 import type { PendingUnmap } from '../data/map-ops.js';
 import type { Account, Accounting } from './accounting.js';
 
@@ -54,12 +54,9 @@ export class HypercallRunner {
   run(caller: DomId, message: Buffer, onReleased: (reply: Reply) => void): Reply | 'held' | 'garbage' {
     const reply = this.spare.pop() ?? { buffer: Buffer.allocUnsafeSlow(HYPERCALL_REPLY_MAX_BYTES), bytes: 0 };
     const account = this.accounting.of(caller);
-    const start = nowNs();
-    const { replyBytes, pending } = this.ops.executeMessage(caller, message, reply.buffer);
-    if (account !== undefined) {
-      account.handlerNs += nowNs() - start;
-      account.messages++;
-    }
+    const execute = (): BatchOutcome => this.ops.executeMessage(caller, message, reply.buffer);
+    const { replyBytes, pending } = account === undefined ? execute() : this.accounting.spend(account, execute);
+    if (account !== undefined) account.messages++;
     if (replyBytes === 0) {
       this.free(reply);
       return 'garbage';
@@ -100,14 +97,12 @@ export class HypercallRunner {
     this.held = [];
     let stuck = false;
     for (const h of held) {
-      const start = nowNs();
-      const settled = this.ops.settled(h.pending);
-      if (settled) this.ops.finishUnmap(h.pending);
-      if (h.account !== undefined) h.account.handlerNs += nowNs() - start;
-      if (settled) h.onSettled();
-      else {
+      if (this.ops.settled(h.pending)) {
+        this.accounting.spend(h.account ?? null, () => this.ops.finishUnmap(h.pending));
+        h.onSettled();
+      } else {
         this.held.push(h);
-        if (++h.looks > STUCK_LOOKS && start - h.sinceNs > this.stuckNs) stuck = true;
+        if (++h.looks > STUCK_LOOKS && nowNs() - h.sinceNs > this.stuckNs) stuck = true;
       }
     }
     if (stuck) this.onStuck();

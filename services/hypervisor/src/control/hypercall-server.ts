@@ -3,10 +3,11 @@
 import type { IncomingMessage, Server } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { type DomId, refuseUpgrade, asksForWebSocket, takeUpgrades, nowNs } from '@grantline/base';
+import { type DomId, refuseUpgrade, asksForWebSocket, takeUpgrades } from '@grantline/base';
 import type { Log } from '@grantline/service';
 import { WebSocketServer } from 'ws';
-import { DomainConnection, TimeShare } from './domain-connection.js';
+import type { TimeShare } from './accounting.js';
+import { DomainConnection } from './domain-connection.js';
 import type { Domain, Domains } from './domains.js';
 import type { HypercallRunner } from './hypercall-runner.js';
 import { type CounterBlock, slots } from '@grantline/machine';
@@ -25,6 +26,8 @@ export interface ServerOptions {
   counters: CounterBlock;
   /** The domain has connected; what is sent now comes before all else. */
   connected(domain: Domain): void;
+  /** What it may have of the hypervisor's time; null: no limit. */
+  shareOf(domid: DomId): TimeShare | null;
   /** Makes a domain for a caller with the join token of that kind. @throws Error with a statusCode */
   join(kind: string, token: string, place: string): Domain;
   /** Executes a JSON operation. */
@@ -87,6 +90,11 @@ export class HypercallServer {
     connection.sendEvent(JSON.stringify({ event, args }));
   }
 
+  /** Ends a domain for what it did elsewhere. */
+  garbage(domid: DomId, what: string): void {
+    this.connections.get(domid)?.garbage(what);
+  }
+
   /** Closes a domain's socket from this side, and forgets it: a successor with the number may connect at once. */
   drop(domid: DomId, reason: string): void {
     const connection = this.connections.get(domid);
@@ -117,7 +125,7 @@ export class HypercallServer {
       const connection: DomainConnection = new DomainConnection(ws, {
         domid,
         runner: this.o.runner,
-        share: domain.kind === 'guest' ? new TimeShare(nowNs, () => this.o.domains.guests().length) : null,
+        share: this.o.shareOf(domid),
         from: (socket as Socket).remoteAddress ?? null,
         request: (op, args) => this.request(domid, op, args),
         garbage: (what) => {

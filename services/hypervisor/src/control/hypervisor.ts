@@ -1,12 +1,12 @@
 /** Puts the parts of the hypervisor together. main.ts starts it with the environment; tests start it on a directory. */
-import { DOMID_NIC, type DomId, nowNs } from '@grantline/base';
+import { DOMID_NIC, type DomId } from '@grantline/base';
 import { type CounterBlock, CounterFile, cpuLayout, HYPERVISOR_CPU, AddressSpace } from '@grantline/machine';
 import { CONTROL_COUNTERS } from '@grantline/observe';
 import type { ListenAddress, RoleGroups, Log } from '@grantline/service';
 import { DmaQuiesce, DmaTable } from '../data/dma-table.js';
 import { DomainTable } from '../data/domain-memory.js';
 import { GrantOps } from '../data/grant-ops.js';
-import { Accounting } from './accounting.js';
+import { Accounting, hypervisorClock } from './accounting.js';
 import { addApi } from './api.js';
 import { ControlOps } from './control-ops.js';
 import { DomainLife, NicRights } from './domain-life.js';
@@ -17,6 +17,7 @@ import { PortTable, type PortInfo } from './port-table.js';
 import { Sessions } from './sessions.js';
 import { TestbedFiles } from './testbed-files.js';
 import { HypercallServer } from './hypercall-server.js';
+import { HypercallRings } from './hypercall-rings.js';
 import { HypercallRunner } from './hypercall-runner.js';
 import { Joins, Places } from './joins.js';
 import { MemoryPool } from './memory-pool.js';
@@ -84,6 +85,7 @@ export class Hypervisor implements Parts {
   readonly quiesce: DmaQuiesce;
   readonly grants: GrantOps;
   readonly runner: HypercallRunner;
+  readonly rings: HypercallRings;
   private readonly ops: ControlOps;
   readonly counterFile: CounterFile;
   private readonly control: CounterBlock;
@@ -115,7 +117,8 @@ export class Hypervisor implements Parts {
       throw error;
     }
     const { mem } = this.space;
-    this.accounting = new Accounting(this.counterFile.block(cpuLayout(HYPERVISOR_CPU)));
+    const clock = hypervisorClock();
+    this.accounting = new Accounting(this.counterFile.block(cpuLayout(HYPERVISOR_CPU)), clock);
     this.control = this.counterFile.block(CONTROL_COUNTERS);
     this.quiesce.nicPresent = false;
     this.memory = new DomainTable(mem);
@@ -151,11 +154,15 @@ export class Hypervisor implements Parts {
       this.domains.ended(DOMID_NIC);
     };
     this.runner = new HypercallRunner(this.grants, this.accounting, stuck, o.stuckMs);
+    this.rings = new HypercallRings(this, clock.meter, this.shares.bell.reads, (domid) =>
+      this.server.garbage(domid, 'a hypercall ring whose index has jumped'),
+    );
     this.server = new HypercallServer({
       domains: this.domains,
       runner: this.runner,
       log: o.log,
       counters: this.control,
+      shareOf: (domid) => this.accounting.of(domid)?.share ?? null,
       connected: (d) => this.connected(d),
       join: (kind, token, place) => this.joins.enter(kind, token, place),
       request: (caller, op, args) => this.request(caller, op, args),
@@ -217,6 +224,7 @@ export class Hypervisor implements Parts {
   /** Tells all domains to end, waits for them, and removes all files. */
   async stop(): Promise<void> {
     clearInterval(this.settler);
+    this.rings.stop();
     this.sessions.stop();
     this.delivery.stop();
     this.rights.stop();
@@ -241,14 +249,9 @@ export class Hypervisor implements Parts {
   }
 
   private request(caller: DomId, op: string, args: unknown): unknown {
-    const start = nowNs();
     // The caller has its reply before the events that it caused: those go out at the end of this turn.
     queueMicrotask(this.deliver);
-    try {
-      return this.ops.run(caller, op, args);
-    } finally {
-      this.accounting.controlNs += nowNs() - start;
-    }
+    return this.accounting.spend(null, () => this.ops.run(caller, op, args));
   }
 
   private connected(domain: Domain): void {

@@ -8,6 +8,7 @@ import type { Accounting } from './accounting.js';
 import type { Domains } from './domains.js';
 import type { PortInfo, PortTable } from './port-table.js';
 import type { TestbedFiles } from './testbed-files.js';
+import type { HypercallRings } from './hypercall-rings.js';
 import type { HypercallRunner } from './hypercall-runner.js';
 import type { HypercallServer } from './hypercall-server.js';
 import type { NicControl } from './nic-control.js';
@@ -30,6 +31,7 @@ export interface Parts {
   readonly quiesce: DmaQuiesce;
   readonly server: HypercallServer;
   readonly runner: HypercallRunner;
+  readonly rings: HypercallRings;
   readonly shares: Shares;
   readonly tickets: Tickets;
   readonly accounting: Accounting;

@@ -5,6 +5,7 @@ import { closeSync, constants, openSync, writeSync } from 'node:fs';
 import { nowNs, DOMID_CONTROL, DOMID_DRIVER, DOMID_NIC, PAGE_SIZE, type DomId, type Port } from '@grantline/base';
 import { DMA_TABLE_BYTES, EventSide, type SharedKind } from '@grantline/xen';
 import { COUNTER_FILE_BYTES, Fence, makePipe, pokeFd } from '@grantline/machine';
+import { ringBytesOf } from './hypercall-rings.js';
 import type { MemoryPool, Piece } from './memory-pool.js';
 import { OpError } from './op-schemas.js';
 
@@ -18,6 +19,7 @@ interface Bell {
 interface Own {
   readonly memory: Piece;
   readonly counters: Piece;
+  readonly hypercalls: Piece;
   readonly bell: Bell;
 }
 
@@ -37,6 +39,7 @@ export class Shares {
   readonly dmaBurst: Piece;
   /** The hypervisor's own. */
   readonly counters: Piece;
+  readonly bell: Bell = makePipe();
   private readonly pool: MemoryPool;
   private readonly domains = new Map<DomId, Own>();
   private readonly pages = new Map<string, Piece>();
@@ -56,16 +59,23 @@ export class Shares {
   makeDomain(domid: DomId, bytes: number): number {
     const { pool } = this;
     const memory = pool.make(`memory ${domid}`, bytes, 'both');
-    let counters: Piece | null = null;
+    const made = [memory];
     try {
-      counters = pool.make(`counters ${domid}`, COUNTER_FILE_BYTES, 'there');
-      this.domains.set(domid, { memory, counters, bell: makePipe() });
+      const counters = pool.make(`counters ${domid}`, COUNTER_FILE_BYTES, 'there');
+      made.push(counters);
+      const hypercalls = pool.make(`hypercalls ${domid}`, ringBytesOf(domid), 'both');
+      made.push(hypercalls);
+      this.domains.set(domid, { memory, counters, hypercalls, bell: makePipe() });
     } catch (error) {
-      pool.release(memory);
-      if (counters !== null) pool.release(counters);
+      for (const piece of made) pool.release(piece);
       throw error;
     }
     return memory.at;
+  }
+
+  /** Byte offset of a domain's hypercall ring in the hypervisor's space. */
+  hypercallsAt(domid: DomId): number {
+    return this.domains.get(domid)!.hypercalls.at;
   }
 
   has(domid: DomId): boolean {
@@ -79,6 +89,7 @@ export class Shares {
     this.domains.delete(domid);
     this.pool.release(own.memory);
     this.pool.release(own.counters);
+    this.pool.release(own.hypercalls);
     closeSync(own.bell.reads);
     closeSync(own.bell.writes);
     own.bell.writes = -1;
@@ -123,7 +134,8 @@ export class Shares {
     return new EventSide(this.pool.space.mem, this.pages.get(pairOf(owner, peer))!.at, owner, peer);
   }
 
-  private ring(domid: DomId): void {
+  /** Wakes a domain. */
+  ring(domid: DomId): void {
     const bell = this.domains.get(domid)?.bell;
     if (bell !== undefined) pokeFd(bell.writes);
   }
@@ -157,10 +169,12 @@ export class Shares {
     if (of === 'dma-table') return opener(this.dmaTable, READ);
     if (of === 'dma-burst') return opener(this.dmaBurst, WRITE);
     if (of === 'fence') return () => this.fence.handOut();
+    if (of === 'hypervisor') return () => anew(this.bell.writes, RING);
     if (of === 'page') return opener(this.pages.get(pairOf(caller, domid)), WRITE);
     const own = this.domains.get(domid);
     if (of === 'memory') return opener(own?.memory, WRITE);
     if (of === 'counters') return opener(own?.counters, WRITE);
+    if (of === 'hypercalls') return opener(own?.hypercalls, WRITE);
     if (own === undefined) throw new OpError('ESRCH', `there is no domain ${domid}`);
     const { bell } = own;
     return () => (bell.writes < 0 ? null : anew(bell.writes, of === 'ringer' ? RING : HEAR));
@@ -183,6 +197,9 @@ const pairOf = (a: DomId, b: DomId): string => (a < b ? `${a}-${b}` : `${b}-${a}
 
 function mayHave(caller: DomId, of: SharedKind, domid: DomId, connected: () => boolean): boolean {
   switch (of) {
+    case 'hypervisor':
+      return true;
+    case 'hypercalls':
     case 'counters':
     case 'doorbell':
       return domid === caller;

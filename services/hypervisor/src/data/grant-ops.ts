@@ -1,7 +1,7 @@
 /** Executes hypercall batches, and ends what a domain has when it dies. docs/wire/hypercall.md. Sources: Xen
  *  common/grant_table.c, do_grant_table_op, gnttab_release_mappings.
  *
- *  How the control side calls it, once per binary message:
+ *  A domain's ring calls executeSlot (ring-caller.ts). The control side, once per binary message:
  *
  *    const { replyBytes, pending } = ops.executeMessage(domid, message, reply);   // the object is used again for the next batch
  *    if (replyBytes === 0) -> not a hypercall: close the connection
@@ -87,13 +87,18 @@ export class GrantOps {
     out.pending = null;
     if (message.length < HYPERCALL_HEADER_BYTES) return out;
     const domain = this.o.domains.live(caller);
-    out.rc = domain === null ? HYPERCALL_RC.esrch : this.batch.take(message);
-    if (domain !== null) domain.counters.v[C.calls]++;
-    if (domain !== null && out.rc === 0) {
-      out.pending = this.run(domain);
-      this.countStatuses(domain);
-    }
+    this.execute(domain, domain === null ? HYPERCALL_RC.esrch : this.batch.take(message));
     out.replyBytes = this.batch.answer(message, out.rc, reply);
+    return out;
+  }
+
+  /** One slot of a domain's ring, answered in place; it is not to be published while something is pending.
+   *  @param at byte offset of the slot @returns replyBytes means nothing */
+  executeSlot(caller: number, at: number): BatchOutcome {
+    const { u32 } = this.o.mem;
+    const domain = this.o.domains.live(caller);
+    const out = this.execute(domain, domain === null ? HYPERCALL_RC.esrch : this.batch.takeSlot(u32, at));
+    this.batch.answerSlot(u32, at, out.rc);
     return out;
   }
 
@@ -132,6 +137,19 @@ export class GrantOps {
   pinned(domid: number): number {
     const domain = this.o.domains.get(domid);
     return (domain === null ? 0 : domain.active.pins) + this.o.dma.owned(domid);
+  }
+
+  /** What has been taken in. @param rc of the taking */
+  private execute(caller: DomainMemory | null, rc: number): BatchOutcome {
+    const out = this.outcome;
+    out.rc = rc;
+    out.pending = null;
+    if (caller === null) return out;
+    caller.counters.v[C.calls]++;
+    if (rc !== 0) return out;
+    out.pending = this.run(caller);
+    this.countStatuses(caller);
+    return out;
   }
 
   private run(caller: DomainMemory): PendingUnmap | null {

@@ -8,23 +8,28 @@ import { bed } from './bed.js';
 const C = slots(HYPERCALL_COUNTERS);
 const block = (layout: Layout): CounterBlock => new CounterBlock(memOver(new ArrayBuffer(4096)), 0, layout);
 
+const CPU = slots(HYPERVISOR_CPU);
+
 function setUp() {
-  const clock = { cpu: 1e9, active: 5e9 };
+  const clock = { cpu: 1e9 };
+  const parts = new Float64Array(HYPERVISOR_CPU.length);
   const cpu = block(cpuLayout(HYPERVISOR_CPU));
-  const accounting = new Accounting(cpu, { threadCpuNs: () => clock.cpu, activeNs: () => clock.active });
+  const accounting = new Accounting(cpu, { threadCpuNs: () => clock.cpu, settle: () => undefined, parts });
   const [a, b] = [1 as DomId, 2 as DomId].map((d) => accounting.open(d, block(HYPERCALL_COUNTERS)));
-  return { clock, cpu, accounting, a, b };
+  /** Work of the event loop that takes so long. */
+  const work = (ns: number) => (): void => void (clock.cpu += ns);
+  const sum = (): number => cpu.v.reduce((x, y) => x + y);
+  return { cpu, accounting, a, b, work, parts, sum };
 }
 
 t.test('handlers are charged to the caller, the rest by number of messages; the parts are the whole', (t) => {
-  const { clock, cpu, accounting, a, b } = setUp();
-  a.handlerNs = 300;
+  const { cpu, accounting, a, b, work, parts } = setUp();
+  accounting.spend(a, work(300));
   a.messages = 3;
-  b.handlerNs = 100;
+  accounting.spend(b, work(100));
   b.messages = 1;
-  accounting.controlNs = 100;
-  clock.cpu += 1000;
-  clock.active += 1000;
+  accounting.spend(null, work(100));
+  parts[CPU.control] = 1000;
   accounting.settle();
   t.same(cpu.read(), { wakeup: 0, control: 100, idle: 0, hypercalls: 400, transport: 500 });
   t.same([a.block.v[C.cpuNs], a.block.v[C.transportNs]], [300, 375]);
@@ -32,29 +37,42 @@ t.test('handlers are charged to the caller, the rest by number of messages; the 
   t.end();
 });
 
-t.test("time in which another process had the core is nobody's", (t) => {
-  const { clock, cpu, accounting, a } = setUp();
-  a.handlerNs = 800;
-  a.messages = 1;
-  clock.cpu += 500;
-  clock.active += 1000;
+t.test("what a ring's loop spends is charged to its callers: the executing by time, the rest by slots", (t) => {
+  const { cpu, accounting, a, b, parts, sum } = setUp();
+  accounting.chargeRing(a, 0, 600);
+  accounting.chargeRing(b, 600, 700);
+  accounting.chargeRing(b, 700, 800);
+  // The thread had the core for half of that time.
+  parts[CPU.hypercalls] = 400;
+  parts[CPU.transport] = 30;
+  parts[CPU.wakeup] = 60;
+  parts[CPU.idle] = 1000;
+  parts[CPU.control] = 50;
   accounting.settle();
-  t.same(cpu.read(), { wakeup: 0, control: 0, idle: 0, hypercalls: 400, transport: 100 });
-  a.handlerNs = 800;
-  clock.cpu += 500;
+  t.same(cpu.read(), { wakeup: 60, control: 50, idle: 1000, hypercalls: 400, transport: 30 });
+  t.same([a.block.v[C.cpuNs], a.block.v[C.transportNs]], [300, 30]);
+  t.same([b.block.v[C.cpuNs], b.block.v[C.transportNs]], [100, 60]);
   accounting.settle();
-  t.equal(
-    cpu.v.reduce((x, y) => x + y),
-    1000,
-    'never more than the thread had',
-  );
+  t.equal(sum(), 1540, 'once');
+  t.end();
+});
+
+t.test('a handler that asks for the settling itself is not charged with more than the thread had', (t) => {
+  const { accounting, a, work, parts, sum } = setUp();
+  accounting.spend(a, () => {
+    work(500)();
+    parts[CPU.control] = 400;
+    accounting.settle();
+  });
+  parts[CPU.control] = 500;
+  accounting.settle();
+  t.equal(sum(), 500);
   t.end();
 });
 
 t.test('without messages all is control: an idle hypervisor charges no domain', (t) => {
-  const { clock, cpu, accounting, a } = setUp();
-  clock.cpu += 700;
-  clock.active += 900;
+  const { cpu, accounting, a, parts } = setUp();
+  parts[CPU.control] = 700;
   accounting.settle();
   t.same(cpu.read(), { wakeup: 0, control: 700, idle: 0, hypercalls: 0, transport: 0 });
   t.equal(a.block.v[C.transportNs], 0);

@@ -1,7 +1,8 @@
 import { EventEmitter } from 'node:events';
 import t from 'tap';
 import type { WebSocket } from 'ws';
-import { DomainConnection, SAVED_NS, TimeShare } from '../../src/control/domain-connection.js';
+import { SAVED_NS, TimeShare } from '../../src/control/accounting.js';
+import { DomainConnection } from '../../src/control/domain-connection.js';
 import type { HypercallRunner } from '../../src/control/hypercall-runner.js';
 
 const MS = 1e6;

@@ -2,7 +2,8 @@ import { EventEmitter } from 'node:events';
 import t from 'tap';
 import type { DomId } from '@grantline/base';
 import type { WebSocket } from 'ws';
-import { DomainConnection, type TimeShare } from '../../src/control/domain-connection.js';
+import type { TimeShare } from '../../src/control/accounting.js';
+import { DomainConnection } from '../../src/control/domain-connection.js';
 import type { HypercallRunner, Reply } from '../../src/control/hypercall-runner.js';
 
 const BACKLOG = 4 << 20;

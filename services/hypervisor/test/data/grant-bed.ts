@@ -9,6 +9,7 @@ import {
   GNTST,
   GRANT_ENTRIES,
   GRANT_ENTRY_BYTES,
+  HCRING_GUEST_SLOTS,
   HYPERCALL_HEADER_BYTES,
   HYPERCALL_REPLY_MAX_BYTES,
   type Batch,
@@ -18,7 +19,12 @@ import {
   MapBatch,
   UnmapBatch,
   GrantTable,
+  HypercallRing,
   type HypercallPort,
+  type RingIdx,
+  answerByMessage,
+  callMessage,
+  hypercallRingBytes,
 } from '@grantline/xen';
 import { DOMID_DRIVER, PAGE_SIZE, type DomId, type GrantHandle, type Dpn, type Pfn } from '@grantline/base';
 import { CounterBlock, memOver, type Mem } from '@grantline/machine';
@@ -27,6 +33,7 @@ import { DmaQuiesce, DmaTable } from '../../src/data/dma-table.js';
 import { DomainTable, type DomainMemory } from '../../src/data/domain-memory.js';
 import { GrantOps } from '../../src/data/grant-ops.js';
 import type { PendingUnmap } from '../../src/data/map-ops.js';
+import { RingCaller } from '../../src/data/ring-caller.js';
 
 export const DRIVER = DOMID_DRIVER;
 export const G1 = 1 as DomId;
@@ -40,6 +47,10 @@ export interface BedOptions {
   guestDma?: number;
   driverDma?: number;
   memory?: Mem;
+  /** How callers reach the hypervisor. */
+  way?: 'messages' | 'ring';
+  /** First index of the rings. */
+  start?: RingIdx;
 }
 
 export interface Domain {
@@ -56,6 +67,7 @@ export class Bed {
   readonly quiesce: DmaQuiesce;
   readonly ops: GrantOps;
   readonly attachable = new Set<number>();
+  readonly rings = new Map<DomId, RingPair>();
   /** Batches that wait for the NIC, with what is to be done then. */
   waiting: { pending: PendingUnmap; reply: () => void }[] = [];
   private readonly burst: number;
@@ -68,7 +80,7 @@ export class Bed {
     this.burst = 0;
     this.dmaBase = PAGE_SIZE;
     this.next = PAGE_SIZE + DMA_TABLE_BYTES;
-    this.mem = options.memory ?? memOver(new ArrayBuffer(this.next + 8 * PAGES * PAGE_SIZE));
+    this.mem = options.memory ?? memOver(new ArrayBuffer(this.next + 16 * PAGES * PAGE_SIZE));
     this.domains = new DomainTable(this.mem);
     this.dma = new DmaTable(this.mem, this.dmaBase, options.guestDma, options.driverDma);
     this.quiesce = new DmaQuiesce(this.mem, this.burst);
@@ -87,6 +99,11 @@ export class Bed {
   /** The NIC begins or ends a burst. */
   burstEdge(): void {
     Atomics.add(this.mem.u32, this.burst >> 2, 1);
+  }
+
+  /** A call of the domain waits for the NIC, and those behind it do. */
+  isHeld(domid: DomId): boolean {
+    return (this.rings.get(domid)?.front.inFlight ?? 0) > 0;
   }
 
   /** Finishes all waiting batches that are settled. */
@@ -139,16 +156,67 @@ export class Bed {
   }
 
   private port(domid: DomId): HypercallPort {
+    if (this.options.way === 'ring') return this.ring(domid).front;
     return {
-      hypercall: (bytes, onReply) => {
+      hypercall: (call) => {
         const reply = Buffer.alloc(HYPERCALL_REPLY_MAX_BYTES, 0xee);
-        const { replyBytes, pending } = this.ops.executeMessage(domid, Buffer.from(bytes), reply);
-        const done = (): void => onReply(reply.subarray(0, replyBytes));
+        const { replyBytes, pending } = this.ops.executeMessage(domid, Buffer.from(callMessage(call, 0)), reply);
+        const done = (): void => answerByMessage(call, reply.subarray(0, replyBytes));
         if (pending === null) done();
         else this.waiting.push({ pending, reply: done });
       },
     };
   }
+
+  /** @returns byte offset of so much memory that is nobody's */
+  reserve(bytes: number): number {
+    const at = this.next;
+    this.next += Math.ceil(bytes / PAGE_SIZE) * PAGE_SIZE;
+    return at;
+  }
+
+  /** Both ends of a ring. Each call is executed as soon as it is made, but for what the NIC has not let go of. */
+  ring(domid: DomId, slots = HCRING_GUEST_SLOTS): RingPair {
+    const at = this.reserve(hypercallRingBytes(slots));
+    const pair: RingPair = { at, bells: 0, charged: 0, waitMs: 0, broken: 0, later: [], front: null!, back: null! };
+    const run = (): void => {
+      while (pair.back.poll() > 0);
+      if (!pair.back.arm()) pair.front.poll();
+    };
+    pair.front = new HypercallRing(this.mem, at, slots, { ring: run, kick: () => {} }, this.options.start);
+    pair.back = new RingCaller(this.mem, at, slots, this.ops, pair.meter ?? { now: 0, lap: () => {} }, {
+      domid,
+      charge: () => {
+        pair.charged++;
+        return pair.waitMs;
+      },
+      ring: () => void pair.bells++,
+      broken: () => void pair.broken++,
+      wait: (pending, done) => void this.waiting.push({ pending, reply: done }),
+      later: (_ms, then) => void pair.later.push(then),
+      wake: run,
+    });
+    pair.back.arm();
+    this.rings.set(domid, pair);
+    return pair;
+  }
+}
+
+/** Both ends of a hypercall ring, and what happened beside it. */
+export interface RingPair {
+  /** Byte offset of the ring. */
+  readonly at: number;
+  front: HypercallRing;
+  back: RingCaller;
+  meter?: { now: number; lap: (component: number) => void };
+  /** Times that the caller was woken, and slots that it was charged for. */
+  bells: number;
+  charged: number;
+  /** What the next charge says. */
+  waitMs: number;
+  broken: number;
+  /** What is to be done when the caller has time again. */
+  later: (() => void)[];
 }
 
 export interface Mapped {

@@ -8,7 +8,15 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { join } from 'node:path';
 import { WebSocket } from 'ws';
 import { UsageError, type DomId } from '@grantline/base';
-import { showPlace, SHARED_SOCKET, type HypervisorPort, type SharedKind, type WireError } from '@grantline/xen';
+import {
+  showPlace,
+  SHARED_SOCKET,
+  type Call,
+  type HypercallPort,
+  type HypervisorPort,
+  type SharedKind,
+  type WireError,
+} from '@grantline/xen';
 import { NoDescriptor, fetchDescriptor } from '@grantline/machine';
 import { socketFileOf, type ServiceEnv, type ServiceKind } from '../env.js';
 import type { Log } from '../log.js';
@@ -54,6 +62,8 @@ export class HypervisorClient implements HypervisorPort {
   readonly nativeCore: number | null;
   /** Hypercall batches sent since the start. */
   batches = 0;
+  /** The way of hypercalls; null: they go as messages. */
+  ring: HypercallPort | null = null;
   private readonly link: Link;
 
   private constructor(link: Link, welcome: Welcome, dir: string, joined: boolean) {
@@ -118,12 +128,12 @@ export class HypervisorClient implements HypervisorPort {
     this.link.onClose(fn);
   }
 
-  hypercall(bytes: Buffer, onReply: (reply: Buffer) => void): void {
+  hypercall(call: Call): void {
     this.batches++;
-    this.link.hypercall(bytes, onReply);
+    (this.ring ?? this.link).hypercall(call);
   }
 
-  /** Hypercall batches whose replies are due. */
+  /** Hypercalls whose replies only the socket can bring. */
   get inFlight(): number {
     return this.link.inFlight;
   }

@@ -1,7 +1,15 @@
 /** The hypervisor socket with its queues: requests by id, hypercall replies in order, events by name. Apart from the
  *  client, so that messages can arrive before the client is complete. */
 import type { RawData, WebSocket } from 'ws';
-import { HYPERCALL_HEADER_BYTES, HypervisorError, parseWire, type WireEvent } from '@grantline/xen';
+import {
+  HYPERCALL_HEADER_BYTES,
+  HypervisorError,
+  answerByMessage,
+  callMessage,
+  parseWire,
+  type Call,
+  type WireEvent,
+} from '@grantline/xen';
 import { parseDomId, type DomId, UsageError } from '@grantline/base';
 import type { ServiceKind } from '../env.js';
 import type { Log } from '../log.js';
@@ -32,11 +40,9 @@ interface Pending {
 const CLOSE_LIMIT_MS = 500;
 /** Events that came before anybody asked for them, at most. */
 const BACKLOG_MAX = 1024;
-const NO_REPLY = (): void => {};
 
 export class Link {
   readonly welcome: Promise<Welcome>;
-  inFlight = 0;
   closedWhy: string | null = null;
   private readonly log: Log;
   private ws: WebSocket | null = null;
@@ -47,9 +53,8 @@ export class Link {
   private backlog: WireEvent[] = [];
   private readonly closers: ((reason: string) => void)[] = [];
   private seq = 0;
-  /** Handlers of the replies due, from `head` on; a power of two, so that an index is a mask away. */
-  private replies: ((reply: Buffer) => void)[] = new Array<(reply: Buffer) => void>(64).fill(NO_REPLY);
-  private head = 0;
+  /** Calls whose replies are due, oldest first. */
+  private readonly calls: Call[] = [];
 
   constructor(log: Log) {
     this.log = log;
@@ -57,6 +62,10 @@ export class Link {
       this.onWelcome = { resolve, reject };
     });
     this.welcome.catch(() => {});
+  }
+
+  get inFlight(): number {
+    return this.calls.length;
   }
 
   attach(ws: WebSocket): void {
@@ -76,14 +85,11 @@ export class Link {
     });
   }
 
-  hypercall(bytes: Buffer, onReply: (reply: Buffer) => void): void {
+  hypercall(call: Call): void {
     if (this.closedWhy !== null || this.ws === null) return;
-    if (this.inFlight === this.replies.length) this.growReplies();
     this.seq = (this.seq + 1) >>> 0;
-    bytes.writeUInt32LE(this.seq, 0);
-    this.replies[(this.head + this.inFlight) & (this.replies.length - 1)] = onReply;
-    this.inFlight++;
-    this.ws.send(bytes);
+    this.calls.push(call);
+    this.ws.send(callMessage(call, this.seq));
   }
 
   onEvent(name: string, fn: (args: unknown) => void): void {
@@ -114,14 +120,6 @@ export class Link {
     });
   }
 
-  private growReplies(): void {
-    const size = this.replies.length;
-    const old = this.replies;
-    this.replies = new Array<(reply: Buffer) => void>(size * 2).fill(NO_REPLY);
-    for (let i = 0; i < this.inFlight; i++) this.replies[i] = old[(this.head + i) & (size - 1)]!;
-    this.head = 0;
-  }
-
   private onMessage(data: Buffer, binary: boolean): void {
     if (this.closedWhy !== null) return;
     if (binary) return this.onReply(data);
@@ -139,11 +137,7 @@ export class Link {
     const due = (this.seq - this.inFlight + 1) >>> 0;
     if (this.inFlight === 0 || reply.length < HYPERCALL_HEADER_BYTES || reply.readUInt32LE(0) !== due)
       return this.broken('a hypercall reply out of order');
-    const onReply = this.replies[this.head];
-    this.replies[this.head] = NO_REPLY;
-    this.head = (this.head + 1) & (this.replies.length - 1);
-    this.inFlight--;
-    onReply(reply);
+    answerByMessage(this.calls.shift()!, reply);
   }
 
   private dispatch(e: WireEvent): void {

@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs';
 import t, { type Test } from 'tap';
 import { HypervisorClient } from '../../src/hypervisor/hypervisor-client.js';
-import { HypervisorError } from '@grantline/xen';
+import { DMAOP_UNMAP_SELF, HypervisorError, type Call } from '@grantline/xen';
 import { UsageError } from '@grantline/base';
 import { FakeHypervisor, quiet } from '../fake-hypervisor.js';
 import { refuse, until } from '@grantline/machine/testkit';
@@ -17,6 +17,18 @@ async function connected(
   const client = await HypervisorClient.connect(fake.env({ kind }), quiet);
   t.teardown(() => client.close());
   return { fake, client };
+}
+
+/** Elements of any content, and what is to happen when they are answered. */
+function callOf(words: readonly number[], answered: (rc: number) => void): Call {
+  const { length: count } = words;
+  return {
+    cmd: DMAOP_UNMAP_SELF,
+    count,
+    words: Uint32Array.of(0, 0, ...words),
+    results: new Uint32Array(count),
+    answer: answered,
+  };
 }
 
 t.test('the welcome says who the domain is', async (t) => {
@@ -45,9 +57,7 @@ t.test(
     const order: number[] = [];
     const calls = 200;
     for (let i = 0; i < calls; i++) {
-      const bytes = Buffer.alloc(8 + (i % 7));
-      bytes.writeUInt16LE(i, 6);
-      client.hypercall(bytes, (reply) => order.push(reply.readUInt16LE(6)));
+      client.hypercall(callOf(new Array<number>(i % 7).fill(i), () => order.push(i)));
     }
     t.equal(client.inFlight, calls);
     await until(() => client.inFlight === 0);
@@ -68,15 +78,20 @@ t.test('the bytes of a batch arrive as they were, and may be used anew in its re
     got.push(Buffer.from(batch));
     echo(batch, ws);
   };
-  const bytes = Buffer.alloc(20_488, 0xa5);
   await new Promise<void>((resolve) => {
-    client.hypercall(bytes, () => {
-      bytes.fill(0x5a, 4);
-      client.hypercall(bytes, () => resolve());
-    });
+    const second = callOf(new Array<number>(512).fill(0xa5a5a5a5), () => resolve());
+    const first: Call = {
+      ...second,
+      answer: () => {
+        second.words.fill(0x5a5a5a5a);
+        client.hypercall(second);
+      },
+    };
+    client.hypercall(first);
   });
-  t.ok(got[0].subarray(4).every((b) => b === 0xa5));
-  t.ok(got[1].subarray(4).every((b) => b === 0x5a));
+  t.same([got[0].length, got[1].length], [2056, 2056]);
+  t.ok(got[0].subarray(8).every((b) => b === 0xa5));
+  t.ok(got[1].subarray(8).every((b) => b === 0x5a));
 });
 
 t.test('events wait for whoever asks for them first, in order', async (t) => {
@@ -119,14 +134,14 @@ t.test('after a close there is no new connection, and what was due fails', async
   const reasons: string[] = [];
   client.onClose((reason) => reasons.push(reason));
   fake.onBatch = () => fake.ws!.terminate();
-  client.hypercall(Buffer.alloc(8), () => t.fail('a reply after the close'));
+  client.hypercall(callOf([1], () => t.fail('a reply after the close')));
   await t.rejects(
     client.request('never', { answered: true }).then(() => client.request('x', {})),
     HypervisorError,
   );
   await until(() => client.closed);
   await t.rejects(client.request('late', {}), { code: 'ECLOSED' });
-  client.hypercall(Buffer.alloc(8), () => t.fail('a reply after the close'));
+  client.hypercall(callOf([1], () => t.fail('a reply after the close')));
   await new Promise((resolve) => setTimeout(resolve, 50));
   t.equal(fake.connections, 1);
   t.equal(reasons.length, 1);
@@ -152,7 +167,7 @@ t.test('garbage from the server closes the connection and nothing else', async (
   }
   const { fake, client } = await connected(t);
   fake.onBatch = (_batch, ws) => ws.send(Buffer.from('ffffffff00000000', 'hex'));
-  client.hypercall(Buffer.alloc(8), () => t.fail('a reply with a wrong seq was taken'));
+  client.hypercall(callOf([1], () => t.fail('a reply with a wrong seq was taken')));
   await until(() => client.closed);
 });
 

@@ -1,4 +1,6 @@
-/** Hypercall batches on the wire (ws binary messages). See docs/wire/hypercall.md.
+/** Hypercall batches on the wire: as messages of a socket, and in the slots of a ring. See docs/wire/hypercall.md.
+ *
+ *  As a message:
  *
  *  request   | seq u32 | cmd u16 | count u16 | element 0 | element 1 | ...
  *  reply     | seq u32 | rc i16  | count u16 | result 0  | result 1  | ...
@@ -100,3 +102,15 @@ export function resultBytes(cmd: number): number {
 
 /** Room for the longest reply, header included. */
 export const HYPERCALL_REPLY_MAX_BYTES = HYPERCALL_HEADER_BYTES + HYPERCALL_MAX_COUNT * MAP_RES_BYTES;
+
+/** A slot of the hypercall ring: cmd u16, count u16, pad u32, elements; at HCRING_RESULTS the results. The answer to cmd and count
+ *  is rc i16, count u16. A call of more elements takes several slots. */
+export const HCRING_ELEMENTS = 64;
+export const HCRING_FIRST = 8;
+/** Both at cache lines of their own: the caller writes the one part, the hypervisor the other. */
+export const HCRING_RESULTS = 2624;
+/** An odd number of cache lines, so that the beginnings of slots do not fall on the same few sets of a cache. */
+export const HCRING_SLOT_BYTES = HCRING_RESULTS + HCRING_ELEMENTS * MAP_RES_BYTES;
+/** Slots of a caller that works for all, and of any other. */
+export const HCRING_SLOTS = 64;
+export const HCRING_GUEST_SLOTS = 8;

@@ -1,10 +1,9 @@
 /** Both ends of hypercall batches. Layouts: abi/hypercall.ts.
  *
- *  Each batch of a domain is one object: its bytes, whose grants it is about, its way to the hypervisor, its answer.
+ *  Each batch of a domain is one object: its elements, whose grants it is about, its way to the hypervisor, its results.
  *
  *  A batch is made once and used again and again, in place: no allocation per element. It is filled (put), sent, answered
- *  (status and the other results are read from the reply), reset, filled again. From send to the reply its bytes belong to
- *  the port, which only reads the elements; put refuses then. Words of an element that are always 0 (upper halves, padding, the
+ *  (status and the other results are read), reset, filled again. From send to the answer it belongs to the port; put refuses then. Words of an element that are always 0 (upper halves, padding, the
  *  OUT fields) are so from the start, and nobody writes them.
  *
  *  The hypervisor has one ReceivedBatch for all: the copy in which it judges what came. It has that one user, and is here so that
@@ -20,10 +19,14 @@ import {
   DMAOP_UNMAP_SELF,
   DMA_MAP_FLAGS,
   DMA_MAP_PFN,
+  DMA_MAP_RES_BYTES,
   DMA_MAP_RES_DPN,
   GNTTABOP_COPY,
   GNTTABOP_MAP,
   GNTTABOP_UNMAP,
+  HCRING_ELEMENTS,
+  HCRING_FIRST,
+  HCRING_RESULTS,
   HYPERCALL_CMD_OR_RC,
   HYPERCALL_COUNT,
   HYPERCALL_HEADER_BYTES,
@@ -47,46 +50,47 @@ import {
 } from '../abi/hypercall.js';
 import { GNTCOPY_DEST_GREF, GNTCOPY_SOURCE_GREF, GNTST } from '../abi/grant-table.js';
 import { PAGE_SHIFT, type DomId, type Dpn, type GrantHandle, type Pfn } from '@grantline/base';
-import type { HypercallPort } from '../hypervisor/hypervisor-port.js';
+import type { Call, HypercallPort } from '../hypervisor/hypervisor-port.js';
 
-const NO_REPLY = new DataView(new ArrayBuffer(0));
 const NOBODY = (): void => {};
+const HEADER_WORDS = HYPERCALL_HEADER_BYTES >> 2;
 
 /** What all batches have in common. */
-export abstract class Batch {
+export abstract class Batch implements Call {
+  readonly cmd: number;
   /** Elements put since the last reset. */
   count = 0;
   readonly capacity: number;
   /** A number for each element that means something to the caller only. */
   readonly tag: Int32Array;
-  /** The reply is there: the results can be read. */
+  /** The results can be read. */
   answered = false;
   /** rc of the whole call: 0, or a negative errno; then no element was looked at. */
   rc = 0;
-  protected readonly u32: Uint32Array;
-  protected result: DataView = NO_REPLY;
+  readonly words: Uint32Array;
+  readonly results: Uint32Array;
+  private readonly statuses: Int16Array;
   private readonly port: HypercallPort;
-  private readonly bytes: Buffer;
-  private readonly elementBytes: number;
-  private readonly resultBytes: number;
+  private readonly elementWords: number;
+  /** From one status to the next, in halves of words. */
+  private readonly stride: number;
   private sent = false;
   private replied: () => void;
-  private readonly onReply = (reply: Buffer): void => this.take(reply);
 
-  /** @param replied called when the reply is there, later than `send` unless the port answers at once */
+  /** @param replied called when the results are there, later than `send` unless the port answers at once */
   protected constructor(port: HypercallPort, cmd: number, capacity: number, replied: () => void) {
     if (!Number.isInteger(capacity) || capacity < 1 || capacity > HYPERCALL_MAX_COUNT)
       throw new RangeError(`a batch holds 1 to ${HYPERCALL_MAX_COUNT} elements, not ${capacity}`);
     this.port = port;
+    this.cmd = cmd;
     this.capacity = capacity;
-    this.elementBytes = elementBytes(cmd);
-    this.resultBytes = resultBytes(cmd);
+    this.elementWords = elementBytes(cmd) >> 2;
+    this.stride = resultBytes(cmd) >> 1;
     this.replied = replied;
-    const buffer = new ArrayBuffer(HYPERCALL_HEADER_BYTES + capacity * this.elementBytes);
-    this.bytes = Buffer.from(buffer);
-    this.u32 = new Uint32Array(buffer);
+    this.words = new Uint32Array(HEADER_WORDS + capacity * this.elementWords);
+    this.results = new Uint32Array((capacity * this.stride + 1) >> 1);
+    this.statuses = new Int16Array(this.results.buffer);
     this.tag = new Int32Array(capacity);
-    this.bytes.writeUInt16LE(cmd, HYPERCALL_CMD_OR_RC);
   }
 
   /** Empties the batch for new elements. @throws Error while it is in flight */
@@ -95,18 +99,16 @@ export abstract class Batch {
     this.count = 0;
     this.sent = false;
     this.answered = false;
-    this.result = NO_REPLY;
   }
 
   /** Sends what was put, as one hypercall. @throws Error when the batch is empty or has been sent already */
   send(): void {
     if (this.count === 0 || this.sent) throw new Error(this.sent ? 'the batch has been sent' : 'the batch is empty');
     this.sent = true;
-    this.bytes.writeUInt16LE(this.count, HYPERCALL_COUNT);
-    this.port.hypercall(this.bytes.subarray(0, HYPERCALL_HEADER_BYTES + this.count * this.elementBytes), this.onReply);
+    this.port.hypercall(this);
   }
 
-  /** Sends, and resolves when the reply is there: for control code. Nobody else is told. */
+  /** Sends, and resolves when the results are there: for control code. Nobody else is told. */
   sendAsync(): Promise<void> {
     const { replied } = this;
     return new Promise<void>((resolve) => {
@@ -115,36 +117,45 @@ export abstract class Batch {
     }).finally(() => (this.replied = replied));
   }
 
+  answer(rc: number): void {
+    this.answered = true;
+    this.rc = rc;
+    this.replied();
+  }
+
   /** GNTST_* of element i: 0 or negative. generalError for all when the call itself failed. */
   status(i: number): number {
     if (this.rc !== 0 || i >= this.count) return GNTST.generalError;
     // Every result begins with it.
-    return this.result.getInt16(this.resultAt(i), true);
+    return this.statuses[i * this.stride];
   }
 
-  /** Byte offset of a new element. @throws RangeError when full, Error when in flight: the caller's fault */
+  /** Word offset of a new element. @throws RangeError when full, Error when in flight: the caller's fault */
   protected next(tag: number): number {
     if (this.sent) throw new Error('the batch has been sent: reset it first');
     if (this.count === this.capacity) throw new RangeError('the batch is full');
     this.tag[this.count] = tag;
-    return HYPERCALL_HEADER_BYTES + this.count++ * this.elementBytes;
+    return HEADER_WORDS + this.count++ * this.elementWords;
   }
+}
 
-  /** Byte offset of result i in the reply. */
-  protected resultAt(i: number): number {
-    return HYPERCALL_HEADER_BYTES + i * this.resultBytes;
-  }
+/** A call as a message. @param seq comes back in the reply @returns the call's own memory, in use until it is answered */
+export function callMessage(call: Call, seq: number): Buffer {
+  const { cmd, count, words } = call;
+  words[0] = seq;
+  words[1] = (cmd & 0xffff) | (count << 16);
+  return Buffer.from(words.buffer, words.byteOffset, HYPERCALL_HEADER_BYTES + count * elementBytes(cmd));
+}
 
-  private take(reply: Buffer): void {
-    this.answered = true;
-    this.result = new DataView(reply.buffer, reply.byteOffset, reply.byteLength);
-    this.rc = this.result.getInt16(HYPERCALL_CMD_OR_RC, true);
-    const whole = reply.length === HYPERCALL_HEADER_BYTES + this.count * this.resultBytes;
-    // A short reply would make the readers throw: it counts as a failed call.
-    if (this.rc === 0 && (!whole || this.result.getUint16(HYPERCALL_COUNT, true) !== this.count))
-      this.rc = HYPERCALL_RC.eproto;
-    this.replied();
-  }
+/** Answers a call with the reply to its message. One that does not fit it counts as a failed call. */
+export function answerByMessage(call: Call, reply: Buffer): void {
+  const { cmd, count, results } = call;
+  const rc = reply.readInt16LE(HYPERCALL_CMD_OR_RC);
+  if (rc !== 0) return call.answer(rc);
+  const bytes = count * resultBytes(cmd);
+  const fits = reply.length === HYPERCALL_HEADER_BYTES + bytes && reply.readUInt16LE(HYPERCALL_COUNT) === count;
+  if (fits) reply.copy(Buffer.from(results.buffer, results.byteOffset, bytes), 0, HYPERCALL_HEADER_BYTES);
+  call.answer(fits ? 0 : HYPERCALL_RC.eproto);
 }
 
 /** GNTTABOP_copy: the hypervisor copies between pages of the caller and pages that guests granted. */
@@ -185,13 +196,13 @@ export class CopyBatch extends Batch {
     flags: number,
     tag = 0,
   ): void {
-    const w = this.next(tag) >> 2;
-    const { u32 } = this;
-    u32[w + (COPY_SRC_REF >> 2)] = srcPage;
-    u32[w + (COPY_SRC_DOMID >> 2)] = copySide(srcDomid, srcOffset);
-    u32[w + (COPY_DST_REF >> 2)] = dstPage;
-    u32[w + (COPY_DST_DOMID >> 2)] = copySide(dstDomid, dstOffset);
-    u32[w + (COPY_LEN >> 2)] = copyWhat(len, flags);
+    const w = this.next(tag);
+    const { words } = this;
+    words[w + (COPY_SRC_REF >> 2)] = srcPage;
+    words[w + (COPY_SRC_DOMID >> 2)] = copySide(srcDomid, srcOffset);
+    words[w + (COPY_DST_REF >> 2)] = dstPage;
+    words[w + (COPY_DST_DOMID >> 2)] = copySide(dstDomid, dstOffset);
+    words[w + (COPY_LEN >> 2)] = copyWhat(len, flags);
   }
 }
 
@@ -215,27 +226,27 @@ export class MapBatch extends Batch {
 
   /** An element with flags and granter of its own. */
   add(flags: number, gref: number, granter: number, hostAddr = 0, tag = 0): void {
-    const w = this.next(tag) >> 2;
-    const { u32 } = this;
-    u32[w + (MAP_HOST_ADDR >> 2)] = hostAddr;
-    u32[w + (MAP_FLAGS >> 2)] = flags;
-    u32[w + (MAP_REF >> 2)] = gref;
-    u32[w + (MAP_DOM >> 2)] = granter;
+    const w = this.next(tag);
+    const { words } = this;
+    words[w + (MAP_HOST_ADDR >> 2)] = hostAddr;
+    words[w + (MAP_FLAGS >> 2)] = flags;
+    words[w + (MAP_REF >> 2)] = gref;
+    words[w + (MAP_DOM >> 2)] = granter;
   }
 
   /** Names the mapping in the unmap. Only where status is 0. */
   handle(i: number): GrantHandle {
-    return this.result.getUint32(this.resultAt(i) + MAP_RES_HANDLE, true) as GrantHandle;
+    return this.results[(i * MAP_RES_BYTES + MAP_RES_HANDLE) >> 2] as GrantHandle;
   }
 
   /** host_map: the page of the granter's memory to map. */
   pfn(i: number): Pfn {
-    return this.result.getUint32(this.resultAt(i) + MAP_RES_PFN, true) as Pfn;
+    return this.results[(i * MAP_RES_BYTES + MAP_RES_PFN) >> 2] as Pfn;
   }
 
   /** device_map: the page's number for the NIC. */
   dpn(i: number): Dpn {
-    return this.result.getUint32(this.resultAt(i) + MAP_RES_DPN, true) as Dpn;
+    return this.results[(i * MAP_RES_BYTES + MAP_RES_DPN) >> 2] as Dpn;
   }
 }
 
@@ -248,12 +259,12 @@ export class UnmapBatch extends Batch {
   /** @param dpn 0: leave the device mapping
    *  @param hostAddr as given at the mapping; 0: leave the host mapping */
   put(handle: number, dpn: number, hostAddr = 0, tag = 0): void {
-    const w = this.next(tag) >> 2;
-    const { u32 } = this;
-    u32[w + (UNMAP_HOST_ADDR >> 2)] = hostAddr;
-    u32[w + (UNMAP_DEV_BUS_ADDR >> 2)] = dpn << PAGE_SHIFT;
-    u32[w + (UNMAP_DEV_BUS_ADDR >> 2) + 1] = dpn >>> (32 - PAGE_SHIFT);
-    u32[w + (UNMAP_HANDLE >> 2)] = handle;
+    const w = this.next(tag);
+    const { words } = this;
+    words[w + (UNMAP_HOST_ADDR >> 2)] = hostAddr;
+    words[w + (UNMAP_DEV_BUS_ADDR >> 2)] = dpn << PAGE_SHIFT;
+    words[w + (UNMAP_DEV_BUS_ADDR >> 2) + 1] = dpn >>> (32 - PAGE_SHIFT);
+    words[w + (UNMAP_HANDLE >> 2)] = handle;
   }
 }
 
@@ -265,14 +276,14 @@ export class DmaMapBatch extends Batch {
 
   /** @param flags DMA_WRITE when the NIC may write */
   put(pfn: number, flags: number): void {
-    const w = this.next(0) >> 2;
-    this.u32[w + (DMA_MAP_PFN >> 2)] = pfn;
-    this.u32[w + (DMA_MAP_FLAGS >> 2)] = flags;
+    const w = this.next(0);
+    this.words[w + (DMA_MAP_PFN >> 2)] = pfn;
+    this.words[w + (DMA_MAP_FLAGS >> 2)] = flags;
   }
 
   /** The page's number for the NIC. Only where status is 0. */
   dpn(i: number): Dpn {
-    return this.result.getUint32(this.resultAt(i) + DMA_MAP_RES_DPN, true) as Dpn;
+    return this.results[(i * DMA_MAP_RES_BYTES + DMA_MAP_RES_DPN) >> 2] as Dpn;
   }
 }
 
@@ -283,7 +294,7 @@ export class DmaUnmapBatch extends Batch {
   }
 
   put(dpn: number): void {
-    this.u32[this.next(0) >> 2] = dpn;
+    this.words[this.next(0)] = dpn;
   }
 }
 
@@ -334,5 +345,31 @@ export class ReceivedBatch {
     reply.writeUInt16LE(rc === 0 ? this.count : 0, HYPERCALL_COUNT);
     this.res.copy(reply, HYPERCALL_HEADER_BYTES, 0, results);
     return HYPERCALL_HEADER_BYTES + results;
+  }
+
+  /** Copies the elements of a ring's slot in. Its owner may write it at the same time: each word is read once.
+   *  @param at byte offset of the slot @returns as take() */
+  takeSlot(u32: Uint32Array, at: number): number {
+    const head = u32[at >> 2];
+    this.cmd = head & 0xffff;
+    this.count = head >>> 16;
+    const size = elementBytes(this.cmd);
+    if (size === 0) return HYPERCALL_RC.enosys;
+    if (this.count > HCRING_ELEMENTS) return HYPERCALL_RC.einval;
+    const { req32 } = this;
+    const from = (at + HCRING_FIRST) >> 2;
+    const words = (this.count * size) >> 2;
+    for (let i = 0; i < words; i++) req32[i] = u32[from + i];
+    return 0;
+  }
+
+  /** Writes the answer into the slot, with the results where rc is 0. */
+  answerSlot(u32: Uint32Array, at: number, rc: number): void {
+    const { res32 } = this;
+    const count = rc === 0 ? this.count : 0;
+    const to = (at + HCRING_RESULTS) >> 2;
+    const words = (count * resultBytes(this.cmd) + 3) >> 2;
+    for (let i = 0; i < words; i++) u32[to + i] = res32[i];
+    u32[at >> 2] = (rc & 0xffff) | (count << 16);
   }
 }

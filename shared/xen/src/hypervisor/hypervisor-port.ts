@@ -3,12 +3,15 @@
 import type { DomId } from '@grantline/base';
 
 /** What domains share: each has descriptors of its own and of its peers' that it is to have.
- *  `memory`: a domain's pages. `counters`, `doorbell` (to be read): its own. `page`, `ringer`: the event channels' page of the
+ *  `memory`: a domain's pages. `counters`, `doorbell` (to be read): its own. `hypercalls`: the page of its hypercall ring, and
+ *  `hypervisor`: the bell that says there is something in it. `page`, `ringer`: the event channels' page of the
  *  caller and a domain, and that one's doorbell to be rung. `dma-table`, `dma-burst`, `fence`: the nic's. */
 export const SHARED_KINDS = [
   'memory',
   'counters',
   'doorbell',
+  'hypercalls',
+  'hypervisor',
   'page',
   'ringer',
   'dma-table',
@@ -20,14 +23,23 @@ export type SharedKind = (typeof SHARED_KINDS)[number];
 /** In GRANTLINE_DIR: where descriptors are handed out for tickets. */
 export const SHARED_SOCKET = 'shared.sock';
 
+/** A batch of grant operations as a port sees it. From the call to `answer` it belongs to the port, which reads `words` and
+ *  writes `results`. */
+export interface Call {
+  readonly cmd: number;
+  readonly count: number;
+  /** A message: HYPERCALL_HEADER_BYTES for those who send it as one, then the elements. */
+  readonly words: Uint32Array;
+  /** Results one behind the other, each of resultBytes(cmd). */
+  readonly results: Uint32Array;
+  /** The results are there. @param rc of the whole call: 0, or a negative errno, and no element was looked at */
+  answer(rc: number): void;
+}
+
 /** The part that batches need. */
 export interface HypercallPort {
-  /** Sends a hypercall batch: a whole message of which the first four bytes (seq) are filled in here.
-   *
-   *  The bytes are not copied: they must stay as they are until `onReply` is called. Then the hypervisor has read them.
-   *  Replies come in the order of the calls. After the connection has closed no reply comes.
-   *  @param onReply gets the whole reply; it may keep it */
-  hypercall(bytes: Buffer, onReply: (reply: Buffer) => void): void;
+  /** Sends a call. Answers come in the order of the calls. After the connection has closed no answer comes. */
+  hypercall(call: Call): void;
 }
 
 export interface HypervisorPort extends HypercallPort {

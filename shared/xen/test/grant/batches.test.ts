@@ -2,22 +2,31 @@ import t from 'tap';
 import { DMA_WRITE } from '../../src/abi/dma.js';
 import { GNTCOPY_DEST_GREF, GNTCOPY_SOURCE_GREF, GNTMAP_DEVICE_MAP, GNTST } from '../../src/abi/grant-table.js';
 import type { DomId } from '@grantline/base';
-import { CopyBatch, DmaMapBatch, DmaUnmapBatch, MapBatch, UnmapBatch } from '../../src/grant/batches.js';
+import {
+  CopyBatch,
+  DmaMapBatch,
+  DmaUnmapBatch,
+  MapBatch,
+  UnmapBatch,
+  answerByMessage,
+  callMessage,
+} from '../../src/grant/batches.js';
+import type { Call } from '../../src/hypervisor/hypervisor-port.js';
 
 /** Keeps what was sent; answers when told. */
 class Port {
   sent: Buffer[] = [];
-  private replies: ((reply: Buffer) => void)[] = [];
-  hypercall(bytes: Buffer, onReply: (reply: Buffer) => void): void {
-    this.sent.push(Buffer.from(bytes));
-    this.replies.push(onReply);
+  private calls: Call[] = [];
+  hypercall(call: Call): void {
+    this.sent.push(Buffer.from(callMessage(call, 0)));
+    this.calls.push(call);
   }
   answer(hex: string): void {
     // At an odd place of a bigger buffer, as socket data is.
     const bytes = Buffer.from(hex.replace(/\s/g, ''), 'hex');
     const big = Buffer.alloc(bytes.length + 3);
     bytes.copy(big, 3);
-    this.replies.shift()!(big.subarray(3));
+    answerByMessage(this.calls.shift()!, big.subarray(3));
   }
   hex(i = 0): string {
     return this.sent[i].toString('hex');

@@ -3,6 +3,7 @@ import t from 'tap';
 import { releaseTx } from '../../../src/control/vif-queues.js';
 import { FOREIGN, FOREIGN_PAGES, ForeignFrames } from '../../../src/data/bridge/buffers.js';
 import { LocalSwitch } from '../../../src/data/tx/local-switch.js';
+import type { Call } from '@grantline/xen';
 import { memoryProbe } from '@grantline/observe/testkit';
 import { Arena, frameOf } from '../../kit.js';
 import { BridgeBase, FIRST_GREF as RX, NicBase } from '../rx/netback-kit.js';
@@ -12,12 +13,10 @@ const OTHER_MAC = [2, 0, 0, 0, 0, 2];
 const client = {
   closed: false,
   request: () => Promise.reject(new Error('not asked for')),
-  hypercall: (bytes: Buffer, done: (reply: Buffer) => void) => {
-    // Unmap: a status of 0 for each element.
-    const count = bytes.readUInt16LE(6);
-    const reply = Buffer.alloc(8 + count * 2);
-    reply.writeUInt16LE(count, 6);
-    setImmediate(done, reply);
+  // Unmap: a status of 0 for each element.
+  hypercall: (call: Call) => {
+    call.results.fill(0);
+    setImmediate(() => call.answer(0));
   },
 };
 

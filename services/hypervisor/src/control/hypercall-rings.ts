@@ -1,0 +1,89 @@
+/** The hypercall rings of all domains, and the loop that serves them. */
+import { type CpuMeter, DataLoop, Doorbell, HYPERVISOR_CPU, LOOP_COUNTERS, slots } from '@grantline/machine';
+import { HCRING_GUEST_SLOTS, HCRING_SLOTS, hypercallRingBytes } from '@grantline/xen';
+import { DOMID_DRIVER, type DomId } from '@grantline/base';
+import { RingCaller } from '../data/ring-caller.js';
+import type { Parts } from './parts.js';
+
+/** Slots of a domain's ring: the driver domain works for all guests. */
+const slotsOf = (domid: DomId): number => (domid === DOMID_DRIVER ? HCRING_SLOTS : HCRING_GUEST_SLOTS);
+export const ringBytesOf = (domid: DomId): number => hypercallRingBytes(slotsOf(domid));
+
+const CPU = slots(HYPERVISOR_CPU);
+
+export class HypercallRings {
+  private readonly meter: CpuMeter;
+  private readonly parts: Parts;
+  private readonly broken: (domid: DomId) => void;
+  private readonly loop: DataLoop;
+  private readonly bell: Doorbell;
+  private readonly callers = new Map<DomId, RingCaller>();
+  /** The same, to be gone through in each round. */
+  private list: RingCaller[] = [];
+
+  /** @param bell pipe by which domains wake the hypervisor @param broken ends a domain that broke its ring */
+  constructor(parts: Parts, meter: CpuMeter, bell: number, broken: (domid: DomId) => void) {
+    this.parts = parts;
+    this.meter = meter;
+    this.broken = broken;
+    this.bell = new Doorbell(bell);
+    this.loop = new DataLoop({
+      doorbell: this.bell,
+      meter,
+      counters: parts.counterFile.block(LOOP_COUNTERS),
+      dispatch: () => this.look(),
+      waiting: () => this.parts.runner.waiting > 0,
+      rest: CPU.transport,
+    });
+  }
+
+  /** A new domain's, once it has an account. */
+  open(domid: DomId): void {
+    const { shares, space, accounting, runner, grants } = this.parts;
+    const account = accounting.of(domid)!;
+    const caller: RingCaller = new RingCaller(
+      space.mem,
+      shares.hypercallsAt(domid),
+      slotsOf(domid),
+      grants,
+      this.meter,
+      {
+        domid,
+        charge: (fromNs, toNs) => accounting.chargeRing(account, fromNs, toNs),
+        ring: () => shares.ring(domid),
+        // Its end takes the ring out of the loop, in the middle of whose round we are.
+        broken: () => void setImmediate(() => this.broken(domid)),
+        wait: (pending, done) => runner.wait(pending, domid, done),
+        later: (ms, then) => void setTimeout(then, ms).unref(),
+        wake: () => this.loop.schedule(caller),
+      },
+    );
+    this.callers.set(domid, caller);
+    this.list = [...this.callers.values()];
+    this.loop.add(caller);
+  }
+
+  /** The domain is dead. */
+  close(domid: DomId): void {
+    const caller = this.callers.get(domid);
+    if (caller === undefined) return;
+    this.callers.delete(domid);
+    this.list = [...this.callers.values()];
+    this.loop.remove(caller);
+    caller.end();
+  }
+
+  describe(): Record<string, unknown> {
+    return Object.fromEntries([...this.callers].map(([domid, caller]) => [domid, caller.describe()]));
+  }
+
+  stop(): void {
+    this.loop.stop();
+    this.bell.close();
+  }
+
+  private look(): void {
+    const { list } = this;
+    for (let i = 0; i < list.length; i++) if (list[i].hasWork) list[i].scheduled = true;
+  }
+}
