@@ -28,6 +28,8 @@ export class BatchTurns<B extends Batch> {
   private readonly costs: CallCosts;
   private readonly ops: number;
   private readonly calls: number;
+  /** The open batch; null when all are under way. */
+  open: B | null;
   /** Free-running: batches sent, and of those settled. */
   private sent = 0;
   private settledCount = 0;
@@ -35,14 +37,10 @@ export class BatchTurns<B extends Batch> {
   /** Makes the batches, once for all. @param ops, calls slots of the counters of their elements, and of calls */
   constructor(make: () => B, costs: CallCosts, ops: number, calls: number) {
     this.batches = Array.from({ length: BATCHES }, make);
+    this.open = this.batches[0];
     this.costs = costs;
     this.ops = ops;
     this.calls = calls;
-  }
-
-  /** The open batch; null when all are under way. */
-  get open(): B | null {
-    return this.inFlight < BATCHES ? this.batches[this.sent % BATCHES] : null;
   }
 
   get inFlight(): number {
@@ -83,8 +81,11 @@ export class BatchTurns<B extends Batch> {
 
   /** The oldest batch's statuses have been read. */
   settled(): void {
-    this.batches[this.settledCount % BATCHES].reset();
+    const batch = this.batches[this.settledCount % BATCHES];
+    batch.reset();
     this.settledCount++;
+    // All were under way, and the oldest is the next.
+    this.open ??= batch;
   }
 
   /** Sends the open batch; the next one is open then. */
@@ -94,6 +95,7 @@ export class BatchTurns<B extends Batch> {
     const { count } = batch;
     meter.lap(CPU.netback);
     this.sent++;
+    this.open = this.inFlight < BATCHES ? this.batches[this.sent % BATCHES] : null;
     batch.send();
     counters.v[this.ops] += count;
     counters.v[this.calls]++;

@@ -91,8 +91,9 @@ export class PinnedRx {
     const { slots, pool } = this.o;
     // The quick loop has posted all that it took.
     if (this.slow === 0) this.postIdx = slots.ring.reqCons;
+    let pins = this.pins.open;
     for (let i = 0; i < n; i++) {
-      if (this.pins.room === 0) {
+      if (pins === null) {
         this.blocked = true;
         return i;
       }
@@ -110,8 +111,11 @@ export class PinnedRx {
         this.slow++;
         this.isSlow[s] = 1;
         this.state[s] = PINNING;
-        this.pins.open!.put(gref, 0, s);
-        if (this.pins.room === 0) this.pins.flush();
+        pins.put(gref, 0, s);
+        if (pins.count === pins.capacity) {
+          this.pins.flush();
+          pins = this.pins.open;
+        }
       }
     }
     return n;
@@ -136,8 +140,9 @@ export class PinnedRx {
   complete(n: number): number {
     const { slots, queue, postedSlot, frames } = this.o;
     const v = this.o.counters.v;
+    let unpins = this.unpins.open;
     for (let i = 0; i < n; i++) {
-      if (this.unpins.room === 0) {
+      if (unpins === null) {
         this.blocked = true;
         return i;
       }
@@ -158,8 +163,11 @@ export class PinnedRx {
       if (this.handle[s] < 0) this.state[s] = DONE;
       else {
         this.state[s] = UNPINNING;
-        this.unpins.open!.put(this.handle[s], this.dpn[s], 0, s);
-        if (this.unpins.room === 0) this.unpins.flush();
+        unpins.put(this.handle[s], this.dpn[s], 0, s);
+        if (unpins.count === unpins.capacity) {
+          this.unpins.flush();
+          unpins = this.unpins.open;
+        }
       }
     }
     return n;
