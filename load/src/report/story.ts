@@ -62,8 +62,8 @@ function whySlower(lower: Group, upper: Group): string {
   ) {
     return (
       `${upper.config} saves the hypervisor's copy (${small(a.perFrame.copiesBy.hypervisor)} to ${small(b.perFrame.copiesBy.hypervisor)} per frame) ` +
-      `and needs ${small(b.perFrame.grantOps)} grant operations per frame instead of ${small(a.perFrame.grantOps)}. Here a hypercall is a message between processes, ` +
-      `not a trap: the hypervisor, the grant calls and the event loop that carries them take ${nanos(workB)} ns per frame instead of ${nanos(workA)}, ` +
+      `and needs ${small(b.perFrame.grantOps)} grant operations per frame instead of ${small(a.perFrame.grantOps)}. Here a hypercall is the work of another process, ` +
+      `not a trap: the hypervisor, the grant calls and what carries them take ${nanos(workB)} ns per frame instead of ${nanos(workA)}, ` +
       `the copy included. This cost is what grant reuse removes.`
     );
   }

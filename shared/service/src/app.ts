@@ -30,11 +30,10 @@ import { PAGE_SIZE, domainName, UsageError, type DomId } from '@grantline/base';
 import {
   EventChannels,
   GrantTable,
-  HCRING_GUEST_SLOTS,
-  HCRING_SLOTS,
   HypercallRing,
   XenstoreClient,
   hypercallRingBytes,
+  hypercallSlotsOf,
   type SharedKind,
 } from '@grantline/xen';
 import { Lifeline } from './lifeline.js';
@@ -224,7 +223,7 @@ export async function startService<T = void>(o: ServiceOptions<T>): Promise<Serv
 
   const parts = new Parts(loop, lifeline);
   if (env.hypercalls === 'ring') {
-    const slots = o.kind === 'driver-domain' ? HCRING_SLOTS : HCRING_GUEST_SLOTS;
+    const slots = hypercallSlotsOf(client.domid);
     const at = space.mapWhole(await get('hypercalls'), hypercallRingBytes(slots), true);
     const hypervisor = new Ringer(await get('hypervisor'));
     const calls = new HypercallRing(space.mem, at, slots, {

@@ -53,7 +53,7 @@ export {
   answerByMessage,
   callMessage,
 } from './grant/batches.js';
-export { HypercallRing, hypercallRingBytes } from './hypervisor/hypercall-ring.js';
+export { HypercallRing, hypercallRingBytes, hypercallSlotsOf } from './hypervisor/hypercall-ring.js';
 export { GrantTable } from './grant/grant-table.js';
 export {
   MODERATION,

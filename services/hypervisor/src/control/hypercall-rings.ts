@@ -1,19 +1,37 @@
 /** The hypercall rings of all domains, and the loop that serves them. */
-import { type CpuMeter, DataLoop, Doorbell, HYPERVISOR_CPU, LOOP_COUNTERS, slots } from '@grantline/machine';
-import { HCRING_GUEST_SLOTS, HCRING_SLOTS, hypercallRingBytes } from '@grantline/xen';
-import { DOMID_DRIVER, type DomId } from '@grantline/base';
+import {
+  type AddressSpace,
+  type CounterFile,
+  type CpuMeter,
+  DataLoop,
+  Doorbell,
+  HYPERVISOR_CPU,
+  LOOP_COUNTERS,
+  slots,
+} from '@grantline/machine';
+import { hypercallSlotsOf } from '@grantline/xen';
+import type { DomId } from '@grantline/base';
 import { RingCaller } from '../data/ring-caller.js';
-import type { Parts } from './parts.js';
-
-/** Slots of a domain's ring: the driver domain works for all guests. */
-const slotsOf = (domid: DomId): number => (domid === DOMID_DRIVER ? HCRING_SLOTS : HCRING_GUEST_SLOTS);
-export const ringBytesOf = (domid: DomId): number => hypercallRingBytes(slotsOf(domid));
+import type { GrantOps } from '../data/grant-ops.js';
+import type { Accounting } from './accounting.js';
+import type { HypercallRunner } from './hypercall-runner.js';
+import type { Shares } from './shares.js';
 
 const CPU = slots(HYPERVISOR_CPU);
 
+/** Those of the hypervisor's parts that rings have to do with. */
+interface RingParts {
+  readonly shares: Shares;
+  readonly space: AddressSpace;
+  readonly accounting: Accounting;
+  readonly runner: HypercallRunner;
+  readonly grants: GrantOps;
+  readonly counterFile: CounterFile;
+}
+
 export class HypercallRings {
   private readonly meter: CpuMeter;
-  private readonly parts: Parts;
+  private readonly parts: RingParts;
   private readonly broken: (domid: DomId) => void;
   private readonly loop: DataLoop;
   private readonly bell: Doorbell;
@@ -22,7 +40,7 @@ export class HypercallRings {
   private list: RingCaller[] = [];
 
   /** @param bell pipe by which domains wake the hypervisor @param broken ends a domain that broke its ring */
-  constructor(parts: Parts, meter: CpuMeter, bell: number, broken: (domid: DomId) => void) {
+  constructor(parts: RingParts, meter: CpuMeter, bell: number, broken: (domid: DomId) => void) {
     this.parts = parts;
     this.meter = meter;
     this.broken = broken;
@@ -44,7 +62,7 @@ export class HypercallRings {
     const caller: RingCaller = new RingCaller(
       space.mem,
       shares.hypercallsAt(domid),
-      slotsOf(domid),
+      hypercallSlotsOf(domid),
       grants,
       this.meter,
       {

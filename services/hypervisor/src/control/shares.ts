@@ -3,9 +3,8 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync, constants, openSync, writeSync } from 'node:fs';
 import { nowNs, DOMID_CONTROL, DOMID_DRIVER, DOMID_NIC, PAGE_SIZE, type DomId, type Port } from '@grantline/base';
-import { DMA_TABLE_BYTES, EventSide, type SharedKind } from '@grantline/xen';
+import { DMA_TABLE_BYTES, EventSide, hypercallRingBytes, hypercallSlotsOf, type SharedKind } from '@grantline/xen';
 import { COUNTER_FILE_BYTES, Fence, makePipe, pokeFd } from '@grantline/machine';
-import { ringBytesOf } from './hypercall-rings.js';
 import type { MemoryPool, Piece } from './memory-pool.js';
 import { OpError } from './op-schemas.js';
 
@@ -63,7 +62,7 @@ export class Shares {
     try {
       const counters = pool.make(`counters ${domid}`, COUNTER_FILE_BYTES, 'there');
       made.push(counters);
-      const hypercalls = pool.make(`hypercalls ${domid}`, ringBytesOf(domid), 'both');
+      const hypercalls = pool.make(`hypercalls ${domid}`, hypercallRingBytes(hypercallSlotsOf(domid)), 'both');
       made.push(hypercalls);
       this.domains.set(domid, { memory, counters, hypercalls, bell: makePipe() });
     } catch (error) {

@@ -81,7 +81,7 @@ export class RingCaller implements Poller {
   }
 
   describe(): Record<string, unknown> {
-    return { parked: this.parked, waitsForNic: this.pending !== null, ...this.back.describe() };
+    return { parked: this.parked, waitsForNic: this.pending !== null, ring: this.back.describe() };
   }
 
   private execute(): number {

@@ -1,10 +1,13 @@
 /** A domain's end of its hypercall ring: docs/wire/hypercall.md section 2, docs/adr/0023. One more ring of Xen's ring.h, with the
  *  hypervisor as its back end; a slot takes up to 64 elements of one call. */
+import { DOMID_DRIVER, type DomId } from '@grantline/base';
 import type { Mem, Poller } from '@grantline/machine';
 import {
   HCRING_ELEMENTS,
   HCRING_FIRST,
+  HCRING_GUEST_SLOTS,
   HCRING_RESULTS,
+  HCRING_SLOTS,
   HCRING_SLOT_BYTES,
   HYPERCALL_HEADER_BYTES,
   elementBytes,
@@ -14,6 +17,9 @@ import { RING_HEADER_BYTES } from '../abi/ring.js';
 import { idxAdd, ringIdx, type RingIdx } from '../ring/indices.js';
 import { FrontRing } from '../ring/shared-ring.js';
 import type { Call, HypercallPort } from './hypervisor-port.js';
+
+/** Slots of a domain's ring: the driver domain works for all guests. */
+export const hypercallSlotsOf = (domid: DomId): number => (domid === DOMID_DRIVER ? HCRING_SLOTS : HCRING_GUEST_SLOTS);
 
 /** Bytes of shared memory that a ring of so many slots takes. */
 export const hypercallRingBytes = (slots: number): number => RING_HEADER_BYTES + slots * HCRING_SLOT_BYTES;
