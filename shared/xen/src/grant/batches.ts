@@ -52,6 +52,15 @@ import { GNTCOPY_DEST_GREF, GNTCOPY_SOURCE_GREF, GNTST } from '../abi/grant-tabl
 import { PAGE_SHIFT, type DomId, type Dpn, type GrantHandle, type Pfn } from '@grantline/base';
 import type { Call, HypercallPort } from '../hypervisor/hypervisor-port.js';
 
+/** From so many words on a native copy is worth making a view of them. */
+const MANY_WORDS = 96;
+
+/** Copies words from one array to another. A view for a slot is no allocation for a frame: a slot has up to 64. */
+export function copyWords(from: Uint32Array, at: number, to: Uint32Array, toAt: number, words: number): void {
+  if (words >= MANY_WORDS) to.set(from.subarray(at, at + words), toAt);
+  else for (let i = 0; i < words; i++) to[toAt + i] = from[at + i];
+}
+
 const NOBODY = (): void => {};
 const HEADER_WORDS = HYPERCALL_HEADER_BYTES >> 2;
 
@@ -359,7 +368,7 @@ export class ReceivedBatch {
     const { req32 } = this;
     const from = (at + HCRING_FIRST) >> 2;
     const words = (this.count * size) >> 2;
-    for (let i = 0; i < words; i++) req32[i] = u32[from + i];
+    copyWords(u32, from, req32, 0, words);
     return 0;
   }
 

@@ -14,6 +14,7 @@ import {
   resultBytes,
 } from '../abi/hypercall.js';
 import { RING_HEADER_BYTES } from '../abi/ring.js';
+import { copyWords } from '../grant/batches.js';
 import { idxAdd, ringIdx, type RingIdx } from '../ring/indices.js';
 import { FrontRing } from '../ring/shared-ring.js';
 import type { Call, HypercallPort } from './hypervisor-port.js';
@@ -107,7 +108,7 @@ export class HypercallRing implements HypercallPort, Poller {
     const to = at + (HCRING_FIRST >> 2);
     const end = n * size;
     u32[at] = (cmd & 0xffff) | (n << 16);
-    for (let i = 0; i < end; i++) u32[to + i] = words[from + i];
+    copyWords(words, from, u32, to, end);
     ring.reqProdPvt = idxAdd(ring.reqProdPvt, 1);
   }
 
