@@ -193,7 +193,7 @@ export async function startService<T = void>(o: ServiceOptions<T>): Promise<Serv
     doorbell,
     meter,
     counters: loopCounters,
-    dispatch: () => void channels.dispatch(),
+    dispatch: () => channels.dispatch(),
     waiting: () => client.inFlight > 0,
     rest: CPU_WAKEUP,
   });
