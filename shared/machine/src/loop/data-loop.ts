@@ -44,6 +44,9 @@ const SLICE_MOST_NS = 20e6;
 const SOCKET_SLICE_NS = 100e3;
 /** After its last work a domain looks again for so long before it sleeps. Of its own time: while others have the core nobody is impatient. */
 const PATIENCE_NS = 100_000;
+/** The same after a long sleep, until somebody rings in a short one: what comes once in a while has no followers, and a core that looks for
+ *  them keeps whoever else is to be woken on it waiting. */
+const FIRST_PATIENCE_NS = 20_000;
 /** What giving the core away costs when nobody else wants it; what takes longer was somebody else's turn. */
 const YIELD_NS = 2000;
 /** So many turns of others without work for us, and sleeping is the better way of waiting. */
@@ -64,7 +67,7 @@ const WORK = 2;
 export const LOOP_COUNTERS = counters('loop', {
   wakeups: shown('grantline_wakeups_total'),
   timeouts: hidden('sleeps that ended by themselves: how the loop waits, not what it does'),
-  deepSleeps: hidden('sleeps without a bound, its own or the event loop\'s: how the loop waits'),
+  deepSleeps: hidden("sleeps without a bound, its own or the event loop's: how the loop waits"),
   turns: hidden('how often the event loop gives the data loop a turn'),
   polls: shown('grantline_polls_total'),
   /** Times that a port was masked because its peer rang without reason. */
@@ -99,6 +102,7 @@ export class DataLoop {
   private timerAtMs = 0;
   /** The last sleep ended without a ring: the next one is a long one. */
   private quiet = false;
+  private patienceNs = PATIENCE_NS;
   private impatientUntil = 0;
   private readonly onImmediate = (): void => this.turn(false);
   /** Who answers for a poller. One that is not here is the service's own: what it throws ends the service. */
@@ -212,7 +216,7 @@ export class DataLoop {
       if (found !== IDLE) {
         fresh = false;
         if (found === WORK) {
-          patientUntil = meter.now + PATIENCE_NS;
+          patientUntil = meter.now + this.patienceNs;
           away = 0;
           // Pollers lap as they work; this is for those that find nothing to lap.
           if ((++rounds & 15) === 0) meter.lap(rest);
@@ -255,6 +259,7 @@ export class DataLoop {
       if (isRung) {
         counters.v[C.wakeups]++;
         this.quiet = false;
+        this.patienceNs = isLong ? FIRST_PATIENCE_NS : PATIENCE_NS;
         // Sockets have not waited: they would have ended the sleep.
         if (isLong) {
           sliceEnd = meter.now + SLICE_NS;

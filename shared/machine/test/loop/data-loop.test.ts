@@ -214,9 +214,10 @@ t.test('wherever a peer publishes and rings, its work is done without any other 
         pass('dispatch');
         return events;
       };
-      const { poll, arm } = poller;
+      const poll = poller.poll.bind(poller);
+      const arm = poller.arm.bind(poller);
       poller.poll = () => {
-        const n = poll.call(poller);
+        const n = poll();
         pass('poll');
         if (poller.done > rings.length) {
           // Out of the loop's own poll it cannot be closed.
@@ -228,7 +229,7 @@ t.test('wherever a peer publishes and rings, its work is done without any other 
         return n;
       };
       poller.arm = () => {
-        const more = arm.call(poller);
+        const more = arm();
         pass('arm');
         return more;
       };
