@@ -49,7 +49,10 @@ export class HypercallRings {
       doorbell: this.bell,
       meter,
       counters: parts.counterFile.block(LOOP_COUNTERS),
-      dispatch: () => this.look(),
+      dispatch: () => {
+        this.look();
+        return 0;
+      },
       waiting: () => this.parts.runner.waiting > 0,
       rest: CPU.transport,
     });

@@ -183,7 +183,13 @@ export class Bed {
       while (pair.back.poll() > 0);
       if (!pair.back.arm()) pair.front.poll();
     };
-    pair.front = new HypercallRing(this.mem, at, slots, { ring: run, kick: () => {} }, this.options.start);
+    pair.front = new HypercallRing(
+      this.mem,
+      at,
+      slots,
+      { ring: run, kick: () => {}, leave: () => {} },
+      this.options.start,
+    );
     pair.back = new RingCaller(this.mem, at, slots, this.ops, pair.meter ?? { now: 0, lap: () => {} }, {
       domid,
       charge: () => {

@@ -32,12 +32,12 @@ function setUp() {
 /** A ring whose two ends run when told. */
 function byHand(bed: Bed, domid = DRIVER, start = 0) {
   const at = bed.reserve(hypercallRingBytes(SLOTS));
-  const happened = { bells: 0, kicks: 0, woken: 0, broken: 0 };
+  const happened = { left: 0, bells: 0, kicks: 0, woken: 0, broken: 0 };
   const ring = new HypercallRing(
     bed.mem,
     at,
     SLOTS,
-    { ring: () => void happened.bells++, kick: () => void happened.kicks++ },
+    { ring: () => void happened.bells++, kick: () => void happened.kicks++, leave: () => void happened.left++ },
     ringIdx(start),
   );
   const waits: (() => void)[] = [];
@@ -108,6 +108,7 @@ t.test(
                   count: call.count,
                   words: call.words,
                   results: call.results,
+                  isAwaited: false,
                   answer: (rc) => {
                     call.answer(rc);
                     check(n);
@@ -160,6 +161,32 @@ t.test('each side is woken only when it sleeps', (t) => {
   caller.poll();
   t.equal(happened.woken, 2);
   t.end();
+});
+
+t.test('the event loop has its turn after an answer that somebody awaits, and only then', async (t) => {
+  const bed = new Bed();
+  bed.add(DRIVER);
+  const { ring, caller, happened } = byHand(bed);
+  const batch = new DmaUnmapBatch(ring, 1);
+  const run = (): void => {
+    while (caller.poll() > 0);
+    ring.poll();
+  };
+  batch.put(1);
+  batch.send();
+  run();
+  t.equal(happened.left, 0);
+  batch.reset();
+  batch.put(1);
+  const awaited = batch.sendAsync();
+  run();
+  t.equal(happened.left, 1);
+  await awaited;
+  batch.reset();
+  batch.put(1);
+  batch.send();
+  run();
+  t.equal(happened.left, 1);
 });
 
 t.test('a ring that jumps ends that ring and no other', (t) => {

@@ -3,14 +3,18 @@
  *  Works as Linux's NAPI does: an event schedules its poller; a poller stays scheduled while it finds work; before it
  *  is taken off, it arms its event index and looks again (docs/adr/0005). Between work and sleep lies a short patience:
  *  under load a domain waits for its neighbours by giving the core away, not by sleeping, because falling asleep and
- *  waking cost as much as a hundred frames (docs/adr/0012). A sleep is first a short one in ppoll, which costs least;
- *  where replies from the hypervisor are due, or after some idle milliseconds, it is the event loop's. */
+ *  waking cost as much as a hundred frames (docs/adr/0012).
+ *
+ *  All sleep is in this loop's own ppoll, because what wakes up there goes on at once, and what wakes up in the event loop goes through
+ *  code that is cold by then. A first sleep is short. If nobody rings, the event loop has its turn and the next sleep is as long as the event loop's own would be:
+ *  it ends when the event loop has something to do, too (docs/adr/0028). Only where sockets are part of the data path, or replies from the
+ *  hypervisor are due, the event loop itself sleeps. */
 import { CPU_CONTROL, CPU_IDLE, CPU_WAKEUP, type CpuMeter } from './cpu-meter.js';
 import { nowNs } from '@grantline/base';
 import { type CounterBlock, slots } from '../counters/counter-file.js';
 import { counters, hidden, shown } from '../counters/declare.js';
-import type { Doorbell } from '../mem/doorbell.js';
-import { yieldCore } from '../mem/libc.js';
+import { RUNG, type Doorbell } from '../mem/doorbell.js';
+import { eventLoopDueUs, yieldCore } from '../mem/libc.js';
 
 export interface Poller {
   scheduled: boolean;
@@ -32,22 +36,28 @@ export interface LoopHooks {
   between?: () => number;
 }
 
-/** Longest that sockets wait while the data path is busy or in a short sleep. */
+/** Longest that sockets wait while the data path is busy or in a short sleep. Of this domain's own time: where many share a core it is
+ *  longer by what they take of it in between, up to the second one. */
 const SLICE_NS = 4e6;
+const SLICE_MOST_NS = 20e6;
 /** The same where sockets are part of the data path. */
 const SOCKET_SLICE_NS = 100e3;
-/** After its last work a domain looks again for so long before it sleeps. */
+/** After its last work a domain looks again for so long before it sleeps. Of its own time: while others have the core nobody is impatient. */
 const PATIENCE_NS = 100_000;
+/** The same after a long sleep, until somebody rings in a short one: what comes once in a while has no followers, and a core that looks for
+ *  them keeps whoever else is to be woken on it waiting. */
+const FIRST_PATIENCE_NS = 20_000;
 /** What giving the core away costs when nobody else wants it; what takes longer was somebody else's turn. */
 const YIELD_NS = 2000;
 /** So many turns of others without work for us, and sleeping is the better way of waiting. */
 const AWAY_LIMIT = 4;
-/** Nobody who passes frames on keeps a core for so long: it has gone to a stranger, for a slice of the scheduler's. Then
- *  sleeping is the better way for a while, since one who wakes up has precedence and one who gave way has not. */
-const STRANGER_NS = 1e6;
+/** Those who pass frames on do not keep a core for so long, 32 guests on one neither: it has gone to a stranger, for some slices of the
+ *  scheduler's. Then sleeping is the better way for a while, since one who wakes up has precedence and one who gave way has not. */
+const STRANGER_NS = 5e6;
 const STRANGER_PAUSE_NS = 5e6;
 const SHORT_SLEEP_US = 2000;
-const SHORT_SLEEPS = 5;
+/** Beyond it a sleep is begun anew; a timespec takes no Infinity. */
+const LONG_SLEEP_US = 3600e6;
 
 const IDLE = 0;
 const HOPE = 1;
@@ -57,7 +67,7 @@ const WORK = 2;
 export const LOOP_COUNTERS = counters('loop', {
   wakeups: shown('grantline_wakeups_total'),
   timeouts: hidden('sleeps that ended by themselves: how the loop waits, not what it does'),
-  deepSleeps: hidden('which of two ways the loop sleeps'),
+  deepSleeps: hidden("sleeps without a bound, its own or the event loop's: how the loop waits"),
   turns: hidden('how often the event loop gives the data loop a turn'),
   polls: shown('grantline_polls_total'),
   /** Times that a port was masked because its peer rang without reason. */
@@ -70,8 +80,8 @@ export interface LoopOptions {
   doorbell: Doorbell;
   meter: CpuMeter;
   counters: CounterBlock;
-  /** Takes pending event-channel bits; handlers call `schedule`. */
-  dispatch: () => void;
+  /** Takes pending event-channel bits; handlers call `schedule`. @returns how many */
+  dispatch: () => number;
   /** True while replies are due that only the event loop can bring. */
   waiting: () => boolean;
   /** Component that the loop's own work is charged to. */
@@ -90,9 +100,11 @@ export class DataLoop {
   private leaving = false;
   private timer: NodeJS.Timeout | null = null;
   private timerAtMs = 0;
-  private shortSleeps = 0;
+  /** The last sleep ended without a ring: the next one is a long one. */
+  private quiet = false;
+  private patienceNs = PATIENCE_NS;
   private impatientUntil = 0;
-  private readonly onImmediate = (): void => this.turn();
+  private readonly onImmediate = (): void => this.turn(false);
   /** Who answers for a poller. One that is not here is the service's own: what it throws ends the service. */
   private readonly owners = new Map<Poller, (err: unknown) => void>();
   /** What the round has found so far. */
@@ -100,7 +112,7 @@ export class DataLoop {
 
   constructor(options: LoopOptions) {
     this.o = options;
-    options.doorbell.startWatch(() => this.kick());
+    options.doorbell.startWatch(() => this.rung());
   }
 
   /** Pollers run in the order in which they were added, each for a batch of its own. A round goes by this order and no other: one
@@ -167,25 +179,44 @@ export class DataLoop {
     this.o.doorbell.stopWatch();
   }
 
-  private turn(): void {
+  /** From the event loop: somebody rang, or this loop itself, which wants to sleep. */
+  private rung(): void {
+    if (this.active || this.stopped) return;
+    this.active = true;
+    try {
+      this.turn(true);
+    } catch (err) {
+      // Out of a callback of the C library's: here nobody would hear of it.
+      setImmediate(() => {
+        throw err;
+      });
+    }
+  }
+
+  /** @param mayRest called where the event loop has done all that there was, and can say how long it would sleep */
+  private turn(mayRest: boolean): void {
     if (this.stopped) return;
     const { meter, counters, doorbell, rest } = this.o;
     counters.v[C.turns]++;
     meter.begin(this.between());
     this.leaving = false;
     const sockets = this.usesSockets();
+    let latest = meter.now + SLICE_MOST_NS;
     let sliceEnd = meter.now + (sockets ? SOCKET_SLICE_NS : SLICE_NS);
     let patientUntil = 0;
     let away = 0;
     let rounds = 0;
+    let fresh = mayRest;
     for (;;) {
-      this.o.dispatch();
+      // What handlers leave to promises must not be slept over.
+      if (this.o.dispatch() > 0) fresh = false;
       const found = this.pollAll(
         meter.now < patientUntil && meter.now > this.impatientUntil && !sockets && !this.o.waiting(),
       );
       if (found !== IDLE) {
+        fresh = false;
         if (found === WORK) {
-          patientUntil = meter.now + PATIENCE_NS;
+          patientUntil = meter.now + this.patienceNs;
           away = 0;
           // Pollers lap as they work; this is for those that find nothing to lap.
           if ((++rounds & 15) === 0) meter.lap(rest);
@@ -193,6 +224,8 @@ export class DataLoop {
           meter.lap(rest);
           yieldCore();
           const others = meter.lapAway(CPU_IDLE, YIELD_NS);
+          patientUntil += others;
+          sliceEnd = Math.min(latest, sliceEnd + others);
           if (others > 0 && ++away === AWAY_LIMIT) patientUntil = 0;
           if (others > STRANGER_NS) this.impatientUntil = meter.now + STRANGER_PAUSE_NS;
         }
@@ -204,26 +237,39 @@ export class DataLoop {
         return;
       }
       const dueUs = this.dueUs();
-      if (sockets || this.leaving || this.o.waiting() || (this.shortSleeps >= SHORT_SLEEPS && dueUs > SHORT_SLEEP_US)) {
-        counters.v[C.deepSleeps]++;
-        meter.end(rest);
+      const isLoops = sockets || this.leaving || this.o.waiting();
+      const isLong = !isLoops && this.quiet && dueUs > SHORT_SLEEP_US;
+      const loopUs = isLong && fresh ? eventLoopDueUs() : 0;
+      meter.end(rest);
+      if (isLoops || (isLong && loopUs === 0)) {
+        if (isLoops) counters.v[C.deepSleeps]++;
         counters.commit();
         this.active = false;
         if (this.stopped) return;
-        if (dueUs !== Infinity) this.kickIn(dueUs);
+        // Before a long sleep the event loop does what it has, and calls back by way of the doorbell.
+        if (isLong) doorbell.knock();
+        else if (dueUs !== Infinity) this.kickIn(dueUs);
         return;
       }
-      meter.end(rest);
-      const rung = doorbell.wait(Math.min(SHORT_SLEEP_US, Math.max(0, dueUs)));
+      if (isLong) counters.v[C.deepSleeps]++;
+      const sleepUs = isLong ? Math.min(LONG_SLEEP_US, loopUs, dueUs) : Math.min(SHORT_SLEEP_US, Math.max(0, dueUs));
+      const isRung = doorbell.wait(sleepUs, isLong) === RUNG;
       meter.begin(CPU_WAKEUP);
-      if (rung) {
+      fresh = false;
+      if (isRung) {
         counters.v[C.wakeups]++;
-        this.shortSleeps = 0;
+        this.quiet = false;
+        this.patienceNs = isLong ? FIRST_PATIENCE_NS : PATIENCE_NS;
+        // Sockets have not waited: they would have ended the sleep.
+        if (isLong) {
+          sliceEnd = meter.now + SLICE_NS;
+          latest = meter.now + SLICE_MOST_NS;
+        }
       } else {
         counters.v[C.timeouts]++;
-        if (dueUs > SHORT_SLEEP_US) this.shortSleeps++;
+        this.quiet ||= dueUs > SHORT_SLEEP_US;
       }
-      if (meter.now >= sliceEnd || !rung) {
+      if (meter.now >= sliceEnd || !isRung) {
         // Sockets may have waited for the length of the sleep.
         meter.end(rest);
         counters.commit();
@@ -281,7 +327,7 @@ export class DataLoop {
         const p = pollers[i];
         if (!p.scheduled) continue;
         if (p.poll() > 0) {
-          this.shortSleeps = 0;
+          this.quiet = false;
           this.found = WORK;
         } else if (patient && p.patient !== false) {
           if (this.found === IDLE) this.found = HOPE;

@@ -3,7 +3,7 @@
  *  A pipe and not a futex in shared memory: whoever may wake a domain can do just that. With a shared futex word, a
  *  hostile peer could rewrite the word and so suppress the wake-ups of others. docs/adr/0005 has the measurements. */
 import { closeSync } from 'node:fs';
-import { BROKEN, READABLE, DescriptorWatch, drainFd, pokeFd, waitReadable } from './libc.js';
+import { BROKEN, READABLE, DescriptorWatch, drainFd, eventLoopFd, pokeFd, waitReadable } from './libc.js';
 
 /** A descriptor that may end its owner's sleep beside the doorbell, as long as it is wanted: a TAP device. */
 export class WakeSource {
@@ -57,6 +57,12 @@ export class WakeSource {
   }
 }
 
+/** What ended a sleep. */
+export const TIMED_OUT = 0;
+export const RUNG = 1;
+/** Nobody rang, and the event loop has something to do. */
+export const EVENT_LOOP = 2;
+
 /** The owner's end. */
 export class Doorbell {
   /** At most one. */
@@ -71,15 +77,23 @@ export class Doorbell {
     this.fd = fd;
   }
 
-  /** Sleeps in the kernel. @returns true when rung, false after `timeoutUs` */
-  wait(timeoutUs: number): boolean {
+  /** Sleeps in the kernel. @param heedsLoop what comes for the event loop ends the sleep, too
+   *  @returns RUNG, also where the source is readable; EVENT_LOOP; TIMED_OUT after `timeoutUs` */
+  wait(timeoutUs: number, heedsLoop = false): number {
     const { source } = this;
-    const ready = waitReadable(this.fd, source?.wanted === true ? source.fd : -1, timeoutUs);
+    const second = source?.wanted === true ? source.fd : -1;
+    const ready = waitReadable(this.fd, second, timeoutUs, heedsLoop ? eventLoopFd : -1);
     // Without its doorbell nobody can wake this service: it is over, and not to go round and round.
     if ((ready & BROKEN) !== 0) throw new Error('the doorbell is broken: its descriptor is closed');
     if ((ready & READABLE) !== 0) drainFd(this.fd);
-    if (ready >> 2 !== 0) source?.heed(ready >> 2);
-    return ready !== 0;
+    if (((ready >> 2) & 3) !== 0) source?.heed((ready >> 2) & 3);
+    // The event loop watches doorbell and source itself, so what comes there makes it ready, too.
+    return (ready & 15) !== 0 ? RUNG : ready !== 0 ? EVENT_LOOP : TIMED_OUT;
+  }
+
+  /** Rings for itself: the event loop calls back when it has done what it had to. */
+  knock(): void {
+    pokeFd(this.fd);
   }
 
   /** From now on the event loop calls `onRing` at each ring, until unwatched. */

@@ -69,21 +69,25 @@ const POLLNVAL = 32;
 /** What became of a descriptor: `waitReadable` has these of the first, and of the second two bits further up. */
 export const READABLE = 1;
 export const BROKEN = 2;
-const pollFds = Buffer.alloc(16);
+const pollFds = Buffer.alloc(24);
 const pollTimeout = Buffer.alloc(16);
-pollFds.writeInt16LE(POLLIN, 4);
-pollFds.writeInt16LE(POLLIN, 12);
-/** Sleeps until one of two descriptors is readable or broken, or `timeoutUs` passed. A broken one - closed, its device gone - is
+for (const at of [4, 12, 20]) pollFds.writeInt16LE(POLLIN, at);
+/** Sleeps until one of some descriptors is readable or broken, or `timeoutUs` passed. A broken one - closed, its device gone - is
  *  never said to be readable: it would end every sleep at once, for ever, and whoever hears of it must not ask for it again.
- *  @param second -1: there is only one
- *  @returns READABLE, BROKEN of the first; of the second 4 times that */
-export function waitReadable(fd: number, second: number, timeoutUs: number): number {
+ *  @param second, third -1: there is none
+ *  @returns READABLE, BROKEN of the first; of the second 4 times that, of the third 16 times */
+export function waitReadable(fd: number, second: number, timeoutUs: number, third = -1): number {
   pollFds.writeInt32LE(fd, 0);
   pollFds.writeInt32LE(second, 8);
+  pollFds.writeInt32LE(third, 16);
   pollTimeout.writeInt32LE(Math.floor(timeoutUs / 1e6), 0);
   pollTimeout.writeInt32LE(Math.floor((timeoutUs % 1e6) * 1000), 8);
-  if ((ppoll(pollFds, second < 0 ? 1 : 2, pollTimeout, null) as number) <= 0) return 0;
-  return stateOf(pollFds.readInt16LE(6)) | (second < 0 ? 0 : stateOf(pollFds.readInt16LE(14)) << 2);
+  // The kernel passes over negative descriptors.
+  if ((ppoll(pollFds, third >= 0 ? 3 : second >= 0 ? 2 : 1, pollTimeout, null) as number) <= 0) return 0;
+  const first = stateOf(pollFds.readInt16LE(6));
+  if (second < 0 && third < 0) return first;
+  const others = (second < 0 ? 0 : stateOf(pollFds.readInt16LE(14))) | (stateOf(pollFds.readInt16LE(22)) << 2);
+  return first | (others << 2);
 }
 
 function stateOf(events: number): number {
@@ -91,6 +95,19 @@ function stateOf(events: number): number {
   // What was written before the other end went can still be read.
   if ((events & POLLIN) !== 0) return READABLE;
   return (events & POLLHUP) !== 0 ? BROKEN : 0;
+}
+
+// Node's executable shows libuv's own functions, which its manual has for loops that are part of another one.
+const node = koffi.load(null);
+const uvLoop: unknown = node.func('void *uv_default_loop()')();
+const uvTimeout = node.func('int uv_backend_timeout(void *loop)');
+/** Descriptor that is readable while the main thread's event loop has something to do that is not a timer's. */
+export const eventLoopFd = node.func('int uv_backend_fd(void *loop)')(uvLoop) as number;
+/** How long the event loop would sleep now, microseconds; 0: it has something to do first; Infinity: until something comes. Source: libuv's manual,
+ *  uv_backend_timeout. From a callback of a descriptor only: a callback of a timer or an immediate is something to do itself. */
+export function eventLoopDueUs(): number {
+  const ms = uvTimeout(uvLoop) as number;
+  return ms < 0 ? Infinity : ms * 1000;
 }
 
 const drainBuffer = Buffer.alloc(4096);

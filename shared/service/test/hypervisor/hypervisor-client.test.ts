@@ -27,6 +27,7 @@ function callOf(words: readonly number[], answered: (rc: number) => void): Call 
     count,
     words: Uint32Array.of(0, 0, ...words),
     results: new Uint32Array(count),
+    isAwaited: false,
     answer: answered,
   };
 }

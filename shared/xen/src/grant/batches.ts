@@ -76,6 +76,7 @@ export abstract class Batch implements Call {
   answered = false;
   /** rc of the whole call: 0, or a negative errno; then no element was looked at. */
   rc = 0;
+  isAwaited = false;
   readonly words: Uint32Array;
   readonly results: Uint32Array;
   private readonly statuses: Int16Array;
@@ -122,8 +123,12 @@ export abstract class Batch implements Call {
     const { replied } = this;
     return new Promise<void>((resolve) => {
       this.replied = resolve;
+      this.isAwaited = true;
       this.send();
-    }).finally(() => (this.replied = replied));
+    }).finally(() => {
+      this.replied = replied;
+      this.isAwaited = false;
+    });
   }
 
   answer(rc: number): void {

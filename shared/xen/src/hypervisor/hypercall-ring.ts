@@ -30,6 +30,8 @@ export interface RingBells {
   ring(): void;
   /** There are calls under way: poll soon. */
   kick(): void;
+  /** From inside poll(): something was left to the event loop. */
+  leave(): void;
 }
 
 export class HypercallRing implements HypercallPort, Poller {
@@ -134,6 +136,7 @@ export class HypercallRing implements HypercallPort, Poller {
     this.rc = 0;
     calls.shift();
     this.put--;
+    if (call.isAwaited) this.bells.leave();
     // It may call again at once: all is in order by now.
     call.answer(outcome);
   }

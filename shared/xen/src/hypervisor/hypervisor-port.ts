@@ -32,6 +32,8 @@ export interface Call {
   readonly words: Uint32Array;
   /** Results one behind the other, each of resultBytes(cmd). */
   readonly results: Uint32Array;
+  /** The answer settles a promise: the event loop is to have its turn. */
+  readonly isAwaited: boolean;
   /** The results are there. @param rc of the whole call: 0, or a negative errno, and no element was looked at */
   answer(rc: number): void;
 }
