@@ -9,6 +9,7 @@ import { httpTable } from '../report/table.js';
 import { beginResults, fileHead, reportLine, tellResults } from '../report/results.js';
 import type { Bed } from '../runner/bed.js';
 import { UserError } from '../base/errors.js';
+import { NO_PIN_OPTION, parsePlacement, PLACEMENT_OPTION } from '../testbed/placement.js';
 import { parseRepeat, parseSeconds } from '../base/option-values.js';
 import {
   DIR_OPTION,
@@ -38,6 +39,7 @@ interface HttpArguments extends RemoteArguments {
   page?: string | false;
   pageName?: string;
   pin: boolean;
+  placement?: string;
   dir?: string;
   compose?: true;
 }
@@ -58,7 +60,8 @@ export function addHttp(program: Command): void {
     .option('--seconds <s>', 'measured time of each run', '3')
     .option('--warmup <s>', 'load before measuring starts', '1')
     .option('--repeat <r>', 'runs of each configuration, interleaved', '1')
-    .option('--no-pin', 'leave all threads to the scheduler (own testbed only)')
+    .option(...PLACEMENT_OPTION)
+    .option(...NO_PIN_OPTION)
     .option(...PAGE_OPTION)
     .option(...PAGE_NAME_OPTION)
     .option(...NO_PAGE_OPTION)
@@ -84,6 +87,7 @@ async function http(args: HttpArguments): Promise<void> {
   };
   check(settings);
   const page = parsePage(args.page, args.pageName);
+  const placement = parsePlacement(args);
   const target = chooseTarget(args);
   const { json, host, dir, logDir, progress } = beginResults(args.json);
   const onRun = (r: HttpRun): void => {
@@ -103,7 +107,7 @@ async function http(args: HttpArguments): Promise<void> {
     const work = (bed: Bed): Promise<HttpRun[]> =>
       runHttp({ bed, configs, settings, name: basename(dir), progress, onRun });
     const { guests } = settings;
-    runs = await onTestbed(target, { dir: args.dir, guests, pin: args.pin, logDir, progress, page }, work);
+    runs = await onTestbed(target, { dir: args.dir, guests, placement, logDir, progress, page }, work);
   }
   const all = summariseHttp(runs);
   const file: HttpFile = {

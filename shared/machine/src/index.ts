@@ -70,6 +70,7 @@ export {
   pinToCore,
   pokeFd,
   processCpuNs,
+  runOnCores,
   setTimerSlackNs,
   threadCpuNs,
 } from './mem/libc.js';
