@@ -42,7 +42,7 @@ export interface PlacementRecord extends Omit<Placed, 'handover'> {
 }
 
 /** Below this share of what a core copies by itself, what it hands to the other one comes too slowly for two to carry more than one. */
-export const SLOW_HANDOVER = 0.2;
+export const SLOW_HANDOVER = 0.17;
 /** With so many cores each guest and each domain has one of its own: what waits for a hand-over is not what they all wait for. */
 const MANY_CORES = 4;
 
@@ -94,7 +94,8 @@ export function handoverText(h: Handover | null): string {
 
 /** "together (auto)" */
 export function placementText({ asked, placement }: Pick<Placed, 'asked' | 'placement'>): string {
-  const how = asked === null ? 'as the testbed has it' : asked === 'auto' ? 'auto' : 'as asked for';
+  if (asked === null) return `${placement ?? 'not known'} (as the testbed has it)`;
+  const how = asked === 'auto' ? asked : asked === placement ? 'as asked for' : `not ${asked}: there is one core`;
   return `${placement ?? 'not known'} (${how})`;
 }
 
