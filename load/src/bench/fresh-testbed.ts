@@ -13,10 +13,18 @@ export async function freshTestbed<T>(
   const logDir = mkdtempSync(join(tmpdir(), 'grantline-bench-'));
   const dir = `/dev/shm/grantline-bench-${process.pid}`;
   const supervisor = new Supervisor({ ...options, dir, guests: 1, use: 'own', logDir });
+  const dropLogs = (): void => rmSync(logDir, { recursive: true, force: true });
+  // The command may be interrupted, and ends the testbed that it knows of.
+  const last = (): void => {
+    supervisor.killNow();
+    dropLogs();
+  };
+  process.once('exit', last);
   try {
     return await work(await supervisor.start());
   } finally {
     await supervisor.stop();
-    rmSync(logDir, { recursive: true, force: true });
+    process.off('exit', last);
+    dropLogs();
   }
 }

@@ -3,7 +3,7 @@ import { join, relative } from 'node:path';
 import { Command, CommanderError } from 'commander';
 import { allowedCores } from '@grantline/base';
 import { runOnCores } from '@grantline/machine';
-import { exitCodeOf, RunError, UserError } from '../base/errors.js';
+import { exitCodeOf, Interrupted, RunError, UserError } from '../base/errors.js';
 import { parseRepeat, parseSeconds } from '../base/option-values.js';
 import { withBed } from '../bed/with-bed.js';
 import { measuredAfter, parsePlacement, PLACEMENT_OPTION, type PlacementRecord } from '../testbed/placement.js';
@@ -109,7 +109,7 @@ try {
     exitCode = error.exitCode === 0 ? 0 : 2;
   } else {
     const text =
-      error instanceof UserError || error instanceof RunError
+      error instanceof UserError || error instanceof RunError || error instanceof Interrupted
         ? error.message
         : error instanceof Error
           ? (error.stack ?? error.message)

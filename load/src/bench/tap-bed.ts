@@ -1,5 +1,5 @@
 /** Kernels behind TAP devices at both ends of the path: what scenarios with programs of the system need. In namespaces of its own. */
-import { execFile } from 'node:child_process';
+import { execFile, spawnSync } from 'node:child_process';
 import type { Placement } from '@grantline/base';
 import { configure } from '../control/client.js';
 import { farTapEnv, guestTapEnv, parseTaps } from '../testbed/taps.js';
@@ -35,14 +35,20 @@ export async function whyNot(tools: readonly string[]): Promise<string | null> {
 
 /** Runs `work` while there are the namespaces of the far end and of the guest. */
 export async function inNamespaces<T>(work: () => Promise<T>): Promise<T> {
-  for (const ns of [FAR, GUEST]) {
-    await ip('netns', 'add', ns);
-    await ip('-n', ns, 'link', 'set', 'lo', 'up');
-  }
+  // Also where the command is interrupted, and all of them: whoever made the one in the middle may not have come to its end.
+  const remove = (): void => {
+    for (const ns of [FAR, GUEST, MIDDLE]) spawnSync('ip', ['netns', 'del', ns], { stdio: 'ignore' });
+  };
+  process.once('exit', remove);
   try {
+    for (const ns of [FAR, GUEST]) {
+      await ip('netns', 'add', ns);
+      await ip('-n', ns, 'link', 'set', 'lo', 'up');
+    }
     return await work();
   } finally {
-    for (const ns of [FAR, GUEST]) await ip('netns', 'del', ns);
+    process.off('exit', remove);
+    remove();
   }
 }
 
