@@ -9,7 +9,14 @@ import { httpTable } from '../report/table.js';
 import { beginResults, fileHead, reportLine, tellResults } from '../report/results.js';
 import type { Bed } from '../runner/bed.js';
 import { UserError } from '../base/errors.js';
-import { NO_PIN_OPTION, parsePlacement, PLACEMENT_OPTION } from '../testbed/placement.js';
+import {
+  measuredAfter,
+  NO_PIN_OPTION,
+  parsePlacement,
+  PLACEMENT_OPTION,
+  placementLines,
+  type PlacementRecord,
+} from '../testbed/placement.js';
 import { parseRepeat, parseSeconds } from '../base/option-values.js';
 import {
   DIR_OPTION,
@@ -100,12 +107,16 @@ async function http(args: HttpArguments): Promise<void> {
     progress.line(`${r.target}: ${what}: ${figures}`);
   };
   let runs: HttpRun[];
+  let placed: PlacementRecord | null = null;
   if (target === 'compose') {
     const { httpInContainers } = await import('../compose/measure.js');
     runs = await httpInContainers({ configs, settings }, progress, onRun);
   } else {
-    const work = (bed: Bed): Promise<HttpRun[]> =>
-      runHttp({ bed, configs, settings, name: basename(dir), progress, onRun });
+    const work = async (bed: Bed): Promise<HttpRun[]> => {
+      const all = await runHttp({ bed, configs, settings, name: basename(dir), progress, onRun });
+      if (bed.placed) placed = await measuredAfter(bed.placed);
+      return all;
+    };
     const { guests } = settings;
     runs = await onTestbed(target, { dir: args.dir, guests, placement, logDir, progress, page }, work);
   }
@@ -113,13 +124,16 @@ async function http(args: HttpArguments): Promise<void> {
   const file: HttpFile = {
     ...fileHead('grantline.http/1', host),
     settings,
+    ...(placed === null ? {} : { placement: placed }),
     capacity: all.filter((s) => s.mode === 'closed'),
     atRate: all.filter((s) => s.mode === 'open'),
     runs,
   };
   const told = await tellResults(dir, 'http.json', json, file);
   progress.clear();
-  json.text.write(`${httpTable(file)}\n${told}`);
+  json.text.write(
+    `${[httpTable(file), ...(file.placement ? placementLines(file.placement) : [])].join('\n')}\n${told}`,
+  );
   const { writeHttpReport } = await import('../report/write.js');
   json.text.write(reportLine(dir, writeHttpReport(dir)));
   const failed = httpVerdict(runs);

@@ -99,6 +99,21 @@ t.test(
   },
 );
 
+const oneCore = allowedCores().length < 2 && 'one core';
+t.test('cores are far when they are so each time: who is near once has both cores', { skip: oneCore }, async (t) => {
+  const [far, near] = [measured(167, 20), measured(167, 80)];
+  const decided = async (asked: 'auto' | 'apart', ...said: Handover[]) => {
+    const left = [...said];
+    const { placement, handover } = await place(asked, 1, () => Promise.resolve(left.shift() ?? null), 0);
+    return [placement, handover?.handoverGbps, said.length - left.length];
+  };
+  t.same(await decided('auto', far, far, far), ['together', 20, 3]);
+  t.same(await decided('auto', far, far, near), ['apart', 80, 3]);
+  t.same(await decided('auto', far, near, far), ['apart', 80, 2]);
+  t.same(await decided('auto', near, far, far), ['apart', 80, 1]);
+  t.same(await decided('apart', far, far, far), ['apart', 20, 1], 'what is asked for waits for nothing');
+});
+
 t.test('what is said of it names choice and reason, and figures that are not there are not made up', (t) => {
   t.equal(placementText({ asked: 'auto', placement: 'together' }), 'together (auto)');
   t.equal(placementText({ asked: 'apart', placement: 'apart' }), 'apart (as asked for)');
