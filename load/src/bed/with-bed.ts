@@ -8,6 +8,7 @@ import { remotePage } from '../live/board.js';
 import { parseEdge, unheard } from '../base/option-values.js';
 import { usable } from '../testbed/discover.js';
 import { testbedDir } from '../testbed/paths.js';
+import { place, placedLine, probeCores, type Placed, type PlacementChoice } from '../testbed/placement.js';
 import { takeRunLock } from '../testbed/run-lock.js';
 import { closedFor, separateUsers } from '../testbed/service-env.js';
 import { Supervisor } from '../testbed/supervisor.js';
@@ -18,8 +19,8 @@ import { openPage, tokenAt, tokenOf, withPage, type PageChoice } from './page.js
 export interface BedOptions {
   dir: string | undefined;
   guests: number;
-  /** Pin the data threads of an own testbed to cores; default true. */
-  pin?: boolean;
+  /** Where the data threads of an own testbed run; default auto. */
+  placement?: PlacementChoice;
   /** Logs of an own testbed. */
   logDir: string;
   progress: Progress;
@@ -68,12 +69,21 @@ export async function withBed<T>(options: BedOptions, work: (bed: Bed) => Promis
       ];
       held = await client.hold();
       const bed = await openBed(client, options.guests, observers(...pages), signal);
-      return work({ ...bed, testbed: await runningText(client) });
+      const placed: Placed = {
+        ...{ asked: null, placement: running.file.placement ?? null },
+        handover: await probeCores(),
+      };
+      options.progress.line(placedLine(placed));
+      return work({ ...bed, placed, testbed: await runningText(client) });
     });
   }
-  const { guests, logDir, pin } = options;
+  const { guests, logDir } = options;
   const page = await openPage(options.page ?? null, 'compare', dir);
-  const supervisor = new Supervisor({ dir, guests, use: 'own', logDir, edge: parseEdge(undefined), pin: pin ?? true });
+  const placed = await place(options.placement ?? 'auto', guests);
+  const supervisor = new Supervisor({
+    ...{ dir, guests, use: 'own', logDir, edge: parseEdge(undefined) },
+    placement: placed.placement,
+  });
   return session(withPage(supervisor, page), supervisor.failure, async () => {
     const start = performance.now();
     options.progress.live('starting hypervisor, driver domain, NIC and guests');
@@ -84,8 +94,8 @@ export async function withBed<T>(options: BedOptions, work: (bed: Bed) => Promis
     options.progress.line(
       `Testbed ready in ${((performance.now() - start) / 1000).toFixed(1)} s: hypervisor, driver domain, NIC, ${counted(options.guests, 'guest')}.`,
     );
-    for (const line of [...rootLines(dir), ...unheard()]) options.progress.line(line);
-    return work({ ...bed, testbed: OWN_TESTBED });
+    for (const line of [placedLine(placed), ...rootLines(dir), ...unheard()]) options.progress.line(line);
+    return work({ ...bed, placed, testbed: OWN_TESTBED });
   });
 }
 

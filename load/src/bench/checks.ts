@@ -1,8 +1,11 @@
 /** What the benchmark asks for, whether it was reached, and what it came to, for the screen and as the Markdown file that the documents
  *  point to. Pure. docs/measuring.md tells how each is measured. */
 import type { HostInfo } from '../testbed/host.js';
+import type { Handover } from '@grantline/machine';
+import { placementText, type PlacementRecord } from '../testbed/placement.js';
+import { escapeMarkdown, tableMarkdown } from '../report/render.js';
 import { textTable } from '../report/table.js';
-import { escapeMarkdown } from '../report/render.js';
+import { figures, words, type DataTable } from '../report/tables.js';
 
 export interface Check {
   name: string;
@@ -12,7 +15,7 @@ export interface Check {
   max: number;
   unit: string;
   /** What must be reached. */
-  wanted: { atLeast: number } | { below: number } | { exactly: number };
+  wanted: { atLeast: number } | { atMost: number } | { below: number } | { exactly: number };
   /** What we would like to reach. */
   target?: number;
 }
@@ -21,6 +24,7 @@ type Verdict = 'PASS' | 'short';
 
 export function judgeCheck(c: Check): Verdict {
   if ('atLeast' in c.wanted) return c.value >= c.wanted.atLeast ? 'PASS' : 'short';
+  if ('atMost' in c.wanted) return c.value <= c.wanted.atMost ? 'PASS' : 'short';
   if ('below' in c.wanted) return c.value < c.wanted.below ? 'PASS' : 'short';
   return c.value === c.wanted.exactly ? 'PASS' : 'short';
 }
@@ -51,8 +55,13 @@ export const noneOf = (name: string, n: number): Check => checkOf(name, 'runs', 
 
 function wantedText(c: Check): string {
   const w = c.wanted;
-  const text = 'atLeast' in w ? `>= ${w.atLeast}` : 'below' in w ? `< ${w.below}` : `= ${w.exactly}`;
-  return c.target === undefined ? text : `${text} (target ${c.target})`;
+  return c.target === undefined ? limitText(w) : `${limitText(w)} (target ${c.target})`;
+}
+
+function limitText(w: Check['wanted']): string {
+  if ('atLeast' in w) return `>= ${w.atLeast}`;
+  if ('atMost' in w) return `<= ${w.atMost}`;
+  return 'below' in w ? `< ${w.below}` : `= ${w.exactly}`;
 }
 
 /** Four significant digits; exact for small whole numbers. */
@@ -76,12 +85,46 @@ const rowOf = (c: Check): string[] => [
 
 export const benchTable = (checks: readonly Check[]): string => textTable(HEAD, checks.map(rowOf), [0, 4, 5, 6]);
 
+/** A table below that one, on the screen. */
+export const lowerTable = (t: DataTable): string =>
+  `${t.caption}:\n${textTable(
+    t.columns.map((c) => c.head),
+    t.rows,
+    t.columns.flatMap((c, i) => (c.align === 'left' ? [i] : [])),
+  )}`;
+
+/** What the cores handed to each other before each scenario and after it. */
+export function coresTable(all: readonly { scenario: string; placement: PlacementRecord | null }[]): DataTable {
+  const both = (p: PlacementRecord, of: (h: Handover) => number | null): string =>
+    [p.before, p.after].map((h) => (h === null ? '-' : (of(h)?.toFixed(0) ?? '-'))).join(' / ');
+  return {
+    caption: 'The cores, before each scenario / after it: what one copies by itself, what it hands to the other',
+    columns: [
+      words('scenario'),
+      words('placement'),
+      ...figures('alone, Gb/s', 'handed over, Gb/s', 'word there and back, ns', 'wake-up of node, us'),
+    ],
+    rows: all.flatMap(({ scenario, placement: p }) =>
+      p === null
+        ? []
+        : [
+            [
+              ...[scenario, placementText(p)],
+              ...[both(p, (h) => h.aloneGbps), both(p, (h) => h.handoverGbps)],
+              ...[both(p, (h) => h.roundTripNs), both(p, (h) => h.wakeUs)],
+            ],
+          ],
+    ),
+  };
+}
+
 export const machineLine = (host: HostInfo, s: { runs: number }): string =>
   `${host.cpu}, ${host.cores} cores, Linux ${host.kernel}, Node ${host.node}; medians of ${s.runs} runs.`;
 
-/** @param command what was typed after "npm run bench --" */
+/** @param tables what stands below the checks @param command what was typed after "npm run bench --" */
 export function benchMarkdown(
   checks: readonly Check[],
+  tables: readonly DataTable[],
   host: HostInfo,
   settings: { runs: number },
   date: string,
@@ -98,5 +141,6 @@ export function benchMarkdown(
     '| --- | ---: | ---: | ---: | --- | --- | --- |',
     ...checks.map((c) => row(rowOf(c))),
     '',
+    ...tables.flatMap((t) => [tableMarkdown(t), '']),
   ].join('\n');
 }

@@ -1,15 +1,18 @@
 /** npm run bench: all scenarios, one table of what was asked for and what was reached, JSON with every run. */
 import { join, relative } from 'node:path';
 import { Command, CommanderError } from 'commander';
-import { exitCodeOf, RunError, UserError } from '../base/errors.js';
+import { allowedCores } from '@grantline/base';
+import { runOnCores } from '@grantline/machine';
+import { exitCodeOf, Interrupted, RunError, UserError } from '../base/errors.js';
 import { parseRepeat, parseSeconds } from '../base/option-values.js';
 import { withBed } from '../bed/with-bed.js';
+import { measuredAfter, parsePlacement, PLACEMENT_OPTION, type PlacementRecord } from '../testbed/placement.js';
 import { beginResults, fileHead, writeJson } from '../report/results.js';
 import { writeUserFile } from '../base/user-file.js';
 import { warmUp } from '../runner/compare.js';
 import { named, plan, type BenchSettings, type Measured } from './scenario.js';
 import { SCENARIOS } from './scenarios.js';
-import { benchMarkdown, benchTable, machineLine, judgeCheck } from './checks.js';
+import { benchMarkdown, benchTable, coresTable, judgeCheck, lowerTable, machineLine } from './checks.js';
 
 interface BenchArguments {
   runs: string;
@@ -19,6 +22,7 @@ interface BenchArguments {
   only?: string;
   json?: string;
   markdown?: string;
+  placement?: string;
   dir?: string;
 }
 
@@ -36,14 +40,19 @@ async function bench(args: BenchArguments): Promise<boolean> {
     throw new UserError(`unknown scenario "${unknown}"`, `known are ${SCENARIOS.map((s) => s.name).join(', ')}`);
 
   const { json, host, dir, progress } = beginResults(args.json);
-  const all: ({ scenario: string } & Measured)[] = [];
+  const placement = parsePlacement(args);
+  const all: ({ scenario: string; placement: PlacementRecord | null } & Measured)[] = [];
   for (const scenario of SCENARIOS.filter((s) => names.includes(s.name))) {
     progress.line(`${scenario.name}:`);
     const logDir = join(dir, 'logs', scenario.name);
-    const out = await withBed({ dir: args.dir, guests: scenario.guests, logDir, progress }, async (bed) => {
-      if (scenario.cold !== true) await warmUp(bed, named('optimised'), plan({}), progress);
-      return scenario.run(bed, settings, progress);
-    });
+    const options = { dir: args.dir, guests: scenario.guests, placement, logDir, progress };
+    const work = (): Promise<{ placement: PlacementRecord | null } & Measured> =>
+      withBed(options, async (bed) => {
+        if (scenario.cold !== true) await warmUp(bed, named('optimised'), plan({}), progress);
+        const measured = await scenario.run(bed, settings, progress);
+        return { placement: bed.placed ? await measuredAfter(bed.placed) : null, ...measured };
+      });
+    const out = await (scenario.oneCore === true ? onOneCore(work) : work());
     all.push({ scenario: scenario.name, ...out });
     // After each: a bench that is interrupted has what it measured.
     const file = { ...fileHead('grantline.bench/1', host), settings, scenarios: all };
@@ -52,14 +61,26 @@ async function bench(args: BenchArguments): Promise<boolean> {
   }
   progress.clear();
   const checks = all.flatMap((s) => s.checks);
-  json.text.write(`${benchTable(checks)}\n`);
+  const tables = [...all.flatMap((s) => s.tables ?? []), coresTable(all)];
+  json.text.write(`${[benchTable(checks), ...tables.map(lowerTable)].join('\n')}\n`);
   json.text.write(`${machineLine(host, settings)}\n`);
   if (args.markdown !== undefined) {
-    const text = benchMarkdown(checks, host, settings, new Date().toISOString(), process.argv.slice(2));
+    const text = benchMarkdown(checks, tables, host, settings, new Date().toISOString(), process.argv.slice(2));
     await writeUserFile(args.markdown, text, '--markdown');
   }
   json.text.write(`Results: ${relative(process.cwd(), join(dir, 'bench.json'))}\n`);
   return checks.every((c) => judgeCheck(c) === 'PASS');
+}
+
+/** All that `work` starts has the first of our cores for itself, as this thread has. */
+async function onOneCore<T>(work: () => Promise<T>): Promise<T> {
+  const cores = allowedCores();
+  runOnCores(cores.slice(0, 1));
+  try {
+    return await work();
+  } finally {
+    runOnCores(cores);
+  }
 }
 
 const program = new Command('bench')
@@ -71,6 +92,7 @@ const program = new Command('bench')
   .option('--only <a,b>', `scenarios: ${SCENARIOS.map((s) => s.name).join(', ')}`)
   .option('--json <file>', 'write the results here too')
   .option('--markdown <file>', 'write the table here as Markdown')
+  .option(...PLACEMENT_OPTION)
   .option('--dir <dir>', 'directory of the testbed')
   .exitOverride()
   .configureOutput({ writeErr: () => {} });
@@ -87,7 +109,7 @@ try {
     exitCode = error.exitCode === 0 ? 0 : 2;
   } else {
     const text =
-      error instanceof UserError || error instanceof RunError
+      error instanceof UserError || error instanceof RunError || error instanceof Interrupted
         ? error.message
         : error instanceof Error
           ? (error.stack ?? error.message)

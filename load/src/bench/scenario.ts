@@ -4,9 +4,11 @@ import { configurationNamed, type Configuration } from '@grantline/base';
 import type { HttpRun } from '../http/plan.js';
 import type { Progress } from '../base/progress.js';
 import { runLine } from '../report/table.js';
+import type { DataTable } from '../report/tables.js';
 import type { RunRecord, RunPlan } from '../runner/record.js';
 import type { Bed } from '../runner/bed.js';
 import { runOnce } from '../runner/run.js';
+import type { BodyRun } from './body-client-main.js';
 import { noneOf, type Check } from './checks.js';
 
 export interface BenchSettings {
@@ -20,13 +22,19 @@ export interface BenchSettings {
 export interface Measured {
   checks: Check[];
   records: RunRecord[];
+  /** What stands below the table of checks. */
+  tables?: DataTable[];
   /** Of scenarios that run HTTP. */
   http?: HttpRun[];
+  /** Of the one that drives bodies. */
+  bodies?: BodyRun[];
 }
 
 export interface Scenario {
   name: string;
   guests: number;
+  /** The testbed, and all that runs on it, has one core. */
+  oneCore?: true;
   /** No unmeasured run first: it runs nothing, or makes one itself. */
   cold?: true;
   run(bed: Bed, s: BenchSettings, progress: Progress): Promise<Measured>;
@@ -58,6 +66,16 @@ export async function one(bed: Bed, name: string, round: number, p: RunPlan, pro
 
 /** What a run delivered. */
 export const gbps = (r: RunRecord): number => r.delivered.gbps;
+
+/** Run by run of the same round. */
+export const ratios = (a: readonly RunRecord[], b: readonly RunRecord[]): number[] =>
+  a.map((r, i) => gbps(r) / gbps(b[i]));
+
+/** With what makes all figures worthless. */
+export const outcome = (records: RunRecord[], checks: readonly Check[]): Measured => ({
+  checks: [...checks, ...honesty(records)],
+  records,
+});
 
 /** No figure counts when frames or CPU time are unaccounted for. */
 export function honesty(records: readonly RunRecord[]): Check[] {

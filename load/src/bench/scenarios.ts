@@ -16,7 +16,12 @@ import type { RunPlan, RunRecord } from '../runner/record.js';
 import { runOnce } from '../runner/run.js';
 import type { Progress } from '../base/progress.js';
 import { checkOf, noneOf, type Check } from './checks.js';
-import { gbps, honesty, named, one, plan, type Measured, type Scenario } from './scenario.js';
+import { bodies } from './bodies.js';
+import { cost } from './cost.js';
+import { firstSecond } from './first-second.js';
+import { order } from './order.js';
+import { ping } from './ping.js';
+import { gbps, named, one, outcome, plan, ratios, type Scenario } from './scenario.js';
 import { tap } from './tap.js';
 import { watched } from './watched.js';
 
@@ -36,12 +41,6 @@ async function inTurn(bed: Bed, rounds: number, kinds: readonly Kind[], progress
 const asMade = (kinds: readonly RunRecord[][]): RunRecord[] =>
   kinds[0].flatMap((_, round) => kinds.map((own) => own[round]));
 
-/** With what makes all figures worthless. */
-const outcome = (records: RunRecord[], checks: readonly Check[]): Measured => ({
-  checks: [...checks, ...honesty(records)],
-  records,
-});
-
 const MB = 1e6;
 const lost = (r: RunRecord): number => r.lost;
 const grantOps = (r: RunRecord): number => r.perFrame.grantOps;
@@ -51,8 +50,6 @@ const megabytes =
   (service: string) =>
   (r: RunRecord): number =>
     (r.rssBytes[service] ?? NaN) / MB;
-/** Run by run of the same round. */
-const ratios = (a: readonly RunRecord[], b: readonly RunRecord[]): number[] => a.map((r, i) => gbps(r) / gbps(b[i]));
 
 /** All six configurations, interleaved with 60-byte frames on `optimised`. */
 const ladder: Scenario = {
@@ -325,5 +322,5 @@ export function checksOf(runs: readonly HttpRun[]): Check[] {
 
 export const SCENARIOS: readonly Scenario[] = [
   ...[ladder, transmit, guestToGuest, link10, eight, idle, sixteen, tap, watched],
-  ...[roundTrips, tcp, web],
+  ...[roundTrips, tcp, web, cost, order, ping, bodies, firstSecond],
 ];

@@ -42,6 +42,7 @@ export interface CompareArguments extends RemoteArguments {
   link: string;
   pause: boolean;
   pin: boolean;
+  placement?: string;
   protocol?: string;
   flows?: string;
   repeat: string;

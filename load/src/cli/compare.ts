@@ -8,6 +8,14 @@ import { compareAll, summarise, verdict, warmUp } from '../runner/compare.js';
 import type { RunRecord, RunPlan } from '../runner/record.js';
 import type { Bed } from '../runner/bed.js';
 import { planOf, type CompareArguments } from './compare-plan.js';
+import {
+  measuredAfter,
+  NO_PIN_OPTION,
+  parsePlacement,
+  PLACEMENT_OPTION,
+  placementLines,
+  type PlacementRecord,
+} from '../testbed/placement.js';
 import { DIR_OPTION, NO_PAGE_OPTION, PAGE_NAME_OPTION, PAGE_OPTION, parsePage } from './options.js';
 import { chooseTarget, HYPERVISOR_OPTION, TOKEN_OPTION, onTestbed } from './remote.js';
 import { OWN_TESTBED } from '../bed/with-bed.js';
@@ -45,7 +53,8 @@ export function addCompare(program: Command): void {
     .option('--warmup <s>', 'load before measuring starts', '1')
     .option('--link <gbps>', 'link speed in Gb/s, or max', 'max')
     .option('--no-pause', 'no flow control: what the NIC cannot take is lost')
-    .option('--no-pin', 'leave all threads to the scheduler (own testbed only)')
+    .option(...PLACEMENT_OPTION)
+    .option(...NO_PIN_OPTION)
     .option('--protocol <name>', 'auto, tcp or udp (default: auto)')
     .option('--flows <n>', 'flows to each guest (default: 4), or TCP streams (default: 1)')
     .option('--repeat <r>', 'runs of each configuration, interleaved', '1')
@@ -67,16 +76,19 @@ export function addCompare(program: Command): void {
 export async function compare(args: CompareArguments): Promise<CompareFile> {
   const { configs, settings, series } = planOf(args);
   const page = parsePage(args.page, args.pageName);
+  const placement = parsePlacement(args);
   const target = chooseTarget(args);
   const { json, host, dir, logDir, progress } = beginResults(args.json);
   const { guests, repeat } = settings;
   const plans = series.map((plan): RunPlan => ({ ...plan, name: basename(dir) }));
   const onRecord = (r: RunRecord): void => progress.line(runLine(r, r.round, repeat));
+  let placed: PlacementRecord | null = null;
   const onBed = async (bed: Bed): Promise<RunRecord[]> => {
     const all: RunRecord[] = [];
     if (bed.testbed === OWN_TESTBED) await warmUp(bed, configs[0], plans[0], progress);
     settings.testbed = bed.testbed ?? `the one at ${bed.client.hypervisor}`;
     for (const plan of plans) all.push(...(await compareAll(bed, configs, plan, repeat, progress, onRecord)));
+    if (bed.placed) placed = await measuredAfter(bed.placed);
     return all;
   };
   let records: RunRecord[];
@@ -94,16 +106,18 @@ export async function compare(args: CompareArguments): Promise<CompareFile> {
           onRecord,
         )),
       );
-  } else records = await onTestbed(target, { dir: args.dir, guests, pin: args.pin, logDir, progress, page }, onBed);
+  } else records = await onTestbed(target, { dir: args.dir, guests, placement, logDir, progress, page }, onBed);
   const file: CompareFile = {
     ...fileHead('grantline.compare/1', host),
     settings,
+    ...(placed === null ? {} : { placement: placed }),
     results: summarise(configs, records),
     runs: records,
   };
   const told = await tellResults(dir, 'compare.json', json, file);
   progress.clear();
-  json.text.write(`${compareTable(file.results, file.runs, settings, { colour: json.text.isTTY })}\n${told}`);
+  const table = compareTable(file.results, file.runs, settings, { colour: json.text.isTTY });
+  json.text.write(`${[table, ...(file.placement ? placementLines(file.placement) : [])].join('\n')}\n${told}`);
   const failed = verdict(records);
   try {
     // Loaded when there is something to report: plots and schemas take longer to load than all else of the command.

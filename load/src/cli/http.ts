@@ -9,6 +9,14 @@ import { httpTable } from '../report/table.js';
 import { beginResults, fileHead, reportLine, tellResults } from '../report/results.js';
 import type { Bed } from '../runner/bed.js';
 import { UserError } from '../base/errors.js';
+import {
+  measuredAfter,
+  NO_PIN_OPTION,
+  parsePlacement,
+  PLACEMENT_OPTION,
+  placementLines,
+  type PlacementRecord,
+} from '../testbed/placement.js';
 import { parseRepeat, parseSeconds } from '../base/option-values.js';
 import {
   DIR_OPTION,
@@ -38,6 +46,7 @@ interface HttpArguments extends RemoteArguments {
   page?: string | false;
   pageName?: string;
   pin: boolean;
+  placement?: string;
   dir?: string;
   compose?: true;
 }
@@ -58,7 +67,8 @@ export function addHttp(program: Command): void {
     .option('--seconds <s>', 'measured time of each run', '3')
     .option('--warmup <s>', 'load before measuring starts', '1')
     .option('--repeat <r>', 'runs of each configuration, interleaved', '1')
-    .option('--no-pin', 'leave all threads to the scheduler (own testbed only)')
+    .option(...PLACEMENT_OPTION)
+    .option(...NO_PIN_OPTION)
     .option(...PAGE_OPTION)
     .option(...PAGE_NAME_OPTION)
     .option(...NO_PAGE_OPTION)
@@ -84,6 +94,7 @@ async function http(args: HttpArguments): Promise<void> {
   };
   check(settings);
   const page = parsePage(args.page, args.pageName);
+  const placement = parsePlacement(args);
   const target = chooseTarget(args);
   const { json, host, dir, logDir, progress } = beginResults(args.json);
   const onRun = (r: HttpRun): void => {
@@ -96,26 +107,33 @@ async function http(args: HttpArguments): Promise<void> {
     progress.line(`${r.target}: ${what}: ${figures}`);
   };
   let runs: HttpRun[];
+  let placed: PlacementRecord | null = null;
   if (target === 'compose') {
     const { httpInContainers } = await import('../compose/measure.js');
     runs = await httpInContainers({ configs, settings }, progress, onRun);
   } else {
-    const work = (bed: Bed): Promise<HttpRun[]> =>
-      runHttp({ bed, configs, settings, name: basename(dir), progress, onRun });
+    const work = async (bed: Bed): Promise<HttpRun[]> => {
+      const all = await runHttp({ bed, configs, settings, name: basename(dir), progress, onRun });
+      if (bed.placed) placed = await measuredAfter(bed.placed);
+      return all;
+    };
     const { guests } = settings;
-    runs = await onTestbed(target, { dir: args.dir, guests, pin: args.pin, logDir, progress, page }, work);
+    runs = await onTestbed(target, { dir: args.dir, guests, placement, logDir, progress, page }, work);
   }
   const all = summariseHttp(runs);
   const file: HttpFile = {
     ...fileHead('grantline.http/1', host),
     settings,
+    ...(placed === null ? {} : { placement: placed }),
     capacity: all.filter((s) => s.mode === 'closed'),
     atRate: all.filter((s) => s.mode === 'open'),
     runs,
   };
   const told = await tellResults(dir, 'http.json', json, file);
   progress.clear();
-  json.text.write(`${httpTable(file)}\n${told}`);
+  json.text.write(
+    `${[httpTable(file), ...(file.placement ? placementLines(file.placement) : [])].join('\n')}\n${told}`,
+  );
   const { writeHttpReport } = await import('../report/write.js');
   json.text.write(reportLine(dir, writeHttpReport(dir)));
   const failed = httpVerdict(runs);

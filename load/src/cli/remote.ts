@@ -59,7 +59,14 @@ export function parseRemote(args: RemoteArguments, env: NodeJS.ProcessEnv = proc
 /** Which testbed is meant: the one in containers, one by address, or null: one by its directory. @throws UserError when
  *  the options contradict each other */
 export function chooseTarget(
-  args: RemoteArguments & { compose?: true; dir?: string; pin?: boolean; page?: string | false; listen?: string },
+  args: RemoteArguments & {
+    compose?: true;
+    dir?: string;
+    pin?: boolean;
+    placement?: string;
+    page?: string | false;
+    listen?: string;
+  },
 ): Remote | 'compose' | null {
   if (args.compose) {
     const other = refusedWithCompose({ ...args, page: args.page === false ? undefined : args.page });
@@ -79,11 +86,13 @@ export function refusedWithCompose(args: {
   listen?: string | undefined;
   page?: string | false | undefined;
   pin?: boolean | undefined;
+  placement?: string | undefined;
 }): string | null {
   if (args.dir !== undefined) return '--dir';
   if (args.hypervisor !== undefined) return '--hypervisor';
   if (args.listen !== undefined) return '--listen';
   if (typeof args.page === 'string') return '--page';
+  if (args.placement !== undefined) return '--placement';
   return args.pin === false ? '--no-pin' : null;
 }
 

@@ -8,6 +8,7 @@ import { parseEdge, unheard, parseListen } from '../base/option-values.js';
 import { usable } from '../testbed/discover.js';
 import { bringDown } from '../testbed/cleanup.js';
 import { testbedDir } from '../testbed/paths.js';
+import { NO_PIN_OPTION, parsePlacement, place, placedLine, PLACEMENT_OPTION } from '../testbed/placement.js';
 import { Supervisor } from '../testbed/supervisor.js';
 import { UserError } from '../base/errors.js';
 import { openPage, tokenOf, withPage } from '../bed/page.js';
@@ -71,6 +72,7 @@ interface UpArguments {
   page?: string | false;
   pageName?: string;
   pin: boolean;
+  placement?: string;
   tap?: string;
   guestTap?: string[];
   tapOffload: boolean;
@@ -120,7 +122,8 @@ export function addUp(program: Command): void {
       '--nested <guests>',
       "guests that other machines stand behind (macvlan, a bridge, containers), as guest1,guest2 or all: their vifs take any address that is nobody else's",
     )
-    .option('--no-pin', 'leave all threads to the scheduler')
+    .option(...PLACEMENT_OPTION)
+    .option(...NO_PIN_OPTION)
     .option(
       '--faults <list>',
       'on the cable: loss=0.01,reorder=0.01,duplicate=,corrupt=,delay=,delay-us=,direction=,seed=',
@@ -132,6 +135,7 @@ export function addUp(program: Command): void {
       const config = parseConfig(args.config ?? 'baseline');
       const taps = parseTaps(args, guests);
       const faults = parseFaultsOption(args.faults);
+      const asked = parsePlacement(args);
       if (args.rate !== undefined) checkRate(args.rate);
       const nested = args.nested === undefined ? [] : parseNested(args.nested, guests);
       if (args.compose) {
@@ -160,8 +164,9 @@ export function addUp(program: Command): void {
       await checkTaps(taps);
       for (const line of unheard()) process.stderr.write(`grantline: ${line}\n`);
       const page = await openPage(pageAt, 'up', dir);
+      const placed = await place(asked, guests);
       const supervisor = new Supervisor({
-        ...{ dir, guests, use: 'up', listen, edge, pin: args.pin },
+        ...{ dir, guests, use: 'up', listen, edge, placement: placed.placement },
         taps: { nic: farTapEnv(taps), guest: (domid) => guestTapEnv(taps, domid), guests: [...taps.guests.keys()] },
         ...(page === null ? {} : { page: page.url }),
         onGuestEnd: (what) => process.stderr.write(`grantline: ${what}\nThe testbed goes on without it.\n`),
@@ -174,7 +179,7 @@ export function addUp(program: Command): void {
           page.attach({ client, token: tokenOf(dir), keeper: supervisor });
           process.stdout.write(`live page  ${page.url}\n`);
         }
-        for (const line of rootLines(dir)) process.stdout.write(`${line}\n`);
+        for (const line of [placedLine(placed), ...rootLines(dir)]) process.stdout.write(`${line}\n`);
         if (config.name !== 'baseline') await client.putConfig(config.factors);
         const services = await client.services();
         const nic = services.find((s) => s.kind === 'nic');

@@ -14,7 +14,7 @@ const START_LIMIT_MS = 15_000;
 const SLACK_MS = 40_000;
 
 /** A child that ends with this process, whatever happens to it: its IPC channel closes. */
-class Child {
+export class Child {
   readonly process: ChildProcess;
   private readonly name: string;
 

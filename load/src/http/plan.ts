@@ -2,6 +2,7 @@
 import type { Factors } from '@grantline/base';
 import { MAX_MESSAGE_BYTES, MAX_STREAM_CHUNK } from '@grantline/measure';
 import type { HostInfo } from '../testbed/host.js';
+import type { PlacementRecord } from '../testbed/placement.js';
 import type { CpuNsPerFrame } from '../runner/record.js';
 import { UserError } from '../base/errors.js';
 
@@ -144,6 +145,8 @@ export interface HttpFile {
   commandLine: string[];
   host: HostInfo;
   settings: HttpSettings;
+  /** Not given: the testbed was on another machine, or in containers. */
+  placement?: PlacementRecord;
   /** Closed loop: what can be served. */
   capacity: HttpSummary[];
   /** Open loop: latency at a rate. */

@@ -60,7 +60,8 @@ export async function runHttp(b: HttpBench): Promise<HttpRun[]> {
     ...settings.rates.map((rate) => ({ scenario, rate })),
   ]);
   const generator = new GeneratorProcess();
-  const loopback = await Loopback.start(coreFor('guest', 0, allowedCores()));
+  const core = coreFor('guest', 0, allowedCores(), b.bed.placed?.placement ?? 'apart');
+  const loopback = await Loopback.start(core);
   const kill = (): void => {
     generator.kill();
     loopback.kill();

@@ -3,6 +3,7 @@ import { counted, gbps, mebibytes, percent, quoted } from '../base/format.js';
 import { withoutNoted, type Model } from './model.js';
 import type { Source } from './read.js';
 import { spreadOf } from '../base/stats.js';
+import { handoverText, placementText } from '../testbed/placement.js';
 import { figures, words, type DataTable } from './tables.js';
 
 /** Runs that carry notes; null when none does. */
@@ -82,6 +83,9 @@ export function provenanceTable(m: Model): DataTable {
       ...row('versions', (s) => hostTexts(s.file.host).versions?.join(', ') ?? null),
       ...row('guests', (s) => String(s.file.settings.guests)),
       ...row('testbed', (s) => s.file.settings.testbed ?? null),
+      ...row('placement', ({ file: { placement: p } }) => (p === undefined ? null : placementText(p))),
+      ...row('cores before', ({ file: { placement: p } }) => (p === undefined ? null : handoverText(p.before))),
+      ...row('cores afterwards', ({ file: { placement: p } }) => (p === undefined ? null : handoverText(p.after))),
       ...row('workload', (s) => s.file.settings.workload ?? null),
       ...row('faults on the cable', (s) => s.file.settings.faults ?? null),
       ...row('frames', (s) => {

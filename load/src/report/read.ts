@@ -7,6 +7,7 @@ import { TypeCompiler, ValueErrorType } from '@sinclair/typebox/compiler';
 import { Value } from '@sinclair/typebox/value';
 import { UserError } from '../base/errors.js';
 import { readJson } from '../base/user-file.js';
+import { PLACEMENTS } from '../testbed/placement.js';
 
 const COMPARE_SCHEMA = 'grantline.compare/1';
 
@@ -104,6 +105,21 @@ const Run = Type.Object({
   raw: Type.Optional(Type.Unknown()),
 });
 
+const Handover = Type.Object({
+  cores: Type.Array(Count, { maxItems: 2 }),
+  aloneGbps: Amount,
+  handoverGbps: Type.Union([Amount, Type.Null()]),
+  roundTripNs: Type.Union([Amount, Type.Null()]),
+  wakeUs: Amount,
+});
+
+const PlacementOf = Type.Object({
+  asked: Type.Union([...PLACEMENTS.map((p) => Type.Literal(p)), Type.Null()]),
+  placement: Type.Union([Type.Literal('together'), Type.Literal('apart'), Type.Literal('none'), Type.Null()]),
+  before: Type.Union([Handover, Type.Null()]),
+  after: Type.Union([Handover, Type.Null()]),
+});
+
 const CompareResults = Type.Object({
   schema: Type.Literal(COMPARE_SCHEMA),
   date: Type.String({ maxLength: 40, pattern: '^\\d{4}-\\d\\d-\\d\\dT' }),
@@ -139,6 +155,8 @@ const CompareResults = Type.Object({
     repeat: Amount,
     seed: Amount,
   }),
+  /** Not in files of before there was a choice, and of testbeds elsewhere. */
+  placement: Type.Optional(PlacementOf),
   runs: Type.Array(Run, { minItems: 1, maxItems: 10_000 }),
 });
 

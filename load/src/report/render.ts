@@ -43,7 +43,8 @@ function sectionMarkdown(s: Section): string[] {
   ];
 }
 
-function tableMarkdown(t: DataTable): string {
+/** As a block of lines, its caption first. */
+export function tableMarkdown(t: DataTable): string {
   const row = (cells: readonly string[]): string => `| ${cells.map(md).join(' | ')} |`;
   return [
     `${md(t.caption)}:`,

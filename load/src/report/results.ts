@@ -6,6 +6,7 @@ import type { CompareResults } from './read.js';
 import { resultsRoot } from '../testbed/paths.js';
 import { terminalProgress } from '../base/progress.js';
 import { hostInfo, type HostInfo } from '../testbed/host.js';
+import type { PlacementRecord } from '../testbed/placement.js';
 import { checkTarget, replaceFile, tryToMakeBeside, writeUserFile } from '../base/user-file.js';
 
 /** As a report reads them, and more closely. */
@@ -22,6 +23,8 @@ export interface CompareFile {
   commandLine: string[];
   host: HostInfo;
   settings: CompareSettings;
+  /** Where the testbed's data threads ran, and what its cores hand to each other; not given: it was on another machine, or in containers. */
+  placement?: PlacementRecord;
   /** One per configuration: the median run by delivered frames per second, and the spread over all. */
   results: Summary[];
   /** Every run in the order in which it was made, with the raw counters. */

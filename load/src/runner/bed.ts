@@ -4,6 +4,7 @@ import type { RunSettings } from '@grantline/base';
 import { RunError } from '../base/errors.js';
 import { runningGuests, type Client, type DomainInfo, type ServiceClient } from '../control/client.js';
 import { sum, type Snapshot } from '../control/snapshot.js';
+import type { Placed } from '../testbed/placement.js';
 import { observers, type Observer } from './observer.js';
 
 /** A testbed with the guests that take part. */
@@ -13,6 +14,8 @@ export interface Bed {
   nic: ServiceClient;
   guests: DomainInfo[];
   observer: Observer;
+  /** Where its data threads run; not given: it is not known, and on another machine perhaps. */
+  placed?: Placed;
   /** Whose testbed it is, for results. */
   testbed?: string;
   /** Aborted: whatever goes on with it is to end, and to leave it as it was. */

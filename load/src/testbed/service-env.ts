@@ -1,20 +1,22 @@
 /** What a service is told by its environment: who it is, and where its data thread runs. */
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import { dirname, isAbsolute, join } from 'node:path';
-import { coreFor } from '@grantline/base';
+import { coreFor, type Placement } from '@grantline/base';
 import type { DomainKind, NewDomain } from '../control/client.js';
 import { REPOSITORY, SERVICES } from './paths.js';
 
 /** @param nth how many of its kind there were before it @param cores those that this process may use */
-export function placeEnv(kind: DomainKind, nth: number, cores: readonly number[]): Record<string, string> {
-  const core = coreFor(kind, nth, cores);
-  return core === null ? {} : { GRANTLINE_CORE: String(core), ...nativePlace(kind, cores) };
-}
-
-/** In `native` the driver domain is the receiver: it then takes the first guest's core, which nobody else needs. */
-function nativePlace(kind: DomainKind, cores: readonly number[]): Record<string, string> {
-  const core = coreFor('guest', 0, cores);
-  return kind === 'driver-domain' && core !== null ? { GRANTLINE_NATIVE_CORE: String(core) } : {};
+export function placeEnv(
+  kind: DomainKind,
+  nth: number,
+  cores: readonly number[],
+  placement: Placement,
+): Record<string, string> {
+  const core = coreFor(kind, nth, cores, placement);
+  if (core === null) return {};
+  // In `native` the driver domain is the receiver: it then takes the first guest's core, which nobody else needs.
+  const native = kind === 'driver-domain' ? coreFor('guest', 0, cores, placement) : null;
+  return { GRANTLINE_CORE: String(core), ...(native === null ? {} : { GRANTLINE_NATIVE_CORE: String(native) }) };
 }
 
 /** Nothing else of the operator's environment reaches a service: a guest whose code was replaced would read it. */

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { RunError, UserError } from '../base/errors.js';
 import { Client, serviceName, type DomainKind, type NewDomain } from '../control/client.js';
 import { call } from '../base/http.js';
-import { allowedCores, canonical, startTimeOf } from '@grantline/base';
+import { allowedCores, canonical, startTimeOf, type Placement } from '@grantline/base';
 import { hypervisorIn } from './discover.js';
 import { checkPort, checkSpace, makeDir, resolved } from './preflight.js';
 import { identityEnv, placeEnv, userOf, type ServiceUser } from './service-env.js';
@@ -24,8 +24,8 @@ export interface SupervisorOptions {
   listen?: { host: string; port: number };
   /** Where the edge listens for guest 1; guest n has port + n - 1. Free ports of the loopback address when not given. */
   edge?: { host: string; port: number } | null;
-  /** Pin data threads to cores (process.ts); default true. */
-  pin?: boolean;
+  /** Which cores data threads are pinned to; default apart. */
+  placement?: Placement;
   /** Address of the live page, for commands that use this testbed. */
   page?: string;
   /** Kernels behind TAP devices, as the environment of the NIC and of each guest (taps.ts). */
@@ -119,10 +119,11 @@ export class Supervisor {
         return true;
       });
     }
-    const { page, taps } = this.o;
+    const { page, taps, placement } = this.o;
     this.record.write({
       ...file,
       hypervisor: url,
+      placement: placement ?? 'apart',
       ...(page === undefined ? {} : { page }),
       ...(taps === undefined || taps.guests.length === 0 ? {} : { kernelGuests: taps.guests }),
     });
@@ -205,8 +206,8 @@ export class Supervisor {
   }
 
   private launch(name: ServiceProcess['name'], kind: DomainKind, domain: NewDomain): void {
-    const cores = this.o.pin === false ? [] : allowedCores();
-    const place = placeEnv(kind, kind === 'guest' ? this.guestsStarted++ : 0, cores);
+    const nth = kind === 'guest' ? this.guestsStarted++ : 0;
+    const place = placeEnv(kind, nth, allowedCores(), this.o.placement ?? 'apart');
     const { taps } = this.o;
     const tap = (kind === 'nic' ? taps?.nic : kind === 'guest' ? taps?.guest(domain.domid) : undefined) ?? {};
     const edge =

@@ -25,6 +25,8 @@ const schema = Type.Object(
     use: Type.Union([Type.Literal('up'), Type.Literal('own')]),
     /** Guests whose stack is a kernel's, behind a TAP device: they take part in no measured run. */
     kernelGuests: Type.Optional(Type.Array(Type.Integer({ minimum: 1, maximum: 1000 }), { maxItems: 1000 })),
+    /** Where its data threads run; not in files of before it was recorded. */
+    placement: Type.Optional(Type.Union([Type.Literal('together'), Type.Literal('apart'), Type.Literal('none')])),
     /** http://host:port/ of the live page, if there is one. */
     page: Type.Optional(Type.String({ maxLength: 300 })),
   },

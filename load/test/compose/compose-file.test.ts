@@ -194,7 +194,14 @@ t.test('a testbed by address needs a good one and a token, and is not also one b
   t.throws(() => parseRemote({ tokenFile: '/x' }, {}), UserError);
   t.throws(() => parseRemote({ hypervisor: 'http://h:1', tokenFile: '/none' }, {})!.token(), /cannot read the token/);
   t.equal(chooseTarget({ compose: true }), 'compose');
-  for (const other of [{ dir: '/x' }, { hypervisor: 'http://h:1' }, { listen: 'x:1' }, { pin: false }, { page: 'x:1' }])
+  for (const other of [
+    { dir: '/x' },
+    { hypervisor: 'http://h:1' },
+    { listen: 'x:1' },
+    { pin: false },
+    { placement: 'apart' },
+    { page: 'x:1' },
+  ])
     t.throws(() => chooseTarget({ compose: true, ...other }), /does not go with --compose/);
   t.throws(() => chooseTarget({ dir: '/x', hypervisor: 'http://h:1' }), UserError);
   t.end();

@@ -54,6 +54,11 @@ t.test('what is no results folder, or no results file, is one line and exit code
     ['lacking', { 'compare.json': { ...file, runs: [lacking] } }, /runs\.0 lacks perFrame/],
     ['type', { 'compare.json': { ...file, runs: [{ ...first, lost: 'none' }] } }, /runs\.0\.lost/],
     ['infinite', { 'compare.json': JSON.stringify(file).replace(/"gbps":[\d.]+/, '"gbps":1e999') }, /gbps/],
+    [
+      'placement',
+      { 'compare.json': { ...file, placement: { asked: 'here', placement: 'apart', before: null, after: null } } },
+      /placement/,
+    ],
     ['no runs', { 'compare.json': { ...file, runs: [] } }, /runs/],
     [
       'two',
@@ -139,3 +144,20 @@ t.test('several comparisons that differ in guests only become one report', async
   t.match(page, /href="\.\/4\/compare\.json"/);
   t.ok(existsSync(join(dir, 'guests.svg')));
 });
+
+t.test(
+  'where data threads ran, and what cores handed over, stand in the report; a file without says nothing of it',
+  async (t) => {
+    const before = { cores: [0, 1], aloneGbps: 165, handoverGbps: 80, roundTripNs: 140, wakeUs: 40 };
+    const placement = { asked: 'auto' as const, placement: 'apart' as const, before, after: null };
+    const dir = folder('placed', { 'compare.json': { ...good(), placement } });
+    t.equal((await run(dir)).code, 0);
+    const text = readFileSync(join(dir, 'report.md'), 'utf8');
+    t.match(text, '| placement | apart (auto) |');
+    t.match(text, '| cores before | one core copies 165 Gb/s by itself, 80 Gb/s reach the other,');
+    t.match(text, '| cores afterwards | what cores hand to each other could not be measured |');
+    const bare = folder('not-placed', { 'compare.json': good() });
+    t.equal((await run(bare)).code, 0);
+    t.notMatch(readFileSync(join(bare, 'report.md'), 'utf8'), '| placement |');
+  },
+);

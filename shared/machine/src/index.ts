@@ -57,6 +57,7 @@ export {
   NIC_CPU,
   cpuLayout,
 } from './loop/cpu-meter.js';
+export { measureHandover, type Handover } from './handover/measure-handover.js';
 export { DataLoop, LOOP_COUNTERS, type LoopHooks, type Poller } from './loop/data-loop.js';
 export { AddressSpace, memOver, type Mem, type PrivateMemory } from './mem/address-space.js';
 export { DescriptorDoor, NoDescriptor, fetchDescriptor, showDescriptor } from './mem/descriptors.js';
@@ -69,6 +70,7 @@ export {
   pinToCore,
   pokeFd,
   processCpuNs,
+  runOnCores,
   setTimerSlackNs,
   threadCpuNs,
 } from './mem/libc.js';

@@ -55,6 +55,10 @@ export function revisionOf(git: string): string | null {
  *  domain is the receiver, and takes a guest's core. docs/adr/0012. */
 type Placed = 'nic' | 'driver-domain' | 'guest';
 
+/** together: all of them on one core, which then gives frames to nobody else. apart: as above. none: the scheduler's choice. Which is
+ *  best depends on what two cores hand to each other: docs/adr/0024. */
+export type Placement = 'together' | 'apart' | 'none';
+
 /** Cores that this process may use, in order. @returns an empty list when the kernel does not tell */
 export function allowedCores(): number[] {
   const line = /^Cpus_allowed_list:\s*(.+)$/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '';
@@ -72,8 +76,14 @@ function parseCoreList(text: string): number[] {
 
 /** @param nth number of the guest, from 0
  *  @returns the core, or null: leave it to the scheduler. The hypervisor is never pinned: it works for all */
-export function coreFor(kind: Placed, nth: number, cores: readonly number[]): number | null {
-  if (cores.length < 2) return null;
+export function coreFor(
+  kind: Placed,
+  nth: number,
+  cores: readonly number[],
+  placement: Placement = 'apart',
+): number | null {
+  if (cores.length < 2 || placement === 'none') return null;
+  if (placement === 'together') return cores[0] ?? null;
   const own = cores.length < 4 ? 1 : 2;
   if (kind === 'nic') return cores[0] ?? null;
   if (kind === 'driver-domain') return cores[own - 1] ?? null;

@@ -152,12 +152,15 @@ export function setTimerSlackNs(ns: number): void {
   prctl(PR_SET_TIMERSLACK, ns, 0, 0, 0);
 }
 
-/** Lets this thread run only on the given core. @returns false when the kernel refuses */
-export function pinToCore(core: number): boolean {
+/** Lets this thread, and what it starts from now on, run only on the given cores. @returns false when the kernel refuses */
+export function runOnCores(cores: readonly number[]): boolean {
   const mask = Buffer.alloc(128);
-  mask[core >> 3] = 1 << (core & 7);
+  for (const core of cores) mask[core >> 3] |= 1 << (core & 7);
   return (setaffinity(0, mask.length, mask) as number) === 0;
 }
+
+/** Lets this thread run only on the given core. @returns false when the kernel refuses */
+export const pinToCore = (core: number): boolean => runOnCores([core]);
 
 /** Calls back from the event loop whenever a descriptor is readable, while switched on. */
 export class DescriptorWatch {
