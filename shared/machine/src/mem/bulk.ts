@@ -9,7 +9,7 @@ export interface Bulk {
   sum(at: number, bytes: number): number;
   /** @returns 1 when the two ranges are equal, else 0 */
   same(a: number, b: number, bytes: number): number;
-  /** Copies between ranges that do not overlap; quicker than copyWithin, which has more of a call to pay. */
+  /** Copies between ranges that do not overlap; below some thousand bytes quicker than copyWithin, which has a call to pay. */
   copy(to: number, from: number, bytes: number): void;
   /** Copies as `copy`, and compares in the same pass what it copies: each byte of `from` is read once, so that what was compared is what
    *  stands at `to`, whoever writes to `from` meanwhile. @returns 1 when all of it is as at `expected`, else 0 */
@@ -208,9 +208,6 @@ const wide = (from: number, end: number, all: readonly number[], move: (offset: 
   steps(from, 16, end, [move(0), all.map((at) => inc(at, 16))]),
 ];
 
-/** From so many bytes on the machine's own copy is quicker, which has a call to pay. */
-const OWN_COPY_BYTES = 1024;
-
 /** copy(to, from, bytes): upwards; ranges that overlap are the caller's mistake. */
 function copyCode(): number[] {
   const [to, from, bytes, end] = [0, 1, 2, 3];
@@ -219,7 +216,6 @@ function copyCode(): number[] {
   return func(
     [[1, I32]],
     [
-      when([get(bytes), num(OWN_COPY_BYTES), 0x4f], [get(to), get(from), get(bytes), 0xfc, 10, 0, 0, 0x0f]),
       [get(from), get(bytes), add, set(end)],
       when(
         [get(bytes), num(16), 0x4f],
