@@ -11,8 +11,8 @@ export interface Bulk {
   same(a: number, b: number, bytes: number): number;
   /** Copies between ranges that do not overlap; below some thousand bytes quicker than copyWithin, which has a call to pay. */
   copy(to: number, from: number, bytes: number): void;
-  /** Copies as `copy`, and compares in the same pass what it copies: each byte of `from` is read once, so that what was compared is what
-   *  stands at `to`, whoever writes to `from` meanwhile. @returns 1 when all of it is as at `expected`, else 0 */
+  /** Copies as `copy`, and compares in the same pass what it copies: what stands at `to` was compared, whoever writes to `from` meanwhile.
+   *  @returns 1 when all of it is as at `expected`, else 0 */
   take(to: number, from: number, expected: number, bytes: number): number;
 }
 
