@@ -275,10 +275,11 @@ export class MockNic {
   readonly table = new Map<number, number>();
   private readonly mem: Mem;
 
-  constructor(mem: Mem, base: number) {
+  /** @param start first index of its queue */
+  constructor(mem: Mem, base: number, start = 0) {
     this.mem = mem;
-    this.queue = new DriverQueue(mem, base);
-    this.device = new DeviceQueue(mem, base, base + PAGE_SIZE, base + 2 * PAGE_SIZE);
+    this.queue = new DriverQueue(mem, base, ringIdx(start));
+    this.device = new DeviceQueue(mem, base, base + PAGE_SIZE, base + 2 * PAGE_SIZE, ringIdx(start));
   }
 
   /** Delivers a frame, scattered as need be; refused buffers go back with an error. @returns false: not enough buffers */

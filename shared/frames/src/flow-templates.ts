@@ -195,15 +195,18 @@ export class FlowTemplates {
     const udpHalf = tcp.includes(true) && tcp.includes(false) ? UDP_HALF : 0;
     spec.flows.forEach((flow, f) => this.writeFlowRow(f * FLOW_WORDS, flow, this.headers[f], udpHalf));
     this.build(at ?? space.mapPrivate(templateBytes(spec)), new Pattern(spec.seed), tcp);
-    this.setTime(0);
   }
 
-  /** Makes the next frame of a flow. Its memory is a template: copy it out before the next call.
-   *  @param flow index into the spec's flows
-   *  @param timeNs send time; the same number for a whole burst costs least
-   *  @returns the frame's byte offset; its length is lengths[sizeIndex] */
+  /** As `setTime` and `make`: the next frame of a flow, sent at `timeNs`. */
   next(flow: number, sizeIndex: number, timeNs: number): number {
-    if (timeNs !== this.time[0]) this.setTime(timeNs);
+    this.setTime(timeNs);
+    return this.make(flow, sizeIndex);
+  }
+
+  /** Makes the next frame of a flow, with the send time that was set last. Its memory is a template: copy it out before the next call.
+   *  @param flow index into the spec's flows
+   *  @returns the frame's byte offset; its length is lengths[sizeIndex] */
+  make(flow: number, sizeIndex: number): number {
     const flowRows = this.flowRows;
     const row = flow * FLOW_WORDS;
     const turn = flowRows[row + FLOW_TURN] + sizeIndex;
@@ -255,7 +258,9 @@ export class FlowTemplates {
     return at;
   }
 
-  private setTime(timeNs: number): void {
+  /** Send time of the frames to come, nanoseconds; for a burst once is enough. */
+  setTime(timeNs: number): void {
+    if (timeNs === this.time[0]) return;
     this.time[0] = timeNs;
     this.timeLo = this.timeWords[0]!;
     this.timeHi = this.timeWords[1]!;

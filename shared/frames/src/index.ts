@@ -72,7 +72,9 @@ export {
   TCP_SRC,
   TCP_SYN,
   TCP_TS_BYTES,
+  TCP_TSVAL,
   TCP_TS_LAYOUT,
+  TCP_TS_OPTION,
   TCP_URG,
   TCP_WINDOW,
   UDP_BYTES,
@@ -93,7 +95,7 @@ export {
   type FlowSpec,
   type TemplateSpec,
 } from './flow-templates.js';
-export { JOIN_RULES, Joiner, LRO_ALONE, Lro } from './join.js';
+export { JOIN_RULES, Joiner, LRO_ALONE, LRO_NEW, Lro } from './join.js';
 export { endOf, ipAt, l3Of, l4Of, tcpAt, tcpBehind } from './locate.js';
 export {
   PATTERN_MAX,

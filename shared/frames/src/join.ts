@@ -76,6 +76,8 @@ const DF = 0x40;
 export class Lro {
   private readonly mem: Mem;
   private held = 0;
+  /** Row of the flow that the last segment began or continued; -1: that is not held any more. */
+  private last = -1;
   /** One row per held flow, the one held longest first. */
   private readonly rows = new Int32Array(FLOWS * WORDS);
 
@@ -86,6 +88,21 @@ export class Lro {
   /** The batch ends: nothing is held any more. */
   flush(): void {
     this.held = 0;
+    this.last = -1;
+  }
+
+  /** As `offer`, for a segment whose headers are those of the one offered last in all but these, and checksums.
+   *  @returns the segment that it continues; LRO_NEW: none that is known, it has to be offered */
+  next(sequence: number, ack: number, tsval: number, bytes: number): number {
+    const { last: at, rows } = this;
+    if (at < 0 || sequence !== rows[at + NEXT] || bytes !== rows[at + PAYLOAD]) return NEW;
+    const total = rows[at + TOTAL] + bytes;
+    if (total > MOST_BYTES || ((ack - rows[at + ACK]) | 0) < 0 || ((tsval - rows[at + TSVAL]) | 0) < 0) return NEW;
+    rows[at + NEXT] = (sequence + bytes) | 0;
+    rows[at + TOTAL] = total;
+    rows[at + ACK] = ack;
+    rows[at + TSVAL] = tsval;
+    return rows[at + SEGMENT];
   }
 
   /** Judges one TCP segment whose headers are known to be whole.
@@ -104,6 +121,7 @@ export class Lro {
     let at = (this.held - 1) * WORDS;
     while (at >= 0 && (rows[at + PORTS] !== ports || rows[at + SRC] !== src || rows[at + DST] !== dst)) at -= WORDS;
 
+    this.last = -1;
     const flags = dv.getUint16(tcp + TCP_OFFSET) & TCP_FLAG_BITS;
     if (
       ihl !== IP_BYTES ||
@@ -133,6 +151,7 @@ export class Lro {
         if (isLast(flags, bytes, payload)) {
           this.drop(at);
         } else {
+          this.last = at;
           rows[at + NEXT] = (sequence + bytes) | 0;
           rows[at + TOTAL] = total;
           rows[at + ACK] = ack;
@@ -147,6 +166,7 @@ export class Lro {
     // The one held longest makes room, as in Linux.
     if (this.held === FLOWS) this.drop(0);
     at = this.held++ * WORDS;
+    this.last = at;
     rows[at + SRC] = src;
     rows[at + DST] = dst;
     rows[at + PORTS] = ports;
@@ -166,6 +186,7 @@ export class Lro {
   private drop(at: number): void {
     this.rows.copyWithin(at, at + WORDS, this.held * WORDS);
     this.held--;
+    this.last = -1;
   }
 }
 

@@ -38,6 +38,38 @@ t.test('sums, comparisons and copies by SIMD give what the loop gives, at any pl
   t.end();
 });
 
+t.test('what is taken is copied whole and no byte further, and any one bit that differs is found', (t) => {
+  const rng = new Rng(4);
+  const { space, at } = make(() => rng.u32() >>> 24);
+  const plain = memOver(new ArrayBuffer(BYTES));
+  plain.u8.set(space.mem.u8.subarray(at, at + BYTES));
+  let wrong = 0;
+  for (const [mem, base] of [
+    [space.mem, at],
+    [plain, 0],
+  ] as const) {
+    const { bulk, u8 } = mem;
+    for (let k = 0; k < 3000; k++) {
+      const bytes = k < 300 ? k : rng.below(3000);
+      const from = base + rng.below(300);
+      const expected = base + 16384 + rng.below(64);
+      const to = base + 32768 + rng.below(64);
+      u8.copyWithin(expected, from, from + bytes);
+      u8.fill(0, to - 1, to + bytes + 1);
+      u8[to - 1] = u8[to + bytes] = 77;
+      if (bulk.take(to, from, expected, bytes) !== 1) wrong++;
+      if (bulk.same(to, expected, bytes) !== 1 || u8[to - 1] !== 77 || u8[to + bytes] !== 77) wrong++;
+      if (bytes === 0) continue;
+      const bad = rng.below(bytes);
+      u8[from + bad] ^= 1 << rng.below(8);
+      if (bulk.take(to, from, expected, bytes) !== 0) wrong++;
+      if (bulk.same(to, from, bytes) !== 1 || u8[to - 1] !== 77 || u8[to + bytes] !== 77) wrong++;
+    }
+  }
+  t.equal(wrong, 0);
+  t.end();
+});
+
 t.test('the longest range of the largest words does not overflow, and only zeros sum to zero', (t) => {
   const { space, at, plain } = make(() => 0xff);
   for (const bytes of [2, 64, 65535, 65536, 131072]) t.equal(space.mem.bulk.sum(at, bytes), plain.bulk.sum(0, bytes));

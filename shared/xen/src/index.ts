@@ -19,6 +19,7 @@ export {
   NICQ_SIZE,
   compFlags,
   compLen,
+  nicSpan,
   spanLen,
   spanOffset,
 } from './abi/nic-queue.js';

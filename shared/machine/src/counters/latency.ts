@@ -28,12 +28,12 @@ export const LATENCY: Layout = {
   names: [...HEAD, ...Array.from({ length: BUCKETS }, (_, i) => `lt${upperNs(i)}`)],
 };
 
-/** Counts one latency. Allocates nothing. @param ns nanoseconds; what is negative (clocks) counts as 0 */
-export function recordLatency(block: CounterBlock, ns: number): void {
+/** Counts one latency. Allocates nothing. @param ns nanoseconds; what is negative (clocks) counts as 0 @param times that it was met */
+export function recordLatency(block: CounterBlock, ns: number, times = 1): void {
   const v = block.v;
   const time = ns > 0 ? ns : 0;
-  v[C.count]++;
-  v[C.sumNs] += time;
+  v[C.count] += times;
+  v[C.sumNs] += time * times;
   if (time > v[C.maxNs]) v[C.maxNs] = time;
   let bucket = 0;
   if (time >= LONGEST_NS) {
@@ -45,7 +45,7 @@ export function recordLatency(block: CounterBlock, ns: number): void {
       bucket = 1 + (octave << SUB_BITS) + ((units >>> octave) & (SUBS - 1));
     }
   }
-  v[HEAD.length + bucket]++;
+  v[HEAD.length + bucket] += times;
 }
 
 /** Adds the histograms of several receivers up. */

@@ -49,14 +49,9 @@ export function makeReceiver(
 }
 
 /** Puts the application that the run wants behind the stack, as new. @throws RangeError when it cannot check such frames */
-export function startApp(
-  stack: Pick<RxStack, 'app'>,
-  apps: Apps,
-  run: Pick<Run, 'mode' | 'seed' | 'frameSizes'>,
-): void {
+export function startApp(stack: Pick<RxStack, 'app'>, apps: Apps, run: Pick<Run, 'mode' | 'seed'>): void {
   // Beside the responder there may be a load, which is verified.
-  if (run.mode === 'verify' || run.mode === 'respond')
-    apps.verify.reset({ seed: run.seed, frameSizes: run.frameSizes });
+  if (run.mode === 'verify' || run.mode === 'respond') apps.verify.reset({ seed: run.seed });
   else apps[run.mode].reset();
   stack.app = apps[run.mode];
 }

@@ -3,9 +3,9 @@
  *
  *  Works on batches. The driver names the buffers (`fragment`), then `process` parses, sorts out and coalesces, then
  *  `deliver` hands payload to the application; they are apart so that their CPU time can be told apart. What the buffers
- *  hold may be written by others at any time: each header field is read once, and nothing that is read later can lead
- *  out of the buffers. TCP is as far as a receiver of measured traffic needs it: no connections, no reassembly. */
-import { slots, type CounterBlock, type Mem } from '@grantline/machine';
+ *  hold may be written by others at any time: headers are copied once and the copy is judged, and nothing that is read later can
+ *  lead out of the buffers. TCP is as far as a receiver of measured traffic needs it: no connections, no reassembly. */
+import { memOver, slots, type CounterBlock, type Mem } from '@grantline/machine';
 import { STACK_COUNTERS, STACK_DROP, NO_RX_PROBE, type RxProbe } from '@grantline/observe';
 import * as frames from '@grantline/frames';
 import { Lro, isGroup, type Mac } from '@grantline/frames';
@@ -16,9 +16,13 @@ import { RxBatch, framesOf } from './rx-batch.js';
 const { ETH_BYTES, ETH_TYPE, ETHERTYPE_IPV4, ETHERTYPE_VLAN, VLAN_BYTES } = frames;
 const { IP_BROADCAST, IP_BYTES, IP_DST, IP_FLAGS, IP_FRAGMENT_MASK, IP_PROTOCOL, PROTO_TCP, PROTO_UDP } = frames;
 const { GENERATOR_PORT, RESPOND_PORT } = frames;
-const { TCP_BYTES, TCP_DST, TCP_OFFSET } = frames;
+const { TCP_ACK, TCP_BYTES, TCP_DST, TCP_OFFSET, TCP_SEQ, TCP_TSVAL, TCP_TS_BYTES, TCP_TS_LAYOUT, TCP_TS_OPTION } =
+  frames;
 const { UDP_BYTES, UDP_DST, UDP_LENGTH } = frames;
 const ALONE = frames.LRO_ALONE;
+const LRO_NEW = frames.LRO_NEW;
+/** What headers can take at most: Ethernet with its tags, IPv4 and TCP with all their options. */
+const HEADER_BYTES = ETH_BYTES + 2 * VLAN_BYTES + 60 + 60;
 
 const C = slots(STACK_COUNTERS);
 const PORTS = 65536;
@@ -78,6 +82,8 @@ export class RxStack implements RxSink {
   private readonly ips = new AddressSet();
   private readonly sockets = new Int16Array(2 * PORTS).fill(-1);
   private readonly lro: Lro;
+  /** The headers of the frame that was judged last. */
+  private readonly header = new HeaderCopy();
   private readonly pieces: PieceList;
   /** The batch in progress. */
   private readonly current = new RxBatch();
@@ -88,7 +94,7 @@ export class RxStack implements RxSink {
     this.lroOn = options.lro;
     this.promiscuous = options.promiscuous ?? false;
     this.app = options.app;
-    this.lro = new Lro(options.mem);
+    this.lro = new Lro(this.header.mem);
     const list = (): Int32Array => new Int32Array(MAX_LISTED);
     this.pieces = { off: list(), len: list(), frameBytes: list() };
     this.setAddresses(options.macs, options.ips);
@@ -96,6 +102,7 @@ export class RxStack implements RxSink {
 
   /** Replaces the own addresses. */
   setAddresses(macs: readonly Mac[], ips: readonly number[]): void {
+    this.header.isPlain = false;
     this.macs.clear();
     this.ips.clear();
     for (const mac of macs) this.macs.add(mac.hi, mac.lo);
@@ -104,6 +111,7 @@ export class RxStack implements RxSink {
 
   /** Binds a socket. @param socket number that the application is told with each segment, 0 to 32767 */
   listen(protocol: typeof PROTO_TCP | typeof PROTO_UDP, port: number, socket: number): void {
+    this.header.isPlain = false;
     this.sockets[socketAt(protocol, port)] = socket;
   }
 
@@ -194,14 +202,41 @@ export class RxStack implements RxSink {
 
   /** @returns a counter slot when the frame is dropped, else -1 */
   private judge(): number {
-    const dv = this.mem.dv;
-    const batch = this.current;
-    const at = batch.off;
+    const { current: batch, header } = this;
+    // A burst's frames have the headers of the one before them but for a few fields: what has been judged is not judged again.
+    if (header.isPlain && header.covers(this.mem.i32, batch.off, batch.linear, batch.bytes)) {
+      const segment = header.isTcp && this.lroOn ? this.join(batch.off + L4) : ALONE;
+      if (segment !== LRO_NEW) {
+        batch.append(header.payload, header.payloadBytes, segment, header.socket);
+        return -1;
+      }
+    }
+    return this.judgeHeader();
+  }
+
+  /** @param tcp byte offset of the header of a segment that `header` covers @returns as Lro.next */
+  private join(tcp: number): number {
+    const { header, lro } = this;
+    const { dv } = this.mem;
+    let tsval = 0;
+    if (header.payload === L4 + TCP_TS_BYTES) {
+      if (dv.getInt32(tcp + TCP_TS_OPTION) !== TCP_TS_LAYOUT) return LRO_NEW;
+      tsval = dv.getInt32(tcp + TCP_TSVAL);
+    } else if (header.payload !== L4 + TCP_BYTES) return LRO_NEW;
+    return lro.next(dv.getInt32(tcp + TCP_SEQ), dv.getInt32(tcp + TCP_ACK), tsval, header.payloadBytes);
+  }
+
+  /** Copies the headers and judges the copy. @returns a counter slot when the frame is dropped, else -1 */
+  private judgeHeader(): number {
+    const { current: batch, header } = this;
+    const { dv } = header.mem;
+    const at = 0;
     const bytes = batch.bytes;
     // All headers stand in the first buffer; where they do not, somebody is playing.
     const linear = batch.linear;
+    header.copy(this.mem, batch.off, linear);
     if (linear < ETH_BYTES) return C.dropBadHeader;
-    if (!this.isOwn(at)) return C.dropNotMine;
+    if (!this.isOwn(dv)) return C.dropNotMine;
     let l3 = ETH_BYTES;
     let type = dv.getUint16(at + ETH_TYPE);
     let vlan = 0;
@@ -249,30 +284,90 @@ export class RxStack implements RxSink {
     }
     if (socket < 0) return C.dropNoSocket;
     batch.append(payload, payloadBytes, segment, socket);
+    if (l4 === L4) header.settle(protocol === PROTO_TCP, l3 + ipBytes, payload, payloadBytes, socket);
     return -1;
   }
 
   private judgeRaw(): number {
     const batch = this.current;
     if (batch.linear < ETH_BYTES) return C.dropBadHeader;
-    if (!this.isOwn(batch.off)) return C.dropNotMine;
+    this.header.copy(this.mem, batch.off, ETH_BYTES);
+    if (!this.isOwn(this.header.mem.dv)) return C.dropNotMine;
     batch.append(0, batch.bytes, ALONE, 0, true);
     return -1;
   }
 
-  private isOwn(at: number): boolean {
-    const hi = this.mem.dv.getUint16(at);
-    return this.promiscuous || isGroup(hi) || this.macs.has(hi, this.mem.dv.getInt32(at + 2));
+  /** @param header a frame's first bytes */
+  private isOwn(header: DataView): boolean {
+    const hi = header.getUint16(0);
+    return this.promiscuous || isGroup(hi) || this.macs.has(hi, header.getInt32(2));
   }
 
   private headerSumIsRight(ip: number, ihl: number): boolean {
-    const dv = this.mem.dv;
+    const { dv } = this.header.mem;
     let sum = 0;
     for (let i = 0; i < ihl; i += 4) {
       const word = dv.getInt32(ip + i);
       sum += (word >>> 16) + (word & 0xffff);
     }
     return (sum >>> 16) + (sum & 0xffff) === 0xffff;
+  }
+}
+
+/** The headers of one frame in private memory, and what they were found to say. Those of the next are compared with them, by words, as
+ *  Van Jacobson's header prediction does (tcp_rcv_established in Linux): of what is the same the verdict is, too. */
+class HeaderCopy {
+  readonly mem = memOver(new ArrayBuffer((HEADER_BYTES + 7) & ~7));
+  /** The frame was good and had no tags and no IP options; what follows is of it. */
+  isPlain = false;
+  isTcp = false;
+  /** Where its payload starts, and how much that is; the frame's least bytes. */
+  payload = 0;
+  payloadBytes = 0;
+  private least = 0;
+  socket = 0;
+
+  /** Takes a frame's first bytes, each read once. @param linear bytes that lie together there */
+  copy(from: Mem, at: number, linear: number): void {
+    const { u8, dv } = this.mem;
+    const bytes = linear < HEADER_BYTES ? linear : HEADER_BYTES;
+    let i = 0;
+    for (; i + 4 <= bytes; i += 4) dv.setInt32(i, from.dv.getInt32(at + i));
+    for (; i < bytes; i++) u8[i] = from.u8[at + i];
+    this.isPlain = false;
+  }
+
+  /** What was copied is good. @param least bytes of the frame that its IP packet reaches to */
+  settle(isTcp: boolean, least: number, payload: number, payloadBytes: number, socket: number): void {
+    this.isTcp = isTcp;
+    this.least = least;
+    this.payload = payload;
+    this.payloadBytes = payloadBytes;
+    this.socket = socket;
+    this.isPlain = true;
+  }
+
+  /** @returns true when a frame's headers say the same, in all but TCP's sequence, acknowledgement, window and options, and the checksum */
+  covers(i32: Int32Array, at: number, linear: number, bytes: number): boolean {
+    if ((at & 3) !== 0 || linear < this.payload || bytes < this.least) return false;
+    const w = at >> 2;
+    const own = this.mem.i32;
+    // Up to the source port: Ethernet, IPv4 with its checksum.
+    if (
+      i32[w] !== own[0] ||
+      i32[w + 1] !== own[1] ||
+      i32[w + 2] !== own[2] ||
+      i32[w + 3] !== own[3] ||
+      i32[w + 4] !== own[4] ||
+      i32[w + 5] !== own[5] ||
+      i32[w + 6] !== own[6] ||
+      i32[w + 7] !== own[7] ||
+      i32[w + 8] !== own[8]
+    )
+      return false;
+    // Destination port, then UDP's length, or the first half of TCP's sequence; there the header's length and the flags follow.
+    const differ = i32[w + 9] ^ own[9];
+    return this.isTcp ? (differ & 0xffff) === 0 && (i32[w + 11] ^ own[11]) >>> 16 === 0 : differ === 0;
   }
 }
 

@@ -1,18 +1,13 @@
 /** The application of a measured run: takes each frame's payload into private memory and proves that it is the right one.
  *
+ *  A payload is copied and compared in one pass (Bulk.take): each byte is read once out of the buffer, which others may still write to,
+ *  and what was compared is what stands in private memory then. It goes to one place, as with a program that reads into one buffer again
+ *  and again, so that a frame costs the cache no more than its own lines.
+ *
  *  Every frame that it is handed counts in frames. Of these, corrupt, duplicate and foreign are not good ones; a frame
  *  whose stamp is wrong is not known by sequence, so it is corrupt and also missing. */
 import * as frames from '@grantline/frames';
-import {
-  ETH_BYTES,
-  FlowTracker,
-  IP_BYTES,
-  Pattern,
-  TCP_MIN_FRAME,
-  TCP_TS_BYTES,
-  UDP_BYTES,
-  stampCheck,
-} from '@grantline/frames';
+import { FlowTracker, Pattern, stampCheck } from '@grantline/frames';
 import { slots, recordLatency, type PrivateMemory, type CounterBlock, type Mem } from '@grantline/machine';
 import { APP_COUNTERS } from '@grantline/observe';
 import type { FrameApp, PieceList } from './frame-app.js';
@@ -21,24 +16,17 @@ import type { FrameApp, PieceList } from './frame-app.js';
 const { PATTERN_MAX, PATTERN_SUMS, PATTERN_VARIANTS } = frames;
 const { STAMP_BYTES, STAMP_CHECK, STAMP_SEQ, STAMP_TIME } = frames;
 const C = slots(APP_COUNTERS);
-/** Longest run. Longer ones cost less per compare and more of the cache. */
-const RUN_BYTES = 24576;
-const RUN_FRAMES = 256;
-const AREA_STRIDE = RUN_BYTES + 64;
-const AREA_BYTES = AREA_STRIDE * PATTERN_VARIANTS;
-/** Payload lengths that get runs; frames of further lengths are compared one by one. */
-const MAX_CLASSES = 64;
-/** Longest payload that a generator sends. */
-const MAX_PAYLOAD = PATTERN_MAX + STAMP_BYTES;
 /** Longest payload that can be received at all: more than an IP packet holds. */
-const SINGLE_BYTES = 65536;
+const PAYLOAD_BYTES = 65536;
 /** Fewer bytes of an alien pattern than these could agree with ours by chance. */
 const TELLING_BYTES = 16;
 
+// A send time from its words (little-endian machines only, as all of this).
+const time = new Float64Array(1);
+const words = new Int32Array(time.buffer);
+
 interface VerifyRun {
   seed: number;
-  /** Frame lengths to expect; others are prepared for when they come. */
-  frameSizes: readonly number[];
   /** Sequence of each flow's first frame; 0 unless a test says otherwise. */
   firstSequence?: number;
 }
@@ -48,16 +36,22 @@ export class VerifyApp implements FrameApp {
   private readonly mem: Mem;
   private readonly counters: CounterBlock;
   private readonly latency: CounterBlock;
-  private readonly checker: PatternChecker;
   private readonly flows = new FlowTracker();
-  private readonly stampAt: number;
+  private pattern = new Pattern(0);
+  /** Byte offsets in private memory: the pattern, variant by variant, and where payloads are taken to. */
+  private readonly expected: number;
+  private readonly at: number;
   private now = 0;
   private frames = 0;
   private bytes = 0;
   private payload = 0;
   private copies = 0;
-  private damaged = 0;
+  private corrupt = 0;
   private foreign = 0;
+  /** Right frames that were sent at one time, in a row: the words of that time, and how many. Frames of a burst have one. */
+  private timeHi = 0;
+  private timeLo = 0;
+  private timed = 0;
 
   /** @param space where the application's private memory comes from
    *  @param counters named as APP_COUNTERS; committed once per batch
@@ -66,21 +60,20 @@ export class VerifyApp implements FrameApp {
     this.mem = space.mem;
     this.counters = counters;
     this.latency = latency;
-    this.checker = new PatternChecker(space);
-    this.stampAt = space.mapPrivate(STAMP_BYTES);
+    this.expected = space.mapPrivate(this.pattern.bytes.length);
+    this.at = space.mapPrivate(PAYLOAD_BYTES);
+    this.mem.u8.set(this.pattern.bytes, this.expected);
     this.flows.reset();
   }
 
   /** A new run: forgets all flows, sets the counters to zero. */
   reset(run: VerifyRun): void {
-    this.checker.reset(run.seed, run.frameSizes.map(payloadOf));
+    if (this.pattern.seed !== run.seed) {
+      this.pattern = new Pattern(run.seed);
+      this.mem.u8.set(this.pattern.bytes, this.expected);
+    }
     this.flows.reset(run.firstSequence);
-    this.frames = 0;
-    this.bytes = 0;
-    this.payload = 0;
-    this.copies = 0;
-    this.damaged = 0;
-    this.foreign = 0;
+    this.clear();
     this.counters.reset();
     this.latency.reset();
   }
@@ -105,30 +98,28 @@ export class VerifyApp implements FrameApp {
   }
 
   end(): void {
-    this.checker.settle();
+    this.settleTimes();
     const v = this.counters.v;
+    const { flows } = this;
     // Added, not set: a reset of the counter file must not be overruled.
     v[C.frames] += this.frames;
     v[C.bytes] += this.bytes;
     v[C.payloadBytes] += this.payload;
     v[C.copies] += this.copies;
-    v[C.corrupt] += this.damaged + this.checker.corrupt;
-    v[C.duplicate] += this.flows.duplicate;
-    v[C.reordered] += this.flows.reordered;
-    v[C.missing] += this.flows.missing;
+    v[C.corrupt] += this.corrupt;
+    v[C.duplicate] += flows.duplicate;
+    v[C.reordered] += flows.reordered;
+    v[C.missing] += flows.missing;
     v[C.foreign] += this.foreign;
-    this.frames = 0;
-    this.bytes = 0;
-    this.payload = 0;
-    this.copies = 0;
-    this.damaged = 0;
-    this.foreign = 0;
-    this.checker.corrupt = 0;
-    this.flows.duplicate = 0;
-    this.flows.reordered = 0;
-    this.flows.missing = 0;
+    this.clear();
     this.counters.commit();
     this.latency.commit();
+  }
+
+  private clear(): void {
+    const { flows } = this;
+    this.frames = this.bytes = this.payload = this.copies = this.corrupt = this.foreign = this.timed = 0;
+    flows.duplicate = flows.reordered = flows.missing = 0;
   }
 
   /** A frame whose payload lies in one buffer. */
@@ -137,265 +128,104 @@ export class VerifyApp implements FrameApp {
     this.bytes += frameBytes;
     this.payload += bytes;
     this.copies++;
-    if (bytes === STAMP_BYTES) {
-      this.stampAlone(off);
+    const { at, mem } = this;
+    const n = bytes - STAMP_BYTES;
+    if (n < 0 || n > PATTERN_MAX) {
+      mem.bulk.copy(at, off, bytes);
+      this.foreign++;
       return;
     }
-    const u8 = this.mem.u8;
-    // The variant only chooses the place: it is judged from the copy, as all else.
-    const variant = bytes < STAMP_BYTES ? PATTERN_VARIANTS : u8[off + bytes - STAMP_BYTES + 1] & 15;
-    const at = this.checker.placeFor(bytes, variant);
-    u8.copyWithin(at, off, off + bytes);
-    this.judge(at, bytes, variant);
+    const { dv } = mem;
+    const from = off + n;
+    const to = at + n;
+    // Each word is read once: what is judged is what was written.
+    const id = dv.getUint16(from);
+    const sequence = dv.getInt32(from + STAMP_SEQ);
+    const hi = dv.getInt32(from + STAMP_TIME);
+    const lo = dv.getInt32(from + STAMP_TIME + 4);
+    const check = dv.getInt32(from + STAMP_CHECK);
+    dv.setUint16(to, id);
+    dv.setInt32(to + STAMP_SEQ, sequence);
+    dv.setInt32(to + STAMP_TIME, hi);
+    dv.setInt32(to + STAMP_TIME + 4, lo);
+    dv.setInt32(to + STAMP_CHECK, check);
+    const variant = id & 15;
+    let same = 1;
+    if (n > 0)
+      same = mem.bulk.take(at, off, this.expected + (variant < PATTERN_VARIANTS ? variant : 0) * PATTERN_MAX, n);
+    this.judge(n, id, sequence, hi, lo, check, same);
   }
 
   /** A frame whose payload lies in several buffers: the pieces first..last. */
   private chain(pieces: PieceList, first: number, last: number): void {
     const { off, len, frameBytes } = pieces;
-    const u8 = this.mem.u8;
+    const { at, mem } = this;
     let bytes = 0;
-    for (let i = first; i <= last; i++) bytes += len[i];
-    let variant = PATTERN_VARIANTS;
-    if (bytes >= STAMP_BYTES) {
-      let behind = STAMP_BYTES - 1;
-      let i = last;
-      while (behind > len[i]) behind -= len[i--];
-      variant = u8[off[i] + len[i] - behind] & 15;
-    }
-    const at = this.checker.placeFor(bytes, variant);
-    let to = at;
     for (let i = first; i <= last; i++) {
-      u8.copyWithin(to, off[i], off[i] + len[i]);
-      to += len[i];
+      mem.bulk.copy(at + bytes, off[i], len[i]);
+      bytes += len[i];
     }
     this.frames++;
     this.bytes += frameBytes[last];
     this.payload += bytes;
     this.copies += last - first + 1;
-    this.judge(at, bytes, variant);
-  }
-
-  /** @param at where the payload lies now, in private memory
-   *  @param variant the one that its place was chosen by */
-  private judge(at: number, bytes: number, variant: number): void {
-    if (bytes < STAMP_BYTES || bytes > MAX_PAYLOAD) {
+    const n = bytes - STAMP_BYTES;
+    if (n < 0 || n > PATTERN_MAX) {
       this.foreign++;
       return;
     }
-    const dv = this.mem.dv;
-    const stamp = at + bytes - STAMP_BYTES;
+    const { dv } = mem;
+    const stamp = at + n;
     const id = dv.getUint16(stamp);
     const sequence = dv.getInt32(stamp + STAMP_SEQ);
     const hi = dv.getInt32(stamp + STAMP_TIME);
     const lo = dv.getInt32(stamp + STAMP_TIME + 4);
-    const check = dv.getInt32(stamp + STAMP_CHECK);
-    if ((id & 15) === variant && this.isRight(bytes - STAMP_BYTES, id, sequence, hi, lo, check)) {
-      this.checker.accept(bytes, variant);
-      this.flows.take(id >>> 4, sequence);
-      recordLatency(this.latency, this.now - dv.getFloat64(stamp + STAMP_TIME));
-    } else if (this.checker.isDamaged(at, bytes)) {
-      this.damaged++;
-    } else {
-      this.foreign++;
-    }
-  }
-
-  /** The shortest frames, a stamp and nothing else. Word by word costs a third of a copyWithin that is read back at
-   *  once, and what is judged is what was written. */
-  private stampAlone(off: number): void {
-    const dv = this.mem.dv;
-    const at = this.stampAt;
-    const id = dv.getUint16(off);
-    const sequence = dv.getInt32(off + STAMP_SEQ);
-    const hi = dv.getInt32(off + STAMP_TIME);
-    const lo = dv.getInt32(off + STAMP_TIME + 4);
-    const check = dv.getInt32(off + STAMP_CHECK);
-    dv.setUint16(at, id);
-    dv.setInt32(at + STAMP_SEQ, sequence);
-    dv.setInt32(at + STAMP_TIME, hi);
-    dv.setInt32(at + STAMP_TIME + 4, lo);
-    dv.setInt32(at + STAMP_CHECK, check);
-    if (this.isRight(0, id, sequence, hi, lo, check)) {
-      this.flows.take(id >>> 4, sequence);
-      recordLatency(this.latency, this.now - dv.getFloat64(at + STAMP_TIME));
-    } else {
-      this.damaged++;
-    }
-  }
-
-  /** Does the check of a stamp behind n bytes of pattern fit? */
-  private isRight(n: number, id: number, sequence: number, hi: number, lo: number, check: number): boolean {
     const variant = id & 15;
-    if (variant >= PATTERN_VARIANTS) return false;
-    return stampCheck(this.checker.pattern.sums[variant * PATTERN_SUMS + n], id, sequence, hi, lo) === check;
-  }
-}
-
-/** Payload of a generated frame of that length. */
-function payloadOf(frameBytes: number): number {
-  return frameBytes - ETH_BYTES - IP_BYTES - (frameBytes >= TCP_MIN_FRAME ? TCP_TS_BYTES : UDP_BYTES);
-}
-
-/** Receives payloads into private memory, packed so that their patterns can be checked many at a time.
- *
- *  Payloads of one length and one pattern variant are put behind each other, each over the stamp of the one before, so
- *  that their patterns form one run. A run is compared with a reference (the pattern, repeated) by one native compare
- *  of up to RUN_BYTES. Runs by variant need no order among the frames: loss, reordering and coalescing do not make
- *  them shorter. */
-class PatternChecker {
-  /** Frames whose pattern was wrong. */
-  corrupt = 0;
-  pattern = new Pattern(0);
-  private readonly space: PrivateMemory;
-  private readonly classOf = new Int16Array(MAX_PAYLOAD + 1).fill(-1);
-  private classes = 0;
-  private maxClasses = MAX_CLASSES;
-  private readonly patternBytes = new Int32Array(MAX_CLASSES);
-  private readonly capacity = new Int32Array(MAX_CLASSES);
-  private readonly areaAt = new Int32Array(MAX_CLASSES);
-  private readonly areas: Buffer[] = [];
-  private readonly references: Buffer[] = [];
-  private readonly runStart = new Int32Array(MAX_CLASSES * PATTERN_VARIANTS);
-  private readonly runEnd = new Int32Array(MAX_CLASSES * PATTERN_VARIANTS);
-  private readonly runFrames = new Int32Array(MAX_CLASSES * PATTERN_VARIANTS);
-  private readonly open = new Int32Array(MAX_CLASSES * PATTERN_VARIANTS);
-  private opened = 0;
-  private readonly singleAt: number;
-  private readonly single: Buffer;
-
-  constructor(space: PrivateMemory) {
-    this.space = space;
-    this.singleAt = space.mapPrivate(SINGLE_BYTES);
-    this.single = bufferAt(space, this.singleAt, SINGLE_BYTES);
+    const same = mem.bulk.same(at, this.expected + (variant < PATTERN_VARIANTS ? variant : 0) * PATTERN_MAX, n);
+    this.judge(n, id, sequence, hi, lo, dv.getInt32(stamp + STAMP_CHECK), same);
   }
 
-  /** Forgets all, and prepares for a seed and for payloads of some lengths. */
-  reset(seed: number, payloads: readonly number[]): void {
-    if (this.pattern.seed !== seed) this.pattern = new Pattern(seed);
-    this.classOf.fill(-1);
-    this.classes = 0;
-    this.opened = 0;
-    this.corrupt = 0;
-    for (let i = 0; i < payloads.length; i++) {
-      const bytes = payloads[i];
-      if (bytes >= STAMP_BYTES && bytes <= MAX_PAYLOAD) this.placeFor(bytes, 0);
-    }
-  }
-
-  /** Where a payload is to be copied to; the stamp is then its last 18 bytes, and accept or reject must follow.
-   *  @param bytes payload length, 18 to 65535
-   *  @param variant what its stamp claims, 0 to 15
-   *  @returns a byte offset in private memory */
-  placeFor(bytes: number, variant: number): number {
-    if (bytes > MAX_PAYLOAD || variant >= PATTERN_VARIANTS) return this.singleAt;
-    let c = this.classOf[bytes];
-    if (c < 0) {
-      // Allocates, once for each length.
-      c = this.makeClass(bytes);
-      if (c < 0) return this.singleAt;
-    }
-    return this.runEnd[c * PATTERN_VARIANTS + variant];
-  }
-
-  /** The payload at its place has a right stamp: its pattern becomes part of the run. */
-  accept(bytes: number, variant: number): void {
-    const c = this.classOf[bytes];
-    const n = bytes - STAMP_BYTES;
-    if (n === 0) return;
-    if (c < 0) {
-      if (this.differs(this.single, 0, variant, n)) this.corrupt++;
+  /** Judges a payload that lies in private memory. @param n bytes in front of its stamp, whose words follow
+   *  @param same 1: those bytes are the pattern that the stamp names */
+  private judge(n: number, id: number, sequence: number, hi: number, lo: number, check: number, same: number): void {
+    const variant = id & 15;
+    const isRight =
+      variant < PATTERN_VARIANTS &&
+      stampCheck(this.pattern.sums[variant * PATTERN_SUMS + n], id, sequence, hi, lo) === check;
+    if (!isRight) {
+      if (this.isDamaged(n)) this.corrupt++;
+      else this.foreign++;
       return;
     }
-    const run = c * PATTERN_VARIANTS + variant;
-    const frames = this.runFrames[run] + 1;
-    if (frames === 1) this.open[this.opened++] = run;
-    this.runFrames[run] = frames;
-    this.runEnd[run] += n;
-    // It stays in the list of open runs and may stand there twice; an empty one costs nothing.
-    if (frames === this.capacity[c]) this.check(run);
+    if (same === 0) this.corrupt++;
+    this.flows.take(id >>> 4, sequence);
+    if (lo !== this.timeLo || hi !== this.timeHi) {
+      this.settleTimes();
+      this.timeLo = lo;
+      this.timeHi = hi;
+    }
+    this.timed++;
   }
 
-  /** Judges a payload whose stamp is wrong. @param at its place
+  private settleTimes(): void {
+    if (this.timed === 0) return;
+    words[1] = this.timeHi;
+    words[0] = this.timeLo;
+    recordLatency(this.latency, this.now - time[0], this.timed);
+    this.timed = 0;
+  }
+
+  /** Of a payload whose stamp is wrong, in private memory: @param n bytes in front of the stamp
    *  @returns true when it is one of ours, damaged: it holds a pattern, or is too short to tell */
-  isDamaged(at: number, bytes: number): boolean {
-    const n = bytes - STAMP_BYTES;
+  private isDamaged(n: number): boolean {
     if (n < TELLING_BYTES) return true;
-    if (n > PATTERN_MAX) return false;
-    const copy = bufferAt(this.space, at, n);
-    for (let v = 0; v < PATTERN_VARIANTS; v++)
-      if (!this.differs(copy, 0, v, TELLING_BYTES) || this.lastAgree(copy, v, n)) return true;
+    const { at, expected } = this;
+    const { bulk } = this.mem;
+    for (let v = 0; v < PATTERN_VARIANTS; v++) {
+      const p = expected + v * PATTERN_MAX;
+      const end = n - TELLING_BYTES;
+      if (bulk.same(at, p, TELLING_BYTES) === 1 || bulk.same(at + end, p + end, TELLING_BYTES) === 1) return true;
+    }
     return false;
   }
-
-  /** Compares all runs, at the end of a batch. */
-  settle(): void {
-    for (let i = 0; i < this.opened; i++) this.check(this.open[i]);
-    this.opened = 0;
-  }
-
-  private check(run: number): void {
-    const frames = this.runFrames[run];
-    if (frames === 0) return;
-    const c = (run / PATTERN_VARIANTS) | 0;
-    const variant = run - c * PATTERN_VARIANTS;
-    const n = this.patternBytes[c];
-    const bytes = frames * n;
-    const from = variant * AREA_STRIDE;
-    const expected = variant * RUN_BYTES;
-    const area = this.areas[c];
-    const reference = this.references[c];
-    if (area.compare(reference, expected, expected + bytes, from, from + bytes) !== 0)
-      for (let f = 0; f < frames; f++) if (this.differs(area, from + f * n, variant, n)) this.corrupt++;
-    this.runFrames[run] = 0;
-    this.runEnd[run] = this.runStart[run]!;
-  }
-
-  private differs(copy: Buffer, at: number, variant: number, n: number): boolean {
-    const p = variant * PATTERN_MAX;
-    return copy.compare(this.pattern.bytes, p, p + n, at, at + n) !== 0;
-  }
-
-  private lastAgree(copy: Buffer, variant: number, n: number): boolean {
-    const end = variant * PATTERN_MAX + n;
-    return copy.compare(this.pattern.bytes, end - TELLING_BYTES, end, n - TELLING_BYTES, n) === 0;
-  }
-
-  private makeClass(bytes: number): number {
-    const c = this.classes;
-    if (c >= this.maxClasses) return -1;
-    if (c === this.areas.length && !this.makeArea()) return -1;
-    const n = bytes - STAMP_BYTES;
-    const capacity = n === 0 ? RUN_FRAMES : Math.min(RUN_FRAMES, Math.floor(RUN_BYTES / n));
-    this.patternBytes[c] = n;
-    this.capacity[c] = capacity;
-    for (let v = 0; v < PATTERN_VARIANTS; v++) {
-      const run = c * PATTERN_VARIANTS + v;
-      this.runStart[run] = this.areaAt[c] + v * AREA_STRIDE;
-      this.runEnd[run] = this.runStart[run]!;
-      this.runFrames[run] = 0;
-      const one = this.pattern.bytes.subarray(v * PATTERN_MAX, v * PATTERN_MAX + n);
-      for (let f = 0; f < capacity; f++) this.references[c].set(one, v * RUN_BYTES + f * n);
-    }
-    this.classOf[bytes] = c;
-    this.classes = c + 1;
-    return c;
-  }
-
-  private makeArea(): boolean {
-    const c = this.areas.length;
-    // eslint-disable-next-line no-restricted-syntax -- once for each length of payload
-    try {
-      this.areaAt[c] = this.space.mapPrivate(AREA_BYTES);
-    } catch {
-      // The address space is full: the lengths that we have keep their runs, others do without.
-      this.maxClasses = c;
-      return false;
-    }
-    this.areas.push(bufferAt(this.space, this.areaAt[c], AREA_BYTES));
-    this.references.push(Buffer.alloc(RUN_BYTES * PATTERN_VARIANTS));
-    return true;
-  }
 }
-
-const bufferAt = (space: PrivateMemory, at: number, bytes: number): Buffer =>
-  Buffer.from(space.mem.u8.buffer as ArrayBuffer, at, bytes);

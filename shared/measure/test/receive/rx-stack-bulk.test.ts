@@ -18,7 +18,7 @@ function make(frameBytes = 1514, most = 65535) {
   const block = (layout: Layout): CounterBlock => new CounterBlock(memOver(new ArrayBuffer(8192)), 0, layout);
   const verified = block(APP_COUNTERS);
   const app = new VerifyApp(space, verified, block(LATENCY));
-  app.reset({ seed: 5, frameSizes: [frameBytes] });
+  app.reset({ seed: 5 });
   const counters = block(STACK_COUNTERS);
   const stack = new RxStack({
     ...{ mem, counters, lro: true, app },

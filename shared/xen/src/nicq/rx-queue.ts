@@ -12,28 +12,31 @@ import { DeviceEnd, DriverEnd } from './queue-ends.js';
 const { nicComp, nicSpan } = abi;
 
 export class DriverQueue extends DriverEnd {
-  private readonly avail: number;
-  private readonly comp: number;
+  /** Word offsets of the first entry of either page, for who posts and takes many in one go: an index's entry is two words long, at
+   *  its remainder by NICQ_SIZE. */
+  readonly availWord: number;
+  readonly compWord: number;
 
-  /** @param base byte offset of three zeroed pages: header, avail, comp */
-  constructor(mem: Mem, base: number) {
-    super(mem, base, NICQ_SIZE, ringIdx(0));
-    this.avail = base + PAGE_SIZE;
-    this.comp = base + 2 * PAGE_SIZE;
+  /** @param base byte offset of three zeroed pages: header, avail, comp
+   *  @param start first index; 0 except in tests of the wrap */
+  constructor(mem: Mem, base: number, start = ringIdx(0)) {
+    super(mem, base, NICQ_SIZE, start);
+    this.availWord = (base + PAGE_SIZE) >> 2;
+    this.compWord = (base + 2 * PAGE_SIZE) >> 2;
   }
 
   /** Puts a buffer; `publish` makes it visible. The caller has checked `free`. */
   post(dpn: number, offset: number, len: number): void {
-    const at = this.avail + (this.availProd & (NICQ_SIZE - 1)) * NICQ_ENTRY_BYTES;
-    this.u32[at >> 2] = dpn;
-    this.u32[(at >> 2) + 1] = nicSpan(offset, len);
+    const at = this.availWord + ((this.availProd & (NICQ_SIZE - 1)) << 1);
+    this.u32[at] = dpn;
+    this.u32[at + 1] = nicSpan(offset, len);
     this.availProd = ((this.availProd + 1) >>> 0) as RingIdx;
   }
 
   /** @returns the completion that is `ahead` after the next one to take: `compLen` and `compFlags` take it apart. The page is
    *  shared: to be read once */
   completion(ahead: number): number {
-    return this.u32[(this.comp + ((this.compCons + ahead) & (NICQ_SIZE - 1)) * NICQ_ENTRY_BYTES) >> 2];
+    return this.u32[this.compWord + (((this.compCons + ahead) & (NICQ_SIZE - 1)) << 1)];
   }
 }
 
@@ -41,9 +44,10 @@ export class DeviceQueue extends DeviceEnd {
   private readonly avail: number;
   private readonly comp: number;
 
-  /** @param header, avail, comp byte offsets of the three pages, each found through the DMA table */
-  constructor(mem: Mem, header: number, avail: number, comp: number) {
-    super(mem, header, NICQ_SIZE, ringIdx(0));
+  /** @param header, avail, comp byte offsets of the three pages, each found through the DMA table
+   *  @param start first index; 0 except in tests of the wrap */
+  constructor(mem: Mem, header: number, avail: number, comp: number, start = ringIdx(0)) {
+    super(mem, header, NICQ_SIZE, start);
     this.avail = avail;
     this.comp = comp;
   }

@@ -7,6 +7,7 @@ import {
   NETRXF_EXTRA_INFO,
   NETRXF_MORE_DATA,
   RX_RING_SIZE,
+  rxOffset,
 } from '@grantline/xen';
 import { slots as counterSlots, type CounterBlock, type Mem } from '@grantline/machine';
 import { NETBACK_COUNTERS } from '@grantline/observe';
@@ -169,13 +170,13 @@ export class FrameFill {
       if (k === 0 && !ours) slots.flags[s] |= buffers.flagsOf(id);
       const gref = slots.gref[s];
       const at = ours && gref < GRANT_ENTRIES ? pool.at[gref] : -1;
-      let to = slots.offset[s];
+      let to = rxOffset(slots.low[s]);
       const end = to + size;
       while (to < end) {
         const chunk = pieces.take(end - to);
         if (at >= 0) {
           const from = pieces.at;
-          this.o.mem.u8.copyWithin(at + to, from, from + chunk);
+          this.o.mem.bulk.copy(at + to, from, chunk);
           v[C.localCopies]++;
           v[C.localCopiedBytes] += chunk;
         } else {

@@ -16,6 +16,7 @@ import {
   compFlags,
   compLen,
   ringIdx,
+  rxOffset,
   type DriverQueue,
   type RingIdx,
 } from '@grantline/xen';
@@ -129,7 +130,7 @@ export class PinnedRx {
       if (this.state[s] === PINNING) return;
       if (this.state[s] === READY) {
         postedSlot[queue.availProd & NICQ_MASK] = s;
-        queue.post(this.dpn[s], slots.offset[s], slots.bufferBytes);
+        queue.post(this.dpn[s], rxOffset(slots.low[s]), slots.bufferBytes);
         this.state[s] = POSTED;
       }
       this.postIdx = ringIdx(this.postIdx + 1);

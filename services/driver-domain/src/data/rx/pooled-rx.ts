@@ -7,7 +7,6 @@ import {
   GRANT_ENTRIES,
   NETIF_RSP_ERROR,
   NETRXF_MORE_DATA,
-  RX_SLOT_BYTES,
   NICQ_COMP_EOP,
   NICQ_SIZE,
   ringIdx,
@@ -19,10 +18,11 @@ import type { GrantPool } from '../grants/grant-pool.js';
 import { RX_MASK, type RxSlots } from './rx-slots.js';
 
 // Local, so that the engine folds them into the code: see shared/frames/src/flow-templates.ts.
-const { compFlags, compLen, rxHigh, rxId, rxLow, rxOffset } = xen;
+const { compFlags, compLen, nicSpan, rxHigh, rxOffset } = xen;
 
 const C = counterSlots(NETBACK_COUNTERS);
 const NICQ_MASK = NICQ_SIZE - 1;
+const ENDS = NICQ_COMP_EOP | NICQ_COMP_ERROR;
 
 /** Counts what becomes of the frames of the guest's NIC queue, when the last of their buffers is answered. Usually a
  *  frame stands in one buffer; a longer one in several. */
@@ -88,66 +88,62 @@ export class PooledRx {
   /** Posts requests whose grants are in the pool. @returns how many; fewer than n when one is not */
   post(n: number): number {
     const { slots, queue, postedSlot } = this.o;
-    const { ring, id, gref, offset, bufferBytes, maxOffset, offsetMask } = slots;
+    const { ring, low, gref, bufferBytes, maxOffset, lowMask } = slots;
+    const { availWord } = queue;
     const pooled = this.o.pool.dpn;
     const u32 = this.o.mem.u32;
     const base = ring.slot(ringIdx(0)) >> 2;
     let cons: number = ring.reqCons;
+    let prod: number = queue.availProd;
     let i = 0;
     for (; i < n; i++) {
       const s = cons & RX_MASK;
-      const at = base + s * (RX_SLOT_BYTES >> 2);
-      // As slots.take, in words: each is read once.
-      const low = u32[at];
+      const at = base + (s << 1);
+      // As slots.take and queue.post, in words: each is read once.
+      const word = u32[at] & lowMask;
       const ref = u32[at + 1];
-      const where = rxOffset(low) & offsetMask;
+      const where = rxOffset(word);
       const dpn = ref < GRANT_ENTRIES ? pooled[ref] : 0;
       // Whatever is not plain stays for the slow loop, which judges it.
       if (dpn === 0 || where > maxOffset) break;
-      id[s] = rxId(low);
-      offset[s] = where;
+      low[s] = word;
       gref[s] = ref;
-      postedSlot[queue.availProd & NICQ_MASK] = s;
-      queue.post(dpn, where, bufferBytes);
+      const entry = prod & NICQ_MASK;
+      postedSlot[entry] = s;
+      const to = availWord + (entry << 1);
+      u32[to] = dpn;
+      u32[to + 1] = nicSpan(where, bufferBytes);
       cons++;
+      prod++;
     }
     ring.reqCons = ringIdx(cons);
+    queue.availProd = ringIdx(prod);
     return i;
   }
 
   /** Answers n completions: the i-th is that of the i-th unanswered request. */
   complete(n: number): void {
     const { slots, queue, frames, counters } = this.o;
-    const { id, offset, bufferBytes, ring } = slots;
-    const { u32 } = this.o.mem;
+    const { low, bufferBytes, ring } = slots;
+    const { compWord, compCons } = queue;
+    const { i32 } = this.o.mem;
     const base = ring.slot(ringIdx(0)) >> 2;
     let rsp: number = ring.rspProdPvt;
     let whole = 0;
     let bytes = 0;
     for (let i = 0; i < n; i++) {
-      const comp = queue.completion(i);
+      const comp = i32[compWord + (((compCons + i) & NICQ_MASK) << 1)];
       const len = compLen(comp);
       const flags = compFlags(comp);
       const s = rsp & RX_MASK;
-      const out = base + s * (RX_SLOT_BYTES >> 2);
-      u32[out] = rxLow(id[s], offset[s]);
-      if ((flags & NICQ_COMP_ERROR) !== 0 || len > bufferBytes) {
-        u32[out + 1] = rxHigh(0, NETIF_RSP_ERROR);
-        frames.nicError(flags);
-        frames.abandon();
-      } else if ((flags & NICQ_COMP_EOP) === 0) {
-        u32[out + 1] = rxHigh(NETRXF_MORE_DATA, len);
-        frames.bytes += len;
-      } else {
-        u32[out + 1] = rxHigh(0, len);
-        if (frames.bytes > 0) {
-          counters.v[C.nicFrames]++;
-          frames.end(len);
-        } else {
-          whole++;
-          bytes += len;
-        }
-      }
+      const out = base + (s << 1);
+      i32[out] = low[s]!;
+      if ((flags & ENDS) === NICQ_COMP_EOP && len <= bufferBytes && frames.bytes === 0) {
+        // The usual case: a frame in one buffer.
+        i32[out + 1] = rxHigh(0, len);
+        whole++;
+        bytes += len;
+      } else i32[out + 1] = this.part(len, flags);
       rsp++;
     }
     ring.rspProdPvt = ringIdx(rsp);
@@ -155,5 +151,22 @@ export class PooledRx {
     v[C.nicFrames] += whole;
     v[C.outFrames] += whole;
     v[C.outBytes] += bytes;
+  }
+
+  /** A buffer that was refused, or that holds a part of a frame. @returns the response's second word */
+  private part(len: number, flags: number): number {
+    const { frames, slots, counters } = this.o;
+    if ((flags & NICQ_COMP_ERROR) !== 0 || len > slots.bufferBytes) {
+      frames.nicError(flags);
+      frames.abandon();
+      return rxHigh(0, NETIF_RSP_ERROR);
+    }
+    if ((flags & NICQ_COMP_EOP) === 0) {
+      frames.bytes += len;
+      return rxHigh(NETRXF_MORE_DATA, len);
+    }
+    counters.v[C.nicFrames]++;
+    frames.end(len);
+    return rxHigh(0, len);
   }
 }

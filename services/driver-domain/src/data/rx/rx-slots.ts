@@ -7,10 +7,10 @@ import {
   XEN_NETIF_GSO_TYPE_TCPV4,
   RX_RING_SIZE,
   type BackRing,
+  extraHead,
   idxAdd,
   idxDist,
   rxHigh,
-  rxId,
   rxLow,
   rxOffset,
 } from '@grantline/xen';
@@ -24,10 +24,10 @@ export class RxSlots {
   /** Bytes of each buffer, and the highest offset in its page that a request may name. */
   readonly bufferBytes: number;
   readonly maxOffset: number;
-  /** What of a request's pad counts: all, or nothing while feature-rx-offset was not agreed on. */
-  readonly offsetMask: number;
-  readonly id = new Uint16Array(RX_RING_SIZE);
-  readonly offset = new Uint16Array(RX_RING_SIZE);
+  /** What of a request's first word counts: all, or its id alone while feature-rx-offset was not agreed on. */
+  readonly lowMask: number;
+  /** Id, and the buffer's offset in its page: the first word of request and response (rxLow). */
+  readonly low = new Int32Array(RX_RING_SIZE);
   readonly gref = new Uint32Array(RX_RING_SIZE);
   /** Of the response to be: NETRXF_* and bytes, or a negative status. */
   readonly flags = new Uint16Array(RX_RING_SIZE);
@@ -40,7 +40,7 @@ export class RxSlots {
     this.ring = ring;
     this.bufferBytes = bufferBytes;
     this.maxOffset = PAGE_SIZE - bufferBytes;
-    this.offsetMask = usesOffset ? 0xffff : 0;
+    this.lowMask = rxLow(0xffff, usesOffset ? 0xffff : 0);
   }
 
   /** Copies the next request. The caller has asked the ring how many there are.
@@ -49,12 +49,10 @@ export class RxSlots {
     const ring = this.ring;
     const s = ring.reqCons & RX_MASK;
     const at = ring.slot(ring.reqCons) >> 2;
-    const low = this.u32[at];
-    const offset = rxOffset(low) & this.offsetMask;
-    this.id[s] = rxId(low);
-    this.offset[s] = offset;
+    const low = this.u32[at] & this.lowMask;
+    this.low[s] = low;
     this.gref[s] = this.u32[at + 1];
-    if (offset > this.maxOffset) return -1;
+    if (rxOffset(low) > this.maxOffset) return -1;
     ring.reqCons = idxAdd(ring.reqCons, 1);
     return s;
   }
@@ -64,8 +62,7 @@ export class RxSlots {
   takeGso(mss: number): number {
     const s = this.take();
     if (s < 0) return s;
-    this.id[s] = XEN_NETIF_EXTRA_TYPE_GSO;
-    this.offset[s] = mss;
+    this.low[s] = extraHead(XEN_NETIF_EXTRA_TYPE_GSO, mss);
     this.flags[s] = XEN_NETIF_GSO_TYPE_TCPV4;
     this.status[s] = 0;
     return s;
@@ -75,7 +72,7 @@ export class RxSlots {
   answer(s: number): void {
     const ring = this.ring;
     const at = ring.slot(ring.rspProdPvt) >> 2;
-    this.u32[at] = rxLow(this.id[s], this.offset[s]);
+    this.u32[at] = this.low[s]!;
     this.u32[at + 1] = rxHigh(this.flags[s], this.status[s]);
     ring.rspProdPvt = idxAdd(ring.rspProdPvt, 1);
   }

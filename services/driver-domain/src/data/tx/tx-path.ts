@@ -121,7 +121,7 @@ export class TxPath implements PacketGrantSink {
         const to = base + got;
         if (at >= 0) {
           const from = at + p.offset[s];
-          mem.u8.copyWithin(headers + to, from, from + part);
+          mem.bulk.copy(headers + to, from, part);
           v[C.localCopies]++;
           v[C.localCopiedBytes] += part;
         } else this.grants.copy(s, p.offset[s], headersPfn + (to >> PAGE_SHIFT), to & (PAGE_SIZE - 1), part);

@@ -130,7 +130,7 @@ export class NicBase extends Base {
 
   constructor(s: Setup = {}) {
     super(s, NICQ_PAGES);
-    this.nic = new MockNic(this.arena.mem, this.own);
+    this.nic = new MockNic(this.arena.mem, this.own, s.start);
     for (const page of this.pages) this.nic.table.set(FakeHypervisor.dpn(page), page);
     this.rx = new NetbackNicRx({
       mem: this.arena.mem,

@@ -49,6 +49,11 @@ export class Pacer {
     this.nowNs = nowNs;
   }
 
+  /** The link has no rate: every frame is on the wire at once, in the burst's time. */
+  get unlimited(): boolean {
+    return this.bytesPerNs === Infinity;
+  }
+
   /** A burst begins: sees what has arrived. With flow control the sender stopped while the packet memory was full; what
    *  it held back comes late, with its intended time as send time (docs/adr/0008). */
   begin(nowNs: number): void {
@@ -243,11 +248,11 @@ export class Cable {
     this.meter.lapShared(sender, CPU.nic, share);
   }
 
-  /** The NIC has taken a frame, or dropped it. */
-  sent(len: number): void {
+  /** The NIC has taken frames, or dropped them. @param bytes of all of them */
+  sent(bytes: number, frames = 1): void {
     const v = this.counters.v;
-    v[C.sentFrames]++;
-    v[C.sentBytes] += len;
+    v[C.sentFrames] += frames;
+    v[C.sentBytes] += bytes;
   }
 
   /** A frame was sent and found the packet memory full. */

@@ -67,6 +67,11 @@ export class Generator implements Sender {
   /** The frame at hand. */
   private off = 0;
   private len = 0;
+  /** Of this burst, what the NIC has taken or dropped. */
+  private burstFrames = 0;
+  private burstBytes = 0;
+  /** The link has a rate. */
+  private paced = false;
   private bursts = 0;
   private share = 0.5;
 
@@ -108,12 +113,17 @@ export class Generator implements Sender {
     if (this.done) return 0;
     const cable = this.cable;
     cable.arrived();
+    this.paced = !cable.pacer.unlimited;
+    // One time for all of the burst, where the wire does not give each frame its own.
+    this.templates.setTime(cable.pacer.sendNs());
     let progress = 0;
     if (cable.pacer.overrun()) progress = this.overrun();
     this.blockedCount = 0;
     this.blocked.fill(0);
     cable.open();
     progress += ++this.bursts % TIMED_BURSTS === 0 ? this.timedBurst() : this.burst();
+    if (this.burstFrames > 0) cable.sent(this.burstBytes, this.burstFrames);
+    this.burstFrames = this.burstBytes = 0;
     cable.close(progress > 0, this.share);
     if (this.taken >= this.maxFrames) this.stop();
     return progress;
@@ -196,15 +206,23 @@ export class Generator implements Sender {
     if (this.made >= this.maxFrames) return this.pass(NOTHING_LEFT);
     const at = this.orderAt[g];
     const size = this.order[at];
-    const pacer = this.cable.pacer;
-    const len = this.templates.lengths[size];
-    if (!pacer.ready(len)) return NOT_DUE;
+    const { templates } = this;
+    const len = templates.lengths[size];
+    if (this.paced && !this.isDue(len)) return NOT_DUE;
     this.orderAt[g] = at + 1 === this.order.length ? 0 : at + 1;
-    this.off = this.templates.next(this.flow, size, pacer.sendNs());
+    this.off = templates.make(this.flow, size);
     this.len = len;
     this.made++;
-    pacer.take(len);
     return READY;
+  }
+
+  /** @returns true when the wire has a frame of `len` bytes now; it has the wire's time then */
+  private isDue(len: number): boolean {
+    const { pacer } = this.cable;
+    if (!pacer.ready(len)) return false;
+    this.templates.setTime(pacer.sendNs());
+    pacer.take(len);
+    return true;
   }
 
   /** Gives the frame at hand to the NIC. @returns 1 when that brought the load on */
@@ -215,7 +233,8 @@ export class Generator implements Sender {
     this.heldLen[this.guest] = 0;
     this.trainLeft--;
     this.taken++;
-    cable.sent(len);
+    this.burstFrames++;
+    this.burstBytes += len;
     // Flow control without a rate: a guest that nobody waits for any more would otherwise be sent to as fast as frames
     // can be dropped. One frame in a poll shows whether it is back.
     if (status !== DELIVERED && cable.unlimited && cable.nic.flowControl) return this.pass(0);

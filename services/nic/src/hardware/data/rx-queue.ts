@@ -2,7 +2,7 @@
 import * as xen from '@grantline/xen';
 import { NICQ_COMP_EOP, NICQ_COMP_ERROR, NICQ_SIZE, DeviceQueue } from '@grantline/xen';
 import { PAGE_SIZE } from '@grantline/base';
-import { slots } from '@grantline/machine';
+import { slots, type Mem } from '@grantline/machine';
 import { NIC_QUEUE_COUNTERS } from '@grantline/observe';
 import { DELIVERED, DROPPED, NO_BUFFER, NicQueue, type QueueFault, type QueueParts } from './nic-queue.js';
 
@@ -24,7 +24,7 @@ export class NicRxQueue extends NicQueue {
   /** Why the last frame that was dropped was: slot of its counter. */
   lastDrop = 0;
   protected readonly ring: DeviceQueue;
-  private readonly u8: Uint8Array;
+  private readonly bulk: Mem['bulk'];
   private readonly u32: Uint32Array;
   private readonly context: number;
   private readonly target: number;
@@ -42,7 +42,7 @@ export class NicRxQueue extends NicQueue {
   constructor(parts: QueueParts) {
     super(parts, C);
     const { mem, settings, counters } = parts;
-    this.u8 = mem.u8;
+    this.bulk = mem.bulk;
     this.u32 = mem.u32;
     this.context = settings.context;
     this.target = settings.target;
@@ -64,7 +64,7 @@ export class NicRxQueue extends NicQueue {
     if (room < len || offset + room > PAGE_SIZE) return this.deliverSlow(src, len, flags);
     const page = this.dma.lookup(dpn, this.context, this.target);
     if (page < 0) return this.deliverSlow(src, len, flags);
-    this.u8.copyWithin(page + offset, src, src + len);
+    this.bulk.copy(page + offset, src, len);
     this.ring.complete(len, flags | NICQ_COMP_EOP);
     this.left--;
     const v = this.counters.v;
@@ -196,7 +196,7 @@ export class NicRxQueue extends NicQueue {
     let from = src;
     for (let i = 0; i < n; i++) {
       const part = Math.min(end - from, this.rooms[i]);
-      this.u8.copyWithin(this.places[i], from, from + part);
+      this.bulk.copy(this.places[i], from, part);
       from += part;
       this.ring.complete(part, i === n - 1 ? flags | NICQ_COMP_EOP : flags);
     }
