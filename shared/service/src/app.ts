@@ -229,6 +229,7 @@ export async function startService<T = void>(o: ServiceOptions<T>): Promise<Serv
     const calls = new HypercallRing(space.mem, at, slots, {
       ring: () => hypervisor.ring(),
       kick: () => loop.kick(),
+      leave: () => loop.leave(),
     });
     // Before all other pollers: what it brings is taken in the same round.
     parts.add({ poller: calls, dump: { hypercalls: () => calls.describe() }, stop: () => hypervisor.close() });

@@ -26,7 +26,7 @@ async function ringOf(t: Test, b: Bed, peer: Peer, slots = HCRING_GUEST_SLOTS) {
     fetchDescriptor(join(b.dir, SHARED_SOCKET), (await peer.ask('shared.ticket', { of, domid: peer.domid })).ticket);
   const at = space.mapWhole(await get('hypercalls'), hypercallRingBytes(slots), true);
   const ringer = new Ringer(await get('hypervisor'));
-  const ring = new HypercallRing(space.mem, at, slots, { ring: () => ringer.ring(), kick: () => {} });
+  const ring = new HypercallRing(space.mem, at, slots, { ring: () => ringer.ring(), kick: () => {}, leave: () => {} });
   const timer = setInterval(() => ring.poll(), 1);
   t.teardown(() => {
     clearInterval(timer);

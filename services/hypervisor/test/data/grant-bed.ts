@@ -183,8 +183,8 @@ export class Bed {
       while (pair.back.poll() > 0);
       if (!pair.back.arm()) pair.front.poll();
     };
-    pair.front = new HypercallRing(this.mem, at, slots, { ring: run, kick: () => {} }, this.options.start);
-    pair.back = new RingCaller(this.mem, at, slots, this.ops, pair.meter ?? { now: 0, lap: () => {} }, {
+    pair.front = new HypercallRing(this.mem, at, slots, { ring: run, kick: () => {}, leave: () => {} }, this.options.start);
+    pair.back = new RingCaller(this.mem, at, slots, this.ops, { now: 0, lap: () => {} }, {
       domid,
       charge: () => {
         pair.charged++;
@@ -208,7 +208,6 @@ export interface RingPair {
   readonly at: number;
   front: HypercallRing;
   back: RingCaller;
-  meter?: { now: number; lap: (component: number) => void };
   /** Times that the caller was woken, and slots that it was charged for. */
   bells: number;
   charged: number;

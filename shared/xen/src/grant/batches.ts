@@ -69,6 +69,7 @@ export abstract class Batch implements Call {
   rc = 0;
   readonly words: Uint32Array;
   readonly results: Uint32Array;
+  awaited = false;
   private readonly statuses: Int16Array;
   private readonly port: HypercallPort;
   private readonly elementWords: number;
@@ -111,10 +112,14 @@ export abstract class Batch implements Call {
   /** Sends, and resolves when the results are there: for control code. Nobody else is told. */
   sendAsync(): Promise<void> {
     const { replied } = this;
+    this.awaited = true;
     return new Promise<void>((resolve) => {
       this.replied = resolve;
       this.send();
-    }).finally(() => (this.replied = replied));
+    }).finally(() => {
+      this.awaited = false;
+      this.replied = replied;
+    });
   }
 
   answer(rc: number): void {
@@ -368,8 +373,11 @@ export class ReceivedBatch {
     const { res32 } = this;
     const count = rc === 0 ? this.count : 0;
     const to = (at + HCRING_RESULTS) >> 2;
-    const words = (count * resultBytes(this.cmd) + 3) >> 2;
+    const bytes = count * resultBytes(this.cmd);
+    const words = bytes >> 2;
     for (let i = 0; i < words; i++) u32[to + i] = res32[i];
+    // The other half of the word is of an answer to somebody else.
+    if ((bytes & 2) !== 0) u32[to + words] = res32[words] & 0xffff;
     u32[at >> 2] = (rc & 0xffff) | (count << 16);
   }
 }

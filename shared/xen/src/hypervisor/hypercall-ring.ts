@@ -1,4 +1,4 @@
-/** A domain's end of its hypercall ring: docs/wire/hypercall.md section 2, docs/adr/0023. One more ring of Xen's ring.h, with the
+/** A domain's end of its hypercall ring: docs/wire/hypercall.md section 1.1, docs/adr/0023. One more ring of Xen's ring.h, with the
  *  hypervisor as its back end; a slot takes up to 64 elements of one call. */
 import { DOMID_DRIVER, type DomId } from '@grantline/base';
 import type { Mem, Poller } from '@grantline/machine';
@@ -29,6 +29,8 @@ export interface RingBells {
   ring(): void;
   /** There are calls under way: poll soon. */
   kick(): void;
+  /** Somebody awaits the answer that has come: let promises have their turn before the domain sleeps. */
+  leave(): void;
 }
 
 export class HypercallRing implements HypercallPort, Poller {
@@ -61,6 +63,8 @@ export class HypercallRing implements HypercallPort, Poller {
   hypercall(call: Call): void {
     this.calls.push(call);
     this.fill();
+    // A round in which this poller has been passed already is not slept over: the answer's event is not armed yet.
+    this.scheduled = true;
     this.bells.kick();
   }
 
@@ -135,5 +139,6 @@ export class HypercallRing implements HypercallPort, Poller {
     this.put--;
     // It may call again at once: all is in order by now.
     call.answer(outcome);
+    if (call.awaited === true) this.bells.leave();
   }
 }

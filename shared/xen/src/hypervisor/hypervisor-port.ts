@@ -32,6 +32,8 @@ export interface Call {
   readonly words: Uint32Array;
   /** Results one behind the other, each of resultBytes(cmd). */
   readonly results: Uint32Array;
+  /** True: control code goes on after the answer, once promises have their turn. */
+  readonly awaited?: boolean;
   /** The results are there. @param rc of the whole call: 0, or a negative errno, and no element was looked at */
   answer(rc: number): void;
 }
