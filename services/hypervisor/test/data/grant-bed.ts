@@ -183,19 +183,32 @@ export class Bed {
       while (pair.back.poll() > 0);
       if (!pair.back.arm()) pair.front.poll();
     };
-    pair.front = new HypercallRing(this.mem, at, slots, { ring: run, kick: () => {}, leave: () => {} }, this.options.start);
-    pair.back = new RingCaller(this.mem, at, slots, this.ops, { now: 0, lap: () => {} }, {
-      domid,
-      charge: () => {
-        pair.charged++;
-        return pair.waitMs;
+    pair.front = new HypercallRing(
+      this.mem,
+      at,
+      slots,
+      { ring: run, kick: () => {}, leave: () => {} },
+      this.options.start,
+    );
+    pair.back = new RingCaller(
+      this.mem,
+      at,
+      slots,
+      this.ops,
+      { now: 0, lap: () => {} },
+      {
+        domid,
+        charge: () => {
+          pair.charged++;
+          return pair.waitMs;
+        },
+        ring: () => void pair.bells++,
+        broken: () => void pair.broken++,
+        wait: (pending, done) => void this.waiting.push({ pending, reply: done }),
+        later: (_ms, then) => void pair.later.push(then),
+        wake: run,
       },
-      ring: () => void pair.bells++,
-      broken: () => void pair.broken++,
-      wait: (pending, done) => void this.waiting.push({ pending, reply: done }),
-      later: (_ms, then) => void pair.later.push(then),
-      wake: run,
-    });
+    );
     pair.back.arm();
     this.rings.set(domid, pair);
     return pair;

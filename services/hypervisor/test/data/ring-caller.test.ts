@@ -52,32 +52,25 @@ function byHand(bed: Bed, domid = DRIVER, start = 0) {
     ringIdx(start),
   );
   const waits: (() => void)[] = [];
-  const caller = new RingCaller(
-    bed.mem,
-    at,
-    SLOTS,
-    bed.ops,
-    meter,
-    {
-      domid,
-      charge: (fromNs, toNs) => {
-        happened.chargedNs += toNs - fromNs;
-        return 0;
-      },
-      ring: () => {
-        happened.woken++;
-        clock.ns += WAKE_NS;
-      },
-      broken: () => void happened.broken++,
-      wait: (pending, done) =>
-        void waits.push(() => {
-          bed.ops.finishUnmap(pending);
-          done();
-        }),
-      later: () => {},
-      wake: () => {},
+  const caller = new RingCaller(bed.mem, at, SLOTS, bed.ops, meter, {
+    domid,
+    charge: (fromNs, toNs) => {
+      happened.chargedNs += toNs - fromNs;
+      return 0;
     },
-  );
+    ring: () => {
+      happened.woken++;
+      clock.ns += WAKE_NS;
+    },
+    broken: () => void happened.broken++,
+    wait: (pending, done) =>
+      void waits.push(() => {
+        bed.ops.finishUnmap(pending);
+        done();
+      }),
+    later: () => {},
+    wake: () => {},
+  });
   /** Byte offset of the slot that index i uses. */
   const slot = (i: number): number => at + RING_HEADER_BYTES + ((start + i) & (SLOTS - 1)) * HCRING_SLOT_BYTES;
   return { at, ring, caller, happened, waits, slot };
