@@ -28,7 +28,7 @@ export interface Account {
   /** CPU nanoseconds in handlers of its messages, and these messages. */
   handlerNs: number;
   messages: number;
-  /** Monotonic nanoseconds in which slots of its ring were executed, and these slots. */
+  /** Monotonic nanoseconds in which slots of its ring were executed and answered, and these slots. */
   ringNs: number;
   ringSlots: number;
 }
@@ -96,7 +96,7 @@ export class Accounting {
     }
   }
 
-  /** A slot of the domain's ring was executed in this stretch of the meter's time.
+  /** A slot of the domain's ring was executed and answered in this stretch of the meter's time.
    *  @returns milliseconds until it may have more; 0: now */
   chargeRing(account: Account, fromNs: number, toNs: number): number {
     account.ringNs += toNs - fromNs;

@@ -18,6 +18,8 @@ import type { HypercallRunner } from './hypercall-runner.js';
 import type { Shares } from './shares.js';
 
 const CPU = slots(HYPERVISOR_CPU);
+/** The control plane of all domains waits for no longer while rings are busy. */
+const SLICE_NS = 1e6;
 
 /** Those of the hypervisor's parts that rings have to do with. */
 interface RingParts {
@@ -55,6 +57,7 @@ export class HypercallRings {
       },
       waiting: () => this.parts.runner.waiting > 0,
       rest: CPU.transport,
+      sliceNs: SLICE_NS,
     });
   }
 

@@ -154,7 +154,7 @@ export class Hypervisor implements Parts {
       this.domains.ended(DOMID_NIC);
     };
     this.runner = new HypercallRunner(this.grants, this.accounting, stuck, o.stuckMs);
-    this.rings = new HypercallRings(this, clock.meter, this.shares.bell.reads, (domid) =>
+    this.rings = new HypercallRings(this, clock.meter, this.shares.openBell(), (domid) =>
       this.server.garbage(domid, 'a hypercall ring whose index has jumped'),
     );
     this.server = new HypercallServer({

@@ -24,7 +24,7 @@ export function dump(hv: Parts): object {
     lateNicReplies: hv.nic.lateReplies,
     dmaEntries: hv.dma.used,
     heldBatches: hv.runner.waiting,
-    hypercalls: hv.rings.describe(),
+    hypercallRings: hv.rings.describe(),
     ports: hv.domains.live().map(({ domid }) => ({ domid, ports: hv.portsOf(domid) })),
     config: { generation: toolstack.generation, factors: toolstack.factors, vifs: toolstack.vifs() },
   };

@@ -38,7 +38,7 @@ export class Shares {
   readonly dmaBurst: Piece;
   /** The hypervisor's own. */
   readonly counters: Piece;
-  readonly bell: Bell = makePipe();
+  private readonly bell: Bell = makePipe();
   private readonly pool: MemoryPool;
   private readonly domains = new Map<DomId, Own>();
   private readonly pages = new Map<string, Piece>();
@@ -177,6 +177,11 @@ export class Shares {
     if (own === undefined) throw new OpError('ESRCH', `there is no domain ${domid}`);
     const { bell } = own;
     return () => (bell.writes < 0 ? null : anew(bell.writes, of === 'ringer' ? RING : HEAR));
+  }
+
+  /** For the hypervisor itself: its own doorbell. @returns a descriptor, to be closed by the caller */
+  openBell(): number {
+    return anew(this.bell.writes, HEAR);
   }
 
   /** For the hypervisor itself. @returns a descriptor, to be closed by the caller */

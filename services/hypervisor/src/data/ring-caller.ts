@@ -1,4 +1,4 @@
-/** The hypervisor's end of a domain's hypercall ring: docs/wire/hypercall.md section 2. The caller is hostile: what a slot says is
+/** The hypervisor's end of a domain's hypercall ring: docs/wire/hypercall.md section 1.1. The caller is hostile: what a slot says is
  *  copied once and the copy judged (grant-ops.ts), a producer index that jumps ends the ring, and a poll does one slot, so
  *  that everybody's turn comes. */
 import { HYPERVISOR_CPU, slots, type CpuMeter, type Mem, type Poller } from '@grantline/machine';
@@ -14,7 +14,7 @@ const EAGER_LOOKS = 1000;
 /** What the rest of the hypervisor does for the caller of a ring. */
 export interface RingOwner {
   readonly domid: number;
-  /** Charges for a slot, by the meter's clock. @returns milliseconds until the caller may have more; 0: now */
+  /** Charges for a slot, by the meter's clock, and for waking the caller. @returns milliseconds until the caller may have more; 0: now */
   charge(fromNs: number, toNs: number): number;
   /** Wakes the caller. */
   ring(): void;
@@ -92,7 +92,8 @@ export class RingCaller implements Poller {
     back.reqCons = idxAdd(back.reqCons, 1);
     this.pending = this.ops.executeSlot(owner.domid, at).pending;
     meter.lap(CPU.hypercalls);
-    if (this.pending === null) this.publish();
+    // Waking is a system call, and more than executing a slot with nothing in it: whoever asks for it pays.
+    if (this.pending === null && this.publish()) meter.lap(CPU.transport);
     const waitMs = owner.charge(from, meter.now);
     if (waitMs > 0) {
       // What is pending hangs on others' pages: it is not to wait for the caller's time.
@@ -141,9 +142,12 @@ export class RingCaller implements Poller {
     this.publish();
   }
 
-  private publish(): void {
+  /** @returns true when the caller had to be woken */
+  private publish(): boolean {
     const { back } = this;
     back.rspProdPvt = back.reqCons;
-    if (back.push()) this.owner.ring();
+    const wakes = back.push();
+    if (wakes) this.owner.ring();
+    return wakes;
   }
 }

@@ -190,18 +190,25 @@ export class Bed {
       { ring: run, kick: () => {}, leave: () => {} },
       this.options.start,
     );
-    pair.back = new RingCaller(this.mem, at, slots, this.ops, pair.meter ?? { now: 0, lap: () => {} }, {
-      domid,
-      charge: () => {
-        pair.charged++;
-        return pair.waitMs;
+    pair.back = new RingCaller(
+      this.mem,
+      at,
+      slots,
+      this.ops,
+      { now: 0, lap: () => {} },
+      {
+        domid,
+        charge: () => {
+          pair.charged++;
+          return pair.waitMs;
+        },
+        ring: () => void pair.bells++,
+        broken: () => void pair.broken++,
+        wait: (pending, done) => void this.waiting.push({ pending, reply: done }),
+        later: (_ms, then) => void pair.later.push(then),
+        wake: run,
       },
-      ring: () => void pair.bells++,
-      broken: () => void pair.broken++,
-      wait: (pending, done) => void this.waiting.push({ pending, reply: done }),
-      later: (_ms, then) => void pair.later.push(then),
-      wake: run,
-    });
+    );
     pair.back.arm();
     this.rings.set(domid, pair);
     return pair;
@@ -214,7 +221,6 @@ export interface RingPair {
   readonly at: number;
   front: HypercallRing;
   back: RingCaller;
-  meter?: { now: number; lap: (component: number) => void };
   /** Times that the caller was woken, and slots that it was charged for. */
   bells: number;
   charged: number;

@@ -7,6 +7,7 @@ import {
   DmaUnmapBatch,
   GNTTABOP_MAP,
   HCRING_FIRST,
+  HCRING_RESULTS,
   HCRING_SLOT_BYTES,
   HYPERCALL_RC,
   HypercallRing,
@@ -21,6 +22,8 @@ import { RingCaller } from '../../src/data/ring-caller.js';
 import { Bed, DEVICE, DRIVER, G1, G2, HOST, OK, PAGES, grant, map, unmap, type RingPair } from './grant-bed.js';
 
 const SLOTS = 8;
+/** By the clock of these tests. */
+const WAKE_NS = 700;
 
 function setUp() {
   const bed = new Bed({ way: 'ring' });
@@ -32,35 +35,41 @@ function setUp() {
 /** A ring whose two ends run when told. */
 function byHand(bed: Bed, domid = DRIVER, start = 0) {
   const at = bed.reserve(hypercallRingBytes(SLOTS));
-  const happened = { left: 0, bells: 0, kicks: 0, woken: 0, broken: 0 };
+  const happened = { bells: 0, kicks: 0, leaves: 0, woken: 0, broken: 0, chargedNs: 0 };
+  /** Stands still but for waking the caller. */
+  const clock = { ns: 0 };
+  const meter = { now: 0, lap: () => void (meter.now = clock.ns) };
   const ring = new HypercallRing(
     bed.mem,
     at,
     SLOTS,
-    { ring: () => void happened.bells++, kick: () => void happened.kicks++, leave: () => void happened.left++ },
+    {
+      ring: () => void happened.bells++,
+      kick: () => void happened.kicks++,
+      leave: () => void happened.leaves++,
+    },
     ringIdx(start),
   );
   const waits: (() => void)[] = [];
-  const caller = new RingCaller(
-    bed.mem,
-    at,
-    SLOTS,
-    bed.ops,
-    { now: 0, lap: () => {} },
-    {
-      domid,
-      charge: () => 0,
-      ring: () => void happened.woken++,
-      broken: () => void happened.broken++,
-      wait: (pending, done) =>
-        void waits.push(() => {
-          bed.ops.finishUnmap(pending);
-          done();
-        }),
-      later: () => {},
-      wake: () => {},
+  const caller = new RingCaller(bed.mem, at, SLOTS, bed.ops, meter, {
+    domid,
+    charge: (fromNs, toNs) => {
+      happened.chargedNs += toNs - fromNs;
+      return 0;
     },
-  );
+    ring: () => {
+      happened.woken++;
+      clock.ns += WAKE_NS;
+    },
+    broken: () => void happened.broken++,
+    wait: (pending, done) =>
+      void waits.push(() => {
+        bed.ops.finishUnmap(pending);
+        done();
+      }),
+    later: () => {},
+    wake: () => {},
+  });
   /** Byte offset of the slot that index i uses. */
   const slot = (i: number): number => at + RING_HEADER_BYTES + ((start + i) & (SLOTS - 1)) * HCRING_SLOT_BYTES;
   return { at, ring, caller, happened, waits, slot };
@@ -138,6 +147,18 @@ t.test(
   },
 );
 
+t.test('a call made behind the poller in a round of the loop is not slept over', (t) => {
+  const bed = new Bed();
+  bed.add(DRIVER);
+  const { ring } = byHand(bed);
+  const batch = new DmaUnmapBatch(ring, 1);
+  batch.put(1);
+  t.equal(ring.scheduled, false);
+  batch.send();
+  t.equal(ring.scheduled, true, 'the loop finds it and lets it arm before it sleeps');
+  t.end();
+});
+
 t.test('each side is woken only when it sleeps', (t) => {
   const bed = new Bed();
   bed.add(DRIVER);
@@ -161,32 +182,6 @@ t.test('each side is woken only when it sleeps', (t) => {
   caller.poll();
   t.equal(happened.woken, 2);
   t.end();
-});
-
-t.test('the event loop has its turn after an answer that somebody awaits, and only then', async (t) => {
-  const bed = new Bed();
-  bed.add(DRIVER);
-  const { ring, caller, happened } = byHand(bed);
-  const batch = new DmaUnmapBatch(ring, 1);
-  const run = (): void => {
-    while (caller.poll() > 0);
-    ring.poll();
-  };
-  batch.put(1);
-  batch.send();
-  run();
-  t.equal(happened.left, 0);
-  batch.reset();
-  batch.put(1);
-  const awaited = batch.sendAsync();
-  run();
-  t.equal(happened.left, 1);
-  await awaited;
-  batch.reset();
-  batch.put(1);
-  batch.send();
-  run();
-  t.equal(happened.left, 1);
 });
 
 t.test('a ring that jumps ends that ring and no other', (t) => {
@@ -337,6 +332,62 @@ t.test('who has used up its time waits for it, and what it has unmapped does not
   t.equal(late[0].status, OK);
   t.same(statuses, [OK]);
   t.end();
+});
+
+t.test('who has itself woken for each slot pays for that', (t) => {
+  const bed = new Bed();
+  bed.add(DRIVER);
+  const { ring, caller, happened } = byHand(bed);
+  for (const woken of [1, 2]) {
+    const batch = new DmaUnmapBatch({ hypercall: (c) => ring.hypercall(c) }, 1);
+    batch.put(1);
+    batch.send();
+    ring.arm();
+    caller.poll();
+    ring.poll();
+    t.equal(happened.woken, woken);
+    t.equal(happened.chargedNs, woken * WAKE_NS);
+  }
+  t.end();
+});
+
+t.test('an answer has nothing of what others were answered', (t) => {
+  const { bed, driver, guest, of } = setUp();
+  // Fails: its handle is all ones, and what stays in the executor's memory.
+  t.not(map(driver, [HOST, 4000, G1])[0].status, OK);
+  unmap(guest, { handle: 1 }, { handle: 2 }, { handle: 3 });
+  const word = bed.mem.u32[(of(G1).at + RING_HEADER_BYTES + HCRING_RESULTS + 4) >> 2];
+  t.equal(word >>> 16, 0);
+  t.not(word & 0xffff, 0, 'the third status is there');
+  t.end();
+});
+
+t.test('control code that awaits an answer has its turn before the domain sleeps', async (t) => {
+  const bed = new Bed();
+  bed.add(DRIVER);
+  const { ring, caller, happened } = byHand(bed);
+  const batch = new DmaUnmapBatch(ring, 1);
+  const call = (): void => {
+    batch.reset();
+    batch.put(1);
+  };
+  const answer = (): void => {
+    caller.poll();
+    ring.poll();
+  };
+  call();
+  batch.send();
+  answer();
+  t.equal(happened.leaves, 0, 'the data path does not');
+  call();
+  const awaited = batch.sendAsync();
+  answer();
+  t.equal(happened.leaves, 1);
+  await awaited;
+  call();
+  batch.send();
+  answer();
+  t.equal(happened.leaves, 1);
 });
 
 t.test('copies through a ring are those that the elements say', (t) => {

@@ -37,9 +37,9 @@ export interface LoopHooks {
 }
 
 /** Longest that sockets wait while the data path is busy or in a short sleep. Of this domain's own time: where many share a core it is
- *  longer by what they take of it in between, up to the second one. */
+ *  longer by what they take of it in between, up to so many slices. */
 const SLICE_NS = 4e6;
-const SLICE_MOST_NS = 20e6;
+const SLICES_MOST = 5;
 /** The same where sockets are part of the data path. */
 const SOCKET_SLICE_NS = 100e3;
 /** After its last work a domain looks again for so long before it sleeps. Of its own time: while others have the core nobody is impatient. */
@@ -86,6 +86,8 @@ export interface LoopOptions {
   waiting: () => boolean;
   /** Component that the loop's own work is charged to. */
   rest: number;
+  /** Longest that sockets wait while the data path is busy, nanoseconds; not given: 4 ms. */
+  sliceNs?: number;
 }
 
 export class DataLoop {
@@ -196,13 +198,13 @@ export class DataLoop {
   /** @param mayRest called where the event loop has done all that there was, and can say how long it would sleep */
   private turn(mayRest: boolean): void {
     if (this.stopped) return;
-    const { meter, counters, doorbell, rest } = this.o;
+    const { meter, counters, doorbell, rest, sliceNs = SLICE_NS } = this.o;
     counters.v[C.turns]++;
     meter.begin(this.between());
     this.leaving = false;
     const sockets = this.usesSockets();
-    let latest = meter.now + SLICE_MOST_NS;
-    let sliceEnd = meter.now + (sockets ? SOCKET_SLICE_NS : SLICE_NS);
+    let latest = meter.now + SLICES_MOST * sliceNs;
+    let sliceEnd = meter.now + (sockets ? SOCKET_SLICE_NS : sliceNs);
     let patientUntil = 0;
     let away = 0;
     let rounds = 0;
@@ -262,8 +264,8 @@ export class DataLoop {
         this.patienceNs = isLong ? FIRST_PATIENCE_NS : PATIENCE_NS;
         // Sockets have not waited: they would have ended the sleep.
         if (isLong) {
-          sliceEnd = meter.now + SLICE_NS;
-          latest = meter.now + SLICE_MOST_NS;
+          sliceEnd = meter.now + sliceNs;
+          latest = meter.now + SLICES_MOST * sliceNs;
         }
       } else {
         counters.v[C.timeouts]++;
@@ -276,7 +278,7 @@ export class DataLoop {
         setImmediate(this.onImmediate);
         return;
       }
-      sliceEnd = Math.min(sliceEnd, meter.now + SLICE_NS);
+      sliceEnd = Math.min(sliceEnd, meter.now + sliceNs);
     }
   }
 

@@ -110,10 +110,12 @@ export function eventLoopDueUs(): number {
   return ms < 0 ? Infinity : ms * 1000;
 }
 
-const drainBuffer = Buffer.alloc(4096);
-/** Empties a non-blocking FIFO. */
+/** As much as a pipe has room for, unless its writer makes it larger. */
+const drainBuffer = Buffer.alloc(64 << 10);
+/** Empties a non-blocking FIFO. Once and no loop: who writes without end would keep us here for ever. What is left makes the next look
+ *  find it readable. */
 export function drainFd(fd: number): void {
-  while (Number(read(fd, drainBuffer, drainBuffer.length)) === drainBuffer.length);
+  read(fd, drainBuffer, drainBuffer.length);
 }
 
 const oneByte = Buffer.from([1]);

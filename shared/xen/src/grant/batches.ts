@@ -382,8 +382,11 @@ export class ReceivedBatch {
     const { res32 } = this;
     const count = rc === 0 ? this.count : 0;
     const to = (at + HCRING_RESULTS) >> 2;
-    const words = (count * resultBytes(this.cmd) + 3) >> 2;
+    const bytes = count * resultBytes(this.cmd);
+    const words = bytes >> 2;
     for (let i = 0; i < words; i++) u32[to + i] = res32[i];
+    // The other half of the word is of an answer to somebody else.
+    if ((bytes & 2) !== 0) u32[to + words] = res32[words] & 0xffff;
     u32[at >> 2] = (rc & 0xffff) | (count << 16);
   }
 }

@@ -1,4 +1,4 @@
-/** A domain's end of its hypercall ring: docs/wire/hypercall.md section 2, docs/adr/0023. One more ring of Xen's ring.h, with the
+/** A domain's end of its hypercall ring: docs/wire/hypercall.md section 1.1, docs/adr/0023. One more ring of Xen's ring.h, with the
  *  hypervisor as its back end; a slot takes up to 64 elements of one call. */
 import { DOMID_DRIVER, type DomId } from '@grantline/base';
 import type { Mem, Poller } from '@grantline/machine';
@@ -64,6 +64,8 @@ export class HypercallRing implements HypercallPort, Poller {
   hypercall(call: Call): void {
     this.calls.push(call);
     this.fill();
+    // A round in which this poller has been passed already is not slept over: the answer's event is not armed yet.
+    this.scheduled = true;
     this.bells.kick();
   }
 
