@@ -198,10 +198,8 @@ function dockerVersion(): string | null {
 
 const MARK = { ok: 'ok   ', note: 'note ', lacks: 'LACKS' } as const;
 
-export function addDoctor(program: Command): void {
-  program
-    .command('doctor')
-    .description('what this machine has and lacks, and what to do about it')
+export function addDoctor(command: Command): void {
+  command
     .option(...DIR_OPTION)
     .action((args: { dir?: string }) => {
       const findings = judge(look(testbedDir(args.dir)));

@@ -8,10 +8,8 @@ import { compareAll } from '../runner/compare.js';
 import { RunError, UserError } from '../base/errors.js';
 import { parseRemote, withRemoteBed } from './remote.js';
 
-export function addMeasure(program: Command): void {
-  program
-    .command('measure', { hidden: true })
-    .description('used by compare --compose')
+export function addMeasure(command: Command): void {
+  command
     .requiredOption('--plan <json>', 'what to measure')
     .action(async (args: { plan: string }) => {
       const tell = (line: MeasureLine): void => void process.stdout.write(`${JSON.stringify(line)}\n`);

@@ -210,7 +210,7 @@ export async function startService<T = void>(o: ServiceOptions<T>): Promise<Serv
 
   const parts = new Parts(loop, lifeline);
   let isOpen = false;
-  const http = await createHttp({
+  const http = createHttp({
     name: `${env.kind} ${client.domid}`,
     domain: domainName(client.domid),
     log,

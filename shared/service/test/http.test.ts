@@ -18,7 +18,7 @@ interface Bed {
 async function bed(t: Test): Promise<Bed> {
   const file = new CounterFile(new AddressSpace(1 << 20), makeMemory('test', COUNTER_FILE_BYTES));
   const state = { ready: false, resets: 0 };
-  const app = await createHttp({
+  const app = createHttp({
     name: 'test',
     domain: 'guest1',
     log: quiet,

@@ -27,7 +27,7 @@ t.teardown(() => rmSync(dir, { recursive: true }));
 async function service(domain: string, gauges: () => Reading[] = () => []) {
   const file = new CounterFile(new AddressSpace(1 << 20), makeMemory('test', COUNTER_FILE_BYTES));
   const ready = (): boolean => true;
-  const app = await createHttp({
+  const app = createHttp({
     name: 'test',
     domain,
     log: quiet,
