@@ -43,7 +43,9 @@ export async function step(title, work) {
 export const command = (program, args) =>
   new Promise((done, fail) => {
     execFile(program, args, { cwd: root, maxBuffer: 64 << 20 }, (error, out, err) =>
-      error === null ? done() : fail(new Error(`${out}${err}\n${[program, ...args].join(' ')}: ${error.code ?? error.signal}`)),
+      error === null
+        ? done()
+        : fail(new Error(`${out}${err}\n${[program, ...args].join(' ')}: ${error.code ?? error.signal}`)),
     );
   });
 
@@ -96,7 +98,9 @@ export async function setup({ develop = false } = {}) {
     await install(develop);
     if (!existsSync(form)) await step('transpiling (esbuild)', () => makeStartedForm(root, form));
     if (develop)
-      await step('building (tsc -b)', () => command(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-b']));
+      await step('building (tsc -b)', () =>
+        command(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-b']),
+      );
   } finally {
     unlock();
   }
@@ -110,8 +114,17 @@ async function install(develop) {
   const [program, ...args] = npm();
   // Whatever the environment leaves out. The binaries of koffi and esbuild are optional dependencies. The lockfile says which release of
   // a package it has to be: what npm knows of it already needs no asking.
-  const ci = ['ci', withDev ? '--include=dev' : '--omit=dev', '--include=optional', '--prefer-offline', '--no-audit', '--no-fund'];
-  await step(`installing dependencies (npm ci${withDev ? '' : ' --omit=dev'})`, () => command(program, [...args, ...ci]));
+  const ci = [
+    'ci',
+    withDev ? '--include=dev' : '--omit=dev',
+    '--include=optional',
+    '--prefer-offline',
+    '--no-audit',
+    '--no-fund',
+  ];
+  await step(`installing dependencies (npm ci${withDev ? '' : ' --omit=dev'})`, () =>
+    command(program, [...args, ...ci]),
+  );
   const still = missing(root, develop);
   if (still !== null) stop(`npm ci has left out ${still} - look at npm's settings (npm config list), and at the disk`);
 }

@@ -63,7 +63,9 @@ export async function makeStartedForm(root, form) {
   const draft = join(formsOf(root), `draft-${process.pid}`);
   rmSync(draft, { recursive: true, force: true });
   mkdirSync(draft, { recursive: true });
-  const packages = readdirSync(join(root, 'shared')).filter((name) => existsSync(join(root, 'shared', name, 'src/index.ts')));
+  const packages = readdirSync(join(root, 'shared')).filter((name) =>
+    existsSync(join(root, 'shared', name, 'src/index.ts')),
+  );
   const common = {
     ...{ absWorkingDir: root, outdir: draft, bundle: true, format: 'esm', logLevel: 'silent', legalComments: 'none' },
     // Traces name sources by it; their text is in the repository.
@@ -80,7 +82,13 @@ export async function makeStartedForm(root, form) {
       ...{ splitting: true, chunkNames: 'chunks/[name]-[hash]', banner: { js: COMMONJS } },
       alias: Object.fromEntries(packages.map((name) => [`@grantline/${name}`, `./shared/${name}/src/index.ts`])),
     });
-    await build({ ...common, entryPoints: entries([PAGE]), platform: 'browser', target: 'es2022', external: ['./uplot.js'] });
+    await build({
+      ...common,
+      entryPoints: entries([PAGE]),
+      platform: 'browser',
+      target: 'es2022',
+      external: ['./uplot.js'],
+    });
     renameSync(draft, form);
   } catch (error) {
     // Two at once make the same.

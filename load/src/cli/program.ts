@@ -101,7 +101,10 @@ export async function run(argv: readonly string[]): Promise<number> {
   const program = await programOf(argv);
   try {
     if (argv.length === 0)
-      throw new UserError('no command is given', `known are ${program.commands.map((c) => c.name()).join(', ')}; see grantline --help`);
+      throw new UserError(
+        'no command is given',
+        `known are ${program.commands.map((c) => c.name()).join(', ')}; see grantline --help`,
+      );
     await program.parseAsync(argv, { from: 'user' });
     return typeof process.exitCode === 'number' ? process.exitCode : 0;
   } catch (error) {

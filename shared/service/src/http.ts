@@ -176,9 +176,9 @@ function addDocumentation(app: ServiceHttp, name: string): void {
   for (const url of [DOCUMENTATION, `${DOCUMENTATION}/*`])
     app.get(url, show, async (request, reply) => {
       pages ??= documentationOf(name, routes);
-      const { routing } = await pages;
+      const shown = await pages;
       reply.hijack();
-      routing(request.raw, reply.raw);
+      shown.routing(request.raw, reply.raw);
     });
   app.addHook('onRoute', (route) => void routes.push(route));
 }
