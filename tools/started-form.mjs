@@ -10,9 +10,10 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, s
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** Sources of the programs. */
-const PROGRAMS = [
-  ...['hypervisor', 'driver-domain', 'nic', 'guest'].map((name) => `services/${name}/src/main.ts`),
+/** Programs that carry frames. Each is one file: what its hot loops use from another chunk V8 would load anew each time. */
+const SERVICES = ['hypervisor', 'driver-domain', 'nic', 'guest'].map((name) => `services/${name}/src/main.ts`);
+/** The others share chunks, and load only those that they come to. */
+const TOOLS = [
   'services/guest/src/web/loopback.ts',
   'shared/service/src/health-check.ts',
   'load/src/cli/main.ts',
@@ -34,7 +35,7 @@ const KEPT = 3;
 /** The file that tsc makes of a source, without its ending. */
 const builtOf = (source) => source.replace(/\/(src|page)\//, '/dist/$1/').replace(/\.ts$/, '');
 /** @param {string} program such as load/dist/src/bench/main.js @returns is it part of the form? */
-export const isStarted = (program) => PROGRAMS.some((source) => `${builtOf(source)}.js` === program);
+export const isStarted = (program) => [...SERVICES, ...TOOLS].some((source) => `${builtOf(source)}.js` === program);
 const formsOf = (root) => join(root, '.cache', 'started');
 
 /** @param {string} dir @returns {string[]} its sources, those of tests left out */
@@ -76,12 +77,13 @@ export async function makeStartedForm(root, form) {
   };
   const entries = (sources) => sources.map((source) => ({ in: source, out: builtOf(source) }));
   try {
-    await build({
+    const forNode = {
       ...common,
-      ...{ entryPoints: entries(PROGRAMS), platform: 'node', target: 'node20.19', external: EXTERNAL },
-      ...{ splitting: true, chunkNames: 'chunks/[name]-[hash]', banner: { js: COMMONJS } },
+      ...{ platform: 'node', target: 'node20.19', external: EXTERNAL, banner: { js: COMMONJS } },
       alias: Object.fromEntries(packages.map((name) => [`@grantline/${name}`, `./shared/${name}/src/index.ts`])),
-    });
+    };
+    await build({ ...forNode, entryPoints: entries(SERVICES) });
+    await build({ ...forNode, entryPoints: entries(TOOLS), splitting: true, chunkNames: 'chunks/[name]-[hash]' });
     await build({
       ...common,
       entryPoints: entries([PAGE]),

@@ -69,5 +69,13 @@ export {
   takeUpgrades,
 } from './http/listening.js';
 export * from './page.js';
-export { above, availableMemory, buildInfo, endWithChannel, allowedCores, coreFor, startTimeOf } from './process/process.js';
+export {
+  above,
+  availableMemory,
+  buildInfo,
+  endWithChannel,
+  allowedCores,
+  coreFor,
+  startTimeOf,
+} from './process/process.js';
 export { printable, printableLines, UndoStack, UsageError } from './process/failure.js';
