@@ -6,15 +6,21 @@
 // changed or a removed source, another branch, another release of a package is another key, and nothing stale can be found. A form
 // appears whole, and is not changed any more: what runs keeps its own.
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** Programs that carry frames. Each is one file: what its hot loops use from another chunk V8 would load anew each time. */
-const SERVICES = ['hypervisor', 'driver-domain', 'nic', 'guest'].map((name) => `services/${name}/src/main.ts`);
+/** What is below services/. Each program is one file, and CommonJS: of joined files in ES modules hot loops cost more (docs/adr/0027).
+ *  So none of them may await at its top. */
+const SERVICES = [
+  'services/hypervisor/src/main.ts',
+  'services/driver-domain/src/main.ts',
+  'services/nic/src/main.ts',
+  'services/guest/src/main.ts',
+  'services/guest/src/web/loopback.ts',
+];
 /** The others share chunks, and load only those that they come to. */
 const TOOLS = [
-  'services/guest/src/web/loopback.ts',
   'shared/service/src/health-check.ts',
   'load/src/cli/main.ts',
   'load/src/bench/main.ts',
@@ -24,11 +30,13 @@ const TOOLS = [
 const PAGE = 'load/page/main.ts';
 /** Packages that stay what they are: a native one, and those that look for files of theirs. */
 const EXTERNAL = ['koffi', '@fastify/swagger-ui', 'autocannon', 'uplot'];
-/** What packages in CommonJS expect to have. */
+/** What packages in CommonJS expect to have in an ES module. */
 const COMMONJS = `import { createRequire as requireFrom } from 'node:module';
 import { dirname as directoryOf } from 'node:path';
 import { fileURLToPath as pathOf } from 'node:url';
 const require = requireFrom(import.meta.url), __filename = pathOf(import.meta.url), __dirname = directoryOf(__filename);`;
+/** What ES modules expect to have in CommonJS. */
+const MODULE_URL = `const moduleUrl = require('node:url').pathToFileURL(__filename).href;`;
 /** So many are kept besides those that run: for a branch that one comes back to. */
 const KEPT = 3;
 
@@ -79,11 +87,19 @@ export async function makeStartedForm(root, form) {
   try {
     const forNode = {
       ...common,
-      ...{ platform: 'node', target: 'node20.19', external: EXTERNAL, banner: { js: COMMONJS } },
+      ...{ platform: 'node', target: 'node20.19', external: EXTERNAL },
       alias: Object.fromEntries(packages.map((name) => [`@grantline/${name}`, `./shared/${name}/src/index.ts`])),
     };
-    await build({ ...forNode, entryPoints: entries(SERVICES) });
-    await build({ ...forNode, entryPoints: entries(TOOLS), splitting: true, chunkNames: 'chunks/[name]-[hash]' });
+    await build({
+      ...{ ...forNode, entryPoints: entries(SERVICES), format: 'cjs' },
+      ...{ banner: { js: MODULE_URL }, define: { 'import.meta.url': 'moduleUrl' } },
+    });
+    // All else is of type module, as the repository is.
+    writeFileSync(join(draft, 'services/package.json'), '{"type":"commonjs"}');
+    await build({
+      ...{ ...forNode, entryPoints: entries(TOOLS), banner: { js: COMMONJS } },
+      ...{ splitting: true, chunkNames: 'chunks/[name]-[hash]' },
+    });
     await build({
       ...common,
       entryPoints: entries([PAGE]),

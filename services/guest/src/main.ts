@@ -3,4 +3,4 @@ import './small-heap.js';
 import { runMain } from '@grantline/service';
 import { runGuest } from './guest.js';
 
-await runMain('guest', runGuest);
+void runMain('guest', runGuest);
