@@ -1,5 +1,15 @@
 import { execFile, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -106,7 +116,7 @@ t.test('a start has a form of its own for whatever its sources are: changed, rem
   t.end();
 });
 
-t.test('two that set one tree up at once work one after the other, and both find it ready', async (t) => {
+t.test('two that set one tree up at once take turns, and find it ready, to be put elsewhere too', async (t) => {
   const tools = pathToFileURL(join(REPOSITORY, 'tools/setup.mjs')).href;
   const code = `const { setup } = await import(${JSON.stringify(tools)}); console.log(await setup());`;
   const one = (): Promise<string> =>
@@ -118,6 +128,17 @@ t.test('two that set one tree up at once work one after the other, and both find
   const [a, b] = await Promise.all([one(), one()]);
   t.equal(a, b);
   t.ok(existsSync(join(a, 'services/guest/dist/src/main.js')));
+
+  // As in an image: below a package.json of type module.
+  const image = join(home, 'image');
+  cpSync(join(a, 'services'), join(image, 'services'), { recursive: true });
+  writeFileSync(join(image, 'package.json'), '{"type":"module"}');
+  symlinkSync(join(REPOSITORY, 'node_modules'), join(image, 'node_modules'));
+  for (const kind of ['driver-domain', 'nic', 'guest']) {
+    const run = spawnSync(process.execPath, [join(image, `services/${kind}/dist/src/main.js`)], { env: {} });
+    t.match(run.stderr.toString(), new RegExp(`^grantline ${kind}: set either .*\\n$`), kind);
+    t.equal(run.status, 2);
+  }
 });
 
 t.test('the releases of Node that are refused are those that package.json does not name', (t) => {
