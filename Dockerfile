@@ -1,6 +1,6 @@
 # One image for all services and the command; docker-compose.yml says which each container runs. A clone may be its user's alone
 # (umask 077), what the image has is for all its users: chmod, since COPY --chmod is not for every builder.
-FROM node:24-bookworm-slim AS manifests
+FROM node:24-bookworm-slim AS build
 WORKDIR /grantline
 COPY package.json package-lock.json .npmrc ./
 COPY shared/base/package.json shared/base/
@@ -17,44 +17,25 @@ COPY services/guest/package.json services/guest/
 COPY services/nic/package.json services/nic/
 COPY load/package.json load/
 COPY dashboards/package.json dashboards/
+# What a start needs. The binaries of koffi and esbuild are optional dependencies: do not omit those.
+RUN npm ci --omit=dev --no-update-notifier
 
-# What runs: production dependencies of the workspaces. koffi's binary is an optional dependency: do not omit those.
-FROM manifests AS production
-ENV WORKSPACES="--workspace shared/base --workspace shared/machine --workspace shared/xen --workspace shared/frames \
-      --workspace shared/tcpip --workspace shared/observe --workspace shared/measure --workspace shared/service \
-      --workspace services/hypervisor --workspace services/driver-domain \
-      --workspace services/guest --workspace services/nic --workspace load"
-RUN npm ci --omit=dev --no-update-notifier $WORKSPACES \
- && chmod -R a+rX .
-
-# What compiles: with the compiler and types, but without what only tests and checks need, which the root's manifest names. npm
-# has what runs in its cache already.
-FROM production AS build
-RUN npm ci --prefer-offline --no-update-notifier $WORKSPACES
-COPY tsconfig.base.json ./
+# The command makes the started form (tools/started-form.mjs), which lies there as tsc would have put it here. Then nobody transpiles any more.
+COPY tools tools
 COPY shared shared
 COPY services services
 COPY load load
-RUN npx --no-install tsc -b services/hypervisor services/driver-domain services/guest services/nic load \
- && chmod -R a+rX shared services load
+RUN node load/bin/grantline.mjs --help > /dev/null \
+ && mv .cache/started/* started \
+ && rm -r node_modules/esbuild node_modules/@esbuild \
+ && chmod -R a+rX .
 
 FROM node:24-bookworm-slim
 ENV NODE_ENV=production
 WORKDIR /grantline
-COPY --from=production /grantline ./
-COPY --from=build /grantline/shared/base/dist/src shared/base/dist/src
-COPY --from=build /grantline/shared/machine/dist/src shared/machine/dist/src
-COPY --from=build /grantline/shared/xen/dist/src shared/xen/dist/src
-COPY --from=build /grantline/shared/frames/dist/src shared/frames/dist/src
-COPY --from=build /grantline/shared/tcpip/dist/src shared/tcpip/dist/src
-COPY --from=build /grantline/shared/observe/dist/src shared/observe/dist/src
-COPY --from=build /grantline/shared/measure/dist/src shared/measure/dist/src
-COPY --from=build /grantline/shared/service/dist/src shared/service/dist/src
-COPY --from=build /grantline/services/hypervisor/dist/src services/hypervisor/dist/src
-COPY --from=build /grantline/services/driver-domain/dist/src services/driver-domain/dist/src
-COPY --from=build /grantline/services/guest/dist/src services/guest/dist/src
-COPY --from=build /grantline/services/nic/dist/src services/nic/dist/src
-COPY --from=build /grantline/load/dist/src load/dist/src
+COPY --from=build /grantline/package.json /grantline/package-lock.json ./
+COPY --from=build /grantline/node_modules node_modules
+COPY --from=build /grantline/started ./
 COPY --from=build /grantline/load/bin load/bin
 # Compose gives each role a user of its own; alone it is not root either.
 USER node

@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { root, setup } from './setup.mjs';
 
-setup();
+await setup({ develop: true });
 const bin = (name) => join(root, 'node_modules', '.bin', name);
 // The longest first.
 const checks = [

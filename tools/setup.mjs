@@ -1,8 +1,12 @@
-// Makes a fresh clone ready: dependencies as the lockfile says, then the compiler. Says each step with its time.
-import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+// Makes a fresh clone ready, as deep as it is needed: dependencies as the lockfile says, the started form, the compiler. Says each step
+// with its time.
+import { execFile } from 'node:child_process';
+import { existsSync, readFileSync, statSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { makeStartedForm, startedFormOf } from './started-form.mjs';
 import { NODE_NEEDED, nodeIsGood } from '../load/bin/node-range.mjs';
 
 export const root = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -22,22 +26,33 @@ function stop(line) {
   process.exit(2);
 }
 
-/** Runs one step; its output is shown only when it fails. */
-export function step(title, command, args) {
+/** Runs one step; its output is shown only when it fails. What is said goes to stderr: stdout is the program's.
+ *  @param {string} title @param {() => Promise<void>} work rejects with what is to be shown */
+export async function step(title, work) {
   const started = Date.now();
-  process.stdout.write(`${title} ... `);
-  const done = spawnSync(command, args, { cwd: root, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] });
-  process.stdout.write(`${((Date.now() - started) / 1000).toFixed(1)} s\n`);
-  if (done.status !== 0) {
-    process.stdout.write(done.stdout ?? '');
-    process.stderr.write(done.stderr ?? String(done.error ?? ''));
-    stop(`"${[command, ...args].join(' ')}" failed - see above`);
-  }
+  process.stderr.write(`${title} ... `);
+  const failed = await work().then(
+    () => null,
+    (error) => error,
+  );
+  process.stderr.write(`${((Date.now() - started) / 1000).toFixed(1)} s\n`);
+  if (failed !== null) stop(`${failed.message}\ngrantline: that step failed - see above`);
 }
 
-/** @returns a package of the lockfile that is not installed as it says; null: all are there.
+/** @param {string} program @param {string[]} args @returns when it has ended well */
+export const command = (program, args) =>
+  new Promise((done, fail) => {
+    execFile(program, args, { cwd: root, maxBuffer: 64 << 20 }, (error, out, err) =>
+      error === null
+        ? done()
+        : fail(new Error(`${out}${err}\n${[program, ...args].join(' ')}: ${error.code ?? error.signal}`)),
+    );
+  });
+
+/** @param {string} at the repository @param {boolean} develop with what only tests and checks need
+ *  @returns a package of the lockfile that is not installed as it says; null: all are there.
  *  Dates say nothing: an install may have been broken off, or made without a part of it (NODE_ENV=production, omit=optional). */
-export function missing(at = root) {
+export function missing(at = root, develop = true) {
   const read = (name) => JSON.parse(readFileSync(join(at, name), 'utf8')).packages ?? {};
   let installed;
   try {
@@ -47,6 +62,7 @@ export function missing(at = root) {
   }
   for (const [path, wanted] of Object.entries(read('package-lock.json'))) {
     if (!path.startsWith('node_modules/') || wanted.link || !isFor(wanted)) continue;
+    if (!develop && (wanted.dev || wanted.devOptional)) continue;
     if (installed[path]?.version !== wanted.version || !existsSync(join(at, path, 'package.json'))) return path;
   }
   return null;
@@ -66,25 +82,65 @@ function npm() {
   return script === undefined ? ['npm'] : [process.execPath, script];
 }
 
-/** Installs what is missing, then builds (incremental). */
-export function setup() {
+/** Makes the tree ready for a start: what runs is installed, and transpiled.
+ *  With `develop` also for work on it: what tests and checks need is installed, and the compiler has checked the types and written dist/.
+ *  What is there already is only looked at, in some hundredths of a second and without a network. Of two at once in one tree, one works
+ *  and the other waits.
+ *  @returns the directory of the started form */
+export async function setup({ develop = false } = {}) {
   requirePlatform();
   // Root's domains have users of their own, who must be able to read what is installed and built.
   if (process.getuid?.() === 0) process.umask(process.umask() & ~0o055);
-  if (missing() !== null) {
-    const [command, ...args] = npm();
-    // Whatever the environment leaves out: the compiler's types are dev dependencies, and koffi's binary is an optional one.
-    step('installing dependencies (npm ci)', command, [
-      ...args,
-      'ci',
-      '--include=dev',
-      '--include=optional',
-      '--no-audit',
-      '--no-fund',
-    ]);
-    const still = missing();
-    if (still !== null)
-      stop(`npm ci has left out ${still} - look at npm's settings (npm config list), and at the disk`);
+  const form = startedFormOf(root);
+  if (!develop && existsSync(form) && missing(root, false) === null) return form;
+  const unlock = await lock();
+  try {
+    await install(develop);
+    if (!existsSync(form)) await step('transpiling (esbuild)', () => makeStartedForm(root, form));
+    if (develop)
+      await step('building (tsc -b)', () =>
+        command(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-b']),
+      );
+  } finally {
+    unlock();
   }
-  step('building (tsc -b)', process.execPath, [join(root, 'node_modules', 'typescript', 'bin', 'tsc'), '-b']);
+  return form;
+}
+
+async function install(develop) {
+  if (missing(root, develop) === null) return;
+  // A start takes nothing away from somebody who works on it.
+  const withDev = develop || existsSync(join(root, 'node_modules/typescript/package.json'));
+  const [program, ...args] = npm();
+  // Whatever the environment leaves out. The binaries of koffi and esbuild are optional dependencies. The lockfile says which release of
+  // a package it has to be: what npm knows of it already needs no asking.
+  const ci = [
+    'ci',
+    withDev ? '--include=dev' : '--omit=dev',
+    '--include=optional',
+    '--prefer-offline',
+    '--no-audit',
+    '--no-fund',
+  ];
+  await step(`installing dependencies (npm ci${withDev ? '' : ' --omit=dev'})`, () =>
+    command(program, [...args, ...ci]),
+  );
+  const still = missing(root, develop);
+  if (still !== null) stop(`npm ci has left out ${still} - look at npm's settings (npm config list), and at the disk`);
+}
+
+/** Waits until nobody else sets this tree up. The lock is a name of the kernel's, which goes with its holder, however that ends.
+ *  @returns gives the lock back */
+async function lock() {
+  const { dev, ino } = statSync(root);
+  for (let said = false; ; said = true) {
+    const server = createServer();
+    const isOurs = await new Promise((done) => {
+      server.once('listening', () => done(true)).once('error', () => done(false));
+      server.listen(`\0grantline-setup-${process.getuid?.()}-${dev}-${ino}`);
+    });
+    if (isOurs) return () => server.close();
+    if (!said) process.stderr.write('waiting for another set-up of this tree ...\n');
+    await sleep(100);
+  }
 }

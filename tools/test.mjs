@@ -11,7 +11,7 @@ import { existsSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { root, setup } from './setup.mjs';
 
-setup();
+await setup({ develop: true });
 // Not before: on a fresh clone it is the set-up that brings its packages.
 const { Parser } = await import('tap-parser');
 // Tap's runner puts loaders for coverage and mocks into each process, of which we use neither: they cost a second for each file.

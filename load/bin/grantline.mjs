@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 // The grantline command. Plain JavaScript, so that an old Node can still say what it lacks.
 import { existsSync, readFileSync } from 'node:fs';
+import { fileURLToPath, pathToFileURL } from 'node:url';
 import { NODE_NEEDED, nodeIsGood } from './node-range.mjs';
 
 /** @param {string} what @param {string} todo */
@@ -28,14 +29,20 @@ if (process.platform !== 'linux') {
     'install it from https://nodejs.org or with your version manager',
   );
 } else {
-  const main = new URL('../dist/src/cli/main.js', import.meta.url);
-  if (!existsSync(main)) refuse('is not built', 'run npm start or npm run build first');
   try {
-    await import(main.href);
+    await import(pathToFileURL(`${await codeDirectory()}/load/dist/src/cli/main.js`).href);
   } catch (error) {
     // All modules are opened at once. Of a package whose package.json could not be opened for that, Node says that it is missing.
     const code = error.code === 'ERR_MODULE_NOT_FOUND' && mayOpenFew() ? 'EMFILE' : error.code;
     if (code !== 'EMFILE' && code !== 'ENFILE') throw error;
     refuse(`may open too few files at once (${code})`, 'raise the limit: ulimit -n 1024');
   }
+}
+
+/** In a clone it is made of the sources, where that was not done yet; an image has nothing else. */
+async function codeDirectory() {
+  const tools = new URL('../../tools/setup.mjs', import.meta.url);
+  if (!existsSync(tools)) return fileURLToPath(new URL('../..', import.meta.url));
+  const { setup } = await import(tools.href);
+  return setup();
 }

@@ -1,5 +1,15 @@
-import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { execFile, spawnSync } from 'node:child_process';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -10,7 +20,10 @@ const home = mkdtempSync(join(tmpdir(), 'grantline-setup-'));
 t.teardown(() => rmSync(home, { recursive: true, force: true }));
 
 const { missing } = (await import(pathToFileURL(join(REPOSITORY, 'tools/setup.mjs')).href)) as {
-  missing: (at?: string) => string | null;
+  missing: (at?: string, develop?: boolean) => string | null;
+};
+const { startedFormOf } = (await import(pathToFileURL(join(REPOSITORY, 'tools/started-form.mjs')).href)) as {
+  startedFormOf: (root: string) => string;
 };
 const range = (await import(pathToFileURL(join(REPOSITORY, 'load/bin/node-range.mjs')).href)) as {
   NODE_RANGE: string;
@@ -52,6 +65,10 @@ t.test('an install is believed when every package is there that the lockfile wan
     put(without(...others, path));
     t.equal(missing(home), path, `${path} was left out`);
   }
+  put(without(...others, 'node_modules/types'));
+  t.equal(missing(home, false), null, 'a start needs nothing of what only work on it needs');
+  put(without(...others, 'node_modules/binary'));
+  t.equal(missing(home, false), 'node_modules/binary', 'and all that runs');
   put(all);
   rmSync(join(home, 'node_modules/a'), { recursive: true });
   t.equal(missing(home), 'node_modules/a', 'it was removed');
@@ -61,6 +78,67 @@ t.test('an install is believed when every package is there that the lockfile wan
   writeFileSync(join(home, 'node_modules/.package-lock.json'), '{"packages":');
   t.equal(missing(home), 'node_modules', 'an install that was broken off');
   t.end();
+});
+
+t.test('a start has a form of its own for whatever its sources are: changed, removed, moved, or as they were', (t) => {
+  const root = join(home, 'tree');
+  const put = (file: string, text: string): void => {
+    mkdirSync(join(root, file, '..'), { recursive: true });
+    writeFileSync(join(root, file), text);
+  };
+  for (const file of ['shared/base/src/a.ts', 'services/nic/src/main.ts', 'load/src/b.ts', 'load/page/main.ts'])
+    put(file, `export const at = '${file}';`);
+  put('package-lock.json', '{}');
+  const first = startedFormOf(root);
+  const seen = new Set([first]);
+  const isNew = (what: string): void => {
+    const form = startedFormOf(root);
+    t.notOk(seen.has(form), what);
+    seen.add(form);
+  };
+  put('shared/base/src/a.ts', 'export const at = 0;');
+  isNew('a changed source');
+  rmSync(join(root, 'load/src/b.ts'));
+  isNew('a removed one');
+  put('load/src/c.ts', "export const at = 'load/src/b.ts';");
+  isNew('the same text in another file');
+  put('package-lock.json', '{"packages":{}}');
+  isNew('other packages');
+  put('load/page/main.ts', '');
+  isNew('the page');
+  for (const file of ['shared/base/src/a.ts', 'load/src/b.ts', 'load/page/main.ts'])
+    put(file, `export const at = '${file}';`);
+  rmSync(join(root, 'load/src/c.ts'));
+  put('package-lock.json', '{}');
+  put('shared/base/test/a.test.ts', 'what a test says');
+  put('shared/base/dist/src/a.js', 'what the compiler left');
+  t.equal(startedFormOf(root), first, 'back again; tests and what was built are no part of it');
+  t.end();
+});
+
+t.test('two that set one tree up at once take turns, and find it ready, to be put elsewhere too', async (t) => {
+  const tools = pathToFileURL(join(REPOSITORY, 'tools/setup.mjs')).href;
+  const code = `const { setup } = await import(${JSON.stringify(tools)}); console.log(await setup());`;
+  const one = (): Promise<string> =>
+    new Promise((done, fail) => {
+      execFile(process.execPath, ['--input-type=module', '-e', code], (error, out, err) =>
+        error === null ? done(out.trim()) : fail(new Error(err)),
+      );
+    });
+  const [a, b] = await Promise.all([one(), one()]);
+  t.equal(a, b);
+  t.ok(existsSync(join(a, 'services/guest/dist/src/main.js')));
+
+  // As in an image: below a package.json of type module.
+  const image = join(home, 'image');
+  cpSync(join(a, 'services'), join(image, 'services'), { recursive: true });
+  writeFileSync(join(image, 'package.json'), '{"type":"module"}');
+  symlinkSync(join(REPOSITORY, 'node_modules'), join(image, 'node_modules'));
+  for (const kind of ['driver-domain', 'nic', 'guest']) {
+    const run = spawnSync(process.execPath, [join(image, `services/${kind}/dist/src/main.js`)], { env: {} });
+    t.match(run.stderr.toString(), new RegExp(`^grantline ${kind}: set either .*\\n$`), kind);
+    t.equal(run.status, 2);
+  }
 });
 
 t.test('the releases of Node that are refused are those that package.json does not name', (t) => {
@@ -112,7 +190,7 @@ t.test('what a fresh clone runs first needs nothing that is installed', (t) => {
       if (from.startsWith('.')) look(join(file, '..', from));
     }
   };
-  for (const tool of ['run', 'test', 'check', 'grafana-check/judge']) look(`tools/${tool}.mjs`);
+  for (const tool of ['run', 'test', 'check', 'grafana-check/judge', 'started-form']) look(`tools/${tool}.mjs`);
   look('load/bin/grantline.mjs');
   t.ok(seen.has('tools/setup.mjs'));
   t.end();

@@ -9,13 +9,13 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
-import { requirePlatform, step } from '../setup.mjs';
+import { command, requirePlatform, step } from '../setup.mjs';
 
 requirePlatform();
 const home = fileURLToPath(new URL('.', import.meta.url));
 if (!existsSync(`${home}/node_modules/.package-lock.json`)) {
   const install = ['ci', '--prefix', home, '--ignore-scripts', '--no-audit', '--no-fund'];
-  step('installing @grafana/data (npm ci)', 'npm', install);
+  await step('installing @grafana/data (npm ci)', () => command('npm', install));
 }
 
 // Grafana formats for the browser's language; and what it loads looks for a document once there is a window.

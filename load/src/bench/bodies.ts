@@ -1,6 +1,5 @@
 /** Bodies through the edge and the guest's stack, each beside the same application on plain loopback in the same round: a long body on
  *  one connection, uploads, bodies of 1 MB and small answers on many. docs/measuring.md */
-import { fileURLToPath } from 'node:url';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { allowedCores, coreFor } from '@grantline/base';
 import { callBytes } from '../base/http.js';
@@ -11,11 +10,12 @@ import { webDoors } from '../control/load-api.js';
 import { Child, Loopback } from '../http/child.js';
 import { abbaOrder } from '../runner/compare.js';
 import type { Bed } from '../runner/bed.js';
+import { programOf } from '../testbed/paths.js';
 import type { BodyClientSays, BodyCount, BodyPlan, BodyRun } from './body-client-main.js';
 import { checkOf, type Check } from './checks.js';
 import { named, type Scenario } from './scenario.js';
 
-const CLIENT = fileURLToPath(new URL('./body-client-main.js', import.meta.url));
+const CLIENT = programOf('load/dist/src/bench/body-client-main.js');
 const CONNECTIONS = 50;
 const MB = 1e6;
 const WARMUP_S = 0.5;

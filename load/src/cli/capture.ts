@@ -23,10 +23,8 @@ interface CaptureArguments extends RemoteArguments {
 
 const MAX_FRAMES = 1e9;
 
-export function addCapture(program: Command): void {
-  program
-    .command('capture <vif>')
-    .description('frames of a vif (vif1.0) of the running testbed, into a pcapng file, until Ctrl-C')
+export function addCapture(command: Command): void {
+  command
     .requiredOption('--out <file>', 'the pcapng file; - is the standard output')
     .option('--hop <hop>', `${HOPS.join(', ')} (default: all that the configuration has)`)
     .option('--seconds <s>', 'end after so long')

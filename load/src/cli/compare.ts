@@ -22,10 +22,8 @@ import { OWN_TESTBED } from '../bed/with-bed.js';
 
 const collect = (value: string, all: string[]): string[] => [...all, value];
 
-export function addCompare(program: Command): void {
-  program
-    .command('compare')
-    .description('measure configurations with generated frames and compare them')
+export function addCompare(command: Command): void {
+  command
     .option('--configs <a,b>', `which of ${configurationNames.join(', ')} (default: all)`)
     .option(
       '--set <factor=value>',

@@ -33,10 +33,8 @@ interface CycleArguments extends RemoteArguments {
   dir?: string;
 }
 
-export function addCycle(program: Command): void {
-  program
-    .command('cycle')
-    .description('measure one configuration after another on a running testbed, until interrupted')
+export function addCycle(command: Command): void {
+  command
     .option('--seconds <s>', 'measured time of each run', '4')
     .option('--warmup <s>', 'load before measuring starts', '1')
     .option('--configs <a,b>', `which of ${configurationNames.join(', ')} (default: all)`)

@@ -198,15 +198,11 @@ function dockerVersion(): string | null {
 
 const MARK = { ok: 'ok   ', note: 'note ', lacks: 'LACKS' } as const;
 
-export function addDoctor(program: Command): void {
-  program
-    .command('doctor')
-    .description('what this machine has and lacks, and what to do about it')
-    .option(...DIR_OPTION)
-    .action((args: { dir?: string }) => {
-      const findings = judge(look(testbedDir(args.dir)));
-      for (const f of findings)
-        process.stdout.write(`${MARK[f.level]}  ${f.what}${f.todo === undefined ? '' : `\n         -> ${f.todo}`}\n`);
-      if (findings.some((f) => f.level === 'lacks')) process.exitCode = 2;
-    });
+export function addDoctor(command: Command): void {
+  command.option(...DIR_OPTION).action((args: { dir?: string }) => {
+    const findings = judge(look(testbedDir(args.dir)));
+    for (const f of findings)
+      process.stdout.write(`${MARK[f.level]}  ${f.what}${f.todo === undefined ? '' : `\n         -> ${f.todo}`}\n`);
+    if (findings.some((f) => f.level === 'lacks')) process.exitCode = 2;
+  });
 }

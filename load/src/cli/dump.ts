@@ -91,10 +91,8 @@ const asciiJson = (value: unknown): string =>
     (c) => `\\u${c.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );
 
-export function addDump(program: Command): void {
-  program
-    .command('dump <vif>')
-    .description('rings, grants, ports and store paths of a vif (vif1.0) of the running testbed')
+export function addDump(command: Command): void {
+  command
     .option('--json', 'as JSON')
     .option(...HYPERVISOR_OPTION)
     .option(...TOKEN_OPTION)

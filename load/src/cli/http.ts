@@ -54,10 +54,8 @@ interface HttpArguments extends RemoteArguments {
 /** Those in which a guest has a stack: in native the driver domain is the receiver. */
 const SERVED = configurationNames.filter((name) => name !== 'native');
 
-export function addHttp(program: Command): void {
-  program
-    .command('http')
-    .description("load the guests' web application by autocannon, beside the same one on loopback")
+export function addHttp(command: Command): void {
+  command
     .option('--configs <a,b>', `which of ${SERVED.join(', ')} (default: all)`)
     .option('--scenario <a,b>', 'json, bytes:1M, upload:1M, chunked:1M/16K, ws:128', 'json,bytes:1M')
     .option('--connections <n>', '1 to 1000, over all guests', '50')

@@ -8,25 +8,21 @@ import { compareAll } from '../runner/compare.js';
 import { RunError, UserError } from '../base/errors.js';
 import { parseRemote, withRemoteBed } from './remote.js';
 
-export function addMeasure(program: Command): void {
-  program
-    .command('measure', { hidden: true })
-    .description('used by compare --compose')
-    .requiredOption('--plan <json>', 'what to measure')
-    .action(async (args: { plan: string }) => {
-      const tell = (line: MeasureLine): void => void process.stdout.write(`${JSON.stringify(line)}\n`);
-      try {
-        await measure(args.plan, tell);
-      } catch (error) {
-        if (error instanceof UserError) {
-          const { what, remedy } = error;
-          tell({ error: { kind: 'user', what, remedy } });
-        } else if (error instanceof Error && (error instanceof RunError || error.name === 'HttpError')) {
-          tell({ error: { kind: 'run', what: error.message } });
-        }
-        throw error;
+export function addMeasure(command: Command): void {
+  command.requiredOption('--plan <json>', 'what to measure').action(async (args: { plan: string }) => {
+    const tell = (line: MeasureLine): void => void process.stdout.write(`${JSON.stringify(line)}\n`);
+    try {
+      await measure(args.plan, tell);
+    } catch (error) {
+      if (error instanceof UserError) {
+        const { what, remedy } = error;
+        tell({ error: { kind: 'user', what, remedy } });
+      } else if (error instanceof Error && (error instanceof RunError || error.name === 'HttpError')) {
+        tell({ error: { kind: 'run', what: error.message } });
       }
-    });
+      throw error;
+    }
+  });
 }
 
 async function measure(text: string, tell: (line: MeasureLine) => void): Promise<void> {

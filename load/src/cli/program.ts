@@ -4,50 +4,107 @@ import { UsageError, printable, printableLines } from '@grantline/base';
 import { exitCodeOf, Interrupted, RunError, UserError } from '../base/errors.js';
 import { HttpError } from '../base/http.js';
 
-/** Adds a command to the program. */
-type Add = (program: Command) => void;
+/** A command as the help shows it. What it takes and does is loaded when it is asked for: each brings much with it. */
+interface Entry {
+  usage: string;
+  does: string;
+  hidden?: true;
+  /** Gives its options and its action. */
+  load: () => Promise<(command: Command) => void>;
+}
 
-/** In the order of the help. Each brings much with it: only the one that is asked for is loaded. */
-const COMMANDS: ReadonlyMap<string, () => Promise<Add>> = new Map([
-  ['compare', async () => (await import('./compare.js')).addCompare],
-  ['http', async () => (await import('./http.js')).addHttp],
-  ['replay', async () => (await import('./replay.js')).addReplay],
-  ['report', async () => (await import('./report.js')).addReport],
-  ['cycle', async () => (await import('./cycle.js')).addCycle],
-  ['measure', async () => (await import('./measure.js')).addMeasure],
-  ['up', async () => (await import('./up.js')).addUp],
-  ['down', async () => (await import('./up.js')).addDown],
-  ['dump', async () => (await import('./dump.js')).addDump],
-  ['capture', async () => (await import('./capture.js')).addCapture],
-  ['doctor', async () => (await import('./doctor.js')).addDoctor],
-]);
+/** In the order of the help. */
+const COMMANDS: readonly Entry[] = [
+  {
+    usage: 'compare',
+    does: 'measure configurations with generated frames and compare them',
+    load: async () => (await import('./compare.js')).addCompare,
+  },
+  {
+    usage: 'http',
+    does: "load the guests' web application by autocannon, beside the same one on loopback",
+    load: async () => (await import('./http.js')).addHttp,
+  },
+  {
+    usage: 'replay <file>',
+    does: 'send a capture (pcap, pcapng; - is standard input) through the path and compare what arrives, byte for byte',
+    load: async () => (await import('./replay.js')).addReplay,
+  },
+  {
+    usage: 'report <dir>',
+    does: 'write report.html, report.md and plots of the comparison, http.html of the load by HTTP, in a results folder',
+    load: async () => (await import('./report.js')).addReport,
+  },
+  {
+    usage: 'cycle',
+    does: 'measure one configuration after another on a running testbed, until interrupted',
+    load: async () => (await import('./cycle.js')).addCycle,
+  },
+  {
+    usage: 'measure',
+    does: 'used by compare --compose',
+    hidden: true,
+    load: async () => (await import('./measure.js')).addMeasure,
+  },
+  {
+    usage: 'up',
+    does: 'start a testbed and keep it running until it is interrupted',
+    load: async () => (await import('./up.js')).addUp,
+  },
+  {
+    usage: 'down',
+    does: 'stop a testbed and remove what a killed one left',
+    load: async () => (await import('./up.js')).addDown,
+  },
+  {
+    usage: 'dump <vif>',
+    does: 'rings, grants, ports and store paths of a vif (vif1.0) of the running testbed',
+    load: async () => (await import('./dump.js')).addDump,
+  },
+  {
+    usage: 'capture <vif>',
+    does: 'frames of a vif (vif1.0) of the running testbed, into a pcapng file, until Ctrl-C',
+    load: async () => (await import('./capture.js')).addCapture,
+  },
+  {
+    usage: 'doctor',
+    does: 'what this machine has and lacks, and what to do about it',
+    load: async () => (await import('./doctor.js')).addDoctor,
+  },
+];
 
-async function programOf(name: string | undefined): Promise<Command> {
+/** @param argv the first word may be a command, or `help` with one behind it */
+async function programOf([first, second]: readonly string[]): Promise<Command> {
   const program = new Command('grantline')
     .description("Xen's driver-domain network I/O as separate services over real shared memory, measured")
     .exitOverride()
     .configureOutput({ writeErr: () => {} })
     .showSuggestionAfterError(false)
     .allowExcessArguments(false);
-  const one = COMMANDS.get(name ?? '');
-  for (const load of one === undefined ? COMMANDS.values() : [one]) (await load())(program);
-  // Settings are not handed down to commands that are made by .command(): each gets its own.
-  for (const command of program.commands) {
-    command
+  const asked = first === 'help' ? second : first;
+  for (const { usage, does, hidden = false, load } of COMMANDS) {
+    // Settings are not handed down to commands that are made by .command(): each gets its own.
+    const command = program
+      .command(usage, { hidden })
+      .description(does)
       .exitOverride()
       .configureOutput({ writeErr: () => {} })
       .allowExcessArguments(false)
       .showSuggestionAfterError(false);
+    if (command.name() === asked) (await load())(command);
   }
   return program;
 }
 
 /** @returns the exit code */
 export async function run(argv: readonly string[]): Promise<number> {
-  const program = await programOf(argv[0]);
+  const program = await programOf(argv);
   try {
     if (argv.length === 0)
-      throw new UserError('no command is given', `known are ${[...COMMANDS.keys()].join(', ')}; see grantline --help`);
+      throw new UserError(
+        'no command is given',
+        `known are ${program.commands.map((c) => c.name()).join(', ')}; see grantline --help`,
+      );
     await program.parseAsync(argv, { from: 'user' });
     return typeof process.exitCode === 'number' ? process.exitCode : 0;
   } catch (error) {

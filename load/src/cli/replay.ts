@@ -25,12 +25,8 @@ interface ReplayArguments extends RemoteArguments {
 /** Captures are kept whole in memory by reader, NIC and guests. */
 const MAX_CAPTURE_BYTES = 512 << 20;
 
-export function addReplay(program: Command): void {
-  program
-    .command('replay <file>')
-    .description(
-      'send a capture (pcap, pcapng; - is standard input) through the path and compare what arrives, byte for byte',
-    )
+export function addReplay(command: Command): void {
+  command
     .option('--pace <pace>', 'recorded, max, or a factor such as 2.5', 'recorded')
     .option('--loops <n>', 'how often it is sent', '1')
     .option('--config <name>', 'configuration', 'optimised')

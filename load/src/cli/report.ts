@@ -8,12 +8,8 @@ interface ReportArguments {
   csv: boolean;
 }
 
-export function addReport(program: Command): void {
-  program
-    .command('report <dir>')
-    .description(
-      'write report.html, report.md and plots of the comparison, http.html of the load by HTTP, in a results folder',
-    )
+export function addReport(command: Command): void {
+  command
     .option('--csv', 'write report.csv too: one row for each run', false)
     .action((dir: string, args: ReportArguments) => {
       const http = hasHttp(dir);

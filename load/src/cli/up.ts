@@ -93,10 +93,8 @@ const NOT_IN_CONTAINERS = [
   ['edge', 'change GRANTLINE_EDGE and the ports in docker-compose.yml'],
 ] as const;
 
-export function addUp(program: Command): void {
-  program
-    .command('up')
-    .description('start a testbed and keep it running until it is interrupted')
+export function addUp(command: Command): void {
+  command
     .option('--guests <n>', '1 to 32', '1')
     .option('--listen <host:port>', 'where the hypervisor answers (default: GRANTLINE_HTTP, or 127.0.0.1:7600)')
     .option(
@@ -210,10 +208,8 @@ export function addUp(program: Command): void {
     });
 }
 
-export function addDown(program: Command): void {
-  program
-    .command('down')
-    .description('stop a testbed and remove what a killed one left')
+export function addDown(command: Command): void {
+  command
     .option('--compose', 'the one in containers: with its networks and volumes')
     .option(...DIR_OPTION)
     .action(async (args: { dir?: string; compose?: true }) => {

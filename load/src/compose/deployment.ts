@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { version, buildOne, downAll, execCompose, upAll, upMany, type IDockerComposeOptions } from 'docker-compose';
 import { UserError, RunError } from '../base/errors.js';
 import { REPOSITORY } from '../testbed/paths.js';
+import { untilNothingLeft } from '../base/standstill.js';
 import { terminalProgress, type Progress } from '../base/progress.js';
 import { session, within } from '../control/session.js';
 import { call, callBytes } from '../base/http.js';
@@ -139,7 +140,8 @@ type Published = (typeof PORTS)[number];
 /** What a measurement needs; the rest is for looking. */
 export const CORE_SERVICES = ['hypervisor', 'driver-domain', 'nic', 'guest'];
 
-const READY_LIMIT_MS = 120_000;
+/** So long no container may get any further. */
+const READY_STAND_MS = 120_000;
 const LOOK_MS = 250;
 const LOOK_LIMIT_MS = 2000;
 /** Seconds that containers get to end; they need less. */
@@ -192,20 +194,15 @@ export class Deployment {
     await this.compose(() => (services === undefined ? upAll(options) : upMany([...services], options)));
   }
 
-  /** Waits until that many guests and all others answer. @throws RunError after the limit */
+  /** Waits until that many guests and all others answer. @throws RunError when they stand still */
   async untilReady(guests: number, progress: Progress, services?: readonly string[]): Promise<void> {
     const watched = PORTS.filter((p) => services === undefined || services.includes(p.what));
-    const end = performance.now() + READY_LIMIT_MS;
-    for (;;) {
+    const look = async (): Promise<string | null> => {
       const missing = await missingOf(guests, watched);
-      if (missing === null) return;
-      if (performance.now() > end)
-        throw new RunError(
-          `${missing} did not get ready within ${READY_LIMIT_MS / 1000} s; see: ${this.engine.command} logs`,
-        );
-      progress.live(`waiting for ${missing}`);
-      await sleep(LOOK_MS);
-    }
+      if (missing !== null) progress.live(`waiting for ${missing}`);
+      return missing === null ? null : `${missing} did not get ready; see: ${this.engine.command} logs`;
+    };
+    await untilNothingLeft(look, { standMs: READY_STAND_MS, everyMs: LOOK_MS });
   }
 
   /** Ends what Compose is doing for this command. A signal ends the command's own work only, and an `up` that went on would
@@ -322,14 +319,16 @@ async function checkPublished(p: Published): Promise<void> {
 const portInUse = (port: number, variable: string): UserError =>
   new UserError(`port ${port} on 127.0.0.1 is in use`, `stop what uses it, or set ${variable} to another`);
 
+/** @returns all that does not answer yet */
 async function missingOf(guests: number, watched: readonly Published[]): Promise<string | null> {
+  const missing: string[] = [];
   for (const p of watched) {
     // A guest does not answer in every configuration.
     if (p.ready === null) continue;
     try {
       await callBytes(p.what, urlOf(p), p.ready, { timeoutMs: LOOK_LIMIT_MS });
     } catch {
-      return p.what;
+      missing.push(p.what);
     }
   }
   // What Prometheus asks: the token lies in the deployment.
@@ -337,9 +336,10 @@ async function missingOf(guests: number, watched: readonly Published[]): Promise
     (groups) => groups.map(({ labels }) => labels.kind),
     (): string[] => [],
   );
-  for (const kind of ['driver-domain', 'nic'] as const) if (!up.includes(kind)) return kind;
+  for (const kind of ['driver-domain', 'nic'] as const) if (!up.includes(kind)) missing.push(kind);
   const guestsUp = up.filter((kind) => kind === 'guest').length;
-  return guestsUp < guests ? `${guests} guests (there are ${guestsUp})` : null;
+  if (guestsUp < guests) missing.push(`${guests} guests (there are ${guestsUp})`);
+  return missing.length === 0 ? null : missing.join(', ');
 }
 
 function lastLine(text: string): string {

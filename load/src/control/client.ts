@@ -2,12 +2,12 @@
  *  section 4). */
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import { hostname } from 'node:os';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { readFileSync } from 'node:fs';
 import { XENBUS, XENBUS_NAMES } from '@grantline/xen';
 import type { Configuration, Factors, RunSettings } from '@grantline/base';
-import { UserError, RunError } from '../base/errors.js';
+import { UserError } from '../base/errors.js';
 import { HttpError, messageOf, Party, type Call } from '../base/http.js';
+import { untilNothingLeft } from '../base/standstill.js';
 import type { ServiceName, ServiceSnapshot } from './snapshot.js';
 
 export type DomainKind = 'guest' | 'driver-domain' | 'nic';
@@ -297,24 +297,25 @@ function firstLine(response: IncomingMessage): Promise<number> {
   });
 }
 
-const SETTLE_LIMIT_MS = 15_000;
+/** So long no vif may get any further. */
+export const SETTLE_STAND_MS = 15_000;
 const CONNECTED = XENBUS_NAMES[XENBUS.connected];
 
 /** Changes the configuration of a running testbed and waits until every vif has come back with it.
- *  @throws RunError when a vif does not settle: the message names it and its state */
-export async function configure(client: Client, config: Configuration, limitMs = SETTLE_LIMIT_MS): Promise<void> {
+ *  @throws RunError when the vifs stand still: the message names those that have not settled, and their states */
+export async function configure(client: Client, config: Configuration): Promise<void> {
   const { generation } = await client.putConfig(config.factors);
-  const end = performance.now() + limitMs;
-  let status: ConfigStatus;
-  for (;;) {
-    status = await client.config();
-    if (status.settled && status.generation >= generation) return;
-    if (performance.now() > end) break;
-    await sleep(10);
-  }
-  const hanging = status.vifs.filter((v) => !vifSettled(v, status.generation, config.factors.path === 'native'));
-  const list = (hanging.length > 0 ? hanging : status.vifs).map(describe).join('; ');
-  throw new RunError(`configuration ${config.name} did not settle within ${limitMs / 1000} s: ${list}`);
+  await untilNothingLeft(
+    async () => {
+      const status = await client.config();
+      if (status.settled && status.generation >= generation) return null;
+      const native = config.factors.path === 'native';
+      const hanging = status.vifs.filter((v) => !vifSettled(v, status.generation, native));
+      const vifs = hanging.length > 0 ? hanging : status.vifs;
+      return `configuration ${config.name} did not settle: ${describeVifs(vifs)}`;
+    },
+    { standMs: SETTLE_STAND_MS, everyMs: 10 },
+  );
 }
 
 /** docs/wire/control-plane.md, section 7, last paragraph. */
@@ -327,6 +328,8 @@ function vifSettled(v: VifStatus, generation: number, native: boolean): boolean 
     v.frontend === CONNECTED
   );
 }
+
+export const describeVifs = (vifs: readonly VifStatus[]): string => vifs.map(describe).join('; ');
 
 function describe(v: VifStatus): string {
   const error = v.error ? `, error: ${v.error}` : '';

@@ -1,14 +1,12 @@
 /** The two processes that a run by HTTP has besides the testbed: the generator, and the application on loopback. */
 import { fork, type ChildProcess } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { RunError, UserError } from '../base/errors.js';
 import { within } from '../control/session.js';
-import { REPOSITORY } from '../testbed/paths.js';
+import { programOf } from '../testbed/paths.js';
 import type { Generated, GeneratorSays, LoadPlan, PhaseTold } from './plan.js';
 
-const GENERATOR = fileURLToPath(new URL('./generator-main.js', import.meta.url));
+const GENERATOR = programOf('load/dist/src/http/generator-main.js');
 const START_LIMIT_MS = 15_000;
 /** What a run may take beyond its own time. */
 const SLACK_MS = 40_000;
@@ -127,7 +125,7 @@ export class Loopback {
 
   /** @param core that it is pinned to: the guest's; null: none @throws UserError when it is not built */
   static async start(core: number | null): Promise<Loopback> {
-    const script = join(REPOSITORY, 'services/guest/dist/src/web/loopback.js');
+    const script = programOf('services/guest/dist/src/web/loopback.js');
     if (!existsSync(script)) throw new UserError('services/guest is not built', 'run npm start or npm run build first');
     const child = new Child('the loopback server', script, core === null ? {} : { GRANTLINE_CORE: String(core) });
     try {

@@ -1,5 +1,4 @@
 /** The live page's controls: what they may do on a running testbed, one thing at a time, and never during a comparison. */
-import { setTimeout as sleep } from 'node:timers/promises';
 import {
   configurationName,
   configurationNamed,
@@ -10,7 +9,8 @@ import {
 import { counted, loadText } from '../base/format.js';
 import type { ControlState, ToServer } from '../../page/messages.js';
 import { RunError } from '../base/errors.js';
-import { runningGuests, type Client, configure } from '../control/client.js';
+import { untilNothingLeft } from '../base/standstill.js';
+import { configure, describeVifs, runningGuests, SETTLE_STAND_MS, type Client } from '../control/client.js';
 import { IMIX_BYTES } from '@grantline/frames';
 import { startLoad, stopLoad } from '../control/load-api.js';
 import { announceRun, openBed } from '../runner/bed.js';
@@ -26,7 +26,6 @@ export interface GuestKeeper {
 /** As many flows to each guest as `grantline compare` takes. */
 const FLOWS_PER_GUEST = 4;
 const SEED = 1;
-const SETTLE_LIMIT_MS = 15_000;
 
 type Settings = Extract<ToServer, { op: 'apply' }>;
 
@@ -197,16 +196,13 @@ export class Controls {
 
   /** Waits until every vif is where the configuration wants it. @throws RunError naming the vif that is not */
   private async settle(): Promise<void> {
-    const end = performance.now() + SETTLE_LIMIT_MS;
-    for (;;) {
-      const status = await this.o.client.config();
-      if (status.settled) return;
-      if (performance.now() > end) {
-        const list = status.vifs.map((v) => `${v.vif} ${v.backend}/${v.frontend}${v.error ? `: ${v.error}` : ''}`);
-        throw new RunError(`the vifs did not connect within ${SETTLE_LIMIT_MS / 1000} s: ${list.join('; ')}`);
-      }
-      await sleep(20);
-    }
+    await untilNothingLeft(
+      async () => {
+        const { settled, vifs } = await this.o.client.config();
+        return settled ? null : `the vifs did not connect: ${describeVifs(vifs)}`;
+      },
+      { standMs: SETTLE_STAND_MS },
+    );
   }
 
   private async send(): Promise<void> {

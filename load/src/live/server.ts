@@ -17,7 +17,7 @@ import { WebSocketServer, type WebSocket } from 'ws';
 import { Type, type Static, type TSchema } from '@sinclair/typebox';
 import type { Experiment } from '../prometheus/experiment.js';
 import { addMetrics, gated, type App } from '../prometheus/server.js';
-import { REPOSITORY } from '../testbed/paths.js';
+import { programOf, REPOSITORY } from '../testbed/paths.js';
 import type { Download } from './page-captures.js';
 import { paletteCss } from '../report/palette.js';
 import { AnsweredBody, FinishedBody, PhaseBody } from './schema.js';
@@ -108,7 +108,7 @@ export async function startServer(
 }
 
 const SOURCES = join(REPOSITORY, 'load/page');
-const BUILT = join(REPOSITORY, 'load/dist/page');
+const BUILT = programOf('load/dist/page');
 
 /** Each file by its own name: nothing else in those folders can be had. */
 async function addFiles(app: App): Promise<void> {

@@ -2,6 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { RunSettings } from '@grantline/base';
 import { RunError } from '../base/errors.js';
+import { untilNothingLeft } from '../base/standstill.js';
 import { runningGuests, type Client, type DomainInfo, type ServiceClient } from '../control/client.js';
 import { sum, type Snapshot } from '../control/snapshot.js';
 import type { Placed } from '../testbed/placement.js';
@@ -22,7 +23,8 @@ export interface Bed {
   signal?: AbortSignal;
 }
 
-const READY_LIMIT_MS = 10_000;
+/** So long no receiver may get ready. */
+const READY_STAND_MS = 10_000;
 const DRAIN_LIMIT_MS = 2000;
 const DRAIN_LOOK_MS = 40;
 
@@ -47,17 +49,15 @@ export async function announceRun(bed: Bed, native: boolean, run: Omit<RunSettin
   const guests = bed.guests.map((g) => g.domid);
   await bed.client.putRun({ ...run, id, guests });
   const wanted = native ? bed.services.filter((s) => s.kind === 'driver-domain').map((s) => s.domid) : guests;
-  const end = performance.now() + READY_LIMIT_MS;
-  for (;;) {
-    const { ready } = await bed.client.run();
-    const missing = wanted.filter((d) => !ready.includes(d));
-    if (missing.length === 0) return String(id);
-    if (performance.now() > end)
-      throw new RunError(
-        `domain ${missing.join(', ')} did not get ready for the run within ${READY_LIMIT_MS / 1000} s`,
-      );
-    await sleep(10);
-  }
+  await untilNothingLeft(
+    async () => {
+      const { ready } = await bed.client.run();
+      const missing = wanted.filter((d) => !ready.includes(d));
+      return missing.length === 0 ? null : `domain ${missing.join(', ')} did not get ready for the run`;
+    },
+    { standMs: READY_STAND_MS, everyMs: 10 },
+  );
+  return String(id);
 }
 
 /** @throws RunError when a guest of the run has ended meanwhile: what was measured is not what was asked for */

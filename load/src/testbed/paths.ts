@@ -1,19 +1,24 @@
 /** Where things are: the repository, the services' entry points, the testbed's directory, the results. */
 import { existsSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { canonical, usualDir } from '@grantline/base';
+import { join, resolve } from 'node:path';
+import { above, canonical, usualDir } from '@grantline/base';
 import { UserError } from '../base/errors.js';
 
-/** dist/src/testbed/ → the repository. */
-export const REPOSITORY = resolve(dirname(fileURLToPath(import.meta.url)), '../../../..');
+/** The repository; in an image what stands in its place. */
+export const REPOSITORY = above(import.meta.url, 'package-lock.json');
+/** Where all programs lie that belong to this one, by tsc's paths: the started form (tools/started-form.mjs), or the repository when this
+ *  is what tsc made. */
+export const CODE = above(import.meta.url, 'services');
+
+/** @param path such as services/guest/dist/src/main.js */
+export const programOf = (path: string): string => join(CODE, path);
 
 export const SERVICES = ['hypervisor', 'driver-domain', 'nic', 'guest'] as const;
 export type ServiceKind = (typeof SERVICES)[number];
 
 /** @returns the built entry point of a service. @throws UserError when it is not built */
 export function entryOf(service: ServiceKind): string {
-  const path = join(REPOSITORY, 'services', service, 'dist/src/main.js');
+  const path = programOf(`services/${service}/dist/src/main.js`);
   if (!existsSync(path))
     throw new UserError(`services/${service} is not built`, 'run npm start or npm run build first');
   return path;

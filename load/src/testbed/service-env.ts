@@ -3,7 +3,7 @@ import { existsSync, readdirSync, statSync } from 'node:fs';
 import { dirname, isAbsolute, join } from 'node:path';
 import { coreFor, type Placement } from '@grantline/base';
 import type { DomainKind, NewDomain } from '../control/client.js';
-import { REPOSITORY, SERVICES } from './paths.js';
+import { CODE, REPOSITORY, SERVICES } from './paths.js';
 
 /** @param nth how many of its kind there were before it @param cores those that this process may use */
 export function placeEnv(
@@ -98,11 +98,12 @@ function closedCode(): string | null {
     // A checkout may keep what an older build left.
     .filter((p) => existsSync(join(p, 'package.json')));
   const modules = join(REPOSITORY, 'node_modules');
+  const isBuilt = CODE === REPOSITORY;
+  const manifests = isBuilt ? packages.map((p) => join(p, 'package.json')) : [];
+  const code = isBuilt ? packages.map((p) => join(p, 'dist/src')) : [CODE];
   const checks = [
-    ...[join(REPOSITORY, 'package.json'), modules, ...packages.map((p) => join(p, 'package.json'))].map(
-      (path) => () => closedToOthers(path),
-    ),
-    ...packages.map((p) => join(p, 'dist/src')).flatMap((p) => [() => closedToOthers(p), () => closedBelow(p, 9)]),
+    ...[join(REPOSITORY, 'package.json'), modules, ...manifests].map((path) => () => closedToOthers(path)),
+    ...code.flatMap((path) => [() => closedToOthers(path), () => closedBelow(path, 9)]),
     () => closedBelow(modules, 2),
   ];
   closedCodeSeen ??= checks.reduce<string | null>((found, check) => found ?? check(), null);

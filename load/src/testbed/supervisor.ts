@@ -2,10 +2,17 @@
  *  notices when one dies, and leaves nothing behind: no process, no file. */
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { RunError, UserError } from '../base/errors.js';
-import { Client, serviceName, type DomainKind, type NewDomain } from '../control/client.js';
-import { call } from '../base/http.js';
+import { untilNothingLeft } from '../base/standstill.js';
+import {
+  Client,
+  describeVifs,
+  serviceName,
+  type DomainInfo,
+  type DomainKind,
+  type NewDomain,
+} from '../control/client.js';
+import { call, HttpError } from '../base/http.js';
 import { allowedCores, canonical, startTimeOf, type Placement } from '@grantline/base';
 import { hypervisorIn } from './discover.js';
 import { checkPort, checkSpace, makeDir, resolved } from './preflight.js';
@@ -36,7 +43,8 @@ export interface SupervisorOptions {
   say?: (line: string) => void;
 }
 
-const START_LIMIT_MS = 60_000;
+/** So long no service may get any further while they start. */
+const STAND_MS = 30_000;
 /** Interrupt and terminate end everything within 3 s: domains first, so that the hypervisor can say goodbye to them. */
 const DOMAIN_GRACE_MS = 1500;
 const HYPERVISOR_GRACE_MS = 800;
@@ -97,28 +105,18 @@ export class Supervisor {
 
     const hypervisor = this.spawn('hypervisor', 'hypervisor', { GRANTLINE_HTTP: `${bracketed(host)}:${port}` });
     let url = '';
-    await this.until('the hypervisor', async () => {
+    await this.until(async () => {
       // It says itself where it listens, in a file of its own: what answers at a port that was free before may be a stranger.
       const found = hypervisorIn(dir);
-      if (found === null || found.pid !== hypervisor.pid || found.port === 0) return false;
+      if (found === null || found.pid !== hypervisor.pid || found.port === 0) return 'hypervisor: does not listen yet';
       url = `http://${bracketed(reachable(host))}:${found.port}`;
-      await call('hypervisor', url, '/health/ready', { timeoutMs: 1000 });
-      return true;
+      return unready('hypervisor', url);
     });
     const client = Client.open(url, file.token);
 
     const wanted: DomainKind[] = ['driver-domain', 'nic', ...Array.from({ length: guests }, () => 'guest' as const)];
     for (const kind of wanted) await this.startDomain(client, kind);
-    await this.until('all domains', async () => {
-      const { domains } = await client.testbed();
-      return domains.length >= wanted.length && domains.every((d) => d.state === 'running' && d.http !== null);
-    });
-    for (const s of await client.services()) {
-      await this.until(s.name, async () => {
-        await s.call('/health/ready', { timeoutMs: 1000 });
-        return true;
-      });
-    }
+    await this.untilReady(client, wanted.length);
     const { page, taps, placement } = this.o;
     this.record.write({
       ...file,
@@ -139,12 +137,12 @@ export class Supervisor {
     this.unsettled.add(name);
     try {
       this.launch(name, 'guest', domain);
-      await this.until(name, async () => {
+      await this.until(async () => {
         const found = (await client.testbed()).domains.find((d) => d.domid === domain.domid);
-        if (found?.state === 'dead') throw new RunError(`${name} died while it started`);
-        if (found?.state !== 'running' || found.http === null) return false;
-        await call(name, found.http, '/health/ready', { timeoutMs: 1000 });
-        return (await client.config()).settled;
+        const left = await stageOf(name, found);
+        if (left !== null) return left;
+        const { settled, vifs } = await client.config();
+        return settled ? null : `${name}: its vif does not connect: ${describeVifs(vifs)}`;
       });
       this.unsettled.delete(name);
     } catch (error) {
@@ -259,21 +257,38 @@ export class Supervisor {
     );
   }
 
-  /** Asks until it is so. A service that dies meanwhile ends the wait; so does the time limit. */
-  private async until(what: string, so: () => Promise<boolean>): Promise<void> {
-    const end = performance.now() + START_LIMIT_MS;
-    let last = '';
-    while (performance.now() < end) {
-      const dead = this.processes.find((p) => !p.running);
-      if (dead) throw this.startFailure(dead, await dead.ended);
-      try {
-        if (await so()) return;
-      } catch (error) {
-        last = error instanceof Error ? `: ${error.message}` : '';
+  /** Waits until all domains that were made answer that they are ready. */
+  private async untilReady(client: Client, count: number): Promise<void> {
+    const ready = new Set<number>();
+    await this.until(async () => {
+      const { domains } = await client.testbed();
+      const left: string[] = [];
+      for (const d of domains.filter(({ domid }) => !ready.has(domid))) {
+        const stage = await stageOf(serviceName(d), d);
+        if (stage === null) ready.add(d.domid);
+        else left.push(stage);
       }
-      await sleep(20);
-    }
-    throw new RunError(`${what} did not get ready within ${START_LIMIT_MS / 1000} s${last}`);
+      if (left.length > 0) return left.join('; ');
+      return ready.size < count ? `the hypervisor knows ${domains.length} of ${count} domains` : null;
+    });
+  }
+
+  /** Looks until nothing is left. A service that dies meanwhile ends the wait; so does a standstill. */
+  private until(look: () => Promise<string | null>): Promise<void> {
+    return untilNothingLeft(
+      async () => {
+        const dead = this.processes.find((p) => !p.running);
+        if (dead) throw this.startFailure(dead, await dead.ended);
+        try {
+          return await look();
+        } catch (error) {
+          // What does not answer in time is one more thing to wait for.
+          if (error instanceof HttpError) return error.message;
+          throw error;
+        }
+      },
+      { standMs: STAND_MS },
+    );
   }
 
   /** A service that ended with exit code 2 refused its environment: its own line says why. */
@@ -282,6 +297,24 @@ export class Supervisor {
     const m = /^grantline [\w-]+: (.+?): (.+)$/.exec(line);
     if (how === 'exit code 2' && m) return new UserError(`${process.name}: ${m[1]}`, m[2]);
     return this.deathOf(process, how);
+  }
+}
+
+/** How far a domain is on its way to being ready. @returns null when it is */
+async function stageOf(name: string, d: DomainInfo | undefined): Promise<string | null> {
+  if (d === undefined) return `${name}: the hypervisor does not know it`;
+  if (d.state === 'dead') return `${name}: is dead for the hypervisor`;
+  if (d.state === 'created') return `${name}: its process has not called the hypervisor yet`;
+  return d.http === null ? `${name}: has connected, and sets itself up` : unready(name, d.http);
+}
+
+async function unready(name: string, url: string): Promise<string | null> {
+  try {
+    await call(name, url, '/health/ready', { timeoutMs: 1000 });
+    return null;
+  } catch (error) {
+    if (!(error instanceof HttpError)) throw error;
+    return `${name}: ${error.message}`;
   }
 }
 

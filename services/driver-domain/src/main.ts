@@ -27,7 +27,7 @@ const TICK_MS = 1000;
 /** The same while frames wait for a guest. */
 const BUSY_TICK_MS = 100;
 
-await runMain('driver-domain', async () => {
+void runMain('driver-domain', async () => {
   const s = await startService({ kind: 'driver-domain', spaceBytes: SPACE_BYTES, components: DRIVER_DOMAIN_CPU });
   const { env, domid, mem, space, counters, xenstore, client, channels, loop, log, http, meter } = s;
 

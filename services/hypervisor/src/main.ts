@@ -8,7 +8,7 @@ import { Hypervisor } from './control/hypervisor.js';
 /** Longer than domains get to say goodbye, and within the three seconds in which all must have ended. */
 const STOP_LIMIT_MS = 2800;
 
-await runMain('hypervisor', async () => {
+void runMain('hypervisor', async () => {
   const env = readEnv('hypervisor');
   const log = createLog(env);
   const lifeline = new Lifeline({ log, stdin: env.lifeline, limitMs: STOP_LIMIT_MS });

@@ -35,7 +35,7 @@ const SPACE_BYTES = 640 << 20;
 /** Timed sleeps end within a microsecond of what was asked: a wake-up 50 us late is 40 full frames at 10 Gb/s. */
 const TIMER_SLACK_NS = 1000;
 
-await runMain('nic', async () => {
+void runMain('nic', async () => {
   const s = await startService({
     kind: 'nic',
     spaceBytes: SPACE_BYTES,

@@ -70,6 +70,7 @@ export {
 } from './http/listening.js';
 export * from './page.js';
 export {
+  above,
   availableMemory,
   buildInfo,
   endWithChannel,

@@ -236,7 +236,7 @@ export async function startService<T = void>(o: ServiceOptions<T>): Promise<Serv
     ring = client.ring = calls;
   }
   let isOpen = false;
-  const http = await createHttp({
+  const http = createHttp({
     name: `${env.kind} ${client.domid}`,
     domain: domainName(client.domid),
     log,

@@ -6,10 +6,15 @@
 import { createHmac } from 'node:crypto';
 import { hostname } from 'node:os';
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import swagger from '@fastify/swagger';
-import swaggerUi from '@fastify/swagger-ui';
 import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
-import { fastify, LogController, type FastifyBaseLogger, type FastifyInstance, type RawServerDefault } from 'fastify';
+import {
+  fastify,
+  LogController,
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type RawServerDefault,
+  type RouteOptions,
+} from 'fastify';
 import { Type, type Static } from '@sinclair/typebox';
 import {
   nowNs,
@@ -104,7 +109,7 @@ const Status = Type.Object({ status: Type.String() });
 
 /** Makes the server; further routes can be added before it listens. Must be called on the data thread, whose CPU time
  *  /counters tells. */
-export async function createHttp(o: HttpOptions): Promise<ServiceHttp> {
+export function createHttp(o: HttpOptions): ServiceHttp {
   const loggerInstance: FastifyBaseLogger = o.log;
   const app: ServiceHttp = fastify({
     loggerInstance,
@@ -116,10 +121,7 @@ export async function createHttp(o: HttpOptions): Promise<ServiceHttp> {
   limitListening(app.server);
   app.addHook('onRoute', answerHeadAtOnce);
   addGate(app, o);
-  await app.register(swagger, {
-    openapi: { info: { title: `grantline ${o.name}`, description: 'Grantline testbed', version: '0.1.0' } },
-  });
-  await app.register(swaggerUi, { routePrefix: DOCUMENTATION });
+  addDocumentation(app, o.name);
   addHealth(app, o);
   addCounters(app, o);
   app.get('/dump', { schema: { summary: 'Rings, queues and state', response: { 200: Type.Unknown() } } }, () =>
@@ -164,6 +166,40 @@ function addGate(app: ServiceHttp, { listen, names, key, name }: HttpOptions): v
     if (isOpen || request.is404 || isBearer(authorization, key)) return done();
     turnAway(401, `this call needs ${keyName}`);
   });
+}
+
+/** Pages that show all routes. They are made when somebody first looks: few do, and they would be a part of each start. */
+function addDocumentation(app: ServiceHttp, name: string): void {
+  const routes: RouteOptions[] = [];
+  let pages: Promise<FastifyInstance> | null = null;
+  const show = { schema: { hide: true } };
+  for (const url of [DOCUMENTATION, `${DOCUMENTATION}/*`])
+    app.get(url, show, async (request, reply) => {
+      pages ??= documentationOf(name, routes);
+      const shown = await pages;
+      reply.hijack();
+      shown.routing(request.raw, reply.raw);
+    });
+  app.addHook('onRoute', (route) => void routes.push(route));
+}
+
+async function documentationOf(name: string, routes: readonly RouteOptions[]): Promise<FastifyInstance> {
+  const [{ default: swagger }, { default: swaggerUi }] = await Promise.all([
+    import('@fastify/swagger'),
+    import('@fastify/swagger-ui'),
+  ]);
+  const pages = fastify();
+  pages.addHook('onRoute', answerHeadAtOnce);
+  // Shown, and never called.
+  pages.setValidatorCompiler(() => () => true).setSerializerCompiler(() => JSON.stringify);
+  await pages.register(swagger, {
+    openapi: { info: { title: `grantline ${name}`, description: 'Grantline testbed', version: '0.1.0' } },
+  });
+  await pages.register(swaggerUi, { routePrefix: DOCUMENTATION });
+  for (const { method, url, schema } of routes)
+    if (method !== 'HEAD') pages.route({ method, url, ...(schema && { schema }), handler: () => null });
+  await pages.ready();
+  return pages;
 }
 
 function addHealth(app: ServiceHttp, o: HttpOptions): void {

@@ -110,14 +110,18 @@ export class Lifeline {
 }
 
 /** What every main does the same way: bad input is one line and exit code 2, our own fault is a logged stack and 1.
- *  Afterwards the process lives as long as what main started.
+ *  Afterwards the process lives as long as what main started. One that has nothing to do before main is through has failed, too.
+ *  Started programs do not await this: joined in CommonJS they cannot (tools/started-form.mjs).
  *  @param kind names the service in the one line */
 export async function runMain(kind: ServiceKind, main: () => Promise<void> | void): Promise<void> {
   const end = (err: unknown): void => void report(kind, err);
   process.once('uncaughtException', end);
   process.once('unhandledRejection', end);
+  const onIdle = (): void => end(new Error('it waits for what can never come'));
+  process.once('beforeExit', onIdle);
   try {
     await main();
+    process.off('beforeExit', onIdle);
   } catch (err) {
     await report(kind, err);
   }

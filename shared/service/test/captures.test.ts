@@ -13,7 +13,7 @@ const KEY = 'a'.repeat(64);
 async function bed(t: Test, key = KEY) {
   const space = new AddressSpace(256 << 20);
   const counters = new CounterFile(space, makeMemory('test', COUNTER_FILE_BYTES));
-  const http = await createHttp({
+  const http = createHttp({
     ...{ name: 'test', domain: 'guest1', log: quiet, counterFile: counters },
     ...{ ready: () => true, dump: () => ({}), listen: { host: '127.0.0.1', port: 0 }, names: [], key },
   });

@@ -15,10 +15,10 @@ interface Bed {
   state: { ready: boolean; resets: number };
 }
 
-async function bed(t: Test): Promise<Bed> {
+function bed(t: Test): Bed {
   const file = new CounterFile(new AddressSpace(1 << 20), makeMemory('test', COUNTER_FILE_BYTES));
   const state = { ready: false, resets: 0 };
-  const app = await createHttp({
+  const app = createHttp({
     name: 'test',
     domain: 'guest1',
     log: quiet,
@@ -35,7 +35,7 @@ async function bed(t: Test): Promise<Bed> {
 }
 
 t.test('ready is 503 until the service is ready; live always answers', async (t) => {
-  const { app, state } = await bed(t);
+  const { app, state } = bed(t);
   t.equal((await app.inject('/health/ready')).statusCode, 503);
   t.equal((await app.inject('/health/live')).statusCode, 200);
   state.ready = true;
@@ -45,7 +45,7 @@ t.test('ready is 503 until the service is ready; live always answers', async (t)
 });
 
 t.test('counters are told by block, with CPU time and memory, and can be reset', async (t) => {
-  const { app, file, state } = await bed(t);
+  const { app, file, state } = bed(t);
   const block = file.block(NIC_QUEUE_COUNTERS, { queue: 'vif1.0' });
   block.v[0] = 5;
   block.commit();
@@ -62,12 +62,12 @@ t.test('counters are told by block, with CPU time and memory, and can be reset',
 });
 
 t.test('dump is whatever the service tells', async (t) => {
-  const { app } = await bed(t);
+  const { app } = bed(t);
   t.same((await app.inject({ url: '/dump', headers: withKey })).json(), { rings: [1, 2] });
 });
 
 t.test('the OpenAPI page names every route, also those that a service adds', async (t) => {
-  const { app } = await bed(t);
+  const { app } = bed(t);
   app.get('/load', { schema: { summary: 'own route' } }, () => ({}));
   await app.ready();
   const doc = (await app.inject('/documentation/json')).json<{ paths: Record<string, unknown> }>();
@@ -79,7 +79,7 @@ t.test('the OpenAPI page names every route, also those that a service adds', asy
 t.test(
   'what changes or reveals something needs the key, on every route that does not say it is open; figures and health do not',
   async (t) => {
-    const { app, state } = await bed(t);
+    const { app, state } = bed(t);
     // Routes as a service adds them, which say nothing of keys.
     app.get('/recorded', { schema: { summary: 'own route' } }, () => 'frames');
     app.post('/send', { schema: { summary: 'own route' } }, () => ({}));
@@ -109,7 +109,7 @@ t.test(
 t.test(
   'a request under a name that is none of the server is 421, one of a page of another site 403, also with the key',
   async (t) => {
-    const { app } = await bed(t);
+    const { app } = bed(t);
     const status = async (headers: Record<string, string>, url = '/dump'): Promise<number> =>
       (await app.inject({ url, headers: { ...withKey, ...headers } })).statusCode;
     for (const host of [
@@ -147,19 +147,19 @@ t.test(
 );
 
 t.test('it listens on a free port and tells the URL; a port in use is a usage error of one line', async (t) => {
-  const { app } = await bed(t);
+  const { app } = bed(t);
   const url = await listenHttp(app, { host: '127.0.0.1', port: 0 });
   t.equal((await fetch(`${url}/health/live`)).status, 200);
   const busy = createServer().listen(0, '127.0.0.1');
   t.teardown(() => busy.close());
   await new Promise((resolve) => busy.once('listening', resolve));
   const port = (busy.address() as { port: number }).port;
-  const { app: second } = await bed(t);
+  const { app: second } = bed(t);
   await t.rejects(
     listenHttp(second, { host: '127.0.0.1', port }),
     new UsageError(`127.0.0.1:${port} is in use: stop what listens there, or set GRANTLINE_HTTP`),
   );
-  const { app: third } = await bed(t);
+  const { app: third } = bed(t);
   await t.rejects(
     listenHttp(third, { host: '192.0.2.1', port: 0 }),
     /set GRANTLINE_HTTP to an address of this machine/,
@@ -169,7 +169,7 @@ t.test('it listens on a free port and tells the URL; a port in use is a usage er
 t.test(
   'H35: no request of a service costs more than it may: bodies, headers, parts and requests without end',
   async (t) => {
-    const { app } = await bed(t);
+    const { app } = bed(t);
     app.post('/send', { schema: { summary: 'own route' } }, () => ({}));
     const url = new URL(await listenHttp(app, { host: '127.0.0.1', port: 0 }));
     /** What the server says to that, until it closes; it may close while we still write. */
@@ -212,7 +212,7 @@ t.test(
 );
 
 t.test('H35: a service that listens on localhost has one server, the limited one', async (t) => {
-  const { app } = await bed(t);
+  const { app } = bed(t);
   const url = await listenHttp(app, { host: 'localhost', port: 0 });
   t.equal(app.addresses().length, 1);
   t.equal((await fetch(`${url}/health/live`)).status, 200);

@@ -24,10 +24,10 @@ import { parsePage } from '@grantline/observe/testkit';
 const dir = testDir();
 t.teardown(() => rmSync(dir, { recursive: true }));
 
-async function service(domain: string, gauges: () => Reading[] = () => []) {
+function service(domain: string, gauges: () => Reading[] = () => []) {
   const file = new CounterFile(new AddressSpace(1 << 20), makeMemory('test', COUNTER_FILE_BYTES));
   const ready = (): boolean => true;
-  const app = await createHttp({
+  const app = createHttp({
     name: 'test',
     domain,
     log: quiet,
@@ -45,7 +45,7 @@ async function service(domain: string, gauges: () => Reading[] = () => []) {
 }
 
 t.test('counters in base units with their labels and the domain; blocks made later appear', async (t) => {
-  const { app, file, page } = await service('hypervisor');
+  const { app, file, page } = service('hypervisor');
   const calls = file.block(HYPERCALL_COUNTERS, { domain: '1000' });
   calls.v[HYPERCALL_COUNTERS.names.indexOf('transportNs')] = 2.5e9;
   calls.v[HYPERCALL_COUNTERS.names.indexOf('copyOps')] = 4;
@@ -76,7 +76,7 @@ t.test('counters in base units with their labels and the domain; blocks made lat
 });
 
 t.test('all that can occur is there with 0 as soon as a block is: reasons, ops, buckets', async (t) => {
-  const { file, page } = await service('guest1');
+  const { file, page } = service('guest1');
   file.block(NETBACK_COUNTERS, { vif: 'vif1.0' });
   file.block(APP_COUNTERS, { vif: 'vif1.0' });
   file.block(LATENCY, { vif: 'vif1.0' });
@@ -97,7 +97,7 @@ t.test('all that can occur is there with 0 as soon as a block is: reasons, ops, 
 });
 
 t.test('a page only grows: a reset of a run does not show in it, whoever resets', async (t) => {
-  const { file, page, reset } = await service('guest1');
+  const { file, page, reset } = service('guest1');
   const app = file.block(APP_COUNTERS, { vif: 'vif1.0' });
   const latency = file.block(LATENCY, { vif: 'vif1.0' });
   let before = await page();
@@ -126,7 +126,7 @@ t.test('a page only grows: a reset of a run does not show in it, whoever resets'
 
 t.test('what the service reads besides is asked at each scrape; series of the same labels add up', async (t) => {
   let used = 3;
-  const { file, page } = await service('driver-domain', () => [
+  const { file, page } = service('driver-domain', () => [
     { family: 'grantline_ring_slots_used', labels: { vif: 'vif1.0', queue: 'nic', direction: 'rx' }, value: used },
     { family: 'grantline_domain_up', labels: { domain: 'guest2' }, value: 1 },
   ]);

@@ -54,6 +54,12 @@ t.test('a fault of our own is exit code 1 with its stack in the log, also when i
   }
 });
 
+t.test('a start that waits for what can never come is such a fault', async (t) => {
+  const run = new Run(t, 'never');
+  t.equal((await run.ended).code, 1);
+  t.equal(run.err, 'grantline guest: failed: it waits for what can never come\n');
+});
+
 t.test('a signal undoes all, last step first; a step that fails does not stop the others', async (t) => {
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     const run = new Run(t, 'stop');

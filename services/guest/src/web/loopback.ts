@@ -12,8 +12,9 @@ if (process.send === undefined) {
 endWithChannel();
 const core = Number(process.env['GRANTLINE_CORE'] ?? NaN);
 if (Number.isInteger(core)) pinToCore(core);
-const { server } = await makeWebApp({ name: 'loopback', onAnswer: () => {} });
-server.listen(0, '127.0.0.1', () => process.send?.({ port: (server.address() as AddressInfo).port }));
+void makeWebApp({ name: 'loopback', onAnswer: () => {} }).then(({ server }) =>
+  server.listen(0, '127.0.0.1', () => process.send?.({ port: (server.address() as AddressInfo).port })),
+);
 process.on('message', () => {
   const { user, system } = process.cpuUsage();
   process.send?.({ cpuNs: (user + system) * 1000, atNs: Number(process.hrtime.bigint()) });

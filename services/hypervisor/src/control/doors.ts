@@ -42,7 +42,7 @@ export class Doors {
       (name, fd) => this.o.places.show(name, fd),
     );
     files.openSocket(files.sharedSocket);
-    const http = await createHttp({
+    const http = createHttp({
       ...this.o.http,
       listen,
       name: 'hypervisor',

@@ -20,12 +20,22 @@ export function buildInfo(): BuildInfo & Record<string, string> {
   return { ...known };
 }
 
+/** @param module a module's URL @returns the nearest directory above it that holds `name`: a module may lie where tsc put it, or be
+ *  part of the started form (tools/started-form.mjs). @throws Error when there is none */
+export function above(module: string, name: string): string {
+  let dir = dirname(fileURLToPath(module));
+  while (!existsSync(join(dir, name))) {
+    if (dirname(dir) === dir) throw new Error(`nothing above ${module} holds ${name}`);
+    dir = dirname(dir);
+  }
+  return dir;
+}
+
 function findOut(): BuildInfo {
-  // dist/src/process/ → the package, shared/base of the repository.
-  const base = join(dirname(fileURLToPath(import.meta.url)), '../../..');
+  const repository = above(import.meta.url, 'package-lock.json');
   return {
-    version: versionOf(join(base, 'package.json')),
-    revision: revisionOf(join(base, '../../.git')) ?? (process.env['GRANTLINE_REVISION'] || 'unknown').slice(0, 40),
+    version: versionOf(join(repository, 'package.json')),
+    revision: revisionOf(join(repository, '.git')) ?? (process.env['GRANTLINE_REVISION'] || 'unknown').slice(0, 40),
     node: process.versions.node,
   };
 }

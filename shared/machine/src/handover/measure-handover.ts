@@ -2,7 +2,9 @@
  *  lie near each other or far apart, and that changes while it runs; each rate of a testbed that uses both is a rate beside these
  *  figures (docs/adr/0024). */
 import { closeSync } from 'node:fs';
+import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
+import { above } from '@grantline/base';
 import { makePipe } from '../mem/libc.js';
 import { makeMemory } from '../mem/memory-file.js';
 
@@ -41,7 +43,8 @@ export type Work = 'alone' | 'produce' | 'consume' | 'call' | 'answer' | 'sleep'
  *  cannot run on its core. */
 export type Told = number[] | null;
 
-const THREAD = new URL('./handover-thread.js', import.meta.url);
+/** By its path from the root of all code: whoever has this file joined to his own has the thread's beside. */
+const THREAD = 'shared/machine/dist/src/handover/handover-thread.js';
 /** The threads give each other up long before. */
 const LIMIT_MS = 10_000;
 
@@ -49,7 +52,7 @@ class Thread {
   private readonly worker: Worker;
 
   constructor(data: ThreadData) {
-    this.worker = new Worker(THREAD, { workerData: data, execArgv: [] });
+    this.worker = new Worker(join(above(import.meta.url, 'services'), THREAD), { workerData: data, execArgv: [] });
   }
 
   /** The next that it tells. @throws Error when it ends or says nothing */

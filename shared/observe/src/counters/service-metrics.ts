@@ -83,8 +83,9 @@ class Page<F extends string> {
 
   /** Families in the order in which they are declared. */
   async text(): Promise<string> {
-    // With the first page: what shows none, as most commands, is not to wait for it.
-    const { Registry } = await import('prom-client');
+    // With the first page: what shows none, as most commands, is not to wait for it. By its default: the started form has no names of
+    // a CommonJS package that is loaded late.
+    const { Registry } = (await import('prom-client')).default;
     const registry = new Registry();
     for (const name of Object.keys(this.families) as F[]) {
       const samples = this.samples.get(name);
