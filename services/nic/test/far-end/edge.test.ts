@@ -18,6 +18,7 @@ import { Edge } from '../../src/far-end/control/edge.js';
 class Inner {
   /** What the guest has sent and nobody has read. */
   waiting = Buffer.alloc(0);
+  loan: Uint8Array | null = null;
   ended = false;
   /** What the guest still takes. */
   room = Infinity;
@@ -27,10 +28,13 @@ class Inner {
   get readable(): number {
     return this.waiting.length;
   }
-  read(target: Uint8Array): number {
-    const n = this.waiting.copy(target);
-    this.waiting = this.waiting.subarray(n);
-    return n;
+  lend(most: number): Uint8Array | null {
+    if (this.loan !== null || this.waiting.length === 0) return null;
+    return (this.loan = this.waiting.subarray(0, most));
+  }
+  endLoan(): void {
+    this.waiting = this.waiting.subarray(this.loan!.length);
+    this.loan = null;
   }
   write(source: Uint8Array, at = 0): number {
     const n = Math.min(source.length - at, this.room);
