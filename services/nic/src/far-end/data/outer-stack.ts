@@ -4,7 +4,7 @@
 import { nowNs } from '@grantline/base';
 import { slots, NIC_CPU, type Mem, type PrivateMemory, type CounterBlock, type Laps } from '@grantline/machine';
 import { CABLE_COUNTERS } from '@grantline/observe';
-import { tcpAt, ETH_MIN_FRAME, PacketCutter } from '@grantline/frames';
+import { tcpAt, ETH_BYTES, ETH_MIN_FRAME, PacketCutter } from '@grantline/frames';
 import { NetStack, RX_CHECKSUM_BLANK, type HostAddress, type NetLink, type Secret } from '@grantline/tcpip';
 import type { Cable } from './cable.js';
 import { BURST_FRAMES } from '../../hardware/data/nic.js';
@@ -101,9 +101,10 @@ export class OuterStack implements Station, NetLink {
   }
 
   /** A packet that the NIC would only cut and sum for the coalescer to join it again and sum it once more. */
-  wholePacket(at: number, bytes: number, _l4: number, _header: number, mss: number): void {
+  wholePacket(at: number, bytes: number, _l4: number, header: number, mss: number): void {
     this.frame(at, bytes, 0, 0);
-    this.gso[this.frames - 1] = mss;
+    // Of segments that are longer than our frames none is taken: the stack finds it too long.
+    this.gso[this.frames - 1] = header + mss > ETH_BYTES + MTU ? 0 : mss;
   }
 
   /** The stack works on what has come; its answers wait for the next poll. */
