@@ -125,6 +125,7 @@ t.test('a client that never reads the end of its answer does not hold it for eve
   await over;
   t.same([inner.calls, why], [['abort'], ['stalled']]);
   t.same([budget.connections, budget.bytes], [0, 0], 'and nothing of it is left in the books');
+  await until(() => inner.loan === null);
 });
 
 t.test('a client that goes without an end, or with something unread, is a reset for the guest', async (t) => {
@@ -135,7 +136,25 @@ t.test('a client that goes without an end, or with something unread, is a reset 
   client.resetAndDestroy();
   await over;
   t.same(inner.calls, ['abort']);
+  await until(() => inner.loan === null);
 });
+
+t.test(
+  'a guest that goes in the middle of a write: what the kernel may still read is given back only then',
+  async (t) => {
+    const { client, relay, inner, over } = await relayed(t);
+    client.pause();
+    inner.waiting = Buffer.alloc(32 << 20);
+    relay.onReadable();
+    for (let i = 0; i < 50; i++) await new Promise(setImmediate);
+    t.ok(inner.loan, 'a write is under way');
+    relay.abort();
+    await over;
+    t.ok(inner.loan, 'still');
+    await until(() => inner.loan === null);
+    t.same(inner.calls, ['abort']);
+  },
+);
 
 t.test('a guest that does not read holds the client; its half-close comes behind all that it wrote', async (t) => {
   const { client, relay, inner } = await relayed(t);

@@ -88,7 +88,11 @@ t.test('lent bytes stay as they are until the loan ends, whatever becomes of the
       const isNext = (bytes: Uint8Array): boolean => bytes.every((b, i) => b === byte(got + i));
       for (const { do: what, n } of steps) {
         if (what === 'append' && ring.ensure(ring.used + n)) {
-          ring.append(Uint8Array.from({ length: n }, (_, i) => byte(put + i)), 0, n);
+          ring.append(
+            Uint8Array.from({ length: n }, (_, i) => byte(put + i)),
+            0,
+            n,
+          );
           put += n;
         } else if (what === 'lend') {
           const wasLent = ring.isLent;
