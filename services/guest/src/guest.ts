@@ -61,6 +61,8 @@ export async function runGuest(): Promise<void> {
   service.add({
     poller: net,
     dueUs: () => net.dueUs(),
+    // A turn makes a megabyte of bodies: a slice of the data path's, or a sleep of its own, between two of them would be all that they wait for.
+    sockets: () => web.awaitsTurn,
     between: () => (web.connections > 0 ? cpu.application : CPU_CONTROL),
     dump: { net: () => ({ ...net.describe(), connections: web.connections }) },
     stop: () => web.close(),

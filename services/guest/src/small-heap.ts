@@ -5,3 +5,6 @@
 import { setFlagsFromString } from 'node:v8';
 
 setFlagsFromString('--semi-space-growth-factor=1');
+// Bodies are 64 KiB buffers outside of V8's heap, of which V8 begins to mark in steps every few dozen megabytes, and then each new buffer is
+// charged a step: an upload cost up to twice the CPU time (docs/adr/0026).
+setFlagsFromString('--no-incremental-marking');

@@ -1,4 +1,5 @@
 /** The NIC and the cable into it, as a service. README.md */
+import { setFlagsFromString } from 'node:v8';
 import { NIC_CPU, standBehind, setTimerSlackNs, LATENCY } from '@grantline/machine';
 import { DMA_TABLE_BYTES } from '@grantline/xen';
 import { PAGE_SIZE } from '@grantline/base';
@@ -34,6 +35,9 @@ import { Sink } from './far-end/data/sink.js';
 const SPACE_BYTES = 640 << 20;
 /** Timed sleeps end within a microsecond of what was asked: a wake-up 50 us late is 40 full frames at 10 Gb/s. */
 const TIMER_SLACK_NS = 1000;
+
+// What clients of the edge send comes in buffers outside of V8's heap: marking in steps is paid for with each of them (docs/adr/0026).
+setFlagsFromString('--no-incremental-marking');
 
 void runMain('nic', async () => {
   const s = await startService({

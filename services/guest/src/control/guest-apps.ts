@@ -23,6 +23,11 @@ export class GuestApps {
   connections = 0;
   private web: WebApp | null = null;
 
+  /** The web application has work for the event loop's next turn, and nothing to wait for. */
+  get awaitsTurn(): boolean {
+    return this.web?.turns.waiting ?? false;
+  }
+
   /** @param name who answers, by HTTP */
   async serve(stack: NetStack, name: string, counters: AppCounters, answers: CounterBlock): Promise<void> {
     const web = await makeWebApp({ name, onAnswer: (status) => countAnswer(answers, status) });

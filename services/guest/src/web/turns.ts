@@ -30,6 +30,11 @@ export class WorkTurns {
   private lanes: Lane[] = [];
   private readonly onTurn = (): void => this.next();
 
+  /** Work waits for the event loop's next turn. */
+  get waiting(): boolean {
+    return this.lanes.length > 0;
+  }
+
   /** A new lane. */
   lane(): Lane {
     return new Lane(this);

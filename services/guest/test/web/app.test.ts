@@ -10,6 +10,7 @@ import { WebSocket } from 'ws';
 import { PATTERN_CHUNK, patternBody, patternChunk, PATTERN_PERIOD } from '@grantline/measure';
 import { makeWebApp, type WebAppOptions } from '../../src/web/app.js';
 import { PatternStream } from '../../src/web/routes.js';
+import { WorkTurns } from '../../src/web/turns.js';
 
 /** Checks a body that comes in chunks. */
 class PatternReader {
@@ -290,6 +291,16 @@ t.test('a body in pieces of one byte takes no more than its share of a turn, how
   for (const [i, { body }] of bodies.entries()) t.ok(body.equals(patternBody(i + 1, 4000)));
   t.ok(pieces.total > 12_000 && pieces.most <= 520, `${pieces.most} pieces in a turn, of ${pieces.total}`);
   t.ok(s.app.turns.full > 10);
+});
+
+t.test('whoever runs the event loop can ask whether work waits for its next turn', async (t) => {
+  const turns = new WorkTurns();
+  const lanes = [turns.lane(), turns.lane()];
+  let done = 0;
+  for (const lane of lanes) lane.run(1 << 20, () => done++);
+  t.same([done, turns.waiting], [1, true], 'the second is over what a turn does');
+  while (turns.waiting) await new Promise(setImmediate);
+  t.equal(done, 2);
 });
 
 t.test('thousands of requests in one segment are answered in order, some in each turn', async (t) => {

@@ -18,6 +18,7 @@ import { Edge } from '../../src/far-end/control/edge.js';
 class Inner {
   /** What the guest has sent and nobody has read. */
   waiting = Buffer.alloc(0);
+  loan: Uint8Array | null = null;
   ended = false;
   /** What the guest still takes. */
   room = Infinity;
@@ -27,10 +28,13 @@ class Inner {
   get readable(): number {
     return this.waiting.length;
   }
-  read(target: Uint8Array): number {
-    const n = this.waiting.copy(target);
-    this.waiting = this.waiting.subarray(n);
-    return n;
+  lend(most: number): Uint8Array | null {
+    if (this.loan !== null || this.waiting.length === 0) return null;
+    return (this.loan = this.waiting.subarray(0, most));
+  }
+  endLoan(): void {
+    this.waiting = this.waiting.subarray(this.loan!.length);
+    this.loan = null;
   }
   write(source: Uint8Array, at = 0): number {
     const n = Math.min(source.length - at, this.room);
@@ -121,6 +125,7 @@ t.test('a client that never reads the end of its answer does not hold it for eve
   await over;
   t.same([inner.calls, why], [['abort'], ['stalled']]);
   t.same([budget.connections, budget.bytes], [0, 0], 'and nothing of it is left in the books');
+  await until(() => inner.loan === null);
 });
 
 t.test('a client that goes without an end, or with something unread, is a reset for the guest', async (t) => {
@@ -131,7 +136,25 @@ t.test('a client that goes without an end, or with something unread, is a reset 
   client.resetAndDestroy();
   await over;
   t.same(inner.calls, ['abort']);
+  await until(() => inner.loan === null);
 });
+
+t.test(
+  'a guest that goes in the middle of a write: what the kernel may still read is given back only then',
+  async (t) => {
+    const { client, relay, inner, over } = await relayed(t);
+    client.pause();
+    inner.waiting = Buffer.alloc(32 << 20);
+    relay.onReadable();
+    for (let i = 0; i < 50; i++) await new Promise(setImmediate);
+    t.ok(inner.loan, 'a write is under way');
+    relay.abort();
+    await over;
+    t.ok(inner.loan, 'still');
+    await until(() => inner.loan === null);
+    t.same(inner.calls, ['abort']);
+  },
+);
 
 t.test('a guest that does not read holds the client; its half-close comes behind all that it wrote', async (t) => {
   const { client, relay, inner } = await relayed(t);

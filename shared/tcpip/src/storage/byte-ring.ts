@@ -122,6 +122,11 @@ export class ByteRing {
   private head = 0;
   /** Bytes from the first one on that growing must take along; not less than used. */
   private extent = 0;
+  /** Bytes at the beginning of the content that somebody reads where they lie. */
+  private lent = 0;
+  /** A block that is no longer the ring's, but in which lent bytes lie; -1: none. */
+  private keptBase = -1;
+  private keptOrder = 0;
 
   /** @param limit most bytes, a power of two */
   constructor(mem: Mem, arena: Arena, limit: number) {
@@ -147,13 +152,23 @@ export class ByteRing {
     if (base < 0) return false;
     if (this.size > 0) {
       this.copyOut(0, base, this.extent);
-      this.arena.free(this.base, this.order);
+      this.leaveBlock();
     }
     this.base = base;
     this.order = order;
     this.size = 1 << (order + ARENA_SHIFT);
     this.head = 0;
     return true;
+  }
+
+  /** The block goes back, or stays for as long as somebody reads in it. */
+  private leaveBlock(): void {
+    if (this.lent > 0 && this.keptBase < 0) {
+      this.keptBase = this.base;
+      this.keptOrder = this.order;
+    } else {
+      this.arena.free(this.base, this.order);
+    }
   }
 
   /** Copies from the shared memory to `ahead` bytes beyond the first byte; there must be room. */
@@ -203,8 +218,33 @@ export class ByteRing {
     }
   }
 
+  /** Lends up to so many bytes of the content's beginning, in one piece: they stay where they are, and unchanged, until `endLoan`,
+   *  also when the ring is moved or released meanwhile. One loan at a time, and nothing is taken during it.
+   *  @returns a view of them, or null when there are none */
+  lend(most: number): Uint8Array | null {
+    const bytes = Math.min(most, this.used, this.size - this.head);
+    if (this.isLent || bytes <= 0) return null;
+    this.lent = bytes;
+    const at = this.base + this.head;
+    return this.mem.u8.subarray(at, at + bytes);
+  }
+
+  get isLent(): boolean {
+    return this.lent > 0 || this.keptBase >= 0;
+  }
+
+  /** What was lent is done with, and forgotten. */
+  endLoan(): void {
+    const { lent } = this;
+    this.lent = 0;
+    if (this.keptBase >= 0) this.arena.free(this.keptBase, this.keptOrder);
+    this.keptBase = -1;
+    if (lent > 0) this.drop(lent);
+  }
+
   /** Takes up to so many bytes out of the content's beginning. @returns how many that was */
   take(target: Uint8Array, to: number, most: number): number {
+    if (this.isLent) throw new Error('bytes of this ring are lent');
     const bytes = Math.min(most, this.used, target.length - to);
     if (bytes <= 0) return 0;
     const u8 = this.mem.u8;
@@ -221,6 +261,8 @@ export class ByteRing {
     this.head = (this.head + bytes) & (this.size - 1);
     this.used -= bytes;
     this.extent -= bytes;
+    // An empty ring begins at its beginning: the same memory stays in the cache, and more of it is one piece.
+    if (this.extent === 0) this.head = 0;
   }
 
   /** Forgets what lies beyond the content. */
@@ -236,7 +278,8 @@ export class ByteRing {
 
   /** Gives the memory back, with what is in it. */
   release(): void {
-    if (this.size > 0) this.arena.free(this.base, this.order);
+    if (this.size > 0) this.leaveBlock();
+    this.lent = 0;
     this.base = -1;
     this.size = 0;
     this.head = 0;

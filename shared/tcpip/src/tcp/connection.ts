@@ -75,13 +75,32 @@ export class Connection {
   read(target: Uint8Array, at = 0, most = target.length - at): number {
     const { tcb } = this;
     const bytes = tcb.rx.take(target, at, most);
-    if (tcb.state === CLOSED) tcb.rx.shrink();
-    if (bytes > 0 && tcb.state >= ESTABLISHED && !tcb.rcvDone && windowUpdateDue(tcb)) {
+    if (bytes > 0 || tcb.state === CLOSED) this.wasRead();
+    return bytes;
+  }
+
+  /** Lends received bytes where they lie, for a reader that would only copy them on: they count as unread, so they hold the peer
+   *  back, until `endLoan`, which may also come after the connection's end. One loan at a time; no `read` during it.
+   *  @returns a view of up to `most` bytes; null when there are none */
+  lend(most: number): Uint8Array | null {
+    return this.tcb.rx.lend(most);
+  }
+
+  /** Nobody looks at the lent bytes any more: they have been read. */
+  endLoan(): void {
+    this.tcb.rx.endLoan();
+    this.wasRead();
+  }
+
+  private wasRead(): void {
+    const { tcb } = this;
+    if (tcb.state === CLOSED) {
+      tcb.rx.shrink();
+    } else if (tcb.state >= ESTABLISHED && !tcb.rcvDone && windowUpdateDue(tcb)) {
       tcb.ackNow = true;
       tcb.tcp.markDirty(tcb);
       tcb.tcp.kick();
     }
-    return bytes;
   }
 
   /** Copies bytes into the send buffer. @returns how many had room; when not all, onWritable tells when to go on */

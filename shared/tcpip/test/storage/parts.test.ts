@@ -68,6 +68,72 @@ t.test('a ring keeps its content while it wraps and grows, also what lies beyond
   t.end();
 });
 
+t.test('lent bytes stay as they are until the loan ends, whatever becomes of the ring, and nothing is lost', (t) => {
+  const step = fc.oneof(
+    fc.record({ do: fc.constant('append' as const), n: fc.integer({ min: 1, max: 6000 }) }),
+    fc.record({ do: fc.constant('lend' as const), n: fc.integer({ min: 1, max: 9000 }) }),
+    fc.record({ do: fc.constantFrom('end' as const, 'shrink' as const, 'take' as const), n: fc.nat(9000) }),
+    fc.record({ do: fc.constant('fill' as const), n: fc.nat(2) }),
+  );
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 120, size: 'max' }), fc.boolean(), (steps, releases) => {
+      const mem = memOver(new ArrayBuffer(1 << 20));
+      const arena = new Arena(1 << 16, 1 << 18);
+      const ring = new ByteRing(mem, arena, 1 << 16);
+      const others: [number, number][] = [];
+      let put = 0;
+      let got = 0;
+      let loan: Uint8Array | null = null;
+      const byte = (i: number): number => (i * 7 + (i >> 8)) & 255;
+      const isNext = (bytes: Uint8Array): boolean => bytes.every((b, i) => b === byte(got + i));
+      for (const { do: what, n } of steps) {
+        if (what === 'append' && ring.ensure(ring.used + n)) {
+          ring.append(
+            Uint8Array.from({ length: n }, (_, i) => byte(put + i)),
+            0,
+            n,
+          );
+          put += n;
+        } else if (what === 'lend') {
+          const wasLent = ring.isLent;
+          const view = ring.lend(n);
+          if (view !== null && (wasLent || view.length > n)) return false;
+          loan ??= view;
+        } else if (what === 'end' && loan !== null) {
+          if (!isNext(loan)) return false;
+          got += loan.length;
+          loan = null;
+          ring.endLoan();
+        } else if (what === 'take' && loan === null) {
+          const out = new Uint8Array(n);
+          const bytes = ring.take(out, 0, n);
+          if (!isNext(out.subarray(0, bytes))) return false;
+          got += bytes;
+        } else if (what === 'shrink') {
+          ring.shrink();
+        } else if (what === 'fill') {
+          // Others write over whatever memory is free.
+          const at = arena.alloc(n);
+          if (at >= 0) {
+            mem.u8.fill(0xee, at, at + (4096 << n));
+            others.push([at, n]);
+            if (others.length > 8) arena.free(...others.shift()!);
+          }
+        }
+        if (ring.used !== put - got || (loan !== null && !isNext(loan))) return false;
+      }
+      if (releases) ring.release();
+      if (loan !== null && !isNext(loan)) return false;
+      if (loan !== null) ring.endLoan();
+      ring.release();
+      for (const [at, order] of others) arena.free(at, order);
+      return arena.used === 0 && !ring.isLent;
+    }),
+    { seed: 1, numRuns: 300 },
+  );
+  t.end();
+});
+
 t.test('ranges behave as a set of numbers does, also across the wrap', (t) => {
   fc.assert(
     fc.property(

@@ -31,8 +31,10 @@ export class EdgeRelay implements ConnectionEvents, Spender {
   /** What the inner side had no room for yet. */
   private unsent: Buffer | null = null;
   private unsentAt = 0;
-  /** Bytes of the write that the client's socket has not taken yet; 0: none is under way. */
+  /** Bytes of the write that the client's socket has not taken yet, where the stack has received them; 0: none is under way. */
   private writing = 0;
+  /** Whose they are: also when the connection is over already, since the kernel may still read them. */
+  private lender: Connection | null = null;
   /** Bytes written since the event loop last had its turn between two writes. */
   private turnBytes = 0;
   private waitsForTurn = false;
@@ -157,19 +159,20 @@ export class EdgeRelay implements ConnectionEvents, Spender {
     this.connection?.shutdown();
   }
 
-  /** One write at a time, of no more than this connection's share: what a client does not take stays with the guest. */
+  /** One write at a time, of no more than this connection's share: what a client does not take stays with the guest. The kernel
+   *  copies it from where the stack has received it. */
   private pull(): void {
     const { connection, socket } = this;
-    if (connection === null || this.writing > 0 || this.waitsForTurn) return;
+    if (connection === null || this.lender !== null || this.waitsForTurn) return;
     if (connection.readable > 0) {
       if (this.turnBytes >= TURN_BYTES) return this.waitForTurn();
-      const bytes = Math.min(connection.readable, this.host.budget.share());
-      const chunk = bytes < 4096 ? Buffer.allocUnsafe(bytes) : Buffer.allocUnsafeSlow(bytes);
-      connection.read(chunk);
-      this.writing = bytes;
-      this.turnBytes += bytes;
-      this.host.budget.hold(bytes);
-      socket.write(chunk, this.onTaken);
+      const bytes = connection.lend(this.host.budget.share());
+      if (bytes === null) return;
+      this.lender = connection;
+      this.writing = bytes.length;
+      this.turnBytes += bytes.length;
+      this.host.budget.hold(bytes.length);
+      socket.write(bytes, this.onTaken);
       return;
     }
     if (connection.ended && !socket.writableEnded) socket.end();
@@ -189,9 +192,11 @@ export class EdgeRelay implements ConnectionEvents, Spender {
   private taken(error?: Error | null): void {
     this.host.budget.hold(-this.writing);
     this.writing = 0;
+    this.host.tick();
+    this.lender?.endLoan();
+    this.lender = null;
     if (error || this.over) return;
     this.moved();
-    this.host.tick();
     this.pull();
   }
 

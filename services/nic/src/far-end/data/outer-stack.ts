@@ -4,8 +4,8 @@
 import { nowNs } from '@grantline/base';
 import { slots, NIC_CPU, type Mem, type PrivateMemory, type CounterBlock, type Laps } from '@grantline/machine';
 import { CABLE_COUNTERS } from '@grantline/observe';
-import { tcpAt, ETH_MIN_FRAME, PacketCutter } from '@grantline/frames';
-import { NetStack, type HostAddress, type NetLink, type Secret } from '@grantline/tcpip';
+import { tcpAt, ETH_BYTES, ETH_MIN_FRAME, PacketCutter } from '@grantline/frames';
+import { NetStack, RX_CHECKSUM_BLANK, type HostAddress, type NetLink, type Secret } from '@grantline/tcpip';
 import type { Cable } from './cable.js';
 import { BURST_FRAMES } from '../../hardware/data/nic.js';
 import { OFFER_SENT, OFFER_WAITS, StationPort, type Station } from './station.js';
@@ -58,6 +58,8 @@ export class OuterStack implements Station, NetLink {
   private readonly off = new Int32Array(2 * ROOM);
   private readonly len = new Int32Array(2 * ROOM);
   private readonly end = new Int32Array(ROOM);
+  /** Payload bytes of the segments that a packet stands for, which was not cut; 0: a frame. */
+  private readonly gso = new Int32Array(ROOM);
   private pieces = 0;
   private frames = 0;
 
@@ -89,17 +91,29 @@ export class OuterStack implements Station, NetLink {
       this.off[n] = body;
       this.len[n++] = bodyBytes;
     }
+    this.gso[this.frames] = 0;
     this.end[this.frames++] = this.pieces = n;
     this.room--;
   }
 
+  takesPackets(): boolean {
+    return true;
+  }
+
+  /** A packet that the NIC would only cut and sum for the coalescer to join it again and sum it once more. */
+  wholePacket(at: number, bytes: number, _l4: number, header: number, mss: number): void {
+    this.frame(at, bytes, 0, 0);
+    // Of segments that are longer than our frames none is taken: the stack finds it too long.
+    this.gso[this.frames - 1] = header + mss > ETH_BYTES + MTU ? 0 : mss;
+  }
+
   /** The stack works on what has come; its answers wait for the next poll. */
   settle(nowNs: number): void {
-    const { stack, off, len, end } = this;
+    const { stack, off, len, end, gso } = this;
     stack.poll(nowNs);
     let from = 0;
     for (let i = 0; i < this.frames; i++) {
-      stack.inputParts(off, len, from, end[i]);
+      stack.inputParts(off, len, from, end[i], gso[i] > 0 ? RX_CHECKSUM_BLANK : 0, gso[i]);
       from = end[i];
     }
     this.pieces = this.frames = 0;
