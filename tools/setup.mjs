@@ -1,7 +1,7 @@
 // Makes a fresh clone ready, as deep as it is needed: dependencies as the lockfile says, the started form, the compiler. Says each step
 // with its time.
 import { execFile } from 'node:child_process';
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, statSync, utimesSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { basename, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -91,18 +91,30 @@ export async function setup({ develop = false } = {}) {
   requirePlatform();
   // Root's domains have users of their own, who must be able to read what is installed and built.
   if (process.getuid?.() === 0) process.umask(process.umask() & ~0o055);
-  const form = startedFormOf(root);
-  if (!develop && existsSync(form) && missing(root, false) === null) return form;
+  let form = startedFormOf(root);
+  if (!develop && existsSync(form) && missing(root, false) === null) return used(form);
   const unlock = await lock();
   try {
     await install(develop);
-    if (!existsSync(form)) await step('transpiling (esbuild)', () => makeStartedForm(root, form));
+    // Sources may change while somebody waits, installs or transpiles: the form is of those that there are now.
+    for (form = startedFormOf(root); !existsSync(form); form = startedFormOf(root))
+      await step('transpiling (esbuild)', () => makeStartedForm(root, form));
     if (develop)
       await step('building (tsc -b)', () =>
         command(process.execPath, [join(root, 'node_modules/typescript/bin/tsc'), '-b']),
       );
   } finally {
     unlock();
+  }
+  return used(form);
+}
+
+/** Marks a form as in use now, so that it is not the one that goes when there are many. @param {string} form @returns it */
+function used(form) {
+  try {
+    utimesSync(form, new Date(), new Date());
+  } catch {
+    // Somebody else's, or a tree that is only to be read.
   }
   return form;
 }
@@ -129,14 +141,19 @@ async function install(develop) {
   if (still !== null) stop(`npm ci has left out ${still} - look at npm's settings (npm config list), and at the disk`);
 }
 
-/** Waits until nobody else sets this tree up. The lock is a name of the kernel's, which goes with its holder, however that ends.
+/** Waits until nobody else of this user sets this tree up, in this network namespace. The lock is a name of the kernel's, which goes with its holder, however that ends.
  *  @returns gives the lock back */
 async function lock() {
   const { dev, ino } = statSync(root);
   for (let said = false; ; said = true) {
     const server = createServer();
     const isOurs = await new Promise((done) => {
-      server.once('listening', () => done(true)).once('error', () => done(false));
+      server
+        .once('listening', () => done(true))
+        .once('error', (error) => {
+          if (error.code !== 'EADDRINUSE') stop(`the set-up cannot be locked: ${error.message}`);
+          done(false);
+        });
       server.listen(`\0grantline-setup-${process.getuid?.()}-${dev}-${ino}`);
     });
     if (isOurs) return () => server.close();

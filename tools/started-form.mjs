@@ -6,7 +6,17 @@
 // changed or a removed source, another branch, another release of a package is another key, and nothing stale can be found. A form
 // appears whole, and is not changed any more: what runs keeps its own.
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -41,6 +51,8 @@ const require = requireFrom(import.meta.url), __filename = pathOf(import.meta.ur
 const MODULE_URL = `const moduleUrl = require('node:url').pathToFileURL(__filename).href;`;
 /** So many are kept besides those that run: for a branch that one comes back to. */
 const KEPT = 3;
+/** A command has imported its form, and nothing else says that it runs it. */
+const RESTING_MS = 24 * 3600e3;
 
 /** The file that tsc makes of a source, without its ending. */
 const builtOf = (source) => source.replace(/\/(src|page)\//, '/dist/$1/').replace(/\.ts$/, '');
@@ -68,7 +80,7 @@ export function startedFormOf(root) {
   return join(formsOf(root), hash.digest('hex').slice(0, 16));
 }
 
-/** Makes the form that `startedFormOf` named, unless another did meanwhile. @param {string} root @param {string} form */
+/** Makes the form that `startedFormOf` named, unless another did meanwhile, or its sources are others by now: then there is none. @param {string} root @param {string} form */
 export async function makeStartedForm(root, form) {
   const { build, stop } = await import('esbuild');
   const draft = join(formsOf(root), `draft-${process.pid}`);
@@ -109,6 +121,10 @@ export async function makeStartedForm(root, form) {
       target: 'es2022',
       external: ['./uplot.js'],
     });
+    if (startedFormOf(root) !== form) return;
+    // Whatever the directory was made for: users of domains pass through it.
+    if (process.getuid?.() === 0)
+      for (const dir of [join(root, '.cache'), formsOf(root)]) chmodSync(dir, statSync(dir).mode | 0o055);
     renameSync(draft, form);
   } catch (error) {
     // Two at once make the same.
@@ -135,7 +151,13 @@ function prune(root, form) {
   const made = (dir) => statSync(dir, { throwIfNoEntry: false })?.mtimeMs ?? 0;
   const old = readdirSync(formsOf(root))
     .map((name) => join(formsOf(root), name))
-    .filter((dir) => dir !== form && !isRun(dir))
+    .filter((dir) => dir !== form && !isRun(dir) && made(dir) < Date.now() - RESTING_MS)
     .sort((a, b) => made(b) - made(a));
-  for (const dir of old.slice(KEPT)) rmSync(dir, { recursive: true, force: true });
+  for (const dir of old.slice(KEPT)) {
+    try {
+      rmSync(dir, { recursive: true, force: true });
+    } catch {
+      // Somebody else's.
+    }
+  }
 }

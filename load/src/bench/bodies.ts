@@ -46,7 +46,10 @@ async function drive(plan: BodyPlan, cpuSeconds: () => Promise<number>): Promise
         const said = message as BodyClientSays;
         if ('failed' in said) throw new RunError(`no bodies from ${plan.url}: ${said.failed}`);
         if ('count' in said) return said.count;
-        at.push(cpuSeconds());
+        const seconds = cpuSeconds();
+        // It may fail while nobody awaits it.
+        seconds.catch(() => {});
+        at.push(seconds);
         return undefined;
       },
       (plan.warmup + plan.seconds) * 1000 + SLACK_MS,

@@ -44,6 +44,8 @@ async function look(kind: Kind, placement: Placement, progress: Progress) {
     };
     const bed = await openBed(client, 1, observer);
     const load = runOnce(bed, named('optimised'), 0, plan({ ...kind.plan, warmup: 0, seconds: SECONDS }), progress);
+    // It may fail while nobody awaits it.
+    load.catch(() => {});
     // A load that fails ends the wait; its error is the one to tell.
     await Promise.race([measuring, load]);
     const guests = bed.services.filter((s) => s.kind === 'guest');

@@ -21,7 +21,8 @@ export async function freshTestbed<T>(
   };
   process.once('exit', last);
   try {
-    return await work(await supervisor.start());
+    const client = await supervisor.start();
+    return await Promise.race([work(client), supervisor.failure.then((error) => Promise.reject(error))]);
   } finally {
     await supervisor.stop();
     process.off('exit', last);

@@ -48,6 +48,11 @@ async function bench(args: BenchArguments): Promise<boolean> {
     const options = { dir: args.dir, guests: scenario.guests, placement, logDir, progress };
     const work = (): Promise<{ placement: PlacementRecord | null } & Measured> =>
       withBed(options, async (bed) => {
+        if (scenario.oneCore === true && bed.placed === null)
+          throw new UserError(
+            `${scenario.name} needs a testbed of its own on one core`,
+            'end the running one: npx grantline down',
+          );
         if (scenario.cold !== true) await warmUp(bed, named('optimised'), plan({}), progress);
         const measured = await scenario.run(bed, settings, progress);
         return { placement: bed.placed ? await measuredAfter(bed.placed) : null, ...measured };
@@ -75,7 +80,7 @@ async function bench(args: BenchArguments): Promise<boolean> {
 /** All that `work` starts has the first of our cores for itself, as this thread has. */
 async function onOneCore<T>(work: () => Promise<T>): Promise<T> {
   const cores = allowedCores();
-  runOnCores(cores.slice(0, 1));
+  if (!runOnCores(cores.slice(0, 1))) throw new RunError('this process cannot be kept on one core');
   try {
     return await work();
   } finally {

@@ -175,7 +175,11 @@ function addDocumentation(app: ServiceHttp, name: string): void {
   const show = { schema: { hide: true } };
   for (const url of [DOCUMENTATION, `${DOCUMENTATION}/*`])
     app.get(url, show, async (request, reply) => {
-      pages ??= documentationOf(name, routes);
+      pages ??= documentationOf(name, routes).catch((error: unknown) => {
+        // The next one who looks may have more luck.
+        pages = null;
+        throw error;
+      });
       const shown = await pages;
       reply.hijack();
       shown.routing(request.raw, reply.raw);

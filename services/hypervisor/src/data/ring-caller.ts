@@ -110,7 +110,9 @@ export class RingCaller implements Poller {
       if (++this.looks === EAGER_LOOKS) this.waitElsewhere(pending);
       return false;
     }
+    this.meter.lap(CPU.transport);
     this.ops.finishUnmap(pending);
+    this.meter.lap(CPU.hypercalls);
     this.release();
     return true;
   }

@@ -66,7 +66,7 @@ const PATH_FAMILIES = {
   grantline_netback_bytes_total: counter('Bytes that netback passed on to the guest.', 'vif', 'direction'),
   grantline_netback_requests_total: counter("Buffers that netback took off the guest's ring.", 'vif'),
   grantline_netback_grant_operations_total: counter('Grant operations that netback asked for.', 'vif', 'op'),
-  grantline_netback_hypercalls_total: counter('Messages with hypercalls that netback sent.', 'vif'),
+  grantline_netback_hypercalls_total: counter('Batches of grant operations that netback sent.', 'vif'),
   grantline_ring_faults_total: counter('Impossible requests and impossible indices of guests.', 'vif', 'reason'),
   grantline_contained_faults_total: counter(
     'Exceptions in the work of one vif or queue, which stopped that one alone.',
@@ -139,7 +139,7 @@ const COST_FAMILIES = {
 } as const satisfies Record<string, Family>;
 
 const HYPERVISOR_FAMILIES = {
-  grantline_hypercalls_total: counter('Messages with hypercalls of a domain.'),
+  grantline_hypercalls_total: counter('Hypercalls of a domain: slots of its ring, and messages.'),
   grantline_hypercall_seconds_total: counter('CPU time of the hypervisor for a domain.', 'component'),
   grantline_grant_operations_total: counter('Elements of hypercalls judged for a domain.', 'op'),
   grantline_refused_grants_total: counter('Elements of hypercalls refused to a domain, by status.', 'reason'),

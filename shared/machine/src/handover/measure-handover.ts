@@ -100,10 +100,10 @@ export async function measureHandover(cores: readonly number[]): Promise<Handove
       /** What the first of the two measures. */
       const pair = async (measures: Promise<Told>, helps: Promise<Told>): Promise<Told> =>
         (await Promise.all([measures, helps]))[0];
-      const aloneGbps = best(await first.ask('alone')) ?? 0;
+      const aloneGbps = figure(best(await first.ask('alone')));
       const handoverGbps = two ? best(await pair(second.ask('consume'), first.ask('produce'))) : null;
       const roundTripNs = two ? middle(await pair(first.ask('call'), second.ask('answer'))) : null;
-      const wakeUs = middle(await pair(second.ask('sleep'), first.ask('ring'))) ?? 0;
+      const wakeUs = figure(middle(await pair(second.ask('sleep'), first.ask('ring'))));
       return { cores: cores.slice(0, 2), aloneGbps, handoverGbps, roundTripNs, wakeUs };
     } finally {
       await Promise.all(threads.map((t) => t.end()));
@@ -117,6 +117,12 @@ export async function measureHandover(cores: readonly number[]): Promise<Handove
 
 /** Of rates: the engine that still compiles, and others who have the core for a turn, only ever lower one. @returns null of none */
 const best = (rates: Told): number | null => (rates !== null && rates.length > 0 ? Math.max(...rates) : null);
+
+/** @throws Error when nothing was measured: a 0 would be taken for a figure */
+function figure(value: number | null): number {
+  if (value === null) throw new Error('a thread of the probe measured nothing');
+  return value;
+}
 
 /** The value in the middle. @returns null of none */
 function middle(values: Told): number | null {

@@ -14,7 +14,7 @@ import { nowNs } from '@grantline/base';
 import { type CounterBlock, slots } from '../counters/counter-file.js';
 import { counters, hidden, shown } from '../counters/declare.js';
 import { RUNG, type Doorbell } from '../mem/doorbell.js';
-import { eventLoopDueUs, yieldCore } from '../mem/libc.js';
+import { eventLoopDueUs, eventLoopFd, longSleepUs, yieldCore } from '../mem/libc.js';
 
 export interface Poller {
   scheduled: boolean;
@@ -56,8 +56,8 @@ const AWAY_LIMIT = 4;
 const STRANGER_NS = 5e6;
 const STRANGER_PAUSE_NS = 5e6;
 const SHORT_SLEEP_US = 2000;
-/** Beyond it a sleep is begun anew; a timespec takes no Infinity. */
-const LONG_SLEEP_US = 3600e6;
+/** Beyond it a sleep is begun anew. */
+const LONG_SLEEP_US = longSleepUs(process.versions.uv);
 
 const IDLE = 0;
 const HOPE = 1;
@@ -239,8 +239,9 @@ export class DataLoop {
         return;
       }
       const dueUs = this.dueUs();
-      const isLoops = sockets || this.leaving || this.o.waiting();
-      const isLong = !isLoops && this.quiet && dueUs > SHORT_SLEEP_US;
+      const wantsLong = this.quiet && dueUs > SHORT_SLEEP_US;
+      const isLoops = sockets || this.leaving || this.o.waiting() || (wantsLong && eventLoopFd < 0);
+      const isLong = !isLoops && wantsLong;
       const loopUs = isLong && fresh ? eventLoopDueUs() : 0;
       meter.end(rest);
       if (isLoops || (isLong && loopUs === 0)) {

@@ -98,15 +98,35 @@ function stateOf(events: number): number {
 }
 
 // Node's executable shows libuv's own functions, which its manual has for loops that are part of another one.
-const node = koffi.load(null);
-const uvLoop: unknown = node.func('void *uv_default_loop()')();
-const uvTimeout = node.func('int uv_backend_timeout(void *loop)');
-/** Descriptor that is readable while the main thread's event loop has something to do that is not a timer's. */
-export const eventLoopFd = node.func('int uv_backend_fd(void *loop)')(uvLoop) as number;
+const uv = ((): { fd: number; timeout: () => number } => {
+  try {
+    const node = koffi.load(null);
+    const loop: unknown = node.func('void *uv_default_loop()')();
+    const timeout = node.func('int uv_backend_timeout(void *loop)');
+    return {
+      fd: node.func('int uv_backend_fd(void *loop)')(loop) as number,
+      timeout: () => timeout(loop) as number,
+    };
+  } catch {
+    return { fd: -1, timeout: () => 0 };
+  }
+})();
+/** Descriptor that is readable while the main thread's event loop has something to do that is not a timer's; -1: this Node does not show it. */
+export const eventLoopFd = uv.fd;
+
+/** Longest sleep beside the event loop, microseconds. Some releases of libuv learn of what other threads have done by an edge: what came
+ *  together with our own ring is in none of its descriptors any more when we sleep.
+ *  @param version of libuv */
+export function longSleepUs(version: string): number {
+  const [major, minor, patch] = version.split('.').map(Number);
+  const isByEdge = major > 1 || minor >= 53 || (minor === 49 && patch < 2);
+  // A timespec takes no Infinity.
+  return isByEdge ? 100e3 : 3600e6;
+}
 /** How long the event loop would sleep now, microseconds; 0: it has something to do first; Infinity: until something comes. Source: libuv's manual,
  *  uv_backend_timeout. From a callback of a descriptor only: a callback of a timer or an immediate is something to do itself. */
 export function eventLoopDueUs(): number {
-  const ms = uvTimeout(uvLoop) as number;
+  const ms = uv.timeout();
   return ms < 0 ? Infinity : ms * 1000;
 }
 

@@ -272,6 +272,8 @@ export class ByteRing {
 
   /** Gives back the memory that it does not need; not for half of it, which would soon be wanted again. */
   shrink(): void {
+    // What is lent stays where it is: a smaller block beside it would be more memory, not less.
+    if (this.lent > 0) return;
     if (this.extent === 0) this.release();
     else if (Arena.orderOf(this.extent) + 1 < this.order) this.moveTo(Arena.orderOf(this.extent));
   }
