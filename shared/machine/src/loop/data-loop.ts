@@ -51,9 +51,10 @@ const FIRST_PATIENCE_NS = 20_000;
 const YIELD_NS = 2000;
 /** So many turns of others without work for us, and sleeping is the better way of waiting. */
 const AWAY_LIMIT = 4;
-/** Those who pass frames on do not keep a core for so long, 32 guests on one neither: it has gone to a stranger, for some slices of the
- *  scheduler's. Then sleeping is the better way for a while, since one who wakes up has precedence and one who gave way has not. */
-const STRANGER_NS = 5e6;
+/** Those who pass frames on do not keep a core for so long: it has gone to a stranger, for a slice of the scheduler's. Then
+ *  sleeping is the better way for a while, since one who wakes up has precedence and one who gave way has not. More than this, and a
+ *  program that floods us takes a slice of its own at each of our yields (docs/adr/0028). */
+const STRANGER_NS = 1e6;
 const STRANGER_PAUSE_NS = 5e6;
 const SHORT_SLEEP_US = 2000;
 /** Beyond it a sleep is begun anew. */
