@@ -39,14 +39,19 @@ export async function step(title, work) {
   if (failed !== null) stop(`${failed.message}\ngrantline: that step failed - see above`);
 }
 
+/** What ends us ends the step first: one that went on would no longer have the lock. */
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'];
+
 /** @param {string} program @param {string[]} args @returns when it has ended well */
 export const command = (program, args) =>
   new Promise((done, fail) => {
-    execFile(program, args, { cwd: root, maxBuffer: 64 << 20 }, (error, out, err) =>
-      error === null
-        ? done()
-        : fail(new Error(`${out}${err}\n${[program, ...args].join(' ')}: ${error.code ?? error.signal}`)),
-    );
+    const child = execFile(program, args, { cwd: root, maxBuffer: 64 << 20 }, (error, out, err) => {
+      for (const signal of SIGNALS) process.off(signal, end);
+      if (error === null) return done();
+      fail(new Error(`${out}${err}\n${[program, ...args].join(' ')}: ${error.code ?? error.signal}`));
+    });
+    const end = (signal) => child.kill(signal);
+    for (const signal of SIGNALS) process.on(signal, end);
   });
 
 /** @param {string} at the repository @param {boolean} develop with what only tests and checks need

@@ -1,4 +1,5 @@
-import { execFile, spawnSync } from 'node:child_process';
+import { execFile, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import {
   cpSync,
   existsSync,
@@ -22,8 +23,11 @@ t.teardown(() => rmSync(home, { recursive: true, force: true }));
 const { missing } = (await import(pathToFileURL(join(REPOSITORY, 'tools/setup.mjs')).href)) as {
   missing: (at?: string, develop?: boolean) => string | null;
 };
-const { startedFormOf } = (await import(pathToFileURL(join(REPOSITORY, 'tools/started-form.mjs')).href)) as {
+const { makeStartedForm, startedFormOf } = (await import(
+  pathToFileURL(join(REPOSITORY, 'tools/started-form.mjs')).href
+)) as {
   startedFormOf: (root: string) => string;
+  makeStartedForm: (root: string, form: string) => Promise<void>;
 };
 const range = (await import(pathToFileURL(join(REPOSITORY, 'load/bin/node-range.mjs')).href)) as {
   NODE_RANGE: string;
@@ -114,6 +118,35 @@ t.test('a start has a form of its own for whatever its sources are: changed, rem
   put('shared/base/dist/src/a.js', 'what the compiler left');
   t.equal(startedFormOf(root), first, 'back again; tests and what was built are no part of it');
   t.end();
+});
+
+t.test('a form whose sources have changed while it was made is not kept', async (t) => {
+  const other = join(startedFormOf(REPOSITORY), '..', '0123456789abcdef');
+  await makeStartedForm(REPOSITORY, other);
+  t.notOk(existsSync(other));
+  t.same(
+    readdirSync(join(other, '..')).filter((name) => name === `draft-${process.pid}`),
+    [],
+  );
+});
+
+t.test('a set-up that is ended ends the step that it waits for', async (t) => {
+  const tools = pathToFileURL(join(REPOSITORY, 'tools/setup.mjs')).href;
+  const step = 'setInterval(() => {}, 1000)';
+  const code = `const { command } = await import(${JSON.stringify(tools)});
+    const failed = await command(process.execPath, ['-e', ${JSON.stringify(`require('node:fs').writeFileSync(process.argv[1], String(process.pid)); ${step}`)}, process.argv[1]]).catch((e) => e);
+    console.log(failed.message);`;
+  const file = join(home, 'step');
+  const run = spawn(process.execPath, ['--input-type=module', '-e', code, file], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  let said = '';
+  run.stdout.on('data', (text: Buffer) => (said += text.toString()));
+  while (!existsSync(file) || readFileSync(file, 'utf8') === '') await new Promise((done) => setTimeout(done, 10));
+  run.kill('SIGTERM');
+  await once(run, 'close');
+  t.match(said, /SIGTERM\n$/);
+  t.throws(() => process.kill(Number(readFileSync(file, 'utf8')), 0), { code: 'ESRCH' });
 });
 
 t.test('two that set one tree up at once take turns, and find it ready, to be put elsewhere too', async (t) => {

@@ -10,7 +10,7 @@ import { measuredAfter, parsePlacement, PLACEMENT_OPTION, type PlacementRecord }
 import { beginResults, fileHead, writeJson } from '../report/results.js';
 import { writeUserFile } from '../base/user-file.js';
 import { warmUp } from '../runner/compare.js';
-import { named, plan, type BenchSettings, type Measured } from './scenario.js';
+import { mustFit, named, plan, type BenchSettings, type Measured } from './scenario.js';
 import { SCENARIOS } from './scenarios.js';
 import { benchMarkdown, benchTable, coresTable, judgeCheck, lowerTable, machineLine } from './checks.js';
 
@@ -48,11 +48,7 @@ async function bench(args: BenchArguments): Promise<boolean> {
     const options = { dir: args.dir, guests: scenario.guests, placement, logDir, progress };
     const work = (): Promise<{ placement: PlacementRecord | null } & Measured> =>
       withBed(options, async (bed) => {
-        if (scenario.oneCore === true && bed.placed === null)
-          throw new UserError(
-            `${scenario.name} needs a testbed of its own on one core`,
-            'end the running one: npx grantline down',
-          );
+        mustFit(scenario, bed);
         if (scenario.cold !== true) await warmUp(bed, named('optimised'), plan({}), progress);
         const measured = await scenario.run(bed, settings, progress);
         return { placement: bed.placed ? await measuredAfter(bed.placed) : null, ...measured };

@@ -6,6 +6,8 @@ import type { Progress } from '../base/progress.js';
 import { runLine } from '../report/table.js';
 import type { DataTable } from '../report/tables.js';
 import type { RunRecord, RunPlan } from '../runner/record.js';
+import { OWN_TESTBED } from '../bed/with-bed.js';
+import { UserError } from '../base/errors.js';
 import type { Bed } from '../runner/bed.js';
 import { runOnce } from '../runner/run.js';
 import type { BodyRun } from './body-client-main.js';
@@ -66,6 +68,12 @@ export async function one(bed: Bed, name: string, round: number, p: RunPlan, pro
 
 /** What a run delivered. */
 export const gbps = (r: RunRecord): number => r.delivered.gbps;
+
+/** @throws UserError when the scenario needs a testbed of its own, and there is one already: whoever runs has the cores that he was given */
+export function mustFit({ name, oneCore }: Pick<Scenario, 'name' | 'oneCore'>, bed: Pick<Bed, 'testbed'>): void {
+  if (oneCore === true && bed.testbed !== OWN_TESTBED)
+    throw new UserError(`${name} needs a testbed of its own on one core`, 'end the running one: npx grantline down');
+}
 
 /** Run by run of the same round. */
 export const ratios = (a: readonly RunRecord[], b: readonly RunRecord[]): number[] =>

@@ -6,6 +6,8 @@ import type { BodyRun } from '../../src/bench/body-client-main.js';
 import { benchMarkdown, checkOf, coresTable, judgeCheck, lowerTable } from '../../src/bench/checks.js';
 import { costOf, costTable, rowOf } from '../../src/bench/cost.js';
 import { meanMs } from '../../src/bench/ping.js';
+import { mustFit } from '../../src/bench/scenario.js';
+import { OWN_TESTBED } from '../../src/bed/with-bed.js';
 import { ResponseReader } from '../../src/bench/response-reader.js';
 import { hostInfo } from '../../src/testbed/host.js';
 import type { RunRecord } from '../../src/runner/record.js';
@@ -140,5 +142,13 @@ t.test('tables stand below the checks, on the screen and in the Markdown, with w
   t.match(text, '| ladder | apart (auto) | 165 / - | 80 / - | 140 / - | 40 / - |');
   t.equal(judgeCheck(checkOf('x', 'ns', [400], { atMost: 400 })), 'PASS');
   t.equal(judgeCheck(checkOf('x', 'ns', [400.1], { atMost: 400 })), 'short');
+  t.end();
+});
+
+t.test('what is to be on one core is not measured on a testbed that has others', (t) => {
+  const cost = { name: 'cost', oneCore: true } as const;
+  t.doesNotThrow(() => mustFit(cost, { testbed: OWN_TESTBED }));
+  t.throws(() => mustFit(cost, { testbed: 'running, of pid 7' }), { message: /cost needs a testbed of its own/ });
+  t.doesNotThrow(() => mustFit({ name: 'order' }, { testbed: 'running, of pid 7' }));
   t.end();
 });
