@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { printable } from '@grantline/base';
 import { callBytes, HttpError } from '../base/http.js';
+import { configure } from '../control/client.js';
 import { setFaults, webDoors } from '../control/load-api.js';
 import { parseEdge, unheard, parseListen } from '../base/option-values.js';
 import { usable } from '../testbed/discover.js';
@@ -178,7 +179,8 @@ export function addUp(command: Command): void {
           process.stdout.write(`live page  ${page.url}\n`);
         }
         for (const line of [placedLine(placed), ...rootLines(dir)]) process.stdout.write(`${line}\n`);
-        if (config.name !== 'baseline') await client.putConfig(config.factors);
+        // While vifs connect anew frames are lost: nobody is told to begin before they have.
+        if (config.name !== 'baseline') await configure(client, config);
         const services = await client.services();
         const nic = services.find((s) => s.kind === 'nic');
         if (faults !== null && nic) await setFaults(nic, faults);

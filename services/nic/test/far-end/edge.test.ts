@@ -156,6 +156,48 @@ t.test(
   },
 );
 
+t.test('what a client sent reaches the guest also when both have ended before it took it', async (t) => {
+  const { client, relay, inner, over, budget } = await relayed(t);
+  inner.room = 1000;
+  const bytes = 50_000;
+  client.resume();
+  client.end(Buffer.alloc(bytes));
+  while (inner.taken === 0) await new Promise(setImmediate);
+  inner.ended = true;
+  relay.onEnd();
+  await once(client, 'close');
+  for (let i = 0; i < 20; i++) await new Promise(setImmediate);
+  t.same(inner.calls, [], 'the connection stays');
+  t.equal(budget.bytes, bytes);
+  inner.room = 2000;
+  relay.onWritable();
+  t.same(inner.calls, []);
+  inner.room = Infinity;
+  relay.onWritable();
+  t.equal(inner.taken, bytes);
+  t.same(inner.calls, ['shutdown', 'close']);
+  await over;
+  t.same([budget.bytes, budget.connections], [0, 0]);
+});
+
+for (const how of ['the guest resets', 'the guest takes nothing', 'the edge closes'] as const)
+  t.test(`a client that has gone in order is forgotten when ${how}`, async (t) => {
+    const { client, relay, inner, over, budget, why } = await relayed(t, { idleMs: 200 });
+    inner.room = 1000;
+    client.resume();
+    client.end(Buffer.alloc(50_000));
+    while (inner.taken === 0) await new Promise(setImmediate);
+    inner.ended = true;
+    relay.onEnd();
+    await once(client, 'close');
+    if (how === 'the guest resets') relay.onClose(ERR_NONE + 1);
+    else if (how === 'the edge closes') relay.abort();
+    await over;
+    t.same([budget.bytes, budget.connections], [0, 0]);
+    t.same(inner.calls, [how === 'the guest resets' ? 'close' : 'abort']);
+    t.same(why, how === 'the guest takes nothing' ? ['idle'] : []);
+  });
+
 t.test('a guest that does not read holds the client; its half-close comes behind all that it wrote', async (t) => {
   const { client, relay, inner } = await relayed(t);
   inner.room = 1000;

@@ -41,6 +41,8 @@ export class EdgeRelay implements ConnectionEvents, Spender {
   private ended = false;
   private innerOver = false;
   private over = false;
+  /** The client has closed both ways, and the guest has not taken all that it sent. */
+  private lingers: NodeJS.Timeout | null = null;
   /** How long nothing has moved, by time-outs of the socket. */
   private quietMs = 0;
   private readonly onTaken: (error?: Error | null) => void;
@@ -123,6 +125,8 @@ export class EdgeRelay implements ConnectionEvents, Spender {
     this.connection?.close();
     this.connection = null;
     this.socket.resetAndDestroy();
+    // Of a socket that is closed already no 'close' comes.
+    if (this.lingers !== null) this.letGo();
   }
 
   private fromClient(chunk: Buffer): void {
@@ -136,7 +140,10 @@ export class EdgeRelay implements ConnectionEvents, Spender {
     const { connection } = this;
     if (connection === null) return;
     const bytes = connection.write(chunk, at);
-    if (bytes > 0) this.movedMs = this.host.budget.nowMs;
+    if (bytes > 0) {
+      this.movedMs = this.host.budget.nowMs;
+      this.lingers?.refresh();
+    }
     const done = at + bytes;
     const waited = this.unsent !== null;
     if (done < chunk.length) {
@@ -152,6 +159,7 @@ export class EdgeRelay implements ConnectionEvents, Spender {
     this.host.budget.hold(-chunk.length);
     if (this.ended) this.innerEnd();
     else this.socket.resume();
+    if (this.lingers !== null) this.closeInner();
   }
 
   private innerEnd(): void {
@@ -217,14 +225,23 @@ export class EdgeRelay implements ConnectionEvents, Spender {
 
   /** Nothing more comes from the client, and it reads nothing. */
   private clientGone(): void {
-    const { connection } = this;
-    this.connection = null;
-    if (connection !== null) {
-      this.host.tick();
-      // A socket that ended properly both ways has nothing left to say; everything else is broken off.
-      if (this.ended && this.socket.writableFinished && !this.socket.errored) connection.close();
-      else connection.abort();
+    // A socket that ended properly both ways has nothing left to say, but what it said may still be on its way to the guest;
+    // everything else is broken off.
+    const orderly = this.ended && this.socket.writableFinished && !this.socket.errored;
+    if (this.connection !== null && orderly && this.unsent !== null) {
+      this.lingers = setTimeout(() => this.drop('idle'), this.host.budget.limits.idleMs).unref();
+      return;
     }
+    this.host.tick();
+    if (orderly) return this.closeInner();
+    this.connection?.abort();
+    this.connection = null;
+    this.letGo();
+  }
+
+  private closeInner(): void {
+    this.connection?.close();
+    this.connection = null;
     this.letGo();
   }
 
@@ -232,6 +249,8 @@ export class EdgeRelay implements ConnectionEvents, Spender {
   private letGo(): void {
     if (this.over) return;
     this.over = true;
+    if (this.lingers !== null) clearTimeout(this.lingers);
+    this.lingers = null;
     const { budget, onOver } = this.host;
     budget.hold(-this.heldBytes);
     this.unsent = null;
