@@ -147,9 +147,11 @@ export function pokeFd(fd: number): void {
 const timespec = Buffer.alloc(16);
 const CLOCK_THREAD_CPUTIME_ID = 3;
 const CLOCK_PROCESS_CPUTIME_ID = 2;
+/** Half a second goes in and out again, so that the engine never takes the sum for a small integer. CPU time would be one for its first two
+ *  seconds, and what the data loop has compiled of it by then would be thrown away (docs/adr/0027). */
 function clockNs(clock: number): number {
   clockGettime(clock, timespec);
-  return timespec.readUInt32LE(0) * 1e9 + timespec.readUInt32LE(8);
+  return (timespec.readUInt32LE(0) + 0.5) * 1e9 + (timespec.readUInt32LE(8) - 5e8);
 }
 /** CPU time of the calling thread, nanoseconds. Costs about half a microsecond: once per wake-up, not per batch. */
 export const threadCpuNs = (): number => clockNs(CLOCK_THREAD_CPUTIME_ID);
