@@ -174,10 +174,14 @@ export class PinnedRx {
     return n;
   }
 
-  /** Sends what waits and may go. */
-  flush(): void {
-    this.pins.flush();
+  /** Sends the unpins that wait and may go. */
+  flushUnpins(): void {
     this.unpins.flush();
+  }
+
+  /** The same of pins. */
+  flushPins(): void {
+    this.pins.flush();
   }
 
   /** Reads the replies that have come. @returns elements settled */
