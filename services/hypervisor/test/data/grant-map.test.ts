@@ -115,7 +115,7 @@ t.test('H19: one gref mapped twice in a batch has two handles, and each is unmap
 
 /** Calls `flip` before each compare-exchange in `mem`: between the hypervisor's look and its exchange. */
 function beforeExchange(mem: Mem, flip: (attempt: number) => void): void {
-  const { cas32 } = mem.bulk;
+  const cas32 = mem.bulk.cas32.bind(mem.bulk);
   let attempts = 0;
   mem.bulk.cas32 = (at, expected, value) => {
     flip(attempts++);

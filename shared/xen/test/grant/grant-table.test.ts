@@ -50,7 +50,7 @@ t.test('the reserved entries are never handed out, and a claimed one not twice',
 
 t.test('H38: a grant that is taken into use between the look and the revocation is not revoked', (t) => {
   const mem = memOver(new ArrayBuffer(16384));
-  const { cas32 } = mem.bulk;
+  const cas32 = mem.bulk.cas32.bind(mem.bulk);
   let looks = 0;
   mem.bulk.cas32 = (at, expected, value) => {
     // The hypervisor maps the page right after the look.

@@ -8,7 +8,6 @@ import {
   NICQ_SIZE,
   RX_RING_SIZE,
   type DriverQueue,
-  type RingIdx,
   NICQ_COMP_ERROR,
   compFlags,
   compLen,
@@ -42,14 +41,11 @@ export class NetbackNicRx extends VifPart implements PoolUser {
   private readonly pooled: PooledRx;
   /** Of captures: bytes of the frame whose last buffer has not come. */
   private seenBytes = 0;
-  /** The guest knows of the answers up to here. */
-  private answered: RingIdx;
 
   constructor(options: NicRxOptions) {
     super(options, C.ringFaults);
     const { mem, slots, queue, pool, granter, counters, meter } = options;
     this.o = options;
-    this.answered = slots.ring.rspProdPvt;
     const frames = new NicFrames(counters);
     const shared = { mem, slots, queue, pool, counters, frames, postedSlot: new Uint8Array(NICQ_SIZE) };
     this.pooled = new PooledRx(shared);
@@ -59,20 +55,23 @@ export class NetbackNicRx extends VifPart implements PoolUser {
   poll(): number {
     if (this.stopped) return 0;
     const { slowLoop } = this;
-    const { counters, meter } = this.o;
+    const { slots, counters, meter, queue } = this.o;
+    const rspBefore = slots.ring.rspProdPvt;
     slowLoop.blocked = false;
     let work = this.slowLoop.settle();
-    // Those who wait for what the hypervisor has done go on while the rest of this poll is worked on.
-    if (work > 0) this.passOn();
     work += this.takeCompletions();
+    if (!this.stopped) work += this.takeRequests();
     if (this.stopped) return work;
-    // A guest waits for these, and the NIC for the pins: what a guest gets back first, it refills with.
-    slowLoop.flushUnpins();
-    work += this.takeRequests();
-    if (this.stopped) return work;
-    this.passOn();
+    if (slowLoop.slow > 0) {
+      slowLoop.post();
+      slowLoop.answer();
+    }
+    if (slots.ring.rspProdPvt !== rspBefore) {
+      notifyIf(slots.ring.push(), this.o.guest, counters.v, C.notifications, C.suppressed);
+    }
+    if (queue.publish()) this.o.nic.notify();
     meter.lap(CPU.netback);
-    slowLoop.flushPins();
+    if (slowLoop.slow > 0) this.slowLoop.flush();
     if (work > 0) counters.commit();
     return work;
   }
@@ -128,21 +127,6 @@ export class NetbackNicRx extends VifPart implements PoolUser {
       ring: slots.ring.describe(),
       queue: queue.describe(),
     };
-  }
-
-  /** Gives the NIC what is ready to be filled, and the guest what is filled. */
-  private passOn(): void {
-    const { slowLoop } = this;
-    const { slots, counters, queue } = this.o;
-    if (slowLoop.slow > 0) {
-      slowLoop.post();
-      slowLoop.answer();
-    }
-    if (slots.ring.rspProdPvt !== this.answered) {
-      this.answered = slots.ring.rspProdPvt;
-      notifyIf(slots.ring.push(), this.o.guest, counters.v, C.notifications, C.suppressed);
-    }
-    if (queue.publish()) this.o.nic.notify();
   }
 
   private replied(): void {

@@ -174,14 +174,10 @@ export class PinnedRx {
     return n;
   }
 
-  /** Sends the unpins that wait and may go. */
-  flushUnpins(): void {
-    this.unpins.flush();
-  }
-
-  /** The same of pins. */
-  flushPins(): void {
+  /** Sends what waits and may go. */
+  flush(): void {
     this.pins.flush();
+    this.unpins.flush();
   }
 
   /** Reads the replies that have come. @returns elements settled */
