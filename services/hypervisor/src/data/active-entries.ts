@@ -44,7 +44,7 @@ export class ActiveEntries {
   readonly pin = new Int32Array(GRANT_ENTRIES);
   /** Pins of all entries together. */
   pins = 0;
-  private readonly u16: Uint16Array;
+  private readonly bulk: Mem['bulk'];
   private readonly i32: Int32Array;
   private readonly u32: Uint32Array;
   private readonly table: number;
@@ -53,7 +53,7 @@ export class ActiveEntries {
   /** @param base byte offset of the granter's page 0
    *  @param pages size of the granter's memory */
   constructor(mem: Mem, base: number, pages: number) {
-    this.u16 = mem.u16;
+    this.bulk = mem.bulk;
     this.i32 = mem.i32;
     this.u32 = mem.u32;
     this.table = base + (GRANT_TABLE_PFN << PAGE_SHIFT);
@@ -98,15 +98,15 @@ export class ActiveEntries {
 
   /** Sets GTF_READING, and GTF_WRITING for a writer, if flags and domid allow it at that very moment. */
   private setStatus(gref: number, grantee: number, write: boolean): number {
-    const at = (this.table + gref * GRANT_ENTRY_BYTES) >> 2;
+    const at = this.table + gref * GRANT_ENTRY_BYTES;
     const bits = write ? GTF_READING | GTF_WRITING : GTF_READING;
     for (let attempt = 0; attempt < STATUS_ATTEMPTS; attempt++) {
       // A plain read is enough: the exchange below fails when the word has changed since, or was read out of date.
-      const word = this.i32[at];
+      const word = this.i32[at >> 2];
       if ((word & GTF_TYPE_MASK) !== GTF_PERMIT_ACCESS || word >>> 16 !== grantee) return GNTST.generalError;
       if (write && (word & GTF_READONLY) !== 0) return GNTST.generalError;
       // Flags and domid in one exchange: a granter cannot swap the domid under a check that has already passed.
-      if (Atomics.compareExchange(this.i32, at, word, word | bits) === word) return GNTST.okay;
+      if (this.bulk.cas32(at, word, word | bits) === word) return GNTST.okay;
     }
     return GNTST.generalError;
   }
@@ -115,6 +115,6 @@ export class ActiveEntries {
     let gone = 0;
     if (wrote && (pin & PIN_WRITERS) === 0) gone |= GTF_WRITING;
     if (pin === 0) gone |= GTF_READING;
-    if (gone !== 0) Atomics.and(this.u16, (this.table + gref * GRANT_ENTRY_BYTES) >> 1, ~gone & 0xffff);
+    if (gone !== 0) this.bulk.and32(this.table + gref * GRANT_ENTRY_BYTES, ~gone);
   }
 }

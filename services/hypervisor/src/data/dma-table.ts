@@ -38,7 +38,7 @@ const REVOKED = 4;
 
 export class DmaTable {
   private readonly u32: Uint32Array;
-  private readonly i32: Int32Array;
+  private readonly bulk: Mem['bulk'];
   private readonly base: number;
   private readonly state = new Uint8Array(DMA_ENTRIES);
   // Who has the entry, kept privately: what others can see must not decide what is freed.
@@ -56,7 +56,7 @@ export class DmaTable {
   /** @param base byte offset of the table, DMA_TABLE_BYTES of zeros, in mem */
   constructor(mem: Mem, base: number, guestLimit = GUEST_DMA_ENTRIES, driverLimit = DRIVER_DMA_ENTRIES) {
     this.u32 = mem.u32;
-    this.i32 = mem.i32;
+    this.bulk = mem.bulk;
     this.base = base;
     this.guestLimit = guestLimit;
     this.driverLimit = driverLimit;
@@ -118,7 +118,7 @@ export class DmaTable {
   revokeSelf(context: number): void {
     for (let dpn = 1; dpn < DMA_ENTRIES; dpn++) {
       if (!this.isSelf(dpn, context)) continue;
-      Atomics.store(this.i32, this.word(dpn, DMA_FLAGS), 0);
+      this.bulk.store32(this.byte(dpn, DMA_FLAGS), 0);
       this.state[dpn] = REVOKED;
     }
   }
@@ -126,7 +126,7 @@ export class DmaTable {
   /** The NIC starts no transfer by this entry from now on; one may still be under way until DmaQuiesce says settled.
    *  The entry is not free before free(). */
   clear(dpn: number): void {
-    Atomics.store(this.i32, this.word(dpn, DMA_FLAGS), 0);
+    this.bulk.store32(this.byte(dpn, DMA_FLAGS), 0);
     this.state[dpn] = CLOSING;
   }
 
@@ -147,7 +147,7 @@ export class DmaTable {
     let cleared = 0;
     for (let dpn = 1; dpn < DMA_ENTRIES; dpn++) {
       if (this.state[dpn] !== GRANT || this.ownerOf[dpn] !== owner) continue;
-      Atomics.store(this.i32, this.word(dpn, DMA_FLAGS), 0);
+      this.bulk.store32(this.byte(dpn, DMA_FLAGS), 0);
       cleared++;
     }
     return cleared;
@@ -170,12 +170,16 @@ export class DmaTable {
     this.u32[this.word(dpn, DMA_OWNER)] = dmaOwner(owner, this.generations[owner]);
     this.u32[this.word(dpn, DMA_PFN)] = pfn;
     // Flags last: this store publishes the entry.
-    Atomics.store(this.i32, this.word(dpn, DMA_FLAGS), writable ? DMA_VALID | DMA_WRITE : DMA_VALID);
+    this.bulk.store32(this.byte(dpn, DMA_FLAGS), writable ? DMA_VALID | DMA_WRITE : DMA_VALID);
     return dpn;
   }
 
+  private byte(dpn: number, field: number): number {
+    return this.base + dpn * DMA_ENTRY_BYTES + field;
+  }
+
   private word(dpn: number, field: number): number {
-    return (this.base + dpn * DMA_ENTRY_BYTES + field) >> 2;
+    return this.byte(dpn, field) >> 2;
   }
 }
 

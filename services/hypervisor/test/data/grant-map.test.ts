@@ -1,4 +1,4 @@
-import t, { type Test } from 'tap';
+import t from 'tap';
 import {
   GNTMAP_READONLY,
   GNTPIN_MAX,
@@ -10,7 +10,7 @@ import {
   GTF_WRITING,
 } from '@grantline/xen';
 import type { Gref } from '@grantline/base';
-import { memOver } from '@grantline/machine';
+import { memOver, type Mem } from '@grantline/machine';
 import { ActiveEntries, PIN_HOST_WRITE, STATUS_ATTEMPTS } from '../../src/data/active-entries.js';
 import { grantRows, mappingRows } from '../../src/control/inspect.js';
 import { Bed, DEVICE, DRIVER, G1, G2, HOST, OK, PAGES, grant, map, unmap, type BedOptions } from './grant-bed.js';
@@ -113,17 +113,14 @@ t.test('H19: one gref mapped twice in a batch has two handles, and each is unmap
   t.end();
 });
 
-/** Calls `flip` before each compare-exchange through `view`: between the hypervisor's look and its exchange. */
-function beforeExchange(t: Test, view: Int32Array, flip: (attempt: number) => void): void {
-  const { compareExchange } = Atomics;
+/** Calls `flip` before each compare-exchange in `mem`: between the hypervisor's look and its exchange. */
+function beforeExchange(mem: Mem, flip: (attempt: number) => void): void {
+  const cas32 = mem.bulk.cas32.bind(mem.bulk);
   let attempts = 0;
-  Atomics.compareExchange = ((on: Int32Array, at: number, expected: number, wanted: number) => {
-    if (on === view) flip(attempts++);
-    return compareExchange(on, at, expected, wanted);
-  }) as typeof Atomics.compareExchange;
-  t.teardown(() => {
-    Atomics.compareExchange = compareExchange;
-  });
+  mem.bulk.cas32 = (at, expected, value) => {
+    flip(attempts++);
+    return cas32(at, expected, value);
+  };
 }
 
 t.test('H20: a guest that flips its entry under the check gets a bounded number of tries', (t) => {
@@ -135,7 +132,7 @@ t.test('H20: a guest that flips its entry under the check gets a bounded number 
   mem.u32[gref * 2 + 1] = 7;
   let calm = Infinity;
   let flips = 0;
-  beforeExchange(t, mem.i32, (attempt) => {
+  beforeExchange(mem, (attempt) => {
     // A harmless bit (GTF_PWT), so that only the exchange can notice.
     if (attempt < calm) {
       mem.u16[gref * 4] ^= 1 << 5;
@@ -156,7 +153,7 @@ t.test('H20: a guest that swaps the domid after the check is not believed', (t) 
   const gref = 20;
   mem.u16[gref * 4] = GTF_PERMIT_ACCESS;
   mem.u16[gref * 4 + 1] = DRIVER;
-  beforeExchange(t, mem.i32, () => {
+  beforeExchange(mem, () => {
     mem.u16[gref * 4 + 1] = G2;
   });
   t.equal(active.acquire(gref, DRIVER, PIN_HOST_WRITE), GNTST.generalError);

@@ -1,6 +1,7 @@
-/** Work over many bytes of an address space: sums, comparisons, copies. Over an AddressSpace it is done by a WebAssembly
- *  module whose memory the space is, 16 bytes to an instruction: docs/adr/0018. Over a plain buffer, as tests and tools have,
- *  by the engine's own loops, with the same results. */
+/** What the engine compiles well in WebAssembly only, over an address space: sums, comparisons and copies of many bytes, 16 to an
+ *  instruction (docs/adr/0018), and atomic operations on one word, which are an instruction there and a call by `Atomics`
+ *  (docs/adr/0023). Over an AddressSpace it is done by a module whose memory the space is. Over a plain buffer, as tests and
+ *  tools have, by the engine's own means, with the same results. */
 
 /** All places are byte offsets, of any alignment. Nothing is checked but the end of the memory. */
 export interface Bulk {
@@ -14,6 +15,12 @@ export interface Bulk {
   /** Copies as `copy`, and compares in the same pass what it copies: what stands at `to` was compared, whoever writes to `from` meanwhile.
    *  @returns 1 when all of it is as at `expected`, else 0 */
   take(to: number, from: number, expected: number, bytes: number): number;
+  /** Stores `value` into the word where it is `expected`. As Atomics.compareExchange on an Int32Array, as are the next two: sequentially
+   *  consistent. `at`, in bytes, is a multiple of 4. @returns the word as it was, signed */
+  cas32(at: number, expected: number, value: number): number;
+  /** Clears the bits that are not in `mask`. @returns the word as it was, signed */
+  and32(at: number, mask: number): number;
+  store32(at: number, value: number): void;
 }
 
 const WASM_PAGE = 65536;
@@ -39,6 +46,7 @@ export function wasmMemory(bytes: number): { buffer: ArrayBuffer; bulk: Bulk } {
 /** The same over any buffer. */
 export function plainBulk(u8: Uint8Array): Bulk {
   const all = Buffer.from(u8.buffer as ArrayBuffer, u8.byteOffset, u8.length);
+  const i32 = new Int32Array(u8.buffer, u8.byteOffset, u8.length >> 2);
   return {
     sum(at, bytes) {
       let sum = 0;
@@ -54,12 +62,16 @@ export function plainBulk(u8: Uint8Array): Bulk {
       u8.copyWithin(to, from, from + bytes);
       return this.same(to, expected, bytes);
     },
+    cas32: (at, expected, value) => Atomics.compareExchange(i32, at >> 2, expected, value),
+    and32: (at, mask) => Atomics.and(i32, at >> 2, mask),
+    store32: (at, value) => void Atomics.store(i32, at >> 2, value),
   };
 }
 
-// The machine code: a WebAssembly module of four functions over one imported memory, with 128-bit SIMD. Put together here,
+// The machine code: a WebAssembly module of seven functions over one imported memory, with 128-bit SIMD. Put together here,
 // instruction by instruction, so that what runs is what can be read.
-// Sources: WebAssembly core specification 2.0, sections 5.4 (instructions) and 5.5 (modules).
+// Sources: WebAssembly core specification 2.0, sections 5.4 (instructions) and 5.5 (modules); the threads proposal for atomic
+// instructions, which also lets them work on memory that is not shared between threads.
 
 type Code = readonly (number | Code)[];
 
@@ -272,6 +284,10 @@ function takeCode(): number[] {
   );
 }
 
+/** An atomic instruction on the word at the first parameter, with the others as its operands. */
+const atomicCode = (op: number, parameters: number): number[] =>
+  func([], [Array.from({ length: parameters }, (_, i) => get(i)), 0xfe, op, 2, 0]);
+
 const section = (id: number, body: Code): number[] => {
   const bytes = flatten(body);
   return [id, ...leb(bytes.length), ...bytes];
@@ -282,13 +298,21 @@ const text = (s: string): number[] => [s.length, ...Buffer.from(s)];
 function bulkModule(pages: number): Uint8Array<ArrayBuffer> {
   const i = (n: number): number[] => new Array<number>(n).fill(I32);
   const type = (takes: number, gives: number): Code => [0x60, takes, i(takes), gives, i(gives)];
-  const functions = { sum: sumCode(), same: sameCode(), copy: copyCode(), take: takeCode() };
+  const functions = {
+    sum: sumCode(),
+    same: sameCode(),
+    copy: copyCode(),
+    take: takeCode(),
+    cas32: atomicCode(0x48, 3),
+    and32: atomicCode(0x2c, 2),
+    store32: atomicCode(0x17, 2),
+  };
   const names = Object.keys(functions);
   return new Uint8Array([
     ...[0, 0x61, 0x73, 0x6d, 1, 0, 0, 0],
-    ...section(1, [4, type(2, 1), type(3, 1), type(3, 0), type(4, 1)]),
+    ...section(1, [5, type(2, 1), type(3, 1), type(3, 0), type(4, 1), type(2, 0)]),
     ...section(2, [1, text('m'), text('m'), 2, 1, leb(pages), leb(pages)]),
-    ...section(3, [4, 0, 1, 2, 3]),
+    ...section(3, [names.length, 0, 1, 2, 3, 1, 0, 4]),
     ...section(7, [names.length, names.map((n, at) => [text(n), 0, at])]),
     ...section(10, [names.length, Object.values(functions)]),
   ]);

@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process';
 import t from 'tap';
-import { AddressSpace } from '../../src/mem/address-space.js';
+import { AddressSpace, memOver } from '../../src/mem/address-space.js';
 import { makeMemory } from '../../src/mem/memory-file.js';
 import { anew } from '../../testkit/handles.js';
 
@@ -15,6 +15,40 @@ t.test('two mappings of one file show the same bytes, and a copy between mapping
   space.mem.u8.set([1, 2, 3], own);
   space.mem.u8.copyWithin(a + 4096, own, own + 3);
   t.same([...space.mem.u8.subarray(b + 4096, b + 4099)], [1, 2, 3]);
+  t.end();
+});
+
+t.test('atomic operations on a word do and return the same over a space and over a plain buffer', (t) => {
+  const space = new AddressSpace(65536);
+  const at = space.mapPrivate(4096);
+  const same: unknown[] = [];
+  for (const [mem, base] of [
+    [space.mem, at],
+    [memOver(new ArrayBuffer(64)), 0],
+  ] as const) {
+    const { bulk, u32 } = mem;
+    const word = base + 8;
+    const seen: number[] = [];
+    const does = (result: number | void): void => void seen.push(result ?? 0, u32[word >> 2]);
+    does(bulk.store32(word, -2));
+    does(bulk.cas32(word, -2, 0x7fffffff));
+    does(bulk.cas32(word, 0, 5));
+    does(bulk.cas32(word, 0x7fffffff, 0x83e8001d | 0));
+    does(bulk.and32(word, ~0x18));
+    does(bulk.and32(word, 0));
+    t.same([u32[(word >> 2) - 1], u32[(word >> 2) + 1]], [0, 0], 'its neighbours are left alone');
+    same.push(seen);
+  }
+  t.same(same[0], [
+    ...[0, 0xfffffffe],
+    ...[-2, 0x7fffffff],
+    ...[0x7fffffff, 0x7fffffff],
+    ...[0x7fffffff, 0x83e8001d],
+    ...[0x83e8001d | 0, 0x83e80005],
+    ...[0x83e80005 | 0, 0],
+  ]);
+  t.same(same[1], same[0]);
+  t.throws(() => space.mem.bulk.store32(at + 2, 1), 'a word lies at a multiple of 4');
   t.end();
 });
 

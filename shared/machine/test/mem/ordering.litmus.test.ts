@@ -1,5 +1,6 @@
 /** Litmus test of ADR 0003: two processes over one mapped file, plain payload accesses around Atomics accesses on views
- *  that the language does not call shared. Each pattern has a table of allowed outcomes; anything else fails.
+ *  that the language does not call shared. Each pattern has a table of allowed outcomes; anything else fails. Every other round the parent
+ *  stores by `Bulk.store32`, as whoever clears a DMA entry or publishes a grant, and the child by Atomics.
  *
  *  Rounds are driven by index words: a process writes its part of round r and waits for the other's mark of round r. */
 import { fork, type ChildProcess } from 'node:child_process';
@@ -24,10 +25,21 @@ interface Outcome {
   storeBuffering: Record<string, number>;
 }
 
-function open(path: string): Int32Array {
+interface Page {
+  m: Int32Array;
+  /** A store that is ordered, by turns of one and of the other kind. */
+  store: (word: number, value: number) => void;
+}
+
+function open(path: string): Page {
   const space = new AddressSpace(65536);
-  const at = space.mapWhole(openSync(path, 'r+'), 4096, true) >> 2;
-  return space.mem.i32.subarray(at, at + 1024);
+  const at = space.mapWhole(openSync(path, 'r+'), 4096, true);
+  const m = space.mem.i32.subarray(at >> 2, (at >> 2) + 1024);
+  const store = (word: number, value: number): void => {
+    if ((value & 1) === 0) Atomics.store(m, word, value);
+    else space.mem.bulk.store32(at + (word << 2), value);
+  };
+  return { m, store };
 }
 
 /** Nothing that spins hears a signal. */
@@ -45,11 +57,11 @@ function wait(there: () => boolean): void {
   }
 }
 
-/** Writer: payload by plain stores, then the index by Atomics.store. */
-function produce(m: Int32Array): void {
+/** Writer: payload by plain stores, then the index by an ordered one. */
+function produce({ m, store }: Page): void {
   for (let r = 1; r <= ROUNDS; r++) {
     for (let i = 0; i < 8; i++) m[PAYLOAD + i] = r;
-    Atomics.store(m, INDEX, r);
+    store(INDEX, r);
     wait(() => Atomics.load(m, MARK_B) >= r);
   }
 }
@@ -82,7 +94,7 @@ function dekkerChild(m: Int32Array): void {
 
 const path = process.env['GRANTLINE_LITMUS'];
 if (path !== undefined) {
-  const m = open(path);
+  const { m } = open(path);
   const sendOutcome = (o: unknown): boolean => process.send!(o);
   sendOutcome('ready');
   process.once('message', () => {
@@ -101,7 +113,8 @@ if (path !== undefined) {
     const file = join(dir, 'page');
     writeFileSync(file, '');
     truncateSync(file, 4096);
-    const m = open(file);
+    const page = open(file);
+    const { m, store } = page;
     const child: ChildProcess = fork(fileURLToPath(import.meta.url), {
       env: { ...process.env, GRANTLINE_LITMUS: file },
     });
@@ -111,7 +124,7 @@ if (path !== undefined) {
     child.send('produce');
     const consumed = next();
     await new Promise((done) => setTimeout(done, 20));
-    produce(m);
+    produce(page);
     const messagePassing = (await consumed) as Outcome['messagePassing'];
     t.same(messagePassing, { 'payload complete': ROUNDS }, 'index seen means payload seen');
 
@@ -120,7 +133,7 @@ if (path !== undefined) {
     await new Promise((done) => setTimeout(done, 20));
     const storeBuffering: Outcome['storeBuffering'] = {};
     for (let r = 1; r <= ROUNDS; r++) {
-      Atomics.store(m, X, r);
+      store(X, r);
       m[SEEN_A] = Atomics.load(m, Y);
       wait(() => Atomics.load(m, MARK_B) >= r);
       const key = `${m[SEEN_A] === r ? 'new' : 'old'}/${m[SEEN_B] === r ? 'new' : 'old'}`;

@@ -19,7 +19,8 @@ export class GrantTable {
   issued = 0;
   revoked = 0;
   private readonly u16: Uint16Array;
-  private readonly u32: Uint32Array;
+  private readonly i32: Int32Array;
+  private readonly bulk: Mem['bulk'];
   private readonly base: number;
   private readonly freeList: Uint32Array;
   private freeCount: number;
@@ -27,7 +28,8 @@ export class GrantTable {
   /** @param base byte offset of the first page of the table in mem */
   constructor(mem: Mem, base: number, entries: number = GRANT_ENTRIES) {
     this.u16 = mem.u16;
-    this.u32 = mem.u32;
+    this.i32 = mem.i32;
+    this.bulk = mem.bulk;
     this.base = base;
     this.freeList = new Uint32Array(entries);
     this.freeCount = 0;
@@ -49,27 +51,30 @@ export class GrantTable {
     return this.freeCount;
   }
 
-  /** Lets `domid` use page `pfn` through entry `gref`. The last store, of the flags, publishes it. */
+  /** Lets `domid` use page `pfn` through entry `gref`. The last store, of flags and domid, publishes it. */
   grantAccess(gref: Gref, domid: DomId, pfn: Pfn, readonly = false): void {
     const at = this.base + gref * GRANT_ENTRY_BYTES;
-    this.u16[(at >> 1) + 1] = domid;
-    this.u32[(at >> 2) + 1] = pfn;
-    Atomics.store(this.u16, at >> 1, readonly ? GTF_PERMIT_ACCESS | GTF_READONLY : GTF_PERMIT_ACCESS);
+    this.i32[(at >> 2) + 1] = pfn;
+    const flags = readonly ? GTF_PERMIT_ACCESS | GTF_READONLY : GTF_PERMIT_ACCESS;
+    this.bulk.store32(at, flags | (domid << 16));
     this.issued++;
   }
 
   /** Revokes by compare-exchange. Only after true may the page or the entry be used for something else.
    *  @returns false while the page is mapped or pinned by the other side */
   endAccess(gref: Gref): boolean {
-    const at = (this.base + gref * GRANT_ENTRY_BYTES) >> 1;
-    for (;;) {
-      const flags = Atomics.load(this.u16, at);
-      if ((flags & (GTF_READING | GTF_WRITING)) !== 0) return false;
-      if (Atomics.compareExchange(this.u16, at, flags, 0) === flags) {
+    const at = this.base + gref * GRANT_ENTRY_BYTES;
+    // A plain read is enough: the exchange fails when the word has changed since, or was read out of date.
+    let word = this.i32[at >> 2];
+    while ((word & (GTF_READING | GTF_WRITING)) === 0) {
+      const was = this.bulk.cas32(at, word, word & ~0xffff);
+      if (was === word) {
         this.revoked++;
         return true;
       }
+      word = was;
     }
+    return false;
   }
 
   /** @returns true while the other side has the page mapped or pinned */

@@ -44,7 +44,11 @@ for (const bufferBytes of [4096, 2048])
             let lost = 0;
             const responses: ReturnType<typeof x.front.take> = [];
             const check = (): void => {
-              responses.push(...x.front.take());
+              const fresh = x.front.take();
+              const pinned = new Set(x.xen.pins.values());
+              if (fresh.some((r) => pinned.has(r.gref)))
+                throw new Error('the guest was told of a page that is still pinned');
+              responses.push(...fresh);
               for (;;) {
                 // A frame is whole at the first response without "more"; refused pages in between spoil it.
                 const end = responses.findIndex((r) => r.status >= 0 && (r.flags & 4) === 0);
