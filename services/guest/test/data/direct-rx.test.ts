@@ -28,6 +28,7 @@ function makeDirect(bytes = 2048, batching = true) {
   const faults: string[] = [];
   const counters = new CounterBlock(mem, 1024 * 4096, DRIVER_COUNTERS);
   const rx = new DirectRx({
+    mem,
     queue: new DriverQueue(mem, base),
     buffers,
     dpn,
