@@ -153,7 +153,14 @@ export class FrontConnection {
     const bridge = { ...common, buffers: BRIDGE_BUFFERS, bufferBytes: PAGE_SIZE };
     const own = { mac, lro: factors.lro };
     if (path === 'direct')
-      this.direct = await makeDirectQueue(host, undo, { ...own, buffers: BUFFERS, bufferBytes, batching, sink, onFault });
+      this.direct = await makeDirectQueue(host, undo, {
+        ...own,
+        buffers: BUFFERS,
+        bufferBytes,
+        batching,
+        sink,
+        onFault,
+      });
     else this.queues.push(await makeRxQueue(host, undo, main));
     if (path === 'direct' || factors.nicQueues === 'per-guest') this.queues.push(await makeRxQueue(host, undo, bridge));
     if (reuseGrants) await this.buildPool(this.queues[0]);

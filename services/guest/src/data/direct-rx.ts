@@ -138,7 +138,7 @@ export class DirectRx implements Poller {
       const comp = queue.completion(i);
       const len = compLen(comp);
       const flags = compFlags(comp);
-      // The second of a packet's buffers; anywhere else it is one without data.
+      // The second of a packet's buffers. Anywhere else it is judged as any other.
       if ((flags & NICQ_COMP_INFO) !== 0 && chain === 1) {
         mss = len;
         this.chainLen[chain++] = NO_DATA;

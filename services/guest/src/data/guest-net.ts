@@ -149,7 +149,7 @@ export class GuestNet implements NetLink, RxSink {
       const blank = (info[i] & RX_CSUM_BLANK) === 0 ? 0 : RX_CHECKSUM_BLANK;
       if (isProbed) this.drops.mark(this.o.counters.v);
       stack.inputParts(off, len, from, end[i], blank, info[i] & RX_MSS_MASK);
-      // The stack has counted a packet; what came are the frames that it stands for.
+      // The stack has counted one packet; what came counts as the frames that it stands for.
       this.o.counters.v[N.inPackets] += framesOf(info[i]) - 1;
       if (isProbed) this.probe.dropped(off[from], this.drops.reason(this.o.counters.v));
       from = end[i];

@@ -104,6 +104,22 @@ t.test('the cutter tells the last frame of a packet, with which a burst may end'
   t.end();
 });
 
+t.test('a piece that is not taken becomes the frame that it begins with, and nothing else changes', (t) => {
+  const made = { payload: payloadOf(30_000), sequence: 0xfffffff0, id: 0xfffe, flags: 0x18, options: 12 };
+  const plain = cut(made, 1448).map(bytesOf);
+  const packet = tcpPacket(made);
+  space.mem.u8.set(packet, at);
+  cutter.begin(at, packet.length, tcpAt(space.mem, at, packet.length), 1448);
+  const frames: Buffer[] = [];
+  while (cutter.next(5 * 1448)) {
+    if (cutter.frames > 1) cutter.shorten();
+    t.equal(cutter.frames, 1);
+    frames.push(bytesOf({ off: cutter.at, len: cutter.bytes }));
+  }
+  t.same(frames, plain);
+  t.end();
+});
+
 t.test('a byte that was wrong in one segment makes the joined packet wrong', (t) => {
   fc.assert(
     fc.property(fc.integer({ min: 0, max: 9999 }), fc.integer({ min: 1, max: 255 }), (where, by) => {

@@ -268,8 +268,7 @@ export class PinnedRx {
       } else if (slots.hasMore(s)) {
         frames.bytes += slots.status[s];
         if (standsFor > 0) frames.standsFor = standsFor;
-      }
-      else frames.end(slots.status[s]);
+      } else frames.end(slots.status[s]);
       slots.answer(s);
       this.state[s] = POSTED;
       this.nicFailed[s] = 0;

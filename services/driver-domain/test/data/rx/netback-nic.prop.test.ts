@@ -81,7 +81,8 @@ for (const bufferBytes of [4096, 2048])
                   if (frame[0].flags !== 14) throw new Error('a packet that does not say so');
                   // What it is stands in the second slot.
                   const [info] = frame.splice(1, 1);
-                  if ((info.id & 0xff) !== 1 || info.offset !== MSS || info.flags !== 1) throw new Error('bad extra info');
+                  if ((info.id & 0xff) !== 1 || info.offset !== MSS || info.flags !== 1)
+                    throw new Error('bad extra info');
                 } else if ((frame[0].flags & 8) !== 0) throw new Error('a frame that says it is a packet');
                 if (framesIn(frame).length !== 1) throw new Error('the flags tear a frame apart');
                 outFrames += frames;
