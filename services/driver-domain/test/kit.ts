@@ -32,6 +32,7 @@ import {
   RX_SLOT_BYTES,
   NICQ_COMP_EOP,
   NICQ_COMP_ERROR,
+  NICQ_COMP_INFO,
   CTRL_RING_SIZE,
   RX_RING_SIZE,
   DeviceQueue,
@@ -218,6 +219,7 @@ export class MockFront {
   readonly ring: FrontRing;
   private readonly mem: Mem;
   private nextId = 0;
+  private last: Response | undefined;
   /** Requests without a response, oldest first. */
   readonly posted: { id: number; gref: number; offset: number }[] = [];
 
@@ -252,7 +254,9 @@ export class MockFront {
       const at = this.ring.slot(this.ring.rspCons) >> 1;
       const asked = this.posted.shift()!;
       const id = this.mem.u16[at];
-      if (id !== asked.id) throw new Error(`response ${id} stands in the slot of request ${asked.id}`);
+      // Extra info stands where an id does otherwise.
+      const isInfo = ((out.at(-1) ?? this.last)?.flags ?? 0) & 8;
+      if (id !== asked.id && !isInfo) throw new Error(`response ${id} stands in the slot of request ${asked.id}`);
       out.push({
         id,
         offset: this.mem.u16[at + 1],
@@ -263,6 +267,7 @@ export class MockFront {
       this.ring.rspCons = idxAdd(this.ring.rspCons, 1);
     }
     this.ring.arm();
+    this.last = out.at(-1) ?? this.last;
     return out;
   }
 }
@@ -282,15 +287,18 @@ export class MockNic {
     this.device = new DeviceQueue(mem, base, base + PAGE_SIZE, base + 2 * PAGE_SIZE, ringIdx(start));
   }
 
-  /** Delivers a frame, scattered as need be; refused buffers go back with an error. @returns false: not enough buffers */
-  receive(frame: Uint8Array, flags = 0): boolean {
+  /** Delivers a frame, scattered as need be; refused buffers go back with an error.
+   *  @param packet not null: it is a packet that stands for so many frames, with that mss; the second buffer tells so
+   *  @returns false: not enough buffers, or one for a packet */
+  receive(frame: Uint8Array, flags = 0, packet: { frames: number; mss: number } | null = null): boolean {
     for (;;) {
       const chain: { at: number; len: number }[] = [];
       let room = 0;
       let refused = false;
       while (room < frame.length && !refused) {
-        if (this.device.available() <= chain.length) return false;
-        const at = this.device.entry(chain.length);
+        const info = packet !== null && chain.length > 0 ? 1 : 0;
+        if (this.device.available() <= chain.length + info) return false;
+        const at = this.device.entry(chain.length + info);
         const page = this.table.get(this.mem.u32[at >> 2]);
         const len = this.mem.u16[(at + 6) >> 1];
         if (page === undefined) refused = true;
@@ -298,15 +306,20 @@ export class MockNic {
         room += len;
       }
       if (refused) {
-        for (let i = 0; i < chain.length; i++) this.device.complete(0, NICQ_COMP_ERROR);
+        const info = packet !== null && chain.length > 1 ? 1 : 0;
+        for (let i = 0; i < chain.length + info; i++) this.device.complete(0, NICQ_COMP_ERROR);
         continue;
       }
+      if (packet !== null && chain.length === 1) return false;
       let from = 0;
       chain.forEach(({ at, len }, i) => {
         const part = frame.subarray(from, from + len);
         this.mem.u8.set(part, at);
         from += len;
-        this.device.complete(part.length, i === chain.length - 1 ? NICQ_COMP_EOP | flags : 0);
+        if (packet !== null && i === 0) {
+          this.device.completePacket(part.length, 0, packet.frames);
+          this.device.complete(packet.mss, NICQ_COMP_INFO);
+        } else this.device.complete(part.length, i === chain.length - 1 ? NICQ_COMP_EOP | flags : 0);
       });
       return true;
     }

@@ -11,6 +11,8 @@ import {
   DMA_WRITE,
   NICQ_COMP_EOP,
   NICQ_COMP_ERROR,
+  NICQ_COMP_INFO,
+  NICQ_COMP_PACKET,
   NICQ_PAGES,
   DriverQueue,
   compFlags,
@@ -41,6 +43,8 @@ export class TestLaps implements CableMeter {
 export interface Frame {
   bytes: number[];
   flags: number;
+  /** Of a packet that stands for several frames. */
+  packet?: { frames: number; mss: number };
 }
 
 export class Kit {
@@ -99,12 +103,13 @@ export class Kit {
     return new CounterBlock(memOver(new ArrayBuffer(1024)), 0, layout);
   }
 
-  /** A queue and its driver. Pages 0 to 2 of the context's memory (from `pfn`) are the queue's. */
-  queue(context: number, target: number, pfn = 0, moderationFrames = 1, moderationUs = 0): TestQueue {
+  /** A queue and its driver. Pages 0 to 2 of the context's memory (from `pfn`) are the queue's. @param packetBytes that it takes uncut */
+  queue(context: number, target: number, pfn = 0, moderationFrames = 1, moderationUs = 0, packetBytes = 0): TestQueue {
     const dpns = Array.from({ length: NICQ_PAGES }, (_, i) => this.map(context, context, pfn + i));
     const driver = new DriverQueue(this.mem, this.page(context, pfn));
     const [headerDpn, availDpn, compDpn] = dpns as [number, number, number];
-    const settings = { name: 'q', context, target, headerDpn, availDpn, compDpn, moderationFrames, moderationUs };
+    const moderation = { moderationFrames, moderationUs };
+    const settings = { name: 'q', context, target, headerDpn, availDpn, compDpn, ...moderation, packetBytes };
     const rings = { count: 0 };
     const channel = { notify: () => void rings.count++ };
     const { mem, dma, guard } = this;
@@ -123,6 +128,16 @@ export class Kit {
   receive(off: number, len: number): number {
     this.guard.begin(this.laps.now);
     const status = this.nic.receive(off, len);
+    this.nic.endBurst();
+    this.guard.end();
+    this.nic.moderate(false);
+    return status;
+  }
+
+  /** One burst with one packet that stands for several frames. @returns the status */
+  receivePacket(off: number, len: number, header: number, mss: number, frames: number): number {
+    this.guard.begin(this.laps.now);
+    const status = this.nic.receivePacket(off, len, header, mss, frames);
     this.nic.endBurst();
     this.guard.end();
     this.nic.moderate(false);
@@ -200,6 +215,7 @@ export class TestQueue {
     const frames: Frame[] = [];
     let errors = 0;
     let bytes: number[] = [];
+    let packet: Frame['packet'];
     const n = this.driver.completed();
     for (let i = 0; i < n; i++) {
       const comp = this.driver.completion(i);
@@ -211,11 +227,19 @@ export class TestQueue {
         if (bytes.length > 0 || len !== 0) throw new Error('an error inside a frame, or with data');
         continue;
       }
+      if ((flags & NICQ_COMP_INFO) !== 0) {
+        if (packet?.mss !== 0) throw new Error('info that does not stand behind the first buffer of a packet');
+        packet.mss = len;
+        continue;
+      }
+      if (packet?.mss === 0) throw new Error('a packet without its info');
+      if ((flags & NICQ_COMP_PACKET) !== 0) packet = { frames: this.driver.frames(i), mss: 0 };
       if (len > buffer.len) throw new Error(`${len} bytes in a buffer of ${buffer.len}`);
       bytes.push(...mem.u8.subarray(buffer.at, buffer.at + len));
       if ((flags & NICQ_COMP_EOP) === 0) continue;
-      frames.push({ bytes, flags });
+      frames.push(packet === undefined ? { bytes, flags } : { bytes, flags, packet });
       bytes = [];
+      packet = undefined;
     }
     this.driver.consume(n);
     if (bytes.length > 0) throw new Error('a frame without an end');

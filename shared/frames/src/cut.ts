@@ -106,11 +106,14 @@ export class Cutter {
 }
 
 /** Cuts a TCP packet that a station sends into frames, each of them in one piece, in place: a frame's header is written right
- *  before its payload, over the end of the payload before, which the NIC has by then. So no payload is copied. */
+ *  before its payload, over the end of the payload before, which the NIC has by then. So no payload is copied. A piece may also stand
+ *  for several frames, for who takes such: then nobody has summed it. */
 export class PacketCutter {
-  /** The frame at hand: a multiple of 4. */
+  /** The piece at hand, a multiple of 4, and how many frames it stands for. Of one it has the checksum, of several only the sum of
+   *  the pseudo header. */
   at = 0;
   bytes = 0;
+  frames = 0;
   private readonly mem: Mem;
   private readonly cutter: Cutter;
   private readonly template: number;
@@ -118,6 +121,7 @@ export class PacketCutter {
   private packet = 0;
   private done = 0;
   private n = 0;
+  private part = 0;
 
   constructor(space: PrivateMemory) {
     this.mem = space.mem;
@@ -141,14 +145,26 @@ export class PacketCutter {
     return this.done < this.cutter.payload;
   }
 
-  /** Makes the next frame; the one before must have been taken. @returns false when there is none */
-  next(): boolean {
+  /** Byte offset of a copy of the packet's headers, their bytes, and the payload of each frame but the last. */
+  get head(): number {
+    return this.template;
+  }
+  get header(): number {
+    return this.cutter.header;
+  }
+  get mss(): number {
+    return this.cutter.mss;
+  }
+
+  /** Makes the next piece; the one before must have been taken.
+   *  @param most payload bytes of it, a multiple of the mss; not given: it is a frame @returns false when there is none */
+  next(most = this.cutter.mss): boolean {
     const { mem, cutter, done, template } = this;
     const { header, mss } = cutter;
     const left = cutter.payload - done;
     if (left <= 0) return false;
     const { u8, u16, u32 } = mem;
-    const part = left < mss ? left : mss;
+    const part = left < most ? left : most;
     let to = this.packet + done;
     // The NIC takes frames at multiples of 4 only; where segments have another size, they are copied.
     if ((to & 3) !== 0) {
@@ -158,10 +174,26 @@ export class PacketCutter {
     const words = header >> 2;
     for (let w = 0; w < words; w++) u32[(to >> 2) + w] = u32[(template >> 2) + w]!;
     if ((header & 2) !== 0) u16[(to + header - 2) >> 1] = u16[(template + header - 2) >> 1]!;
-    cutter.write(to, this.n++, done, part, mem.bulk.sum(to + header, part));
+    if (part <= mss) {
+      this.frames = 1;
+      cutter.write(to, this.n, done, part, mem.bulk.sum(to + header, part));
+    } else {
+      this.frames = Math.ceil(part / mss);
+      cutter.write(to, this.n, done, part, 0);
+      cutter.blank(to, part);
+    }
+    this.n += this.frames;
     this.at = to;
     this.bytes = header + part;
+    this.part = part;
     this.done += part;
     return true;
+  }
+
+  /** The piece at hand was not taken: makes a frame of its beginning instead. */
+  shorten(): void {
+    this.done -= this.part;
+    this.n -= this.frames;
+    this.next();
   }
 }

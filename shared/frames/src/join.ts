@@ -192,7 +192,7 @@ export class Lro {
 
 /** Which TCP segments may be joined to one packet for a kernel, and that packet's headers. Reasons: tap-writer.ts of shared/measure. */
 export class Joiner {
-  /** Of the packet that is being joined: its first frame, segments, payload of them together and of all but the last. */
+  /** Of the packet that is being joined: its first frame, segments, payload of them together and of each but the last. */
   first = 0;
   segments = 0;
   payload = 0;
@@ -209,8 +209,10 @@ export class Joiner {
   private common = 0;
   private terms = 0;
   private ipSum = 0;
-  // Of the frame parsed last.
+  // Of the frame parsed last, or of the packet that stands for several: payload of each but the last of these, and how many they are.
   private at = 0;
+  private unit = 0;
+  private frames = 0;
   private l3 = ETH_BYTES;
   private thl = 0;
   private part = 0;
@@ -222,8 +224,9 @@ export class Joiner {
   }
 
   /** Looks at a frame. @param linear bytes that lie together at `at`, @param bytes of the whole frame
+   *  @param mss of a packet that stands for several frames and was not cut; its checksum has to be blank
    *  @returns false when it is no segment that could be joined to another */
-  parse(at: number, linear: number, bytes: number): boolean {
+  parse(at: number, linear: number, bytes: number, mss = MOST_BYTES): boolean {
     const { dv } = this.mem;
     const plain = ipAt(this.mem, at, linear);
     const l3 = l3Of(plain);
@@ -242,6 +245,8 @@ export class Joiner {
     this.l3 = l3;
     this.thl = end - l4;
     this.part = part;
+    this.unit = part < mss ? part : mss;
+    this.frames = part > mss ? Math.ceil(part / mss) : 1;
     this.flags = flags;
     this.frameIpSum = ipBytes + dv.getUint16(ip + IP_ID) + dv.getUint16(ip + IP_CHECK);
     return true;
@@ -257,8 +262,9 @@ export class Joiner {
     const { dv } = this.mem;
     const t = l4;
     const total = IP_BYTES + thl + this.payload + part;
-    if (!follows(this.nextSeq, dv.getInt32(at + t + TCP_SEQ), part, this.mss, total) || (this.mss & 1) !== 0)
+    if (!follows(this.nextSeq, dv.getInt32(at + t + TCP_SEQ), this.unit, this.mss, total) || (this.mss & 1) !== 0)
       return false;
+    if (this.frames > 1 && this.unit !== this.mss) return false;
     const same =
       dv.getInt32(at + t) === dv.getInt32(first + t) &&
       dv.getInt32(at + t + 8) === dv.getInt32(first + t + 8) &&
@@ -287,11 +293,12 @@ export class Joiner {
     this.l4 = this.l3 + IP_BYTES;
     this.headerBytes = this.l4 + this.thl;
     this.blank = blank;
-    this.segments = 1;
-    this.payload = this.mss = this.part;
+    this.segments = this.frames;
+    this.payload = this.part;
+    this.mss = this.unit;
     this.nextSeq = (this.mem.dv.getInt32(this.at + this.l4 + TCP_SEQ) + this.part) | 0;
     this.psh = this.flags & TCP_PSH;
-    this.ends = this.psh !== 0;
+    this.ends = this.endsHere();
     this.ipSum = foldNative(this.frameIpSum);
   }
 
@@ -304,10 +311,15 @@ export class Joiner {
     }
     this.psh |= this.flags & TCP_PSH;
     if (!this.blank) this.terms += this.term(this.at, this.part, this.flags & TCP_PSH);
-    this.segments++;
+    this.segments += this.frames;
     this.payload += this.part;
     this.nextSeq = (this.nextSeq + this.part) | 0;
-    this.ends = isLast(this.psh, this.part, this.mss);
+    this.ends = this.endsHere();
+  }
+
+  /** Of what was parsed last: its last segment is the packet's. */
+  private endsHere(): boolean {
+    return isLast(this.psh, this.part - (this.frames - 1) * this.mss, this.mss);
   }
 
   /** Writes the headers of a packet of more than one segment. */

@@ -11,8 +11,10 @@ export {
   NICQ_COMP_EOP,
   NICQ_COMP_ERROR,
   NICQ_COMP_EVENT,
+  NICQ_COMP_INFO,
   NICQ_COMP_LOOPBACK,
   NICQ_COMP_MULTICAST,
+  NICQ_COMP_PACKET,
   NICQ_COMP_PROD,
   NICQ_ENTRY_BYTES,
   NICQ_PAGES,
@@ -61,6 +63,7 @@ export {
   allocNicChannel,
   attachQueue,
   detachQueue,
+  longestPacket,
   type AttachArgs,
 } from './hypervisor/nic-queue-client.js';
 export { ownPlace, placeOf, showPlace } from './hypervisor/place.js';

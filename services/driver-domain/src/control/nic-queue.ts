@@ -20,8 +20,9 @@ export interface NicQueue<Q = DriverQueue> {
   queue: Q;
   nic: Channel;
   /** Lets frames come, or go. @param target domain whose pages are posted
-   *  @param mac frames for this address; null: those that no other queue takes */
-  attach(target: DomId, mac: string | null): Promise<void>;
+   *  @param mac frames for this address; null: those that no other queue takes
+   *  @param packetBytes longest TCP packet that is taken uncut, 0: frames only */
+  attach(target: DomId, mac: string | null, packetBytes?: number): Promise<void>;
 }
 
 /** Makes a receive queue; frames come from its attach on.
@@ -69,9 +70,10 @@ async function makeQueue<Q>(
   return {
     queue: make(mem, pages.offset(first)),
     nic,
-    async attach(target, mac) {
+    async attach(target, mac, packetBytes = 0) {
       const [header, avail, comp] = dpn;
-      const args = { target, header, avail, comp, port: nic.port, mac, vlan: null, ...direction, ...MODERATION };
+      const where = { target, header, avail, comp, port: nic.port, mac, vlan: null };
+      const args = { ...where, ...direction, ...MODERATION, ...(packetBytes > 0 ? { packetBytes } : {}) };
       const queue = await attachQueue(client, args);
       // Until it is detached transfers are under way: only then may pins and pages go.
       attached.push(() => detachQueue(client, queue));

@@ -1,5 +1,5 @@
 /** The queues of a vif from the control side: what each takes at connect, and gives back in reverse. */
-import { RX_RING_SIZE, UnmapBatch, type BackRing } from '@grantline/xen';
+import { RX_RING_SIZE, UnmapBatch, longestPacket, type BackRing } from '@grantline/xen';
 import { slots, type CounterBlock, type Poller } from '@grantline/machine';
 import { NETBACK_COUNTERS, NETBACK_TX_COUNTERS } from '@grantline/observe';
 import { PAGE_SIZE, type DomId, type Factors, type Pfn, type UndoStack } from '@grantline/base';
@@ -58,11 +58,12 @@ export async function makeNicRx(
   o: RxSideOptions,
 ): Promise<NetbackNicRx> {
   const { guest, factors, keys, counters } = o;
+  const bufferBytes = keys.usesOffset ? factors.bufferBytes : PAGE_SIZE;
   // The queue first: its undo comes last, when nothing of the guest is on it any more.
   const q = await makeNicQueue(host, undo);
   const rx = new NetbackNicRx({
     ...queueOptions(host, guestPort, o),
-    slots: new RxSlots(host.mem, ring, keys.usesOffset ? factors.bufferBytes : PAGE_SIZE, keys.usesOffset),
+    slots: new RxSlots(host.mem, ring, bufferBytes, keys.usesOffset),
     queue: q.queue,
     pool,
     nic: q.nic,
@@ -77,7 +78,9 @@ export async function makeNicRx(
     rx.takePins((handle, dpn) => batch.put(handle, dpn));
     await sendRest(batch, counters, C.unpinOps, C.hypercalls);
   });
-  await q.attach(guest, o.mac);
+  // Pinned page by page, a packet would wait for all of its calls.
+  const whole = keys.takesGso && factors.grants === 'reuse';
+  await q.attach(guest, o.mac, whole ? longestPacket(bufferBytes) : 0);
   q.nic.onUnbound(() => o.onLost('the NIC closed its port'));
   undo.push(() => rx.stop());
   runPoller(host, undo, rx, () => ring.seen, guestPort, q.nic);

@@ -137,7 +137,7 @@ function make(pagesThere = 256) {
     });
   };
   const buffers = new Buffers(arena.pages(4), 1, 4);
-  const requests: Record<string, () => Promise<unknown>> = {};
+  const requests: Record<string, (args: unknown) => Promise<unknown>> = {};
   const warnings: object[] = [];
   const host: Host = {
     domid: 1000 as DomId,
@@ -152,7 +152,8 @@ function make(pagesThere = 256) {
     } as unknown as Host['pages'],
     client: {
       closed: false,
-      request: <T>(op: string) => (requests[op]?.() ?? Promise.reject(new Error('no nic'))) as Promise<T>,
+      request: <T>(op: string, args: unknown) =>
+        (requests[op]?.(args) ?? Promise.reject(new Error('no nic'))) as Promise<T>,
       hypercall: byMessages((bytes, done) => {
         const count = bytes.readUInt16LE(6);
         const cmd = bytes.readUInt16LE(4);
@@ -505,6 +506,39 @@ t.test('without a NIC the vif says so, and connects when there is one', async (t
   await x.vif.look();
   t.equal(await x.store.read(`${BACK}/generation-ack`), '1');
   t.equal(await x.store.read(`${BACK}/error`), null);
+});
+
+t.test('packets are taken uncut for a guest that takes such, where its grants stand', async (t) => {
+  const asks = async (
+    back: Record<string, string | number>,
+    front: Record<string, string | number>,
+  ): Promise<unknown> => {
+    const x = make();
+    let asked: unknown;
+    x.pages.set(12, x.arena.pages());
+    x.store.put(BACK, { 'nic-queues': 'per-guest', ...back });
+    x.requests['nic.attach'] = (args) => {
+      if ((args as { direction?: string }).direction === undefined)
+        asked = (args as { packetBytes?: number }).packetBytes;
+      return Promise.resolve({ queue: 1 });
+    };
+    x.requests['nic.detach'] = () => Promise.resolve({});
+    await x.vif.look();
+    x.frontConnects({ ...TWO_QUEUES, ...front });
+    await x.vif.look();
+    t.equal(x.store.states.at(-1), '4');
+    await x.vif.end();
+    return asked;
+  };
+  const ring = { 'ctrl-ring-ref': 12, 'event-channel-ctrl': 7 };
+  const halves = { 'buffer-bytes': 2048 };
+  t.equal(await asks({ grants: 'reuse' }, { ...ring, 'feature-gso-tcpv4': 1 }), 65_535);
+  t.equal(
+    await asks({ grants: 'reuse', ...halves }, { ...ring, 'feature-gso-tcpv4': 1, 'feature-rx-offset': 1 }),
+    36_864,
+  );
+  t.equal(await asks({ grants: 'reuse' }, { ...ring, 'feature-gso-tcpv4': 0 }), undefined);
+  t.equal(await asks({ grants: 'per-frame' }, { 'feature-gso-tcpv4': 1 }), undefined);
 });
 
 t.test('a queue that went with the NIC or the guest is no warning when the vif ends', async (t) => {

@@ -5,6 +5,7 @@ import {
   allocNicChannel,
   attachQueue,
   detachQueue,
+  longestPacket,
   TxDriverQueue,
   DMA_WRITE,
   HYPERCALL_MAX_COUNT,
@@ -26,6 +27,8 @@ interface DirectSettings {
   buffers: number;
   bufferBytes: number;
   batching: boolean;
+  /** Take TCP packets uncut. */
+  lro: boolean;
   sink: RxSink;
   onFault: (reason: string) => void;
 }
@@ -42,6 +45,7 @@ export async function makeDirectQueue(host: VifHost, undo: UndoStack, s: DirectS
   const channel = await allocNicChannel(host.channels);
   undo.push(() => channel.close());
   const rx = new DirectRx({
+    mem,
     queue: new DriverQueue(mem, pages.offset(queuePages[0])),
     buffers,
     dpn: Int32Array.from(buffers.pfn, (pfn) => dpns.get(pfn) ?? 0),
@@ -56,7 +60,8 @@ export async function makeDirectQueue(host: VifHost, undo: UndoStack, s: DirectS
   });
   if (host.probes) rx.probe = host.probes.rx;
   rx.refill();
-  await attach(host, undo, queuePages, dpns, { port: channel.port, mac: s.mac });
+  const packetBytes = s.lro ? longestPacket(s.bufferBytes) : 0;
+  await attach(host, undo, queuePages, dpns, { port: channel.port, mac: s.mac, packetBytes });
   channel.onEvent(() => loop.schedule(rx));
   loop.add(rx);
   undo.push(() => loop.remove(rx));
@@ -115,7 +120,7 @@ async function attach(
   undo: UndoStack,
   queuePages: readonly Pfn[],
   dpns: ReadonlyMap<number, Dpn>,
-  what: { port: number; mac: string | null; direction?: 'tx' },
+  what: { port: number; mac: string | null; direction?: 'tx'; packetBytes?: number },
 ): Promise<void> {
   const [header, avail, comp] = queuePages.map((pfn) => dpns.get(pfn)!);
   const queue = await attachQueue(host.client, {

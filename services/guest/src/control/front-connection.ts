@@ -151,8 +151,16 @@ export class FrontConnection {
     const common = { backend, reuseGrants, batching, gso: factors.lro, sink, onFault };
     const main = { ...common, buffers: BUFFERS, bufferBytes };
     const bridge = { ...common, buffers: BRIDGE_BUFFERS, bufferBytes: PAGE_SIZE };
+    const own = { mac, lro: factors.lro };
     if (path === 'direct')
-      this.direct = await makeDirectQueue(host, undo, { mac, buffers: BUFFERS, bufferBytes, batching, sink, onFault });
+      this.direct = await makeDirectQueue(host, undo, {
+        ...own,
+        buffers: BUFFERS,
+        bufferBytes,
+        batching,
+        sink,
+        onFault,
+      });
     else this.queues.push(await makeRxQueue(host, undo, main));
     if (path === 'direct' || factors.nicQueues === 'per-guest') this.queues.push(await makeRxQueue(host, undo, bridge));
     if (reuseGrants) await this.buildPool(this.queues[0]);

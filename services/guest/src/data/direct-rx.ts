@@ -5,6 +5,7 @@
 import {
   NICQ_COMP_EOP,
   NICQ_COMP_ERROR,
+  NICQ_COMP_INFO,
   NICQ_SIZE,
   NETIF_NR_SLOTS_MIN,
   type DriverQueue,
@@ -13,13 +14,15 @@ import {
   compLen,
 } from '@grantline/xen';
 import { NO_RX_PROBE, type RxProbe, DRIVER_COUNTERS, NETFRONT_COUNTERS } from '@grantline/observe';
-import { type CounterBlock, slots, type Poller, type Laps, type Notify } from '@grantline/machine';
+import { type CounterBlock, slots, type Mem, type Poller, type Laps, type Notify } from '@grantline/machine';
 import type { RxBuffers } from './rx-buffers.js';
-import type { RxSink } from '@grantline/measure';
+import { RX_CSUM_BLANK, RX_FRAMES_SHIFT, bulkFrames, type RxSink } from '@grantline/measure';
 import { RX_BATCH, type RxComponents } from './netfront-rx.js';
 
 const C = slots(DRIVER_COUNTERS);
 const TO_STACK = slots(NETFRONT_COUNTERS).toStack;
+
+const NO_DATA = -1;
 
 export const DIRECT_FAULTS = [
   'none',
@@ -29,6 +32,7 @@ export const DIRECT_FAULTS = [
 ] as const;
 
 export interface DirectRxOptions {
+  mem: Mem;
   queue: DriverQueue;
   buffers: RxBuffers;
   /** By buffer id: number of its page in the DMA table. */
@@ -52,7 +56,8 @@ export class DirectRx implements Poller {
   private readonly posted = new Int32Array(NICQ_SIZE);
   private readonly batch = new Int32Array(RX_BATCH);
   private batchCount = 0;
-  private readonly chainLen = new Int32Array(NETIF_NR_SLOTS_MIN);
+  /** Bytes in each buffer of the frame or packet at hand; NO_DATA: the one that tells what a packet is. */
+  private readonly chainLen = new Int32Array(NETIF_NR_SLOTS_MIN + 1);
   private partial = 0;
 
   constructor(options: DirectRxOptions) {
@@ -111,18 +116,34 @@ export class DirectRx implements Poller {
     return { fault: DIRECT_FAULTS[this.fault], queue: this.o.queue.describe(), buffers: this.o.buffers.describe() };
   }
 
+  /** @param first its first completion, of `chain` @returns how many frames the packet stands for; 0: its headers say that it cannot be
+   *  one of so long frames */
+  private packetFrames(first: number, chain: number, mss: number): number {
+    const { mem, buffers } = this.o;
+    let bytes = 0;
+    for (let k = 0; k < chain; k++) if (this.chainLen[k] !== NO_DATA) bytes += this.chainLen[k];
+    return bulkFrames(mem, buffers.at[this.posted[first & (NICQ_SIZE - 1)]], this.chainLen[0], bytes, mss);
+  }
+
   private take(n: number): number {
     const { queue, buffers } = this.o;
     const v = this.o.counters.v;
     const cons = queue.compCons;
     let taken = 0;
     let chain = 0;
+    let mss = 0;
     let failed = false;
     const before = v[C.frames];
     for (let i = 0; i < n; i++) {
       const comp = queue.completion(i);
       const len = compLen(comp);
       const flags = compFlags(comp);
+      // The second of a packet's buffers. Anywhere else it is judged as any other.
+      if ((flags & NICQ_COMP_INFO) !== 0 && chain === 1) {
+        mss = len;
+        this.chainLen[chain++] = NO_DATA;
+        continue;
+      }
       if (len > buffers.bytes) {
         this.fault = 2;
         break;
@@ -131,22 +152,26 @@ export class DirectRx implements Poller {
       this.chainLen[chain++] = len;
       // A refused buffer belongs to no frame: the NIC tries the next one.
       if ((flags & (NICQ_COMP_EOP | NICQ_COMP_ERROR)) === 0) {
-        if (chain < NETIF_NR_SLOTS_MIN) continue;
+        if (chain < (mss > 0 ? NETIF_NR_SLOTS_MIN + 1 : NETIF_NR_SLOTS_MIN)) continue;
         this.fault = 3;
         break;
       }
-      if (failed) v[C.errors]++;
-      else v[C.frames]++;
+      const frames = failed ? 0 : mss > 0 ? this.packetFrames(cons + taken, chain, mss) : 1;
+      if (frames === 0) v[C.errors]++;
+      else v[C.frames] += frames;
+      let info = mss > 0 ? RX_CSUM_BLANK | (frames << RX_FRAMES_SHIFT) | mss : 0;
       for (let k = 0; k < chain; k++) {
         const id = this.posted[(cons + taken + k) & (NICQ_SIZE - 1)];
         this.batch[this.batchCount++] = id;
-        if (failed) continue;
-        v[C.bytes] += this.chainLen[k];
-        this.o.sink.fragment(buffers.at[id], this.chainLen[k], k + 1 < chain);
-        if (this.probe.on) this.probe.fragment(buffers.at[id], this.chainLen[k], k + 1 < chain);
+        const part = this.chainLen[k];
+        if (frames === 0 || part === NO_DATA) continue;
+        v[C.bytes] += part;
+        this.o.sink.fragment(buffers.at[id], part, k + 1 < chain, info);
+        if (this.probe.on) this.probe.fragment(buffers.at[id], part, k + 1 < chain);
+        info = 0;
       }
       taken += chain;
-      chain = 0;
+      chain = mss = 0;
       failed = false;
     }
     if (this.fault !== 0) v[C.errors]++;

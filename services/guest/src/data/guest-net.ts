@@ -12,10 +12,11 @@ import {
   type Secret,
 } from '@grantline/tcpip';
 import { NET_DROP, NO_RX_PROBE, type RxProbe } from '@grantline/observe';
-import type { CounterBlock, Mem, PrivateMemory } from '@grantline/machine';
+import { slots, type CounterBlock, type Mem, type PrivateMemory } from '@grantline/machine';
 import { ETH_BYTES } from '@grantline/frames';
-import { RX_CSUM_BLANK, RX_MSS_MASK, type RxSink, type TxDevice } from '@grantline/measure';
+import { RX_CSUM_BLANK, RX_MSS_MASK, framesOf, type RxSink, type TxDevice } from '@grantline/measure';
 
+const N = slots(NET_COUNTERS);
 /** Pieces of frames between two calls of `deliver`: as RxStack's. */
 const PIECES = 256;
 /** Longest packet that is staged: what a slot's 16 bits can say. */
@@ -148,6 +149,8 @@ export class GuestNet implements NetLink, RxSink {
       const blank = (info[i] & RX_CSUM_BLANK) === 0 ? 0 : RX_CHECKSUM_BLANK;
       if (isProbed) this.drops.mark(this.o.counters.v);
       stack.inputParts(off, len, from, end[i], blank, info[i] & RX_MSS_MASK);
+      // The stack has counted one packet; what came counts as the frames that it stands for.
+      this.o.counters.v[N.inPackets] += framesOf(info[i]) - 1;
       if (isProbed) this.probe.dropped(off[from], this.drops.reason(this.o.counters.v));
       from = end[i];
     }

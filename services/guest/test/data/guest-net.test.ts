@@ -1,7 +1,7 @@
 import t from 'tap';
 import { CounterBlock } from '@grantline/machine';
 import { NET_COUNTERS } from '@grantline/tcpip';
-import type { TxDevice } from '@grantline/measure';
+import { RX_CSUM_BLANK, RX_FRAMES_SHIFT, type TxDevice } from '@grantline/measure';
 import { GuestNet } from '../../src/data/guest-net.js';
 import { ETHERTYPE_ARP, writeEthernet } from '@grantline/frames';
 import { IP_A, IP_B, MAC_A, MAC_B, Peer, knownSecret } from '@grantline/tcpip/testkit';
@@ -78,5 +78,16 @@ t.test('what a batch of frames leaves unsent because the device is full makes th
   t.equal(net.poll(), 0);
   t.notOk(net.arm());
   t.equal(buffers.armed, 1, 'before the loop sleeps');
+  t.end();
+});
+
+t.test('a packet that stands for frames is counted as these', (t) => {
+  const { net, mem, at } = make();
+  writeEthernet(mem, at, MAC_B, MAC_A, 0x1234);
+  net.fragment(at, 60, false, 0);
+  net.fragment(at, 60, true, RX_CSUM_BLANK | (23 << RX_FRAMES_SHIFT) | 1448);
+  net.fragment(at, 60, false, 0);
+  net.process();
+  t.equal(net.stack.counts()['inPackets'], 24);
   t.end();
 });

@@ -44,6 +44,7 @@ const AttachSchema = Type.Object(
     moderationFrames: Type.Integer({ minimum: 0, maximum: 65535 }),
     moderationUs: Type.Integer({ minimum: 0, maximum: 1_000_000 }),
     direction: Type.Optional(Type.Union([Type.Literal('rx'), Type.Literal('tx')])),
+    packetBytes: Type.Optional(Type.Integer({ minimum: 0, maximum: 65535 })),
   },
   closed,
 );

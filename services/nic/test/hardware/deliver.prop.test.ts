@@ -8,7 +8,7 @@ import {
   idxAdd,
   type RingIdx,
 } from '@grantline/xen';
-import { DELIVERED, NO_BUFFER } from '../../src/hardware/data/nic-queue.js';
+import { DELIVERED, NO_BUFFER, UNFIT } from '../../src/hardware/data/nic-queue.js';
 import { MAX_CHAIN } from '../../src/hardware/data/rx-queue.js';
 import { Kit, type TestQueue } from '../kit.js';
 
@@ -40,10 +40,16 @@ const step = fc.oneof(
     op: fc.constant('frame' as const),
     len: fc.oneof(fc.constantFrom(60, 1514, 9014), fc.integer({ min: 60, max: 9014 })),
   }),
+  fc.record({
+    op: fc.constant('packet' as const),
+    len: fc.oneof(fc.constantFrom(4096, 4097, 36266), fc.integer({ min: 1600, max: 65535 })),
+    frames: fc.integer({ min: 2, max: 255 }),
+  }),
 );
+const MSS = 1448;
 
 t.test(
-  'whatever buffers and frames: frames arrive byte for byte, in order, and no byte outside a buffer changes',
+  'whatever buffers and frames: frames and packets arrive byte for byte, in order, and no byte outside a buffer changes',
   (t) => {
     // One arena: a fresh one for each run would cost more than the runs.
     const kit = new Kit();
@@ -54,11 +60,12 @@ t.test(
         (steps, start) => {
           const memory = kit.mem.u8.subarray(kit.page(1, 0), kit.page(1, 128));
           memory.fill(0xee);
-          const q = kit.queue(1000, 1, 0);
+          const q = kit.queue(1000, 1, 0, 1, 0, 65535);
           startAt(kit, q, start);
           const id = kit.nic.attach(q.queue, MAC, null);
           const spans: [number, number][] = [];
-          const sent: number[] = [];
+          // Bytes, and how many frames a packet stands for; 0: a frame.
+          const sent: [number, number][] = [];
           let pfn = 0;
           for (const s of steps) {
             if (s.op === 'post') {
@@ -71,8 +78,11 @@ t.test(
               continue;
             }
             const fill = (sent.length % 200) + 1;
-            const status = kit.receive(kit.frame(MAC, s.len, fill), s.len);
-            if (status === DELIVERED) sent.push(s.len);
+            const at = kit.frame(MAC, s.len, fill);
+            const frames = s.op === 'packet' ? s.frames : 0;
+            const status = frames > 0 ? kit.receivePacket(at, s.len, 66, MSS, frames) : kit.receive(at, s.len);
+            if (status === DELIVERED) sent.push([s.len, frames]);
+            else if (status === UNFIT && frames > 0) continue;
             else if (status !== NO_BUFFER && q.counters.dropTooLong === 0 && q.counters.dropBadDescriptor === 0)
               return false;
           }
@@ -83,10 +93,12 @@ t.test(
           if (frames.length !== sent.length) return false;
           for (const [i, frame] of frames.entries()) {
             const fill = (i % 200) + 1;
-            if (frame.bytes.length !== sent[i] || !frame.bytes.slice(6).every((b) => b === fill)) return false;
+            const [len, stands] = sent[i];
+            if ((frame.packet?.frames ?? 0) !== stands || (stands > 0 && frame.packet?.mss !== MSS)) return false;
+            if (frame.bytes.length !== len || !frame.bytes.slice(6).every((b) => b === fill)) return false;
           }
           for (const [at, len] of spans) kit.mem.u8.fill(0xee, at, at + len);
-          return memory.every((b) => b === 0xee) && q.counters.buffers <= frames.length * MAX_CHAIN;
+          return memory.every((b) => b === 0xee) && q.counters.buffers <= frames.length * (MAX_CHAIN + 1);
         },
       ),
       { numRuns: 200 },

@@ -1,6 +1,6 @@
 import t from 'tap';
 import { DMA_VALID, NICQ_AVAIL_PROD, NICQ_COMP_MULTICAST, NICQ_SIZE } from '@grantline/xen';
-import { DELIVERED, DROPPED, NO_BUFFER } from '../../src/hardware/data/nic-queue.js';
+import { DELIVERED, DROPPED, NO_BUFFER, UNFIT } from '../../src/hardware/data/nic-queue.js';
 import { MAX_REFUSALS, STARVED_NS } from '../../src/hardware/data/rx-queue.js';
 import { Kit, readsOf } from '../kit.js';
 
@@ -375,5 +375,119 @@ t.test('posted buffers are those that the NIC has not taken; a hostile index or 
   kit.mem.u32[at] = right;
   kit.unmap(q.dpns[0]);
   t.equal(posted(), 0);
+  t.end();
+});
+
+/** A packet of so many frames of 1448 bytes of payload behind 66 of headers. */
+const bulk = (kit: Kit, frames: number): number =>
+  kit.receivePacket(kit.frame(MAC_A, 66 + 1448 * frames), 66 + 1448 * frames, 66, 1448, frames);
+const inPackets = (kit: Kit): Record<string, number> => {
+  kit.nic.counters.commit();
+  return kit.nic.counters.read();
+};
+
+t.test('a packet counts as its frames, whatever becomes of it', (t) => {
+  const kit = new Kit();
+  const q = kit.queue(1000, 1, 0, 1, 0, 36_864);
+  kit.nic.attach(q.queue, MAC_A, null);
+  q.postPages(20);
+  t.equal(bulk(kit, 20), DELIVERED);
+  t.match(inPackets(kit), { inFrames: 20, inBytes: 20 * 1514 });
+  t.match(q.counters, { frames: 20, bytes: 66 + 1448 * 20, buffers: 9 });
+  t.same(q.take().frames[0]?.packet, { frames: 20, mss: 1448 });
+
+  t.equal(bulk(kit, 24), DELIVERED);
+  t.equal(bulk(kit, 24), NO_BUFFER, 'it waits, and nothing was counted');
+  t.match(inPackets(kit), { inFrames: 44 });
+  kit.nic.flowControl = false;
+  t.equal(bulk(kit, 24), DROPPED);
+  t.match(inPackets(kit), { inFrames: 68 });
+  t.match(q.counters, { frames: 44, dropNoBuffer: 24 });
+
+  Atomics.store(kit.mem.u32, (q.header + NICQ_AVAIL_PROD) >> 2, 0x80000000);
+  t.equal(bulk(kit, 24), DROPPED);
+  t.match(q.counters, { frames: 44, dropNoBuffer: 24, dropBadDescriptor: 24 });
+  t.end();
+});
+
+t.test(
+  'a packet is for a driver that asked for such, and whose buffers have place for it: else its frames are',
+  (t) => {
+    const at = (post: (q: ReturnType<Kit['queue']>, kit: Kit) => void, packetBytes = 36_864): number => {
+      const kit = new Kit();
+      const q = kit.queue(1000, 1, 0, 1, 0, packetBytes);
+      kit.nic.attach(q.queue, MAC_A, null);
+      post(q, kit);
+      const status = bulk(kit, 24);
+      t.match(inPackets(kit), { inFrames: status === DELIVERED ? 24 : 0 });
+      t.match(q.counters, { frames: status === DELIVERED ? 24 : 0, dropTooLong: 0 });
+      return status;
+    };
+    const small = (bytes: number) => (q: ReturnType<Kit['queue']>, kit: Kit) => {
+      const dpn = kit.map(1000, 1, 20);
+      for (let i = 0; i < 100; i++) q.post(dpn, 0, bytes, kit.page(1, 20));
+    };
+    t.equal(
+      at((q) => q.postPages(30)),
+      DELIVERED,
+    );
+    t.equal(
+      at((q) => q.postPages(30), 0),
+      UNFIT,
+      'frames only',
+    );
+    t.equal(
+      at((q) => q.postPages(30), 30_000),
+      UNFIT,
+      'longer than it takes',
+    );
+    t.equal(
+      at((q) => q.postPages(9)),
+      UNFIT,
+      'more buffers than it has ever had: one of 9 and one that tells',
+    );
+    t.equal(
+      at((q) => q.postPages(10)),
+      DELIVERED,
+    );
+    t.equal(at(small(1900)), UNFIT, 'more buffers than a packet may have');
+    t.equal(at(small(2048)), DELIVERED);
+    t.equal(at(small(1)), UNFIT);
+    t.end();
+  },
+);
+
+t.test('a bad buffer among those of a packet takes those before it back', (t) => {
+  for (const before of [0, 1, 2, 3]) {
+    const kit = new Kit();
+    const q = kit.queue(1000, 1, 0, 1, 0, 36_864);
+    kit.nic.attach(q.queue, MAC_A, null);
+    q.postPages(before);
+    q.post(0, 0, 4096, 0);
+    q.postPages(20, 40);
+    t.equal(bulk(kit, 24), DELIVERED);
+    const { frames, errors } = q.take();
+    // The second one takes no data, so what it is does not matter.
+    t.equal(errors, before === 1 ? 0 : before + 1);
+    t.equal(frames[0]?.bytes.length, 66 + 24 * 1448);
+  }
+  t.end();
+});
+
+t.test('who captures or injects faults sees frames', (t) => {
+  const kit = new Kit();
+  const q = kit.queue(1000, 1, 0, 1, 0, 36_864);
+  kit.nic.attach(q.queue, MAC_A, null);
+  q.postPages(40);
+  const at = kit.frame(MAC_A, 1514);
+  t.equal(kit.nic.packetBytes(at), 36_864);
+  t.equal(kit.nic.packetBytes(kit.frame(MAC_B, 1514)), 0, 'nobody has the address');
+  kit.nic.faults = { receive: () => DELIVERED, endBurst() {} };
+  t.equal(kit.nic.packetBytes(kit.frame(MAC_A, 1514)), 0);
+  t.equal(bulk(kit, 20), UNFIT, 'also one that was made before');
+  kit.nic.faults = null;
+  kit.nic.probe = { on: true } as typeof kit.nic.probe;
+  t.equal(bulk(kit, 20), UNFIT);
+  t.match(inPackets(kit), { inFrames: 0 });
   t.end();
 });

@@ -45,6 +45,12 @@ function cut(made: Made, mss: number): { off: number; len: number }[] {
   return frames;
 }
 const bytesOf = ({ off, len }: { off: number; len: number }): Buffer => Buffer.from(space.mem.u8.slice(off, off + len));
+/** The sum over the IP header of an untagged frame. */
+const ipSumIsRight = (frame: Buffer): boolean => {
+  let sum = 0;
+  for (let i = 14; i < 34; i += 2) sum += frame.readUInt16BE(i);
+  return (sum >>> 16) + (sum & 0xffff) === 0xffff;
+};
 const payloadOf = (bytes: number): Uint8Array =>
   Uint8Array.from({ length: bytes }, (_, i) => (i * 31 + (i >> 7)) & 255);
 
@@ -101,6 +107,114 @@ t.test('the cutter tells the last frame of a packet, with which a burst may end'
   t.same(told(3000), [true, true, false]);
   t.same(told(3001), [true, true, true, false]);
   t.equal(cutter.more, false, 'and none afterwards');
+  t.end();
+});
+
+/** Gives a packet to the writer in pieces of at most so many frames. @returns headers, and how many pieces were of several */
+function pieces(made: Made, mss: number, most: number): number {
+  const packet = tcpPacket(made);
+  space.mem.u8.set(packet, at);
+  cutter.begin(at, packet.length, tcpAt(space.mem, at, packet.length), mss);
+  let several = 0;
+  for (let to = copies; cutter.next(most * mss); to += (cutter.bytes + 3) & ~3) {
+    space.mem.u8.copyWithin(to, cutter.at, cutter.at + cutter.bytes);
+    if (cutter.frames > 1) writer.bulk(mss, cutter.frames);
+    if (cutter.frames > 1) several++;
+    // In buffers of 2 KiB.
+    for (let done = 0; done < cutter.bytes; done += 2048) {
+      const part = Math.min(2048, cutter.bytes - done);
+      writer.piece(to + done, part, done + part < cutter.bytes, cutter.frames > 1);
+    }
+  }
+  return several;
+}
+
+t.test('pieces of several frames are joined to the packet that they were, its checksum blank', (t) => {
+  fc.assert(
+    fc.property(
+      fc.record({
+        bytes: fc.integer({ min: 2, max: 60000 }),
+        mss: fc.constantFrom(1448, 1460, 536),
+        most: fc.integer({ min: 2, max: 25 }),
+        sequence: fc.constantFrom(1, 0xfffffff0, 0x7fffffff),
+        id: fc.constantFrom(0, 0xffff),
+        flags: fc.constantFrom(0x10, 0x18),
+        options: fc.constantFrom(0, 12, 40),
+      }),
+      ({ bytes, mss, most, sequence, id, flags, options }) => {
+        tap.written.length = 0;
+        const made = { payload: payloadOf(bytes), sequence, id, flags, options };
+        const header = 54 + options;
+        const several = pieces(made, mss, most);
+        writer.flush();
+        const joined = tap.written.map((w) => w.packet.subarray(header));
+        if (!Buffer.concat(joined).equals(Buffer.from(made.payload))) return false;
+        // A last frame that stood alone was summed, and is not joined to what was not.
+        if (
+          tap.written.length !==
+          (several === 0 ? 1 : 1 + (bytes % (most * mss) > 0 && bytes % (most * mss) <= mss ? 1 : 0))
+        )
+          return false;
+        return tap.written.every((w) => {
+          const frames = Math.ceil((w.packet.length - header) / mss);
+          if (w.packet.readUInt16BE(16) !== w.packet.length - 14) return false;
+          if (frames === 1) return w.flags === 0 && checksumsRight(Buffer.from(w.packet));
+          if (w.flags !== 1 || w.gsoType !== 1 || w.gsoSize !== mss || w.headerBytes !== header) return false;
+          // What the kernel would cut from it, and sum, are right frames.
+          const first = Buffer.from(w.packet);
+          space.mem.u8.set(first, at);
+          cutter.begin(at, first.length, tcpAt(space.mem, at, first.length), mss);
+          while (cutter.next()) if (!checksumsRight(bytesOf({ off: cutter.at, len: cutter.bytes }))) return false;
+          return ipSumIsRight(first);
+        });
+      },
+    ),
+    { numRuns: 80 },
+  );
+  t.end();
+});
+
+t.test('pieces that do not follow, or are of other segments, go each by itself', (t) => {
+  const made = (bytes: number, sequence: number, flags = 0x10): Made => ({
+    ...{ payload: payloadOf(bytes), sequence, id: 1, flags, options: 12 },
+  });
+  const sent = (...list: [Made, number][]): number[] => {
+    tap.written.length = 0;
+    let from = copies;
+    for (const [one, mss] of list) {
+      const packet = tcpPacket(one);
+      space.mem.u8.set(packet, from);
+      writer.bulk(mss, Math.ceil(one.payload.length / mss));
+      writer.piece(from, packet.length, false, true);
+      from += (packet.length + 3) & ~3;
+    }
+    writer.flush();
+    return tap.written.map((w) => w.packet.length - 66);
+  };
+  t.same(sent([made(4000, 1), 1000], [made(3000, 4001), 1000]), [7000]);
+  t.same(sent([made(4000, 1), 1000], [made(3000, 4002), 1000]), [4000, 3000], 'a gap');
+  t.same(sent([made(4000, 1), 1000], [made(3000, 4001), 1500]), [4000, 3000], 'longer segments');
+  t.same(sent([made(4000, 1), 1000], [made(3000, 4001), 500]), [4000, 3000], 'shorter segments');
+  t.same(sent([made(4001, 1), 1000], [made(3000, 4002), 1000]), [4001, 3000], 'behind a short segment');
+  t.same(sent([made(4000, 1, 0x18), 1000], [made(3000, 4001), 1000]), [4000, 3000], 'behind PSH');
+  t.same(sent([made(4000, 1), 1000], [made(3000, 4001, 0x11), 1000]), [4000, 3000], 'FIN');
+  t.same(sent([made(40_000, 1), 1000], [made(26_000, 40_001), 1000]), [40_000, 26_000], 'too long together');
+  t.end();
+});
+
+t.test('a piece that is not taken becomes the frame that it begins with, and nothing else changes', (t) => {
+  const made = { payload: payloadOf(30_000), sequence: 0xfffffff0, id: 0xfffe, flags: 0x18, options: 12 };
+  const plain = cut(made, 1448).map(bytesOf);
+  const packet = tcpPacket(made);
+  space.mem.u8.set(packet, at);
+  cutter.begin(at, packet.length, tcpAt(space.mem, at, packet.length), 1448);
+  const frames: Buffer[] = [];
+  while (cutter.next(5 * 1448)) {
+    if (cutter.frames > 1) cutter.shorten();
+    t.equal(cutter.frames, 1);
+    frames.push(bytesOf({ off: cutter.at, len: cutter.bytes }));
+  }
+  t.same(frames, plain);
   t.end();
 });
 

@@ -141,12 +141,18 @@ export class TapWriter {
   }
 
   private take(blank: boolean): void {
-    const { off, len, pieces, joiner, table } = this;
+    const { off, len, joiner } = this;
     if (!this.coalesce || this.vnetBytes === 0 || !joiner.parse(off[0], len[0], this.bytes)) {
       this.flush();
       this.single(blank);
       return;
     }
+    this.join(blank);
+  }
+
+  /** What was parsed last becomes a part of the packet that is being joined, or begins the next. */
+  private join(blank: boolean): void {
+    const { off, len, pieces, joiner, table } = this;
     if (this.entries > 0 && (this.entries + pieces > table.size || !joiner.joins(blank))) this.flush();
     if (this.entries === 0) {
       joiner.begin(blank);
@@ -159,8 +165,10 @@ export class TapWriter {
   }
 
   private takeBulk(): void {
-    this.flush();
     const { off, len, pieces, table, mem, bytes, mss, frames } = this;
+    // A packet may be longer than what comes of it in one piece.
+    if (this.coalesce && this.vnetBytes !== 0 && this.joiner.parse(off[0], len[0], bytes, mss)) return this.join(true);
+    this.flush();
     const at = off[0];
     const place = tcpAt(mem, at, len[0]);
     const l4 = l4Of(place);

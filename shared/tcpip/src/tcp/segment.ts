@@ -123,6 +123,8 @@ export function parseTcp(host: Host, packet: Packet, seg: Segment): boolean {
   if (!parseOptions(mem, l4 + TCP_BYTES, l4 + thl, seg)) return bad(v, C.tcpBadOptions);
   if ((seg.flags & TCP_URG) !== 0) v[C.tcpUrgent]++;
   v[C.tcpInBytes] += seg.bytes;
+  // A packet that stands for segments counts as these.
+  if (seg.gsoSize > 0 && seg.bytes > seg.gsoSize) v[C.tcpIn] += Math.ceil(seg.bytes / seg.gsoSize) - 1;
 
   seg.first = 0;
   seg.off[0] = l4 + thl;

@@ -4,7 +4,7 @@
  *     0 avail_prod   driver: buffers posted            64 avail_event  NIC: "notify when avail_prod passes this"
  *   128 comp_prod    NIC: buffers completed           192 comp_event   driver: "notify when comp_prod passes this"
  *  avail page: 512 entries   | dpn u32 | offset u16 | len u16 |
- *  comp page:  512 entries   | len u16 | flags u16  | 0 u32   |
+ *  comp page:  512 entries   | len u16 | flags u16  | frames u32 |   frames: with NICQ_COMP_PACKET only
  *
  *  Completions come in the order of the posted buffers: completion i belongs to buffer i. */
 export const NICQ_AVAIL_PROD = 0;
@@ -32,3 +32,7 @@ export const NICQ_COMP_ERROR = 2;
 export const NICQ_COMP_MULTICAST = 4;
 /** The frame did not come by the cable: a function of this NIC sent it (the embedded switch; LB of Intel's 82576 and 82599). */
 export const NICQ_COMP_LOOPBACK = 8;
+/** First buffer of a TCP packet that stands for several frames and was not cut; its checksum is not filled in. */
+export const NICQ_COMP_PACKET = 16;
+/** Second buffer of such a packet: it holds no data, len is the payload of each frame. */
+export const NICQ_COMP_INFO = 32;

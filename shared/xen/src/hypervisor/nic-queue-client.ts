@@ -1,5 +1,6 @@
 /** Attaching and detaching NIC queues: docs/wire/control-plane.md section 3. */
 import { DOMID_NIC, type DomId } from '@grantline/base';
+import { NETIF_NR_SLOTS_MIN } from '../abi/netif.js';
 import { type HypervisorPort, HypervisorError, NotNow } from './hypervisor-port.js';
 
 /** Arguments of nic.attach. */
@@ -19,10 +20,15 @@ export interface AttachArgs {
   moderationUs: number;
   /** A transmit queue has no address; rx when not given. */
   direction?: 'rx' | 'tx';
+  /** Longest TCP packet that the driver takes uncut, bytes; not given: frames only. */
+  packetBytes?: number;
 }
 
 /** The NIC's interrupt moderation, as all drivers ask for it: a notification after so many frames, or so many microseconds. */
 export const MODERATION = { moderationFrames: 64, moderationUs: 50 };
+
+/** @param bufferBytes of each buffer @returns longest TCP packet that a driver with such takes uncut: over as many buffers as one may have */
+export const longestPacket = (bufferBytes: number): number => Math.min(65535, NETIF_NR_SLOTS_MIN * bufferBytes);
 
 type Requests = Pick<HypervisorPort, 'request'>;
 

@@ -2,7 +2,7 @@
  *  docs/wire/nic-queue.md. The driver's end is used by the domain that drives the queue: the driver domain, or in `direct` the guest
  *  itself. So the NIC believes nothing that the driver wrote: entries are read once, indices are checked. */
 import * as abi from '../abi/nic-queue.js';
-import { NICQ_ENTRY_BYTES, NICQ_SIZE } from '../abi/nic-queue.js';
+import { NICQ_COMP_PACKET, NICQ_ENTRY_BYTES, NICQ_SIZE } from '../abi/nic-queue.js';
 import { PAGE_SIZE } from '@grantline/base';
 import type { Mem } from '@grantline/machine';
 import { ringIdx, type RingIdx } from '../ring/indices.js';
@@ -38,6 +38,12 @@ export class DriverQueue extends DriverEnd {
   completion(ahead: number): number {
     return this.u32[this.compWord + (((this.compCons + ahead) & (NICQ_SIZE - 1)) << 1)];
   }
+
+  /** @returns how many frames the packet stands for whose first buffer that completion is (NICQ_COMP_PACKET); 1 to 255,
+   *  whatever stands there */
+  frames(ahead: number): number {
+    return this.u32[this.compWord + (((this.compCons + ahead) & (NICQ_SIZE - 1)) << 1) + 1] & 0xff || 1;
+  }
 }
 
 export class DeviceQueue extends DeviceEnd {
@@ -62,5 +68,11 @@ export class DeviceQueue extends DeviceEnd {
     const at = this.comp + (this.cons & (NICQ_SIZE - 1)) * NICQ_ENTRY_BYTES;
     this.u32[at >> 2] = nicComp(len, flags);
     this.cons = ((this.cons + 1) >>> 0) as RingIdx;
+  }
+
+  /** As `complete`, of the first buffer of a packet. @param frames that it stands for, at most 255 */
+  completePacket(len: number, flags: number, frames: number): void {
+    this.u32[(this.comp + (this.cons & (NICQ_SIZE - 1)) * NICQ_ENTRY_BYTES + 4) >> 2] = frames;
+    this.complete(len, flags | NICQ_COMP_PACKET);
   }
 }

@@ -9,6 +9,8 @@ import {
   RX_RING_SIZE,
   type DriverQueue,
   NICQ_COMP_ERROR,
+  NICQ_COMP_INFO,
+  NICQ_COMP_PACKET,
   compFlags,
   compLen,
   notifyIf,
@@ -104,9 +106,12 @@ export class NetbackNicRx extends VifPart implements PoolUser {
     const { queue, counters } = this.o;
     const n = Math.max(0, queue.completed());
     for (let i = 0; i < n; i++) {
-      if ((compFlags(queue.completion(i)) & NICQ_COMP_EOP) === 0) continue;
-      counters.v[C.nicFrames]++;
-      counters.v[C.dropDisabled]++;
+      const flags = compFlags(queue.completion(i));
+      let frames = (flags & NICQ_COMP_EOP) === 0 ? 0 : 1;
+      // With its last buffer comes the one that is missing.
+      if ((flags & NICQ_COMP_PACKET) !== 0) frames += queue.frames(i) - 1;
+      counters.v[C.nicFrames] += frames;
+      counters.v[C.dropDisabled] += frames;
     }
     queue.consume(n);
     counters.commit();
@@ -163,6 +168,7 @@ export class NetbackNicRx extends VifPart implements PoolUser {
         this.seenBytes = 0;
         continue;
       }
+      if ((flags & NICQ_COMP_INFO) !== 0) continue;
       this.seenBytes += compLen(comp);
       if ((flags & NICQ_COMP_EOP) === 0) continue;
       probe.begin();

@@ -12,7 +12,12 @@ import {
   NETRXF_MORE_DATA,
   NICQ_COMP_EOP,
   NICQ_COMP_ERROR,
+  NICQ_COMP_INFO,
+  NICQ_COMP_PACKET,
   NICQ_SIZE,
+  XEN_NETIF_EXTRA_TYPE_GSO,
+  XEN_NETIF_GSO_TYPE_TCPV4,
+  extraHead,
   compFlags,
   compLen,
   ringIdx,
@@ -23,7 +28,7 @@ import {
 import { slots as counterSlots } from '@grantline/machine';
 import { NETBACK_COUNTERS } from '@grantline/observe';
 import { BatchTurns, type CallCosts, type Granter } from '../grants/batch-turns.js';
-import type { NicFrames } from './pooled-rx.js';
+import { PACKET_FLAGS, type NicFrames } from './pooled-rx.js';
 import type { GrantPool } from '../grants/grant-pool.js';
 import { RX_MASK, type RxSlots } from './rx-slots.js';
 
@@ -67,6 +72,9 @@ export class PinnedRx {
   private readonly isSlow = new Uint8Array(RX_RING_SIZE);
   /** The NIC gave up a frame at this slot. */
   private readonly nicFailed = new Uint8Array(RX_RING_SIZE);
+  /** How many frames the packet stands for that begins at this slot, 0: none begins; and whether the slot tells what a packet is. */
+  private readonly standsFor = new Uint8Array(RX_RING_SIZE);
+  private readonly isInfo = new Uint8Array(RX_RING_SIZE);
   /** Next request to post; those before it are posted or were refused. */
   private postIdx: RingIdx;
 
@@ -152,14 +160,31 @@ export class PinnedRx {
       const flags = compFlags(comp);
       const s = postedSlot[(queue.compCons + i) & NICQ_MASK];
       slots.flags[s] = 0;
-      if ((flags & NICQ_COMP_ERROR) !== 0 || len > slots.bufferBytes) {
+      this.standsFor[s] = 0;
+      if ((flags & NICQ_COMP_INFO) !== 0 && !this.isTorn(i - 1)) {
+        this.isInfo[s] = 1;
+        slots.low[s] = extraHead(XEN_NETIF_EXTRA_TYPE_GSO, len);
+        slots.flags[s] = XEN_NETIF_GSO_TYPE_TCPV4;
+        slots.status[s] = 0;
+      } else if ((flags & NICQ_COMP_ERROR) !== 0 || len > slots.bufferBytes) {
         slots.status[s] = NETIF_RSP_ERROR;
         this.nicFailed[s] = 1;
         frames.nicError(flags);
+      } else if ((flags & NICQ_COMP_INFO) !== 0) {
+        slots.flags[s] = NETRXF_MORE_DATA;
+        slots.status[s] = NETIF_RSP_ERROR;
       } else {
         slots.status[s] = len;
         if ((flags & NICQ_COMP_EOP) === 0) slots.flags[s] = NETRXF_MORE_DATA;
         else v[C.nicFrames]++;
+        if ((flags & NICQ_COMP_PACKET) !== 0) {
+          this.standsFor[s] = queue.frames(i);
+          // What tells what it is has to stand right behind. Where a refused page does, the packet is lost.
+          if (this.isTorn(i)) slots.status[s] = NETIF_RSP_ERROR;
+          else slots.flags[s] |= PACKET_FLAGS;
+          // With its last buffer comes the one that is missing.
+          v[C.nicFrames] += this.standsFor[s] - 1;
+        }
       }
       if (this.handle[s] < 0) this.state[s] = DONE;
       else {
@@ -172,6 +197,13 @@ export class PinnedRx {
       }
     }
     return n;
+  }
+
+  /** @returns true when the buffers of completion `i` and the next one are not those of requests side by side */
+  private isTorn(i: number): boolean {
+    const { queue, postedSlot } = this.o;
+    const at = queue.compCons + i;
+    return postedSlot[(at + 1) & NICQ_MASK] !== ((postedSlot[at & NICQ_MASK] + 1) & RX_MASK);
   }
 
   /** Sends what waits and may go. */
@@ -205,7 +237,8 @@ export class PinnedRx {
         const status = batch.status(k);
         this.handle[s] = -1;
         this.state[s] = DONE;
-        if (status !== 0) slots.status[s] = status;
+        // What tells what a packet is has no data in its buffer.
+        if (status !== 0 && this.isInfo[s] === 0) slots.status[s] = status;
       }
       done += batch.count;
       this.unpins.settled();
@@ -226,14 +259,20 @@ export class PinnedRx {
   answer(): void {
     const { slots, frames } = this.o;
     for (let s = slots.oldest(); s >= 0 && this.state[s] === DONE; s = slots.oldest()) {
-      if (slots.status[s] < 0) {
+      const standsFor = this.standsFor[s];
+      if (this.isInfo[s] !== 0) this.isInfo[s] = 0;
+      else if (standsFor > 0 && slots.status[s] < 0) frames.spoil(standsFor);
+      else if (slots.status[s] < 0) {
         if (this.nicFailed[s] !== 0) frames.abandon();
         else frames.interrupted();
-      } else if (slots.hasMore(s)) frames.bytes += slots.status[s];
-      else frames.end(slots.status[s]);
+      } else if (slots.hasMore(s)) {
+        frames.bytes += slots.status[s];
+        if (standsFor > 0) frames.standsFor = standsFor;
+      } else frames.end(slots.status[s]);
       slots.answer(s);
       this.state[s] = POSTED;
       this.nicFailed[s] = 0;
+      this.standsFor[s] = 0;
       if (this.isSlow[s] !== 0) {
         this.isSlow[s] = 0;
         this.slow--;
@@ -245,11 +284,14 @@ export class PinnedRx {
   unansweredFrames(): number {
     const { slots } = this.o;
     const n = slots.unanswered();
-    let frames = 0;
+    // Of a packet that is answered in part the last frame is told of by its last slot, or by `drain`.
+    let frames = this.o.frames.standsFor - 1;
     for (let i = 0; i < n; i++) {
       const s = (slots.ring.rspProdPvt + i) & RX_MASK;
       const complete = this.state[s] === UNPINNING || this.state[s] === DONE;
-      if (complete && slots.status[s] >= 0 && !slots.hasMore(s)) frames++;
+      if (!complete || slots.status[s] < 0 || this.isInfo[s] !== 0) continue;
+      if (this.standsFor[s] > 0) frames += this.standsFor[s] - 1;
+      if (!slots.hasMore(s)) frames++;
     }
     return frames;
   }

@@ -6,9 +6,16 @@ import {
   NICQ_COMP_ERROR,
   GRANT_ENTRIES,
   NETIF_RSP_ERROR,
+  NETRXF_CSUM_BLANK,
+  NETRXF_EXTRA_INFO,
   NETRXF_MORE_DATA,
   NICQ_COMP_EOP,
+  NICQ_COMP_INFO,
+  NICQ_COMP_PACKET,
   NICQ_SIZE,
+  XEN_NETIF_EXTRA_TYPE_GSO,
+  XEN_NETIF_GSO_TYPE_TCPV4,
+  extraHead,
   ringIdx,
   type DriverQueue,
 } from '@grantline/xen';
@@ -22,13 +29,18 @@ const { compFlags, compLen, nicSpan, rxHigh, rxOffset } = xen;
 
 const C = counterSlots(NETBACK_COUNTERS);
 const NICQ_MASK = NICQ_SIZE - 1;
-const ENDS = NICQ_COMP_EOP | NICQ_COMP_ERROR;
+const KIND = NICQ_COMP_EOP | NICQ_COMP_ERROR | NICQ_COMP_PACKET | NICQ_COMP_INFO;
+
+/** NETRXF_* of the response whose buffer is a packet's first: the next tells what the packet is. */
+export const PACKET_FLAGS = NETRXF_EXTRA_INFO | NETRXF_CSUM_BLANK;
 
 /** Counts what becomes of the frames of the guest's NIC queue, when the last of their buffers is answered. Usually a
- *  frame stands in one buffer; a longer one in several. */
+ *  frame stands in one buffer; a longer one in several, and so does a packet that stands for many. */
 export class NicFrames {
   /** Bytes of the frame whose first buffers are answered already, and whether one of them failed. */
   bytes = 0;
+  /** How many frames it stands for: 1, unless it is a packet. */
+  standsFor = 1;
   private failed = false;
   private readonly counters: CounterBlock;
 
@@ -47,6 +59,7 @@ export class NicFrames {
   /** The NIC gave up the frame at hand. */
   abandon(): void {
     this.bytes = 0;
+    this.standsFor = 1;
     this.failed = false;
   }
 
@@ -55,12 +68,18 @@ export class NicFrames {
     if (this.bytes > 0) this.failed = true;
   }
 
-  /** A frame is answered in full. @param len bytes in its last buffer */
+  /** A packet begins that cannot be answered as one. @param frames that it stands for */
+  spoil(frames: number): void {
+    this.standsFor = frames;
+    this.failed = true;
+  }
+
+  /** A frame or packet is answered in full. @param len bytes in its last buffer */
   end(len: number): void {
     const v = this.counters.v;
-    if (this.failed) v[C.dropGrantError]++;
+    if (this.failed) v[C.dropGrantError] += this.standsFor;
     else {
-      v[C.outFrames]++;
+      v[C.outFrames] += this.standsFor;
       v[C.outBytes] += this.bytes + len;
     }
     this.abandon();
@@ -138,12 +157,22 @@ export class PooledRx {
       const s = rsp & RX_MASK;
       const out = base + (s << 1);
       i32[out] = low[s]!;
-      if ((flags & ENDS) === NICQ_COMP_EOP && len <= bufferBytes && frames.bytes === 0) {
+      if ((flags & KIND) === NICQ_COMP_EOP && len <= bufferBytes && frames.bytes === 0) {
         // The usual case: a frame in one buffer.
         i32[out + 1] = rxHigh(0, len);
         whole++;
         bytes += len;
-      } else i32[out + 1] = this.part(len, flags);
+      } else if ((flags & NICQ_COMP_INFO) !== 0) {
+        i32[out] = extraHead(XEN_NETIF_EXTRA_TYPE_GSO, len);
+        i32[out + 1] = rxHigh(XEN_NETIF_GSO_TYPE_TCPV4, 0);
+      } else {
+        if ((flags & NICQ_COMP_PACKET) !== 0) {
+          frames.standsFor = queue.frames(i);
+          // With its last buffer comes the one that is missing.
+          counters.v[C.nicFrames] += frames.standsFor - 1;
+        }
+        i32[out + 1] = this.part(len, flags);
+      }
       rsp++;
     }
     ring.rspProdPvt = ringIdx(rsp);
@@ -153,7 +182,7 @@ export class PooledRx {
     v[C.outBytes] += bytes;
   }
 
-  /** A buffer that was refused, or that holds a part of a frame. @returns the response's second word */
+  /** A buffer that was refused, or that holds a part of a frame or packet. @returns the response's second word */
   private part(len: number, flags: number): number {
     const { frames, slots, counters } = this.o;
     if ((flags & NICQ_COMP_ERROR) !== 0 || len > slots.bufferBytes) {
@@ -163,7 +192,7 @@ export class PooledRx {
     }
     if ((flags & NICQ_COMP_EOP) === 0) {
       frames.bytes += len;
-      return rxHigh(NETRXF_MORE_DATA, len);
+      return rxHigh((flags & NICQ_COMP_PACKET) === 0 ? NETRXF_MORE_DATA : NETRXF_MORE_DATA | PACKET_FLAGS, len);
     }
     counters.v[C.nicFrames]++;
     frames.end(len);

@@ -3,18 +3,15 @@
  *  checksums for it: it does so itself. */
 import { nowNs } from '@grantline/base';
 import { slots, NIC_CPU, type Mem, type PrivateMemory, type CounterBlock, type Laps } from '@grantline/machine';
-import { CABLE_COUNTERS } from '@grantline/observe';
 import { tcpAt, ETH_BYTES, ETH_MIN_FRAME, PacketCutter } from '@grantline/frames';
 import { NetStack, RX_CHECKSUM_BLANK, type HostAddress, type NetLink, type Secret } from '@grantline/tcpip';
 import type { Cable } from './cable.js';
 import { BURST_FRAMES } from '../../hardware/data/nic.js';
-import { OFFER_SENT, OFFER_WAITS, StationPort, type Station } from './station.js';
+import { OFFER_WAITS, StationPort, type Station } from './station.js';
 
 // Local, so that the engine folds them into the code: see shared/frames/src/flow-templates.ts.
-const SENT = OFFER_SENT;
 const WAITS = OFFER_WAITS;
 
-const C = slots(CABLE_COUNTERS);
 const CPU = slots(NIC_CPU);
 /** Frames between two settles. */
 const ROOM = 256;
@@ -162,7 +159,7 @@ export class OuterStack implements Station, NetLink {
 }
 
 /** What the stack sends: a queue of packets in private memory, given to the NIC in bursts. A TCP packet may be longer than a frame: it
- *  is cut where it lies. */
+ *  is cut where it lies, into frames or into pieces as long as the receiver takes. */
 class StationSender {
   readonly port: StationPort;
   private readonly cable: Cable;
@@ -247,18 +244,16 @@ class StationSender {
         this.cutting = true;
         const packet = this.at[head];
         cut.begin(packet, this.len[head], tcpAt(this.mem, packet, this.len[head]), this.mss[head]);
-        cut.next();
+        port.next(cut);
       }
-      const at = this.cutting ? cut.at : this.at[head];
-      const bytes = this.cutting ? cut.bytes : this.len[head];
-      const status = port.offer(at, bytes);
+      const { cutting } = this;
+      const status = cutting ? port.offerPiece(cut) : port.offer(this.at[head], this.len[head]);
       if (status === WAITS) break;
-      if (status === SENT) cable.counters.v[C.stationBytes] += bytes;
-      done++;
-      if (this.cutting) {
-        cutFrames++;
+      done += cutting ? cut.frames : 1;
+      if (cutting) {
+        cutFrames += cut.frames;
         const before = timed ? nowNs() : 0;
-        const more = cut.next();
+        const more = port.next(cut);
         if (timed) cutNs += nowNs() - before - CLOCK_NS;
         if (more) continue;
       }
@@ -274,7 +269,7 @@ class StationSender {
 
   /** Before the loop sleeps. @returns true: do not sleep */
   arm(): boolean {
-    const next = this.cutting ? this.cut.bytes : this.len[this.head];
+    const next = this.cutting ? Math.min(this.cut.bytes, this.cut.header + this.cut.mss) : this.len[this.head];
     return this.port.arm(this.count > 0 ? next : 0);
   }
 

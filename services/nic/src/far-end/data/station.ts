@@ -1,12 +1,13 @@
 /** A station lives at the far end of the cable for as long as the testbed does: the outer TCP/IP stack, a TAP device. It takes the
  *  frames that the NIC sends and that are not the measuring sink's (FarEndSwitch), and sends frames into the NIC beside any load
  *  (StationPort). */
-import { isMacAt, type Mac } from '@grantline/frames';
+import { WIRE_OVERHEAD_BYTES, isMacAt, type Mac, type PacketCutter } from '@grantline/frames';
 import { slots, NIC_CPU, type CounterBlock, type Mem, type Laps, type Poller } from '@grantline/machine';
+import { MAX_BULK_FRAMES } from '@grantline/measure';
 import { CABLE_COUNTERS, EGRESS_COUNTERS } from '@grantline/observe';
 import type { FarEnd } from '../../hardware/data/cable-out.js';
 import { MAX_QUEUES, RETRY_NS } from '../../hardware/data/nic.js';
-import { NO_BUFFER } from '../../hardware/data/nic-queue.js';
+import { NO_BUFFER, UNFIT } from '../../hardware/data/nic-queue.js';
 import type { Cable } from './cable.js';
 
 const C = slots(CABLE_COUNTERS);
@@ -97,7 +98,6 @@ export class FarEndSwitch implements FarEnd {
 const SENT = 0;
 const GIVEN_UP = 1;
 const WAITS = 2;
-export const OFFER_SENT = SENT;
 export const OFFER_WAITS = WAITS;
 
 /** How a station gives its frames to the NIC: one after the other, at the link's speed.
@@ -122,11 +122,41 @@ export class StationPort {
 
   /** Inside a burst. @returns SENT, GIVEN_UP or WAITS */
   offer(at: number, bytes: number): number {
+    this.blockedOn = -1;
+    return this.cable.wireFree(bytes) ? this.done(this.cable.nic.receive(at, bytes), bytes, bytes, 1) : WAITS;
+  }
+
+  /** Makes the next piece of a packet that is being cut: of as many frames as the NIC takes in one, or one.
+   *  @returns false when there is none */
+  next(cut: PacketCutter): boolean {
+    const { mss } = cut;
+    const frames = Math.floor((this.cable.nic.packetBytes(cut.head) - cut.header) / mss);
+    return cut.next(Math.max(1, Math.min(frames, MAX_BULK_FRAMES)) * mss);
+  }
+
+  /** As `offer`, the piece at hand of a packet that is being cut. It counts, and is paced, as the frames that it stands for. What is not
+   *  taken in one piece becomes a frame first. */
+  offerPiece(cut: PacketCutter): number {
+    const { at, bytes, frames } = cut;
+    if (frames > 1) {
+      const { cable } = this;
+      const { header, mss } = cut;
+      const all = bytes + (frames - 1) * header;
+      const wire = all + (frames - 1) * WIRE_OVERHEAD_BYTES;
+      this.blockedOn = -1;
+      if (!cable.wireFree(wire)) return WAITS;
+      const status = cable.nic.receivePacket(at, bytes, header, mss, frames);
+      if (status !== UNFIT) return this.done(status, all, wire, frames);
+      cut.shorten();
+    }
+    return this.offer(cut.at, cut.bytes);
+  }
+
+  /** @param status what the NIC said of it @param bytes of its frames @param wire what they are on the wire, but for one's overhead */
+  private done(status: number, bytes: number, wire: number, frames: number): number {
     const { cable, refusedSince } = this;
     const { nic } = cable;
-    this.blockedOn = -1;
-    if (!cable.wireFree(bytes)) return WAITS;
-    const status = nic.receive(at, bytes);
+    const v = cable.counters.v;
     const queue = nic.lastQueue < 0 ? MAX_QUEUES : nic.lastQueue;
     if (status === NO_BUFFER) {
       if (refusedSince[queue] === 0) refusedSince[queue] = cable.now;
@@ -134,17 +164,18 @@ export class StationPort {
         this.blockedOn = queue;
         return WAITS;
       }
-      cable.counters.v[C.dropHeld]++;
+      v[C.dropHeld] += frames;
       return GIVEN_UP;
     }
     refusedSince[queue] = 0;
-    cable.take(bytes);
-    cable.counters.v[C.stationFrames]++;
+    cable.take(wire);
+    v[C.stationFrames] += frames;
+    v[C.stationBytes] += bytes;
     return SENT;
   }
 
   /** Before the loop sleeps: asks to be told of buffers, and looks again.
-   *  @param bytes of the frame at hand; 0: there is none @returns true: do not sleep */
+   *  @param bytes of the frame at hand, or of one of those that it stands for; 0: there is none @returns true: do not sleep */
   arm(bytes: number): boolean {
     const { cable } = this;
     this.dueAtNs = Infinity;

@@ -1,7 +1,8 @@
 /** The far end of the cable as a TAP device: behind it is a kernel's stack, and whatever talks through it.
  *
  *  Into the NIC: packets are read as the kernel hands them over, checksums filled in and long ones cut, as its NIC's
- *  segmentation offload would, so that frames are what goes over the wire. Out of it: frames are joined again (tap-writer.ts), as
+ *  segmentation offload would, so that frames are what goes over the wire; but for a receiver that would only join these, who gets
+ *  them in pieces as long as it takes. Out of it: frames are joined again (tap-writer.ts), as
  *  its NIC's LRO would. A packet that the NIC at this end would have to cut only for the far end to join it again stays
  *  whole: it counts, and is paced, as the frames that it stands for. docs/adr/0019 */
 import {
@@ -21,10 +22,9 @@ import { ETH_MIN_FRAME, PacketCutter } from '@grantline/frames';
 import { PACKET_BLANK, PACKET_GSO, PACKET_MALFORMED, VnetHeader, TapWriter } from '@grantline/measure';
 import type { Cable } from './cable.js';
 import { BURST_FRAMES } from '../../hardware/data/nic.js';
-import { OFFER_SENT, OFFER_WAITS, StationPort, type Station } from './station.js';
+import { OFFER_WAITS, StationPort, type Station } from './station.js';
 
 // Local, so that the engine folds them into the code: see shared/frames/src/flow-templates.ts.
-const SENT = OFFER_SENT;
 const WAITS = OFFER_WAITS;
 
 const T = slots(TAP_COUNTERS);
@@ -63,7 +63,7 @@ export class TapStation implements Station {
   private readonly packet: number;
   private readonly readTo: number;
   private readonly vnetBytes: number;
-  /** The frame at hand, 0 bytes: none. */
+  /** The frame at hand, 0 bytes: none; while a packet is cut, the cutter's. */
   private at = 0;
   private bytes = 0;
   private cutting = false;
@@ -137,9 +137,11 @@ export class TapStation implements Station {
         cable.open();
         isOpen = true;
       }
-      if (!this.offer()) break;
-      frames++;
-      if (this.cutting) cut++;
+      const taken = this.offer();
+      if (taken === 0) break;
+      frames += taken;
+      // One that stands for itself was cut and summed.
+      if (this.cutting && taken === 1) cut++;
     }
     if (isOpen) cable.closeStation(frames > 0 ? (CUT_SHARE * cut) / frames : 0);
     this.o.counters.commit();
@@ -148,7 +150,8 @@ export class TapStation implements Station {
 
   arm(): boolean {
     this.o.source.want(this.bytes === 0);
-    return this.port.arm(this.bytes);
+    const { cutter } = this;
+    return this.port.arm(this.cutting ? Math.min(this.bytes, cutter.header + cutter.mss) : this.bytes);
   }
 
   dueAtNs(): number {
@@ -180,10 +183,8 @@ export class TapStation implements Station {
   private nextFrame(): boolean {
     const { cutter, v } = this;
     for (;;) {
-      if (this.cutting && cutter.next()) {
-        this.at = cutter.at;
+      if (this.cutting && this.port.next(cutter)) {
         this.bytes = cutter.bytes;
-        v[T.fromFrames]++;
         return true;
       }
       this.cutting = false;
@@ -213,17 +214,16 @@ export class TapStation implements Station {
     if (bytes < ETH_MIN_FRAME) this.mem.u8.fill(0, packet + bytes, packet + ETH_MIN_FRAME);
     this.at = packet;
     this.bytes = bytes < ETH_MIN_FRAME ? ETH_MIN_FRAME : bytes;
-    v[T.fromFrames]++;
     return true;
   }
 
-  /** Gives the frame at hand to the NIC. @returns false when it has to wait */
-  private offer(): boolean {
-    const { bytes } = this;
-    const status = this.port.offer(this.at, bytes);
-    if (status === WAITS) return false;
-    if (status === SENT) this.o.cable.sent(bytes);
+  /** Gives the frame or piece at hand to the NIC. @returns frames that it stands for; 0: it has to wait */
+  private offer(): number {
+    const { cutting, cutter, port } = this;
+    if ((cutting ? port.offerPiece(cutter) : port.offer(this.at, this.bytes)) === WAITS) return 0;
+    const frames = cutting ? cutter.frames : 1;
+    this.v[T.fromFrames] += frames;
     this.bytes = 0;
-    return true;
+    return frames;
   }
 }

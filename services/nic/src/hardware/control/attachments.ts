@@ -233,6 +233,7 @@ export class Attachments {
         onStop,
         moderationFrames: Math.min(NICQ_SIZE, Math.max(1, Number(a.moderationFrames) || 1)),
         moderationUs: Math.max(0, Number(a.moderationUs) || 0),
+        packetBytes: Math.max(0, Number(a.packetBytes) || 0),
       };
       return { queue: tx ? this.addSender(settings, channel) : this.addReceiver(settings, channel, mac, vlan) };
     } catch (err) {

@@ -13,6 +13,8 @@ export const DELIVERED = 0;
 export const NO_BUFFER = 1;
 /** The frame is gone, and counted with its reason. */
 export const DROPPED = 2;
+/** Of a packet that stands for several frames: it is not taken in one piece, its frames may be. Nothing was written or counted. */
+export const UNFIT = 3;
 
 /** Why a queue has stopped. */
 export type QueueFault =
@@ -40,6 +42,8 @@ export interface QueueSettings {
   /** A notification is held back for so many completions, or so long. */
   readonly moderationFrames: number;
   readonly moderationUs: number;
+  /** Longest TCP packet that a receiving driver takes uncut; 0 or none: frames only. */
+  readonly packetBytes?: number;
 }
 
 /** What a queue is made from. */

@@ -6,7 +6,7 @@ import { NICQ_COMP_MULTICAST } from '@grantline/xen';
 import { NIC_COUNTERS } from '@grantline/observe';
 import type { BurstGuard } from './dma.js';
 import { NO_MAC_PROBE, type MacProbe } from './mac-probe.js';
-import { DROPPED, NO_BUFFER, contained, endBurst, moderate, moderateAll } from './nic-queue.js';
+import { DROPPED, NO_BUFFER, UNFIT, contained, endBurst, moderate, moderateAll } from './nic-queue.js';
 import type { NicRxQueue } from './rx-queue.js';
 
 // Local, so that the engine folds them into the code: see flow-templates.ts.
@@ -211,6 +211,42 @@ export class Nic {
     return status;
   }
 
+  /** Longest TCP packet, uncut, that the queue takes which frames with these headers go to; 0: frames only. Who captures or injects
+   *  faults shall see frames. @param off byte offset of the headers */
+  packetBytes(off: number): number {
+    if (this.faults !== null || this.probe.on) return 0;
+    const id = this.filter.find(off);
+    return id < 0 ? 0 : this.queues[id]!.packetBytes;
+  }
+
+  /** Takes a TCP packet that nobody has cut or summed: it counts as the frames that it stands for. Inside a burst only.
+   *  @param off byte offset, a multiple of 4 @param header bytes of all its headers @param frames 2 to 255
+   *  @returns as `receive`; UNFIT: nothing was counted, offer its frames */
+  receivePacket(off: number, len: number, header: number, mss: number, frames: number): number {
+    if (this.packetBytes(off) < len) return UNFIT;
+    const id = (this.lastQueue = this.filter.find(off));
+    const queue = this.queues[id]!;
+    let status = this.offerPacket(queue, off, len, mss, frames);
+    if (status === UNFIT || (status === NO_BUFFER && this.flowControl && queue.worthWaiting())) return status;
+    if (status === NO_BUFFER) {
+      queue.dropNoBuffer(frames);
+      status = DROPPED;
+    }
+    const v = this.counters.v;
+    v[C.inFrames] += frames;
+    v[C.inBytes] += len + (frames - 1) * header;
+    return status;
+  }
+
+  private offerPacket(queue: NicRxQueue, off: number, len: number, mss: number, frames: number): number {
+    try {
+      return queue.deliverPacket(off, len, mss, frames);
+    } catch (err) {
+      queue.failed(err);
+      return queue.deliverPacket(off, len, mss, frames);
+    }
+  }
+
   /** What a queue throws is that queue's: it stops, and its frames are dropped and counted. */
   private offer(queue: NicRxQueue, off: number, len: number): number {
     try {
@@ -261,7 +297,7 @@ export class Nic {
 
   private noBuffer(queue: NicRxQueue, off: number, len: number): number {
     if (this.flowControl && queue.worthWaiting()) return NO_BUFFER;
-    queue.dropNoBuffer();
+    queue.dropNoBuffer(1);
     if (this.probe.on) this.seen(off, len, DROPPED, queue);
     this.counters.v[C.inFrames]++;
     this.counters.v[C.inBytes] += len;

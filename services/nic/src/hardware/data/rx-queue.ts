@@ -1,10 +1,10 @@
 /** One receive queue of the NIC: scatters frames into the buffers that its driver posted. docs/wire/nic-queue.md. */
 import * as xen from '@grantline/xen';
-import { NICQ_COMP_EOP, NICQ_COMP_ERROR, NICQ_SIZE, DeviceQueue } from '@grantline/xen';
+import { NICQ_COMP_EOP, NICQ_COMP_ERROR, NICQ_COMP_INFO, NICQ_SIZE, DeviceQueue } from '@grantline/xen';
 import { PAGE_SIZE } from '@grantline/base';
 import { slots, type Mem } from '@grantline/machine';
 import { NIC_QUEUE_COUNTERS } from '@grantline/observe';
-import { DELIVERED, DROPPED, NO_BUFFER, NicQueue, type QueueFault, type QueueParts } from './nic-queue.js';
+import { DELIVERED, DROPPED, NO_BUFFER, UNFIT, NicQueue, type QueueFault, type QueueParts } from './nic-queue.js';
 
 // Local, so that the engine folds them into the code: see shared/frames/src/flow-templates.ts.
 const { spanLen, spanOffset } = xen;
@@ -23,6 +23,8 @@ const ARM_BUFFERS = NICQ_SIZE / 4;
 export class NicRxQueue extends NicQueue {
   /** Why the last frame that was dropped was: slot of its counter. */
   lastDrop = 0;
+  /** Longest TCP packet that the driver takes uncut; 0: frames only. */
+  readonly packetBytes: number;
   protected readonly ring: DeviceQueue;
   private readonly bulk: Mem['bulk'];
   private readonly u32: Uint32Array;
@@ -46,6 +48,7 @@ export class NicRxQueue extends NicQueue {
     this.u32 = mem.u32;
     this.context = settings.context;
     this.target = settings.target;
+    this.packetBytes = settings.packetBytes ?? 0;
     this.framesBefore = counters.v[C.frames];
     this.ring = new DeviceQueue(mem, this.header, this.avail, this.comp);
   }
@@ -74,6 +77,14 @@ export class NicRxQueue extends NicQueue {
     return DELIVERED;
   }
 
+  /** Transfers a TCP packet that stands for several frames and whose checksum is not filled in: the second of its buffers takes no
+   *  data, its completion tells the mss. Inside a burst only.
+   *  @param mss payload of each of its frames but the last @param frames 2 to 255
+   *  @returns DELIVERED, NO_BUFFER, DROPPED; UNFIT: it has no place in the buffers that this driver posts */
+  deliverPacket(src: number, len: number, mss: number, frames: number): number {
+    return len > this.packetBytes ? UNFIT : this.deliverSlow(src, len, 0, mss, frames);
+  }
+
   /** @returns false when there are fewer buffers than that, and more are worth waiting for. Inside a burst only */
   ready(buffers: number): boolean {
     if (this.left >= buffers) return true;
@@ -83,9 +94,9 @@ export class NicRxQueue extends NicQueue {
     return !this.worthWaiting();
   }
 
-  /** The frame could not be delivered and is not waited with. */
-  dropNoBuffer(): void {
-    this.counters.v[C.dropNoBuffer]++;
+  /** What could not be delivered is not waited with. @param frames that it stands for */
+  dropNoBuffer(frames: number): void {
+    this.counters.v[C.dropNoBuffer] += frames;
     this.lastDrop = C.dropNoBuffer;
   }
 
@@ -140,31 +151,33 @@ export class NicRxQueue extends NicQueue {
     else if (fault === 'index') this.counters.v[C.badDescriptors]++;
   }
 
-  /** A frame that needs `need` buffers finds fewer. */
-  private starve(need: number): number {
-    if (this.fault === 'failed') return this.drop(C.dropFailed);
-    if (this.fault !== 'none') return this.drop(this.fault === 'index' ? C.dropBadDescriptor : C.dropDmaRefused);
+  /** What needs `need` buffers finds fewer. @param frames that it stands for */
+  private starve(need: number, frames = 1): number {
+    if (this.fault === 'failed') return this.drop(C.dropFailed, frames);
+    if (this.fault !== 'none')
+      return this.drop(this.fault === 'index' ? C.dropBadDescriptor : C.dropDmaRefused, frames);
     this.need = need;
     if (this.starvedSince === 0) this.starvedSince = this.guard.nowNs;
     return NO_BUFFER;
   }
 
-  private drop(reason: number): number {
-    this.counters.v[reason]++;
+  private drop(reason: number, frames: number): number {
+    this.counters.v[reason] += frames;
     this.lastDrop = reason;
     return DROPPED;
   }
 
-  /** Several buffers, or bad ones. First finds all that the frame needs, then writes. */
-  private deliverSlow(src: number, len: number, flags: number): number {
-    if (!this.look()) return this.starve(1);
+  /** Several buffers, or bad ones. First finds all that the frame needs, then writes. @param mss 0: it is one frame */
+  private deliverSlow(src: number, len: number, flags: number, mss = 0, frames = 1): number {
+    if (!this.look()) return this.starve(1, frames);
     let refusals = 0;
     let room = 0;
     let n = 0;
     while (room < len) {
-      if (n === MAX_CHAIN) return this.drop(C.dropTooLong);
-      if (n === this.left) return this.starve(n + 1);
-      const at = this.ring.entry(n) >> 2;
+      if (n === MAX_CHAIN) return mss > 0 ? UNFIT : this.drop(C.dropTooLong, 1);
+      const ahead = mss > 0 && n > 0 ? n + 1 : n;
+      if (ahead >= this.left) return mss > 0 && ahead >= this.peak ? UNFIT : this.starve(ahead + 1, frames);
+      const at = this.ring.entry(ahead) >> 2;
       const dpn = this.u32[at];
       const span = this.u32[at + 1];
       const offset = spanOffset(span);
@@ -181,29 +194,40 @@ export class NicRxQueue extends NicQueue {
       const reason = possible ? C.dropDmaRefused : C.dropBadDescriptor;
       this.counters.v[possible ? C.dmaRefused : C.badDescriptors]++;
       // These go back without data.
-      for (let i = 0; i <= n; i++) this.ring.complete(0, NICQ_COMP_ERROR);
-      this.left -= n + 1;
-      if (++refusals === MAX_REFUSALS) return this.drop(reason);
+      for (let i = 0; i <= ahead; i++) this.ring.complete(0, NICQ_COMP_ERROR);
+      this.left -= ahead + 1;
+      if (++refusals === MAX_REFUSALS) return this.drop(reason, frames);
       room = 0;
       n = 0;
     }
-    this.scatter(src, len, flags, n);
+    // A packet's info stands between its buffers, so it needs two.
+    if (mss > 0 && n === 1) return UNFIT;
+    let from = src;
+    if (mss > 0) {
+      const part = this.rooms[0];
+      this.bulk.copy(this.places[0], from, part);
+      from += part;
+      this.ring.completePacket(part, flags, frames);
+      this.ring.complete(mss, NICQ_COMP_INFO);
+      this.left--;
+    }
+    this.scatter(from, src + len, flags, mss > 0 ? 1 : 0, n);
+    this.left -= n;
+    const v = this.counters.v;
+    v[C.frames] += frames;
+    v[C.bytes] += len;
+    v[C.buffers] += mss > 0 ? n + 1 : n;
     return DELIVERED;
   }
 
-  private scatter(src: number, len: number, flags: number, n: number): void {
-    const end = src + len;
-    let from = src;
-    for (let i = 0; i < n; i++) {
+  /** @param begin, end bytes that go to the buffers from `first` on, below `n` */
+  private scatter(begin: number, end: number, flags: number, first: number, n: number): void {
+    let from = begin;
+    for (let i = first; i < n; i++) {
       const part = Math.min(end - from, this.rooms[i]);
       this.bulk.copy(this.places[i], from, part);
       from += part;
       this.ring.complete(part, i === n - 1 ? flags | NICQ_COMP_EOP : flags);
     }
-    this.left -= n;
-    const v = this.counters.v;
-    v[C.frames]++;
-    v[C.bytes] += len;
-    v[C.buffers] += n;
   }
 }
