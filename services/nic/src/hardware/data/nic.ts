@@ -226,7 +226,7 @@ export class Nic {
     if (this.faults !== null) this.faults.endBurst();
     for (let i = 0; i < this.highest; i++) {
       const queue = this.queues[i]!;
-      if (queue !== null) contained(queue, endBurst);
+      if (queue !== null && queue.isConcerned) contained(queue, endBurst);
     }
   }
 
@@ -235,7 +235,7 @@ export class Nic {
   moderate(sleeping: boolean): void {
     for (let i = 0; i < this.highest; i++) {
       const queue = this.queues[i]!;
-      if (queue === null) continue;
+      if (queue === null || !(sleeping || queue.isConcerned)) continue;
       contained(queue, sleeping ? moderateAll : moderate);
       queue.counters.commit();
     }

@@ -83,6 +83,16 @@ export class NicRxQueue extends NicQueue {
     return !this.worthWaiting();
   }
 
+  /** Whether the frame that found no buffer would find none again: a look that costs less than offering it, for senders with many
+   *  guests that wait. Inside a burst only. */
+  get isStillStarved(): boolean {
+    if (this.starvedSince === 0 || this.fault !== 'none' || !this.worthWaiting()) return false;
+    // What is wrong with the queue, `deliver` finds.
+    if (this.pageOf(this.settings.headerDpn) !== this.header) return false;
+    const n = this.ring.available();
+    return n >= 0 && n < this.need;
+  }
+
   /** The frame could not be delivered and is not waited with. */
   dropNoBuffer(): void {
     this.counters.v[C.dropNoBuffer]++;
