@@ -5,18 +5,28 @@ import { coreFor, type Placement } from '@grantline/base';
 import type { DomainKind, NewDomain } from '../control/client.js';
 import { CODE, REPOSITORY, SERVICES } from './paths.js';
 
-/** @param nth how many of its kind there were before it @param cores those that this process may use */
+/** Fewer are no crowd: what a service does then needs no number. */
+const FEW_SHARERS = 4;
+
+/** @param nth how many of its kind there were before it @param cores those that this process may use @param guests of the testbed, it included */
 export function placeEnv(
   kind: DomainKind,
   nth: number,
   cores: readonly number[],
   placement: Placement,
+  guests: number,
 ): Record<string, string> {
   const core = coreFor(kind, nth, cores, placement);
-  if (core === null) return {};
+  const others = Array.from({ length: guests }, (_, i) => coreFor('guest', i, cores, placement));
+  others.push(coreFor('nic', 0, cores, placement), coreFor('driver-domain', 0, cores, placement));
+  // Without cores of their own they share all of them evenly.
+  const sharers = core === null ? others.length / Math.max(1, cores.length) : others.filter((c) => c === core).length;
+  const crowd = sharers <= FEW_SHARERS ? {} : { GRANTLINE_SHARERS: String(Math.ceil(sharers)) };
+  if (core === null) return crowd;
   // In `native` the driver domain is the receiver: it then takes the first guest's core, which nobody else needs.
   const native = kind === 'driver-domain' ? coreFor('guest', 0, cores, placement) : null;
-  return { GRANTLINE_CORE: String(core), ...(native === null ? {} : { GRANTLINE_NATIVE_CORE: String(native) }) };
+  const pins = { GRANTLINE_CORE: String(core), ...(native === null ? {} : { GRANTLINE_NATIVE_CORE: String(native) }) };
+  return { ...pins, ...crowd };
 }
 
 /** Nothing else of the operator's environment reaches a service: a guest whose code was replaced would read it. */

@@ -205,7 +205,8 @@ export class Supervisor {
 
   private launch(name: ServiceProcess['name'], kind: DomainKind, domain: NewDomain): void {
     const nth = kind === 'guest' ? this.guestsStarted++ : 0;
-    const place = placeEnv(kind, nth, allowedCores(), this.o.placement ?? 'apart');
+    const guests = Math.max(this.o.guests, this.guestsStarted);
+    const place = placeEnv(kind, nth, allowedCores(), this.o.placement ?? 'apart', guests);
     const { taps } = this.o;
     const tap = (kind === 'nic' ? taps?.nic : kind === 'guest' ? taps?.guest(domain.domid) : undefined) ?? {};
     const edge =

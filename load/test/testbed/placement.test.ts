@@ -68,9 +68,19 @@ t.test('together is one core for all, none is no core, apart is as it was', (t) 
     }
     t.not(coreFor('nic', 0, cores), coreFor('guest', 0, cores));
   }
-  t.same(placeEnv('driver-domain', 0, [3, 5], 'together'), { GRANTLINE_CORE: '3', GRANTLINE_NATIVE_CORE: '3' });
-  t.same(placeEnv('driver-domain', 0, [3, 5], 'apart'), { GRANTLINE_CORE: '3', GRANTLINE_NATIVE_CORE: '5' });
-  t.same(placeEnv('guest', 0, [3, 5], 'none'), {});
+  t.same(placeEnv('driver-domain', 0, [3, 5], 'together', 1), { GRANTLINE_CORE: '3', GRANTLINE_NATIVE_CORE: '3' });
+  t.same(placeEnv('driver-domain', 0, [3, 5], 'apart', 1), { GRANTLINE_CORE: '3', GRANTLINE_NATIVE_CORE: '5' });
+  t.same(placeEnv('guest', 0, [3, 5], 'none', 1), {});
+  t.end();
+});
+
+t.test('a service whose core many share is told how many', (t) => {
+  t.same(placeEnv('guest', 31, [3, 5], 'apart', 32), { GRANTLINE_CORE: '5', GRANTLINE_SHARERS: '32' });
+  t.same(placeEnv('nic', 0, [3, 5], 'apart', 32), { GRANTLINE_CORE: '3' });
+  t.same(placeEnv('nic', 0, [3, 5], 'together', 8), { GRANTLINE_CORE: '3', GRANTLINE_SHARERS: '10' });
+  t.same(placeEnv('guest', 0, [3], 'apart', 8), { GRANTLINE_SHARERS: '10' }, 'one core, nothing to pin');
+  t.same(placeEnv('guest', 0, [3, 5], 'none', 31), { GRANTLINE_SHARERS: '17' });
+  t.same(placeEnv('guest', 1, [3], 'apart', 2), {}, 'four are not many');
   t.end();
 });
 

@@ -209,6 +209,7 @@ export async function startService<T = void>(o: ServiceOptions<T>): Promise<Serv
     },
     waiting: () => client.inFlight > 0,
     rest: CPU_WAKEUP,
+    sharers: env.sharers,
   });
   const { damped } = slots(LOOP_COUNTERS);
   channels.storms = {

@@ -60,6 +60,8 @@ export interface ServiceEnv {
   /** Core to pin the data thread to; null: none. */
   readonly core: number | null;
   readonly nativeCore: number | null;
+  /** How many services of the testbed have the core that this one has, about; a few, where nothing is said. */
+  readonly sharers: number;
   /** Hypervisor: which group each role runs as; null: no roles, domains are kept apart by uid or not at all. */
   readonly roles: RoleGroups | null;
   /** Hypervisor: remove what a killed predecessor left. */
@@ -103,6 +105,7 @@ const schema = Type.Object({
   GRANTLINE_LOG: Type.Optional(Type.Unsafe<LogLevel>(Type.String({ enum: [...LOG_LEVELS] }))),
   GRANTLINE_CORE: Type.Optional(Type.Integer({ minimum: 0, maximum: 1023 })),
   GRANTLINE_NATIVE_CORE: Type.Optional(Type.Integer({ minimum: 0, maximum: 1023 })),
+  GRANTLINE_SHARERS: Type.Optional(Type.Integer({ minimum: 1, maximum: 64 })),
   GRANTLINE_ROLES: Type.Optional(Type.String({ pattern: '^[a-z-]+=[0-9]{1,10}(,[a-z-]+=[0-9]{1,10})*$' })),
   GRANTLINE_RECLAIM: Type.Optional(Type.String({ enum: ['0', '1'] })),
   GRANTLINE_LIFELINE: Type.Optional(Type.String({ enum: ['stdin'] })),
@@ -130,6 +133,7 @@ const EXPECTED: Record<keyof Raw, string> = {
   GRANTLINE_LOG: `one of ${LOG_LEVELS.join(', ')}`,
   GRANTLINE_CORE: 'the number of a core',
   GRANTLINE_NATIVE_CORE: 'the number of a core',
+  GRANTLINE_SHARERS: 'how many services have the core of this one, 1 to 64',
   GRANTLINE_ROLES: `group numbers of all roles: ${ROLES.map((r) => `${r}=N`).join(',')}`,
   GRANTLINE_RECLAIM: '1 to remove what a killed hypervisor left, or 0',
   GRANTLINE_LIFELINE: "'stdin' or not set",
@@ -183,6 +187,7 @@ export function readEnv(kind: ServiceKind, source: NodeJS.ProcessEnv = process.e
     log: raw.GRANTLINE_LOG ?? 'info',
     core: raw.GRANTLINE_CORE ?? null,
     nativeCore: raw.GRANTLINE_NATIVE_CORE ?? null,
+    sharers: raw.GRANTLINE_SHARERS ?? 1,
     roles: parseRoles(raw.GRANTLINE_ROLES),
     reclaim: raw.GRANTLINE_RECLAIM === '1',
     lifeline: raw.GRANTLINE_LIFELINE === 'stdin',

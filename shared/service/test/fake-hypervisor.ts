@@ -113,6 +113,7 @@ export class FakeHypervisor {
       log: 'silent',
       core: null,
       nativeCore: null,
+      sharers: 1,
       roles: null,
       reclaim: false,
       lifeline: false,
