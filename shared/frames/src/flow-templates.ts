@@ -1,7 +1,7 @@
 /** The generator's frames: made ready once, then patched by a few words and handed out, one after another.
  *
- *  A template is a whole frame in private memory, one for each (flow, size, pattern variant); where those would not fit
- *  into 4 MiB, one for each (size, variant), whose header is rewritten when the flow changes. The checksum of UDP and
+ *  A template is a whole frame in private memory, one for each (flow, size, pattern variant); where those would fill a core's
+ *  cache, one for each (size, variant), whose header is rewritten when the flow changes. The checksum of UDP and
  *  TCP is never summed over the payload: the sum of the constant part is known, what changes is added (RFC 1071).
  *  What is asked for, a spec, is judged before anything is made. */
 import type { Mem, PrivateMemory } from '@grantline/machine';
@@ -36,6 +36,9 @@ const L4 = ETH_BYTES + IP_BYTES;
 export const TCP_MIN_FRAME = ETH_BYTES + IP_BYTES + TCP_TS_BYTES + STAMP_BYTES;
 /** Most memory that the templates of one load take. */
 export const TEMPLATE_BYTES = 4 << 20;
+
+/** Templates for each flow only as far as this: a part of a core's second-level cache, which everything else of the path goes through, too. */
+const PER_FLOW_BYTES = 256 << 10;
 
 const SLOT_ALIGN = 64;
 
@@ -102,7 +105,7 @@ const onceBytes = (spec: TemplateSpec): number =>
   spec.sizes.reduce((sum, size) => sum + slotBytes(size), 0) * PATTERN_VARIANTS;
 
 /** Can each flow have templates of its own? */
-const fitsPerFlow = (spec: TemplateSpec): boolean => onceBytes(spec) * spec.flows.length <= TEMPLATE_BYTES;
+const fitsPerFlow = (spec: TemplateSpec): boolean => onceBytes(spec) * spec.flows.length <= PER_FLOW_BYTES;
 
 /** Bytes of private memory that a load's templates take; more than TEMPLATE_BYTES when it cannot be served at all. */
 export const templateBytes = (spec: TemplateSpec): number =>

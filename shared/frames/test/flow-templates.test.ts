@@ -150,6 +150,7 @@ t.test(
     const made = templates(space, sizes, { flows });
     t.equal(made.perFlow, false);
     t.ok(templateBytes({ seed: 7, flows, sizes, protocol: 'auto' }) < 64 * 1024);
+    t.ok(templateBytes({ seed: 7, flows, sizes: [1514], protocol: 'auto' }) <= 256 * 1024, 'and fit into a cache');
     for (let i = 0; i < 500; i++) {
       const flow = (i * 7) % 200;
       const bytes = take(space, made, flow, i % 3);

@@ -136,6 +136,42 @@ t.test(
   },
 );
 
+t.test(
+  'a guest that waits for buffers costs the others no more than a look: its frame is offered when there are some',
+  (t) => {
+    const { kit, queues, generator } = bench({ guests: 2, flowsPerGuest: 1, buffers: [10, 500] });
+    const [waits, goesOn] = queues as [TestQueue, TestQueue];
+    let offered = 0;
+    const deliver = waits.queue.deliver.bind(waits.queue);
+    waits.queue.deliver = (...args) => {
+      offered++;
+      return deliver(...args);
+    };
+    generator.poll();
+    generator.poll();
+    offered = 0;
+    const before = goesOn.counters.frames;
+    for (let i = 0; i < 5; i++) {
+      t.equal(generator.poll(), 64);
+      t.equal(generator.arm(), false);
+    }
+    t.equal(offered, 0);
+    t.equal(goesOn.counters.frames, before + 5 * 64);
+    waits.take();
+    waits.postPages(3, 100);
+    generator.poll();
+    t.equal(waits.counters.frames, 13);
+    const sequences = waits.take().frames.map((f) => Buffer.from(f.bytes).readUInt32BE(f.bytes.length - 16));
+    t.same(sequences, [10, 11, 12], 'none is missing, none twice');
+    kit.laps.now += STARVED_NS;
+    generator.poll();
+    kit.laps.now += STARVED_NS;
+    for (let i = 0; i < 4; i++) generator.poll();
+    t.ok(waits.counters.dropNoBuffer > 0, 'one that gets none for too long is not waited for');
+    t.end();
+  },
+);
+
 t.test('H43: a dead guest does not block the others, and after one second its frames drop', (t) => {
   for (const link of [unlimited, { gbps: 10, pause: true, packetMemoryBytes: PACKET_MEMORY_BYTES }]) {
     const { kit, queues, generator } = bench({ guests: 2, buffers: [0, 512], link });

@@ -282,6 +282,24 @@ t.test(
   },
 );
 
+t.test('a notification that is held back comes by its time, also while all bursts are for other queues', (t) => {
+  const kit = new Kit();
+  const [held, other] = [kit.queue(1, 1, 0, 4, 50), kit.queue(1000, 2)];
+  kit.nic.attach(held.queue, MAC_A, null);
+  kit.nic.attach(other.queue, MAC_B, null);
+  held.postPages(4);
+  other.postPages(20);
+  kit.receive(kit.frame(MAC_A, 60), 60);
+  kit.receive(kit.frame(MAC_B, 60), 60);
+  t.equal(held.rings.count, 0);
+  kit.laps.now += 50_000;
+  kit.receive(kit.frame(MAC_B, 60), 60);
+  t.equal(held.rings.count, 1);
+  kit.receive(kit.frame(MAC_B, 60), 60);
+  t.equal(held.rings.count, 1);
+  t.end();
+});
+
 t.test(
   'H44: a buffer over the end of its page gets nothing, also when it comes first; a frame longer than one is chained',
   (t) => {

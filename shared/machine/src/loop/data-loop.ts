@@ -40,6 +40,9 @@ export interface LoopHooks {
  *  longer by what they take of it in between, up to so many slices. */
 const SLICE_NS = 4e6;
 const SLICES_MOST = 5;
+/** So long at the most where the event loop's descriptor shows, each time that so many slices have gone by, that nothing has come for it: a turn
+ *  of it in every turn of a core that many share costs more than all that is done in between. Its timers may be late by this. */
+const TURN_WAITS_NS = 100e6;
 /** The same where sockets are part of the data path. */
 const SOCKET_SLICE_NS = 100e3;
 /** After its last work a domain looks again for so long before it sleeps. Of its own time: while others have the core nobody is impatient. */
@@ -57,6 +60,11 @@ const AWAY_LIMIT = 4;
 const STRANGER_NS = 1e6;
 const STRANGER_PAUSE_NS = 5e6;
 const SHORT_SLEEP_US = 2000;
+/** The same where others keep the core for longer than that, turn by turn: what we wait for comes after theirs. It ends for the event loop, too. */
+const SHARED_SLEEP_US = 20_000;
+/** Others have had the core for so long that it is shared by many; for so long after it was seen last. */
+const SHARED_NS = 1e6;
+const SHARED_FOR_NS = 100e6;
 /** Beyond it a sleep is begun anew. */
 const LONG_SLEEP_US = longSleepUs(process.versions.uv);
 
@@ -107,6 +115,11 @@ export class DataLoop {
   private quiet = false;
   private patienceNs = PATIENCE_NS;
   private impatientUntil = 0;
+  private sharedUntil = 0;
+  // The turn ends: at the end of its slice; where others have the core most of the time, when the event loop is looked at next, and at the latest.
+  private sliceEnd = 0;
+  private lookAt = 0;
+  private latest = 0;
   private readonly onImmediate = (): void => this.turn(false);
   /** Who answers for a poller. One that is not here is the service's own: what it throws ends the service. */
   private readonly owners = new Map<Poller, (err: unknown) => void>();
@@ -204,8 +217,7 @@ export class DataLoop {
     meter.begin(this.between());
     this.leaving = false;
     const sockets = this.usesSockets();
-    let latest = meter.now + SLICES_MOST * sliceNs;
-    let sliceEnd = meter.now + (sockets ? SOCKET_SLICE_NS : sliceNs);
+    this.begin(sockets ? SOCKET_SLICE_NS : sliceNs, sockets);
     let patientUntil = 0;
     let away = 0;
     let rounds = 0;
@@ -228,11 +240,12 @@ export class DataLoop {
           yieldCore();
           const others = meter.lapAway(CPU_IDLE, YIELD_NS);
           patientUntil += others;
-          sliceEnd = Math.min(latest, sliceEnd + others);
+          this.sliceEnd += others;
+          if (others > SHARED_NS) this.sharedUntil = meter.now + SHARED_FOR_NS;
           if (others > 0 && ++away === AWAY_LIMIT) patientUntil = 0;
           if (others > STRANGER_NS) this.impatientUntil = meter.now + STRANGER_PAUSE_NS;
         }
-        if (meter.now < sliceEnd && !this.leaving) continue;
+        if (!this.leaving && !this.isOver()) continue;
         // Let sockets have their turn, then go on.
         meter.end(rest);
         counters.commit();
@@ -256,32 +269,51 @@ export class DataLoop {
         return;
       }
       if (isLong) counters.v[C.deepSleeps]++;
-      const sleepUs = isLong ? Math.min(LONG_SLEEP_US, loopUs, dueUs) : Math.min(SHORT_SLEEP_US, Math.max(0, dueUs));
-      const isRung = doorbell.wait(sleepUs, isLong) === RUNG;
+      const isShared = !isLong && eventLoopFd >= 0 && meter.now < this.sharedUntil;
+      const shortUs = isShared ? SHARED_SLEEP_US : SHORT_SLEEP_US;
+      const sleepUs = isLong ? Math.min(LONG_SLEEP_US, loopUs, dueUs) : Math.min(shortUs, Math.max(0, dueUs));
+      const sleptAt = meter.now;
+      const isRung = doorbell.wait(sleepUs, isLong || isShared) === RUNG;
       meter.begin(CPU_WAKEUP);
       fresh = false;
       if (isRung) {
         counters.v[C.wakeups]++;
         this.quiet = false;
         this.patienceNs = isLong ? FIRST_PATIENCE_NS : PATIENCE_NS;
-        // Sockets have not waited: they would have ended the sleep.
-        if (isLong) {
-          sliceEnd = meter.now + sliceNs;
-          latest = meter.now + SLICES_MOST * sliceNs;
-        }
+        // Sockets have not waited: they would have ended the sleep. Timers would have ended a long one.
+        if (isLong) this.begin(sliceNs, sockets);
+        else if (isShared) this.sliceEnd += meter.now - sleptAt;
       } else {
         counters.v[C.timeouts]++;
         this.quiet ||= dueUs > SHORT_SLEEP_US;
       }
-      if (meter.now >= sliceEnd || !isRung) {
+      if (!isRung || this.isOver()) {
         // Sockets may have waited for the length of the sleep.
         meter.end(rest);
         counters.commit();
         setImmediate(this.onImmediate);
         return;
       }
-      sliceEnd = Math.min(sliceEnd, meter.now + sliceNs);
+      this.sliceEnd = Math.min(this.sliceEnd, meter.now + sliceNs);
     }
+  }
+
+  /** The event loop has had its turn. @param ownNs the next one comes after so much time of this domain's own */
+  private begin(ownNs: number, sockets: boolean): void {
+    const { now } = this.o.meter;
+    this.sliceEnd = now + ownNs;
+    this.lookAt = now + SLICES_MOST * (this.o.sliceNs ?? SLICE_NS);
+    this.latest = sockets || eventLoopFd < 0 ? this.lookAt : now + TURN_WAITS_NS;
+  }
+
+  /** @returns true when it is the event loop's turn */
+  private isOver(): boolean {
+    const { now } = this.o.meter;
+    if (now >= this.sliceEnd) return true;
+    if (now < this.lookAt) return false;
+    if (now >= this.latest || this.o.doorbell.isEventLoopDue()) return true;
+    this.lookAt = now + SLICES_MOST * (this.o.sliceNs ?? SLICE_NS);
+    return false;
   }
 
   private usesSockets(): boolean {

@@ -91,6 +91,14 @@ export class Doorbell {
     return (ready & 15) !== 0 ? RUNG : ready !== 0 ? EVENT_LOOP : TIMED_OUT;
   }
 
+  /** Whether something has come for the event loop, by its descriptor: not whether a timer is due. Rings that have come end here, as in
+   *  `wait`: who asks takes the bits that they were for next. */
+  isEventLoopDue(): boolean {
+    // The event loop watches the doorbell, too.
+    drainFd(this.fd);
+    return waitReadable(eventLoopFd, -1, 0) !== 0;
+  }
+
   /** Rings for itself: the event loop calls back when it has done what it had to. */
   knock(): void {
     pokeFd(this.fd);

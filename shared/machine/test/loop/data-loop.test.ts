@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { closeSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { connect, createServer, type AddressInfo } from 'node:net';
 import fc from 'fast-check';
@@ -9,7 +10,7 @@ import { COUNTER_FILE_BYTES, CounterFile, slots } from '../../src/counters/count
 import { DataLoop, LOOP_COUNTERS, type Poller } from '../../src/loop/data-loop.js';
 import { AddressSpace } from '../../src/mem/address-space.js';
 import { Doorbell, Ringer } from '../../src/mem/doorbell.js';
-import { longSleepUs, processCpuNs } from '../../src/mem/libc.js';
+import { DescriptorWatch, drainFd, longSleepUs, makePipe, pokeFd, processCpuNs } from '../../src/mem/libc.js';
 import { makeMemory } from '../../src/mem/memory-file.js';
 import { Bell } from '../../testkit/handles.js';
 
@@ -297,6 +298,67 @@ t.test('an idle loop has no turns but for what comes for the event loop, and use
   t.ok(turns <= 4, `${turns} turns`);
   t.ok(cpuNs < 100e6);
 });
+
+t.test(
+  'where others have the core most of the time, the event loop has its turn when something came for it, timers soon',
+  async (t) => {
+    const file = new CounterFile(new AddressSpace(1 << 20), makeMemory('test', COUNTER_FILE_BYTES));
+    const meter = new CpuMeter(file.block(cpuLayout([...CPU_COMMON, 'rest'])));
+    const counters = file.block(LOOP_COUNTERS);
+    const bell = new Bell();
+    const doorbell = new Doorbell(bell.hears);
+    const ringer = new Ringer(bell.rings);
+    const { reads, writes } = makePipe();
+    // Time that goes by only while others have the core: 0.8 ms whenever it is given away, and there is work behind it.
+    const awayNs = 800e3;
+    let yields = 0;
+    let atYield = (): void => {};
+    meter.begin = meter.lap = meter.end = () => {};
+    meter.lapAway = () => {
+      meter.now += awayNs;
+      yields++;
+      atYield();
+      return awayNs;
+    };
+    let polls = 0;
+    const poller = { scheduled: false, poll: () => ++polls & 1, arm: () => false };
+    const options = { doorbell, meter, counters, dispatch: () => 0, waiting: () => false, rest: 3 };
+    const loop = new DataLoop(options);
+    let heardAt = 0;
+    const watch = new DescriptorWatch(reads, () => {
+      drainFd(reads);
+      heardAt = yields;
+    });
+    t.teardown(() => {
+      loop.stop();
+      watch.close();
+      doorbell.close();
+      ringer.close();
+      bell.close();
+      closeSync(reads);
+      closeSync(writes);
+    });
+    loop.add(poller);
+    // The loop is never out of work: timers come in turns of the event loop, one in 100 ms.
+    const seldom = async (): Promise<boolean> => {
+      const before = { turns: counters.v[C.turns], yields };
+      while (yields < before.yields + 2000) await sleep(1);
+      return (counters.v[C.turns] - before.turns) * 90e6 < (yields - before.yields) * awayNs;
+    };
+    await sleep(1);
+    t.ok(await seldom(), 'nothing comes');
+    atYield = () => ringer.ring();
+    t.ok(await seldom(), 'rings are not for the event loop');
+    let sentAt = 0;
+    atYield = () => {
+      if (sentAt !== 0 || yields % 50 !== 0) return;
+      sentAt = yields;
+      pokeFd(writes);
+    };
+    while (heardAt === 0) await sleep(1);
+    t.ok((heardAt - sentAt) * awayNs < 25e6, `after ${heardAt - sentAt} times 0.8 ms`);
+  },
+);
 
 t.test('a deadline wakes the loop; all deadlines are asked before a sleep, and none that was taken away', async (t) => {
   const { loop, poller } = setUp(t);

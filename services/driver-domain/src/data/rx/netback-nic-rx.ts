@@ -64,6 +64,8 @@ export class NetbackNicRx extends VifPart implements PoolUser {
     work += this.takeCompletions();
     if (!this.stopped) work += this.takeRequests();
     if (this.stopped) return work;
+    // Where others have all the work, looking is all that this vif costs.
+    if (work === 0 && slowLoop.slow === 0) return 0;
     if (slowLoop.slow > 0) {
       slowLoop.post();
       slowLoop.answer();

@@ -267,7 +267,7 @@ export class Generator implements Sender {
     let g = this.guest;
     for (let i = 0; i < this.guests; i++) {
       g = g + 1 === this.guests ? 0 : g + 1;
-      if (this.blocked[g] !== 0) continue;
+      if (this.blocked[g] !== 0 || this.isStillBlocked(g)) continue;
       const turn = this.flowTurn[g];
       this.flowTurn[g] = turn + 1 === this.flowsPerGuest ? 0 : turn + 1;
       this.guest = g;
@@ -276,6 +276,18 @@ export class Generator implements Sender {
       return true;
     }
     return false;
+  }
+
+  /** @returns true when the frame that the guest holds would find no buffer now either: it is passed over without being offered */
+  private isStillBlocked(g: number): boolean {
+    if (this.heldLen[g] === 0) return false;
+    const { nic } = this.cable;
+    // What the injector does with a frame, it does whether there is a buffer or not.
+    const queue = nic.faults === null ? nic.queue(this.blockedOn[g]) : null;
+    if (queue === null || !queue.isStillStarved) return false;
+    this.blocked[g] = 1;
+    this.blockedCount++;
+    return true;
   }
 
   /** Frames that found the packet memory full: they were sent, so their numbers are used up. */

@@ -83,6 +83,8 @@ export abstract class NicQueue {
   private readonly channel: Notify;
   private readonly slots: QueueSlots;
   private checkedIn = 0;
+  /** The last burst in which it was looked at. */
+  private usedIn = 0;
 
   /** @throws RangeError when one of the three pages is not the driver's own to write */
   constructor({ dma, guard, settings, channel, counters }: QueueParts, slots: QueueSlots) {
@@ -97,6 +99,11 @@ export abstract class NicQueue {
     this.comp = this.pageOf(settings.compDpn);
     if (this.header < 0 || this.avail < 0 || this.comp < 0)
       throw new RangeError('a queue page is not in the DMA table');
+  }
+
+  /** Whether this burst has anything of it to end, or a notification is held back. With many queues most have neither. */
+  get isConcerned(): boolean {
+    return this.usedIn === this.guard.id || this.owed;
   }
 
   /** Makes this burst's completions visible. Inside the burst, at its end. */
@@ -149,6 +156,7 @@ export abstract class NicQueue {
   /** Before a burst's first use of the queue: its pages must still be where they were. The hypervisor may take them back at any time.
    *  @returns false: it has stopped */
   protected enter(): boolean {
+    this.usedIn = this.guard.id;
     if (this.fault !== 'none') return false;
     if (this.checkedIn === this.guard.id) return true;
     const { headerDpn, availDpn, compDpn } = this.settings;
@@ -182,7 +190,7 @@ export abstract class NicQueue {
 
   /** An entry of the queue's own pages must name the driver itself, not the target: a driver domain's rings are its own memory, also
    *  where the buffers on them are a guest's. */
-  private pageOf(dpn: number): number {
+  protected pageOf(dpn: number): number {
     const { context } = this.settings;
     return this.dma.lookup(dpn, context, context);
   }

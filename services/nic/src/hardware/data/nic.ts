@@ -262,7 +262,7 @@ export class Nic {
     if (this.faults !== null) this.faults.endBurst();
     for (let i = 0; i < this.highest; i++) {
       const queue = this.queues[i]!;
-      if (queue !== null) contained(queue, endBurst);
+      if (queue !== null && queue.isConcerned) contained(queue, endBurst);
     }
   }
 
@@ -271,7 +271,7 @@ export class Nic {
   moderate(sleeping: boolean): void {
     for (let i = 0; i < this.highest; i++) {
       const queue = this.queues[i]!;
-      if (queue === null) continue;
+      if (queue === null || !(sleeping || queue.isConcerned)) continue;
       contained(queue, sleeping ? moderateAll : moderate);
       queue.counters.commit();
     }

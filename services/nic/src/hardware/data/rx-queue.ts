@@ -94,6 +94,16 @@ export class NicRxQueue extends NicQueue {
     return !this.worthWaiting();
   }
 
+  /** Whether the frame that found no buffer would find none again: a look that costs less than offering it, for senders with many
+   *  guests that wait. Inside a burst only. */
+  get isStillStarved(): boolean {
+    if (this.starvedSince === 0 || this.fault !== 'none' || !this.worthWaiting()) return false;
+    // What is wrong with the queue, `deliver` finds.
+    if (this.pageOf(this.settings.headerDpn) !== this.header) return false;
+    const n = this.ring.available();
+    return n >= 0 && n < this.need;
+  }
+
   /** What could not be delivered is not waited with. @param frames that it stands for */
   dropNoBuffer(frames: number): void {
     this.counters.v[C.dropNoBuffer] += frames;
