@@ -122,6 +122,7 @@ export class PacketCutter {
   private done = 0;
   private n = 0;
   private part = 0;
+  private framesOnly = false;
 
   constructor(space: PrivateMemory) {
     this.mem = space.mem;
@@ -138,6 +139,7 @@ export class PacketCutter {
     this.packet = packet;
     this.done = 0;
     this.n = 0;
+    this.framesOnly = false;
   }
 
   /** True while there are frames to come. */
@@ -164,7 +166,8 @@ export class PacketCutter {
     const left = cutter.payload - done;
     if (left <= 0) return false;
     const { u8, u16, u32 } = mem;
-    const part = left < most ? left : most;
+    const limit = this.framesOnly ? mss : most;
+    const part = left < limit ? left : limit;
     let to = this.packet + done;
     // The NIC takes frames at multiples of 4 only; where segments have another size, they are copied.
     if ((to & 3) !== 0) {
@@ -190,8 +193,9 @@ export class PacketCutter {
     return true;
   }
 
-  /** The piece at hand was not taken: makes a frame of its beginning instead. */
+  /** The piece at hand was not taken: makes a frame of its beginning instead, and of all that follows. */
   shorten(): void {
+    this.framesOnly = true;
     this.done -= this.part;
     this.n -= this.frames;
     this.next();

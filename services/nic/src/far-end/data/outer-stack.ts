@@ -4,7 +4,14 @@
 import { nowNs } from '@grantline/base';
 import { slots, NIC_CPU, type Mem, type PrivateMemory, type CounterBlock, type Laps } from '@grantline/machine';
 import { tcpAt, ETH_BYTES, ETH_MIN_FRAME, PacketCutter } from '@grantline/frames';
-import { NetStack, RX_CHECKSUM_BLANK, type HostAddress, type NetLink, type Secret } from '@grantline/tcpip';
+import {
+  NET_COUNTERS,
+  NetStack,
+  RX_CHECKSUM_BLANK,
+  type HostAddress,
+  type NetLink,
+  type Secret,
+} from '@grantline/tcpip';
 import type { Cable } from './cable.js';
 import { BURST_FRAMES } from '../../hardware/data/nic.js';
 import { OFFER_WAITS, StationPort, type Station } from './station.js';
@@ -13,6 +20,7 @@ import { OFFER_WAITS, StationPort, type Station } from './station.js';
 const WAITS = OFFER_WAITS;
 
 const CPU = slots(NIC_CPU);
+const N = slots(NET_COUNTERS);
 /** Frames between two settles. */
 const ROOM = 256;
 const MTU = 1500;
@@ -101,7 +109,10 @@ export class OuterStack implements Station, NetLink {
   wholePacket(at: number, bytes: number, _l4: number, header: number, mss: number): void {
     this.frame(at, bytes, 0, 0);
     // Of segments that are longer than our frames none is taken: the stack finds it too long.
-    this.gso[this.frames - 1] = header + mss > ETH_BYTES + MTU ? 0 : mss;
+    if (header + mss > ETH_BYTES + MTU) return;
+    this.gso[this.frames - 1] = mss;
+    // The stack counts it once more.
+    this.counters.v[N.inPackets] += Math.ceil((bytes - header) / mss) - 1;
   }
 
   /** The stack works on what has come; its answers wait for the next poll. */
@@ -251,7 +262,7 @@ class StationSender {
       if (status === WAITS) break;
       done += cutting ? cut.frames : 1;
       if (cutting) {
-        cutFrames += cut.frames;
+        if (cut.frames === 1) cutFrames++;
         const before = timed ? nowNs() : 0;
         const more = port.next(cut);
         if (timed) cutNs += nowNs() - before - CLOCK_NS;

@@ -123,7 +123,12 @@ export class StationPort {
   /** Inside a burst. @returns SENT, GIVEN_UP or WAITS */
   offer(at: number, bytes: number): number {
     this.blockedOn = -1;
-    return this.cable.wireFree(bytes) ? this.done(this.cable.nic.receive(at, bytes), bytes, bytes, 1) : WAITS;
+    if (!this.cable.wireFree(bytes)) return WAITS;
+    const { nic, counters } = this.cable;
+    if (nic.receive(at, bytes) !== NO_BUFFER) return this.sent(bytes, bytes, 1);
+    if (this.holds(nic.lastQueue)) return WAITS;
+    counters.v[C.dropHeld]++;
+    return GIVEN_UP;
   }
 
   /** Makes the next piece of a packet that is being cut: of as many frames as the NIC takes in one, or one.
@@ -146,29 +151,31 @@ export class StationPort {
       this.blockedOn = -1;
       if (!cable.wireFree(wire)) return WAITS;
       const status = cable.nic.receivePacket(at, bytes, header, mss, frames);
-      if (status !== UNFIT) return this.done(status, all, wire, frames);
+      if (status === NO_BUFFER && this.holds(cable.nic.lastQueue)) return WAITS;
+      if (status !== UNFIT && status !== NO_BUFFER) return this.sent(all, wire, frames);
       cut.shorten();
     }
     return this.offer(cut.at, cut.bytes);
   }
 
-  /** @param status what the NIC said of it @param bytes of its frames @param wire what they are on the wire, but for one's overhead */
-  private done(status: number, bytes: number, wire: number, frames: number): number {
+  /** The queue has no buffer. @returns true: what is at hand waits for one */
+  private holds(queue: number): boolean {
     const { cable, refusedSince } = this;
-    const { nic } = cable;
-    const v = cable.counters.v;
-    const queue = nic.lastQueue < 0 ? MAX_QUEUES : nic.lastQueue;
-    if (status === NO_BUFFER) {
-      if (refusedSince[queue] === 0) refusedSince[queue] = cable.now;
-      if (cable.now - refusedSince[queue] < this.holdNs) {
-        this.blockedOn = queue;
-        return WAITS;
-      }
-      v[C.dropHeld] += frames;
-      return GIVEN_UP;
-    }
-    refusedSince[queue] = 0;
+    const at = queue < 0 ? MAX_QUEUES : queue;
+    if (refusedSince[at] === 0) refusedSince[at] = cable.now;
+    if (cable.now - refusedSince[at] >= this.holdNs) return false;
+    this.blockedOn = at;
+    return true;
+  }
+
+  /** The NIC has taken it, or dropped and counted it. @param bytes of its frames @param wire what they are on the wire, but for one's
+   *  overhead */
+  private sent(bytes: number, wire: number, frames: number): number {
+    const { cable, refusedSince } = this;
+    const queue = cable.nic.lastQueue;
+    refusedSince[queue < 0 ? MAX_QUEUES : queue] = 0;
     cable.take(wire);
+    const v = cable.counters.v;
     v[C.stationFrames] += frames;
     v[C.stationBytes] += bytes;
     return SENT;

@@ -211,10 +211,10 @@ export class Nic {
     return status;
   }
 
-  /** Longest TCP packet, uncut, that the queue takes which frames with these headers go to; 0: frames only. Who captures or injects
-   *  faults shall see frames. @param off byte offset of the headers */
+  /** Longest TCP packet, uncut, that the queue takes which frames with these headers go to; 0: frames only, as to a group. Who captures
+   *  or injects faults shall see frames. @param off byte offset of the headers */
   packetBytes(off: number): number {
-    if (this.faults !== null || this.probe.on) return 0;
+    if (this.faults !== null || this.probe.on || (this.u8[off] & 1) !== 0) return 0;
     const id = this.filter.find(off);
     return id < 0 ? 0 : this.queues[id]!.packetBytes;
   }
@@ -223,15 +223,13 @@ export class Nic {
    *  @param off byte offset, a multiple of 4 @param header bytes of all its headers @param frames 2 to 255
    *  @returns as `receive`; UNFIT: nothing was counted, offer its frames */
   receivePacket(off: number, len: number, header: number, mss: number, frames: number): number {
-    if (this.packetBytes(off) < len) return UNFIT;
+    if (this.packetBytes(off) < len || header + mss > ETH_MAX_FRAME) return UNFIT;
     const id = (this.lastQueue = this.filter.find(off));
     const queue = this.queues[id]!;
-    let status = this.offerPacket(queue, off, len, mss, frames);
-    if (status === UNFIT || (status === NO_BUFFER && this.flowControl && queue.worthWaiting())) return status;
-    if (status === NO_BUFFER) {
-      queue.dropNoBuffer(frames);
-      status = DROPPED;
-    }
+    const status = this.offerPacket(queue, off, len, mss, frames);
+    // For some of its frames there may be room.
+    if (status === NO_BUFFER) return this.flowControl && queue.isPacketWorthWaiting() ? NO_BUFFER : UNFIT;
+    if (status === UNFIT) return UNFIT;
     const v = this.counters.v;
     v[C.inFrames] += frames;
     v[C.inBytes] += len + (frames - 1) * header;
@@ -297,7 +295,7 @@ export class Nic {
 
   private noBuffer(queue: NicRxQueue, off: number, len: number): number {
     if (this.flowControl && queue.worthWaiting()) return NO_BUFFER;
-    queue.dropNoBuffer(1);
+    queue.dropNoBuffer();
     if (this.probe.on) this.seen(off, len, DROPPED, queue);
     this.counters.v[C.inFrames]++;
     this.counters.v[C.inBytes] += len;

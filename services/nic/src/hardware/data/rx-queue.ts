@@ -17,6 +17,8 @@ export const MAX_CHAIN = 18;
 export const MAX_REFUSALS = 32;
 /** A queue that has had no buffer for so long is not waited for any more. */
 export const STARVED_NS = 1e9;
+/** The same of a packet that could go as frames. */
+export const PACKET_STARVED_NS = 10e6;
 /** Most buffers that a wake-up is put off for: a quarter of the ring. */
 const ARM_BUFFERS = NICQ_SIZE / 4;
 
@@ -104,9 +106,9 @@ export class NicRxQueue extends NicQueue {
     return n >= 0 && n < this.need;
   }
 
-  /** What could not be delivered is not waited with. @param frames that it stands for */
-  dropNoBuffer(frames: number): void {
-    this.counters.v[C.dropNoBuffer] += frames;
+  /** The frame could not be delivered and is not waited with. */
+  dropNoBuffer(): void {
+    this.counters.v[C.dropNoBuffer]++;
     this.lastDrop = C.dropNoBuffer;
   }
 
@@ -118,6 +120,14 @@ export class NicRxQueue extends NicQueue {
   /** @returns true while the sender may be held for this queue: it lacked buffers only for a short time */
   worthWaiting(): boolean {
     return this.guard.nowNs - this.starvedSince < STARVED_NS;
+  }
+
+  /** @returns true while a packet may be held until there are buffers for all of it. After that what the driver has now is the most that
+   *  is hoped for, until it posts more: longer packets go as frames at once */
+  isPacketWorthWaiting(): boolean {
+    if (this.guard.nowNs - this.starvedSince < PACKET_STARVED_NS) return true;
+    this.peak = Math.max(1, this.left);
+    return false;
   }
 
   /** Asks the driver to notify once buffers are back, and looks again. Inside a burst only.

@@ -137,6 +137,6 @@ export class TxSwitch implements FrameOut {
     const to = this.nic.queue(queue);
     // Who sends to one queue has asked whether it is ready; a flood waits for nobody.
     const flags = NICQ_COMP_LOOPBACK | ((this.mem.u8[at] & 1) * NICQ_COMP_MULTICAST);
-    if (to?.deliver(at, bytes, flags) === NO_BUFFER) to.dropNoBuffer(1);
+    if (to?.deliver(at, bytes, flags) === NO_BUFFER) to.dropNoBuffer();
   }
 }
