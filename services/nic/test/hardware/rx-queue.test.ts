@@ -440,7 +440,7 @@ t.test(
     t.equal(bulk(kit, 24), NO_BUFFER);
     kit.laps.now += PACKET_STARVED_NS;
     t.equal(bulk(kit, 24), UNFIT);
-    q.postPages(6);
+    q.postPages(3);
     for (let i = 0; i < 3; i++) t.equal(bulk(kit, 24), UNFIT, 'at once from now on');
     q.postPages(20);
     t.equal(bulk(kit, 24), DELIVERED);
