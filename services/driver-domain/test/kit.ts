@@ -97,6 +97,8 @@ const KINDS: Record<number, { kind: 'map' | 'unmap' | 'copy'; elementBytes: numb
 export class FakeHypervisor implements HypercallPort {
   readonly pages = new Map<number, number>();
   readonly refuses = new Map<number, number>();
+  /** Grefs whose pins are undone, and the answer says that it failed. */
+  readonly badUnpins = new Set<number>();
   /** Handles that are alive, with the gref of each. */
   readonly pins = new Map<number, number>();
   /** Window slots that hold a page now: address to page. */
@@ -202,7 +204,10 @@ export class FakeHypervisor implements HypercallPort {
   private unmap(e: Buffer): number {
     // The page must be out of sight before the hypervisor hears of it.
     if (this.mapped.has(e.readUInt32LE(UNMAP_HOST_ADDR))) throw new Error('unmapped while still mapped here');
-    return this.unpin(e.readUInt32LE(UNMAP_HANDLE));
+    const handle = e.readUInt32LE(UNMAP_HANDLE);
+    const isBad = this.badUnpins.has(this.pins.get(handle) ?? -1);
+    const status = this.unpin(handle);
+    return isBad ? GNTST.generalError : status;
   }
 }
 

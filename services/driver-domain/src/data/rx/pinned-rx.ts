@@ -8,6 +8,7 @@ import {
   RX_RING_SIZE,
   UnmapBatch,
   GRANT_ENTRIES,
+  NETIF_NR_SLOTS_MIN,
   NETIF_RSP_ERROR,
   NETRXF_MORE_DATA,
   NICQ_COMP_EOP,
@@ -72,6 +73,8 @@ export class PinnedRx {
   private readonly isSlow = new Uint8Array(RX_RING_SIZE);
   /** The NIC gave up a frame at this slot. */
   private readonly nicFailed = new Uint8Array(RX_RING_SIZE);
+  /** The slot's page could not be pinned: the NIC never had it, and goes on in the next one. */
+  private readonly refused = new Uint8Array(RX_RING_SIZE);
   /** How many frames the packet stands for that begins at this slot, 0: none begins; and whether the slot tells what a packet is. */
   private readonly standsFor = new Uint8Array(RX_RING_SIZE);
   private readonly isInfo = new Uint8Array(RX_RING_SIZE);
@@ -223,7 +226,10 @@ export class PinnedRx {
         if (status === 0) {
           this.handle[s] = batch.handle(k);
           this.dpn[s] = batch.dpn(k);
-        } else counters.v[C.badRequests]++;
+        } else {
+          counters.v[C.badRequests]++;
+          this.refused[s] = 1;
+        }
         this.state[s] = status === 0 ? READY : DONE;
         slots.flags[s] = 0;
         slots.status[s] = status;
@@ -257,27 +263,48 @@ export class PinnedRx {
 
   /** Answers, in ring order, what is done. */
   answer(): void {
-    const { slots, frames } = this.o;
+    const { slots } = this.o;
     for (let s = slots.oldest(); s >= 0 && this.state[s] === DONE; s = slots.oldest()) {
-      const standsFor = this.standsFor[s];
-      if (this.isInfo[s] !== 0) this.isInfo[s] = 0;
-      else if (standsFor > 0 && slots.status[s] < 0) frames.spoil(standsFor);
-      else if (slots.status[s] < 0) {
-        if (this.nicFailed[s] !== 0) frames.abandon();
-        else frames.interrupted();
-      } else if (slots.hasMore(s)) {
-        frames.bytes += slots.status[s];
-        if (standsFor > 0) frames.standsFor = standsFor;
-      } else frames.end(slots.status[s]);
+      this.judge(s);
       slots.answer(s);
       this.state[s] = POSTED;
       this.nicFailed[s] = 0;
+      this.refused[s] = 0;
       this.standsFor[s] = 0;
+      this.isInfo[s] = 0;
       if (this.isSlow[s] !== 0) {
         this.isSlow[s] = 0;
         this.slow--;
       }
     }
+  }
+
+  /** What slot `s`, the next to be answered, means to the frame at hand. For the guest a frame ends where its response does not
+   *  say "more", whatever else that says: so one that failed goes on to its last slot. */
+  private judge(s: number): void {
+    const { slots, frames } = this.o;
+    if (this.isInfo[s] !== 0) return;
+    if (this.nicFailed[s] !== 0) {
+      frames.abandon();
+      return;
+    }
+    if (this.refused[s] !== 0) {
+      // Between frames it stands alone.
+      if (frames.parts === 0) return;
+      slots.flags[s] = NETRXF_MORE_DATA;
+    }
+    if (this.standsFor[s] > 0) frames.standsFor = this.standsFor[s];
+    // With refused pages in it a frame may have more slots than a front end takes: what is over stands alone, and holds nothing.
+    if (frames.parts >= NETIF_NR_SLOTS_MIN) slots.status[s] = NETIF_RSP_ERROR;
+    const len = Math.max(0, slots.status[s]);
+    if (slots.status[s] < 0) frames.failed = true;
+    if (!slots.hasMore(s)) {
+      frames.end(len);
+      return;
+    }
+    frames.bytes += len;
+    frames.parts++;
+    if (frames.failed && frames.parts % NETIF_NR_SLOTS_MIN === 0) slots.flags[s] &= ~NETRXF_MORE_DATA;
   }
 
   /** @returns frames that the NIC delivered and that are not answered */
@@ -289,7 +316,8 @@ export class PinnedRx {
     for (let i = 0; i < n; i++) {
       const s = (slots.ring.rspProdPvt + i) & RX_MASK;
       const complete = this.state[s] === UNPINNING || this.state[s] === DONE;
-      if (!complete || slots.status[s] < 0 || this.isInfo[s] !== 0) continue;
+      // Whether it can be answered as it is does not matter: `complete` has counted it.
+      if (!complete || this.refused[s] + this.nicFailed[s] + this.isInfo[s] > 0) continue;
       if (this.standsFor[s] > 0) frames += this.standsFor[s] - 1;
       if (!slots.hasMore(s)) frames++;
     }

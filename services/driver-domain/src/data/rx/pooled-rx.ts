@@ -37,11 +37,14 @@ export const PACKET_FLAGS = NETRXF_EXTRA_INFO | NETRXF_CSUM_BLANK;
 /** Counts what becomes of the frames of the guest's NIC queue, when the last of their buffers is answered. Usually a
  *  frame stands in one buffer; a longer one in several, and so does a packet that stands for many. */
 export class NicFrames {
-  /** Bytes of the frame whose first buffers are answered already, and whether one of them failed. */
+  /** Bytes of the frame whose first buffers are answered already. */
   bytes = 0;
   /** How many frames it stands for: 1, unless it is a packet. */
   standsFor = 1;
-  private failed = false;
+  /** Of a frame that is answered request by request (pinned-rx.ts): how many are answered, and whether one of them failed.
+   *  Then the guest cannot use that frame. */
+  parts = 0;
+  failed = false;
   private readonly counters: CounterBlock;
 
   constructor(counters: CounterBlock) {
@@ -60,18 +63,8 @@ export class NicFrames {
   abandon(): void {
     this.bytes = 0;
     this.standsFor = 1;
+    this.parts = 0;
     this.failed = false;
-  }
-
-  /** A buffer between those of a frame was refused: then the guest cannot use that frame. */
-  interrupted(): void {
-    if (this.bytes > 0) this.failed = true;
-  }
-
-  /** A packet begins that cannot be answered as one. @param frames that it stands for */
-  spoil(frames: number): void {
-    this.standsFor = frames;
-    this.failed = true;
   }
 
   /** A frame or packet is answered in full. @param len bytes in its last buffer */
