@@ -214,17 +214,21 @@ export class Nic {
   /** Longest TCP packet, uncut, that the queue takes which frames with these headers go to; 0: frames only, as to a group. Who captures
    *  or injects faults shall see frames. @param off byte offset of the headers */
   packetBytes(off: number): number {
-    if (this.faults !== null || this.probe.on || (this.u8[off] & 1) !== 0) return 0;
-    const id = this.filter.find(off);
+    const id = this.packetQueue(off);
     return id < 0 ? 0 : this.queues[id]!.packetBytes;
+  }
+
+  private packetQueue(off: number): number {
+    return this.faults !== null || this.probe.on || (this.u8[off] & 1) !== 0 ? -1 : this.filter.find(off);
   }
 
   /** Takes a TCP packet that nobody has cut or summed: it counts as the frames that it stands for. Inside a burst only.
    *  @param off byte offset, a multiple of 4 @param header bytes of all its headers @param frames 2 to 255
    *  @returns as `receive`; UNFIT: nothing was counted, offer its frames */
   receivePacket(off: number, len: number, header: number, mss: number, frames: number): number {
-    if (this.packetBytes(off) < len || header + mss > ETH_MAX_FRAME) return UNFIT;
-    const id = (this.lastQueue = this.filter.find(off));
+    const id = this.packetQueue(off);
+    if (id < 0 || header + mss > ETH_MAX_FRAME) return UNFIT;
+    this.lastQueue = id;
     const queue = this.queues[id]!;
     const status = this.offerPacket(queue, off, len, mss, frames);
     // For some of its frames there may be room.
