@@ -176,6 +176,48 @@ t.test('a corrupted frame differs in one bit, its original in none; a full hold 
   t.end();
 });
 
+t.test(
+  'what found no buffer goes on with the next one, before what comes after it, however often all are in use',
+  (t) => {
+    for (const kind of ['reorder', 'duplicate', 'delay'] as const) {
+      const bench = new Bench({ ...NOTHING, [kind]: 0.2 });
+      // Bursts that each end when the buffers do: those that come back meanwhile are the next burst's.
+      let room = 0;
+      bench.room = () => room-- > 0;
+      let sequence = 0;
+      for (let burst = 0; burst < 5000; burst++) {
+        room = 1 + (burst % 3);
+        while (bench.offer(1, sequence)) sequence++;
+        bench.faults.release(bench.now);
+        bench.now += 1000;
+      }
+      const { held } = bench.faults;
+      t.ok(held.count < 10, `${kind}: ${held.count} are held`);
+      let latest = -1;
+      let behind = 0;
+      for (const { sequence: n } of bench.came) {
+        latest = Math.max(latest, n);
+        behind = Math.max(behind, latest - n);
+      }
+      t.ok(behind < 20, `${kind}: ${behind} went by`);
+    }
+    t.end();
+  },
+);
+
+t.test('where frames are looked at later, one that was shown room for has it, whatever else waits', (t) => {
+  const bench = new Bench({ ...NOTHING, duplicate: 0.3 }, true);
+  let room = 0;
+  bench.room = () => room-- > 0;
+  for (let i = 0; i < 100; i++) {
+    room = 1;
+    t.ok(bench.offer(1, i));
+    bench.now += 1000;
+  }
+  t.ok(bench.faults.held.count > 10, 'copies wait');
+  t.end();
+});
+
 t.test('what is looked at later is kept until then', (t) => {
   const b = new Bench({ ...NOTHING, corrupt: 1 }, true);
   for (let i = 0; i < HELD_FRAMES + 10; i++) b.offer(1, 0xaaaaaaaa);

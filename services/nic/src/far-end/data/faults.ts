@@ -83,6 +83,9 @@ class HeldFrames {
   readonly dueNs = new Float64Array(HELD_FRAMES);
   readonly flow = new Int32Array(HELD_FRAMES);
   readonly waits = new Uint8Array(HELD_FRAMES);
+  /** By slot: it was to go on and found no buffer. */
+  readonly refused = new Uint8Array(HELD_FRAMES);
+  refusedCount = 0;
   private readonly mem: Mem;
   private readonly base: number;
   private readonly free = Int32Array.from({ length: HELD_FRAMES }, (_, i) => i);
@@ -117,8 +120,18 @@ class HeldFrames {
     this.waits[slot] = waits ? 1 : 0;
   }
 
+  /** A slot's frame found no buffer, and looks again then. */
+  refuse(slot: number, dueNs: number): void {
+    if (this.refused[slot] === 0) this.refusedCount++;
+    this.refused[slot] = 1;
+    this.dueNs[slot] = dueNs;
+  }
+
   /** Takes the i-th out of the list; its slot stays in use. */
   drop(i: number): void {
+    const slot = this.list[i];
+    this.refusedCount -= this.refused[slot];
+    this.refused[slot] = 0;
     this.list.copyWithin(i, i + 1, this.count);
     this.count--;
   }
@@ -138,7 +151,7 @@ class HeldFrames {
 export const F = slots(FAULTS_COUNTERS);
 /** A frame that nothing of its flow overtakes goes on after so long, in its place. */
 export const OVERTAKE_NS = 10e6;
-/** What found no buffer is tried again after so long. */
+/** What found no buffer is tried again after so long, if nothing comes by before. */
 const AGAIN_NS = 100e3;
 const NO_FAULTS: FaultSettings = { seed: 1, loss: 0, duplicate: 0, corrupt: 0, reorder: 0, delay: 0, delayUs: 1 };
 
@@ -183,6 +196,9 @@ export class Faults {
 
   /** A frame comes by. @returns what `carry` said; 0 when the frame was lost or is held; NOT_TAKEN: offer it again */
   offer(head: number, headBytes: number, body: number, bodyBytes: number, nowNs: number): number {
+    // What found no buffer comes before what is behind it: else that would take each one that comes back. Not where frames are looked at
+    // later: room that was shown is for those that come, and what is held has its turn when all of them have (FaultyFarEnd).
+    if (this.held.refusedCount > 0 && !this.lends) this.release(nowNs);
     const { verdict } = this.dice;
     if (verdict === PASS) return this.pass(head, headBytes, body, bodyBytes, nowNs);
     const v = this.counters.v;
@@ -205,14 +221,14 @@ export class Faults {
     return this.done(0);
   }
 
-  /** Carries on what is due. @returns how many frames that was */
+  /** Carries on what is due, or was and found no buffer. @returns how many frames that was */
   release(nowNs: number): number {
     const { held } = this;
     const v = this.counters.v;
     let n = 0;
     for (let i = 0; i < held.count;) {
       const slot = held.list[i];
-      if (held.dueNs[slot] > nowNs) {
+      if (held.dueNs[slot] > nowNs && held.refused[slot] === 0) {
         i++;
         continue;
       }
@@ -303,7 +319,7 @@ export class Faults {
     const { held } = this;
     const slot = held.list[i];
     if (this.carry(held.at(slot), held.bytes[slot], 0, 0) === NOT_TAKEN) {
-      held.dueNs[slot] = nowNs + AGAIN_NS;
+      held.refuse(slot, nowNs + AGAIN_NS);
       return false;
     }
     held.drop(i);
